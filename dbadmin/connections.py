@@ -1,0 +1,219 @@
+"""Connections to the servers we look after: few, short, read only unless an operation asks; never shared over a fork."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import namedtuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, LiteralString, cast
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import Composable
+from psycopg_pool import ConnectionPool
+
+if TYPE_CHECKING:
+    from dbadmin.models import Server
+
+Purpose = Literal["monitor_dsn", "operate_dsn", "pgbouncer_dsn", "redis_url"]
+Role = Literal["monitor", "operate", "pgbouncer"]
+
+#: Session settings of every read: nothing of ours waits long, holds long or writes.
+LIMITS = {
+    "statement_timeout": "2s",
+    "lock_timeout": "200ms",
+    "idle_in_transaction_session_timeout": "10s",
+    "default_transaction_read_only": "on",
+    "jit": "off",
+}
+#: The least PostgreSQL that we read; older ones are refused when a server is added.
+LEAST_VERSION = 130000
+
+
+@lru_cache(512)
+def row_class(names: tuple[str, ...]) -> type[Any]:
+    """A named tuple for rows of these columns; odd or repeated names become _0, _1 …"""
+    return namedtuple("Row", names, rename=True)  # type: ignore[no-any-return,misc]
+
+
+def named_rows(cursor: psycopg.Cursor[Any]) -> list[Any]:
+    """All rows of a cursor as named tuples; none when the statement gives none."""
+    if cursor.description is None:
+        return []
+    make = row_class(tuple(column.name for column in cursor.description))._make
+    return [make(row) for row in cursor.fetchall()]
+
+
+@dataclass
+class Session:
+    """One open connection to a server, with what a reader must know of it."""
+
+    connection: psycopg.Connection[Any]
+    server: Server | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def version(self) -> int:
+        """150018 for 15.18; 0 for PgBouncer."""
+        return 0 if self.is_pgbouncer else self.connection.info.server_version
+
+    @property
+    def major(self) -> int:
+        """15 for 15.18."""
+        return self.version // 10000
+
+    @property
+    def is_pgbouncer(self) -> bool:
+        """Its console speaks the protocol, but no SQL."""
+        return self.connection.info.dbname == "pgbouncer"
+
+    @property
+    def database(self) -> str:
+        """The database of the connection."""
+        return self.connection.info.dbname
+
+    @property
+    def in_recovery(self) -> bool:
+        """Is it a standby? Asked anew: a standby may be promoted under us."""
+        return bool(self.value("select pg_catalog.pg_is_in_recovery()"))
+
+    def rows(self, query: str | Composable, params: Sequence[Any] | dict[str, Any] | None = None) -> list[Any]:
+        """All rows as named tuples."""
+        text = query if isinstance(query, Composable) else cast(LiteralString, query)
+        return named_rows(self.connection.execute(text, params))
+
+    def row(self, query: str | Composable, params: Sequence[Any] | dict[str, Any] | None = None) -> Any:
+        """The first row, or None."""
+        return next(iter(self.rows(query, params)), None)
+
+    def value(self, query: str | Composable, params: Sequence[Any] | dict[str, Any] | None = None) -> Any:
+        """The first column of the first row, or None."""
+        row = self.row(query, params)
+        return row[0] if row is not None else None
+
+
+def with_database(dsn: str, database: str | None) -> str:
+    """The same DSN for another database."""
+    return make_conninfo(dsn, dbname=database) if database else dsn
+
+
+def safe_dsn(dsn: str) -> str:
+    """What may be shown of a DSN, by an allow-list: user, host, port, database, TLS mode."""
+    try:
+        parts = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        return "(not a valid DSN)"
+    user = f"{parts['user']}@" if parts.get("user") else ""
+    where = f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+    mode = f"?sslmode={parts['sslmode']}" if parts.get("sslmode") else ""
+    return f"postgresql://{user}{where}{mode}"
+
+
+def without_secrets(text: str, dsn: str) -> str:
+    """An error text with the DSN's password taken out, wherever a library put it."""
+    try:
+        password = conninfo_to_dict(dsn).get("password")
+    except psycopg.ProgrammingError:
+        return "The DSN cannot be read."
+    return text.replace(str(password), "***") if password else text
+
+
+def limit(connection: psycopg.Connection[Any]) -> None:
+    """Put the limits of a read on a new connection; PgBouncer's console knows none of them."""
+    if connection.info.dbname == "pgbouncer":
+        return
+    connection.execute(
+        "select " + ", ".join("pg_catalog.set_config(%s, %s, false)" for _ in LIMITS),  # type: ignore[arg-type]
+        [text for pair in LIMITS.items() for text in pair],
+    )
+
+
+class Pools:
+    """Connection pools by (process, server, role, database), made when first asked for, forgotten after a fork."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.pools: dict[tuple[str, str, str], tuple[str, ConnectionPool[Any]]] = {}
+
+    def forget(self) -> None:
+        """After a fork: the parent's sockets are not ours to close."""
+        self.__init__()  # type: ignore[misc]
+
+    def get(self, server: Server, role: Role, database: str | None) -> ConnectionPool[Any]:
+        """The pool for this server, role and database; a new one when its DSN changed."""
+        dsn, key = server.dsn(role, database), (str(server.key), role, database or "")
+        with self.lock:
+            known, pool = self.pools.get(key, ("", None))
+            if pool is not None and known == dsn:
+                return pool
+            new = self.make(dsn)
+            self.pools[key] = (dsn, new)
+        if pool is not None:
+            pool.close(timeout=0)
+        new.open(wait=False)
+        return new
+
+    @staticmethod
+    def make(dsn: str) -> ConnectionPool[Any]:
+        """At most three connections, none kept when idle for long."""
+        return ConnectionPool(
+            dsn,
+            min_size=0,
+            max_size=3,
+            open=False,
+            timeout=2,
+            max_idle=60,
+            max_lifetime=1800,
+            max_waiting=20,
+            reconnect_timeout=5,
+            num_workers=1,
+            configure=limit,
+            check=ConnectionPool.check_connection,
+            kwargs={
+                "connect_timeout": 3,
+                "prepare_threshold": None,
+                "autocommit": True,
+                "application_name": "dbadmin",
+                "fallback_application_name": "dbadmin",
+            },
+        )
+
+
+POOLS = Pools()
+os.register_at_fork(after_in_child=POOLS.forget)
+
+
+@contextmanager
+def session(server: Server, role: Role = "monitor", database: str | None = None) -> Iterator[Session]:
+    """A pooled, read-only, time-limited session; raises psycopg.Error when the server cannot be reached."""
+    with POOLS.get(server, role, database).connection(timeout=3) as connection:
+        yield Session(connection, server)
+
+
+def connect(
+    server: Server, role: Role = "operate", database: str | None = None, read_only: bool = False
+) -> psycopg.Connection[Any]:
+    """A dedicated connection in autocommit mode: for runs, and (read only) for the sampler."""
+    connection = open_dsn(server.dsn(role, database))
+    if read_only:
+        limit(connection)
+    return connection
+
+
+def open_dsn(dsn: str, application_name: str = "dbadmin") -> psycopg.Connection[Any]:
+    """Connect within three seconds, in autocommit mode, with keepalives that notice a dead host."""
+    return psycopg.connect(
+        dsn,
+        autocommit=True,
+        connect_timeout=3,
+        prepare_threshold=None,
+        application_name=application_name,
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=3,
+        tcp_user_timeout=20000,
+    )

@@ -1,0 +1,344 @@
+"""What must not be lost: servers, grants, runs, schedules, tokens, and who did what."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets as random
+import uuid
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import RegexValidator
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+
+from dbadmin import connections, secrets
+
+if TYPE_CHECKING:
+    from psycopg.sql import Composable
+
+Purpose = connections.Purpose
+slug = RegexValidator(r"^[a-z0-9][a-z0-9_-]*$", "Use small letters, digits, - and _; start with a letter or digit.")
+
+
+class ServerQuerySet(models.QuerySet["Server"]):
+    """Servers, as a person may see them."""
+
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> ServerQuerySet:
+        """Servers on which the person has any role."""
+        from dbadmin.permissions import visible_servers
+
+        return visible_servers(self, user)
+
+
+class Server(models.Model):
+    """A PostgreSQL that we look after: a primary, or a replica of one."""
+
+    class Environment(models.TextChoices):
+        """How careful to be."""
+
+        PRODUCTION = "production"
+        STAGING = "staging"
+        DEVELOPMENT = "development"
+
+    key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    name = models.CharField(max_length=63, unique=True, validators=[slug])
+    environment = models.CharField(max_length=20, choices=Environment, default=Environment.PRODUCTION)
+    tags = ArrayField(models.CharField(max_length=40), default=list, blank=True)
+    primary = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="replicas")
+    queue = models.CharField(max_length=40, blank=True, help_text="Workers of this queue reach the server.")
+    enabled = models.BooleanField(default=True)
+    sealed_monitor_dsn = models.TextField(editable=False)
+    sealed_operate_dsn = models.TextField(editable=False, blank=True)
+    sealed_pgbouncer_dsn = models.TextField(editable=False, blank=True)
+    sealed_redis_url = models.TextField(editable=False, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    objects = ServerQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("server", args=[self.name])
+
+    def seal_dsn(self, purpose: Purpose, dsn: str) -> None:
+        """Keep a DSN encrypted, bound to this server and this purpose."""
+        setattr(self, f"sealed_{purpose}", secrets.seal(dsn, f"server.{purpose}:{self.key}"))
+
+    def unsealed(self, purpose: Purpose) -> str:
+        """The DSN or URL in clear, empty when none is kept. Never print it."""
+        return secrets.unseal(getattr(self, f"sealed_{purpose}"), f"server.{purpose}:{self.key}")
+
+    def dsn(self, purpose: connections.Role = "monitor", database: str | None = None) -> str:
+        """The DSN in clear for monitoring or for operations, in a database of choice. Never print it."""
+        if purpose == "pgbouncer":
+            return self.unsealed("pgbouncer_dsn")
+        own = self.unsealed("operate_dsn") if purpose == "operate" else ""
+        return connections.with_database(own or self.unsealed("monitor_dsn"), database)
+
+    def safe_dsn(self, purpose: connections.Role = "monitor") -> str:
+        """Host, port, database and user for people; nothing that opens a door."""
+        return connections.safe_dsn(self.dsn(purpose))
+
+    def rows(
+        self,
+        query: str | Composable,
+        params: Any = None,
+        database: str | None = None,
+        purpose: connections.Role = "operate",
+    ) -> list[Any]:
+        """Ask the server, read only and with short limits."""
+        with connections.session(self, purpose, database) as session:
+            return session.rows(query, params)
+
+    def row(self, query: str | Composable, params: Any = None, database: str | None = None) -> Any:
+        """The first row, or None."""
+        return next(iter(self.rows(query, params, database)), None)
+
+    def value(self, query: str | Composable, params: Any = None, database: str | None = None) -> Any:
+        """The first column of the first row, or None."""
+        row = self.row(query, params, database)
+        return row[0] if row is not None else None
+
+
+class Role(models.TextChoices):
+    """What a person may do; permissions.py says what each means."""
+
+    VIEWER = "viewer"
+    AUDITOR = "auditor"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+class Grant(models.Model):
+    """A role given to a person: everywhere, or on one server, one environment, one tag."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="grants")
+    role = models.CharField(max_length=10, choices=Role)
+    server = models.ForeignKey(Server, models.CASCADE, null=True, blank=True)
+    environment = models.CharField(max_length=20, choices=Server.Environment, blank=True)
+    tag = models.CharField(max_length=40, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "role", "server", "environment", "tag"], name="one_grant", nulls_distinct=False
+            )
+        ]
+
+    def __str__(self) -> str:
+        where = self.server or self.environment or (f"tag {self.tag}" if self.tag else "every server")
+        return f"{self.role} on {where}"
+
+    def covers(self, server: Server | None) -> bool:
+        """Does it hold on this server? What concerns no server needs a grant for every server."""
+        if not (self.server_id or self.environment or self.tag):
+            return True
+        if server is None:
+            return False
+        return (
+            self.server_id == server.pk
+            or (bool(self.environment) and self.environment == server.environment)
+            or (bool(self.tag) and self.tag in server.tags)
+        )
+
+
+class Schedule(models.Model):
+    """An operation and its parameters, due by a cron line in a time zone."""
+
+    name = models.CharField(max_length=80, blank=True)
+    server = models.ForeignKey(Server, models.CASCADE, related_name="schedules")
+    operation = models.CharField(max_length=60)
+    params = models.JSONField(default=dict, blank=True)
+    cron = models.CharField(max_length=80)
+    time_zone = models.CharField(max_length=60, default="UTC")
+    enabled = models.BooleanField(default=True)
+    due_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("server__name", "operation")
+
+    def __str__(self) -> str:
+        return self.name or f"{self.operation} on {self.server}"
+
+
+class Run(models.Model):
+    """One execution of an operation: the truth about it, whatever Redis remembers."""
+
+    class Status(models.TextChoices):
+        """Where it stands."""
+
+        QUEUED = "queued"
+        RUNNING = "running"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+        REFUSED = "refused"
+        LOST = "lost"
+
+    OPEN = (Status.QUEUED, Status.RUNNING)
+
+    class Door(models.TextChoices):
+        """How it was asked for."""
+
+        PAGE = "page"
+        COMMAND = "command"
+        API = "api"
+        SCHEDULE = "schedule"
+
+    server = models.ForeignKey(Server, models.SET_NULL, null=True, related_name="runs")
+    server_name = models.CharField(max_length=63)
+    operation = models.CharField(max_length=60)
+    title = models.CharField(max_length=200)
+    target = models.TextField(blank=True)
+    params = models.JSONField(default=dict)
+    plan = models.JSONField(default=list)
+    reverse = models.JSONField(default=list)
+    risk = models.CharField(max_length=10)
+    queue = models.CharField(max_length=40)
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="runs")
+    user_name = models.CharField(max_length=150)
+    door = models.CharField(max_length=10, choices=Door)
+    reason = models.TextField(blank=True)
+    schedule = models.ForeignKey(Schedule, models.SET_NULL, null=True, related_name="runs")
+    due_at = models.DateTimeField(null=True)
+    undoes = models.ForeignKey("self", models.SET_NULL, null=True, related_name="undone_by")
+    queued_at = models.DateTimeField(default=timezone.now, db_index=True)
+    started_at = models.DateTimeField(null=True)
+    heartbeat_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+    cancel_requested_by = models.CharField(max_length=150, blank=True)
+    cleaned_at = models.DateTimeField(null=True)
+    worker = models.CharField(max_length=120, blank=True)
+    step = models.PositiveIntegerField(default=0)
+    progress_done = models.BigIntegerField(null=True)
+    progress_total = models.BigIntegerField(null=True)
+    progress_unit = models.CharField(max_length=20, blank=True)
+    message = models.TextField(blank=True)
+    facts = models.JSONField(default=dict)
+    result = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [
+            models.Index(fields=["server", "-id"]),
+            models.Index(fields=["status"], condition=models.Q(status__in=["queued", "running"]), name="run_open"),
+            models.Index(fields=["operation", "-id"]),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["schedule", "due_at"], name="one_run_each_due", condition=models.Q(schedule__isnull=False)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.title} {self.target}".strip()
+
+    def get_absolute_url(self) -> str:
+        return reverse("run", args=[self.pk])
+
+    @property
+    def is_open(self) -> bool:
+        """Queued or running."""
+        return self.status in self.OPEN
+
+
+class RunLine(models.Model):
+    """One line of a run's log."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="lines")
+    at = models.DateTimeField(default=timezone.now)
+    text = models.TextField()
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Event(models.Model):
+    """What a person did in dbadmin itself: signed in, looked at audit data, exported, changed a right."""
+
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
+    user_name = models.CharField(max_length=150)
+    address = models.GenericIPAddressField(null=True)
+    kind = models.CharField(max_length=40)
+    server = models.ForeignKey(Server, models.SET_NULL, null=True)
+    text = models.TextField()
+    facts = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [models.Index(fields=["kind", "-id"]), models.Index(fields=["user", "-id"])]
+
+    def __str__(self) -> str:
+        return f"{self.user_name}: {self.text}"
+
+
+class TokenAnswer(NamedTuple):
+    """A new token: the row, and the text that is shown once."""
+
+    token: ApiToken
+    text: str
+
+
+class ApiToken(models.Model):
+    """A person's key to the API: only its hash is kept; it can do no more than its person and its scope."""
+
+    class Scope(models.TextChoices):
+        """What it may be used for."""
+
+        READ = "read"
+        OPERATE = "operate"
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=60)
+    scope = models.CharField(max_length=10, choices=Scope, default=Scope.READ)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    used_at = models.DateTimeField(null=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @staticmethod
+    def hash(text: str) -> str:
+        """What is stored of a token."""
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @classmethod
+    def make(cls, user: Any, name: str, scope: str, expires_at: Any = None) -> TokenAnswer:
+        """Make a token; its text is known only now."""
+        text = f"dba_{random.token_urlsafe(32)}"
+        return TokenAnswer(
+            cls.objects.create(user=user, name=name, scope=scope, digest=cls.hash(text), expires_at=expires_at), text
+        )
+
+    @classmethod
+    def find(cls, text: str) -> ApiToken | None:
+        """The valid token of this text, or None."""
+        now = timezone.now()
+        valid = cls.objects.filter(revoked_at=None, user__is_active=True).exclude(expires_at__lte=now)
+        token = valid.select_related("user").filter(digest=cls.hash(text)).first()
+        if token:
+            cls.objects.filter(pk=token.pk).update(used_at=now)
+        return token

@@ -1,0 +1,126 @@
+"""An Operation changes a server: a form, a plan that is previewed, and a Run that remembers how the plan ended."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django import forms
+
+from dbadmin.steps import Step
+
+if TYPE_CHECKING:
+    from dbadmin.models import Run, Server
+    from dbadmin.runner import Work
+
+
+class Risk(Enum):
+    """How we ask before we act."""
+
+    HARMLESS = "harmless"  # starts on the click
+    LOADS = "loads"  # after the preview
+    BLOCKS = "blocks"  # after a ticked box that says who will wait
+    DESTROYS = "destroys"  # after the target's name is typed
+
+    @property
+    def needs_reauthentication(self) -> bool:
+        """A fresh proof of who sits there."""
+        return self in {Risk.BLOCKS, Risk.DESTROYS}
+
+
+class Refused(Exception):
+    """We will not do it; the message says why and names the way round. field: where on the form it belongs."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NoParameters(forms.Form):
+    """For operations that need none."""
+
+
+class Operation:
+    """One change of a server. Subclasses give a form and a plan; most need no more."""
+
+    name: ClassVar[str]
+    app: ClassVar[str]
+    title: ClassVar[str]
+    risk: ClassVar[Risk] = Risk.BLOCKS
+    queue: ClassVar[str] = "operations"
+    Form: ClassVar[type[forms.Form]] = NoParameters
+
+    def __init__(self, server: Server, params: Mapping[str, Any]) -> None:
+        self.server, self.params = server, params
+
+    @classmethod
+    def about(cls) -> str:
+        """The first paragraph of the docstring."""
+        return inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+
+    @classmethod
+    def permission(cls) -> str:
+        """Its right: "<app>.<name>"."""
+        return f"{cls.app}.{cls.name}"
+
+    @classmethod
+    def form(cls, server: Server, data: Any = None, **kwargs: Any) -> forms.Form:
+        """The form, told of its server when it asks for it (choices of databases, stores …)."""
+        if "server" in inspect.signature(cls.Form.__init__).parameters:
+            kwargs["server"] = server
+        return cls.Form(data, **kwargs)
+
+    def target(self) -> str:
+        """What is changed: locked against a second run, and typed by the person for DESTROYS."""
+        return str(self.server)
+
+    def risk_now(self) -> Risk:
+        """The risk with these parameters; a gentler way of the same operation may lower it."""
+        return self.risk
+
+    def waits(self) -> str:
+        """Who will wait, for BLOCKS."""
+        return ""
+
+    def plan(self) -> Sequence[Step]:
+        """The steps; raises Refused when it cannot or should not be done. Same server, same texts."""
+        raise AssertionError(f"{type(self).__name__} has no plan")
+
+    def clean_up(self, work: Work) -> None:
+        """Remove what a failed, cancelled or lost run left. Idempotent; works from work.facts."""
+
+    def result_url(self, run: Run) -> str:
+        """Where the outcome is looked at; "" when the run's page says it all."""
+        return ""
+
+
+REGISTRY: dict[str, type[Operation]] = {}
+
+
+def load(app: str, folder: Path) -> None:
+    """Register the operations of an app's folder: drop_index.py holds the class DropIndex."""
+    for path in sorted(folder.glob("*.py")):
+        if path.stem == "__init__":
+            continue
+        module = importlib.import_module(f"{app}.operations.{path.stem}")
+        operation = getattr(module, "".join(part.capitalize() for part in path.stem.split("_")))
+        operation.name, operation.app = path.stem, app
+        known = REGISTRY.get(path.stem)
+        if known and known.app != app:
+            raise ValueError(f"{path}: {known.app} already has an operation of this name")
+        REGISTRY[path.stem] = operation
+
+
+def plan_texts(steps: Sequence[Step]) -> list[str]:
+    """What is shown, stored and compared."""
+    return [str(step) for step in steps]
+
+
+def oneline(text: str) -> str:
+    """White space folded, for headings."""
+    return re.sub(r"\s+", " ", text).strip()

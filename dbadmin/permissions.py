@@ -1,0 +1,102 @@
+"""Who may do what: four roles, granted everywhere or per server, environment or tag."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+
+from dbadmin.models import Grant, Role, Server
+from dbadmin.operations import REGISTRY, Risk
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    from dbadmin.models import ServerQuerySet
+
+READ = {Role.VIEWER, Role.OPERATOR, Role.ADMIN}
+#: Rights that are no operation, and the roles that have them.
+RIGHTS: dict[str, set[Role]] = {
+    "monitoring.view": READ,
+    "backups.view": READ,
+    "maintenance.view": READ,
+    "audit.view": {Role.AUDITOR, Role.ADMIN},
+    "audit.export": {Role.AUDITOR, Role.ADMIN},
+    "runs.view": {Role.VIEWER, Role.AUDITOR, Role.OPERATOR, Role.ADMIN},
+    "events.view": {Role.AUDITOR, Role.ADMIN},
+    "schedules.view": READ,
+    "schedules.change": {Role.ADMIN},
+    "backups.download": {Role.ADMIN},
+    "servers.change": {Role.ADMIN},
+    "stores.change": {Role.ADMIN},
+    "users.change": {Role.ADMIN},
+}
+
+
+def roles_for(permission: str) -> set[Role]:
+    """The roles that have a right; an operation's follow from its risk. KeyError for a right that nobody defined."""
+    if permission in RIGHTS:
+        return RIGHTS[permission]
+    operation = REGISTRY[permission.partition(".")[2]]
+    if operation.permission() != permission:
+        raise KeyError(permission)
+    gentle = operation.risk in {Risk.HARMLESS, Risk.LOADS}
+    return {Role.OPERATOR, Role.ADMIN} if gentle else {Role.ADMIN}
+
+
+def grants_of(user: AbstractBaseUser | AnonymousUser) -> list[Grant]:
+    """A person's grants, read once per request."""
+    if not user.is_authenticated or not user.is_active:
+        return []
+    known: list[Grant] | None = getattr(user, "_dbadmin_grants", None)
+    if known is None:
+        known = list(Grant.objects.filter(user_id=user.pk))
+        user._dbadmin_grants = known  # type: ignore[attr-defined,union-attr]
+    return known
+
+
+def may(user: Any, permission: str, server: Server | None = None) -> bool:
+    """Has the person this right (on this server; without one: on every server)?"""
+    roles = roles_for(permission)
+    return any(grant.role in roles and grant.covers(server) for grant in grants_of(user))
+
+
+def may_anywhere(user: Any, permission: str) -> bool:
+    """Has the person this right on any server at all?"""
+    roles = roles_for(permission)
+    return any(grant.role in roles for grant in grants_of(user))
+
+
+def require(user: Any, permission: str, server: Server | None = None) -> None:
+    """Raise PermissionDenied unless may()."""
+    if not may(user, permission, server):
+        where = f" on {server}" if server else ""
+        needed = " or ".join(sorted(role.value for role in roles_for(permission)))
+        raise PermissionDenied(f"This needs the role {needed}{where}.")
+
+
+def covered(grants: list[Grant]) -> Q:
+    """The condition on servers that these grants cover; matches nothing when there are none."""
+    condition = Q(pk__in=[])
+    for grant in grants:
+        if grant.covers(None):
+            return Q()
+        if grant.server_id:
+            condition |= Q(pk=grant.server_id)
+        if grant.environment:
+            condition |= Q(environment=grant.environment)
+        if grant.tag:
+            condition |= Q(tags__contains=[grant.tag])
+    return condition
+
+
+def visible_servers(servers: ServerQuerySet, user: Any) -> ServerQuerySet:
+    """Servers on which the person has any role."""
+    return servers.filter(covered(grants_of(user)))
+
+
+def servers_with(user: Any, permission: str) -> QuerySet[Server]:
+    """Servers on which the person has this right."""
+    roles = roles_for(permission)
+    return Server.objects.filter(covered([grant for grant in grants_of(user) if grant.role in roles]))

@@ -1,0 +1,404 @@
+"""A Probe is a question about a server; its answer is a Reading, which never raises but may carry a Problem."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.util
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psycopg
+from django.utils import timezone
+from psycopg_pool import PoolTimeout, TooManyRequests
+
+from dbadmin.connections import Session, named_rows, row_class
+from dbadmin.units import Unit, unit_of
+
+#: Rows that a reading keeps; what is beyond is counted in `cut`.
+MOST_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why there is no answer, and what the reader can do.
+
+    kind: privilege, extension, timeout, locked, unreachable, unsupported, busy or error; remedy: an exact statement, or "".
+    """
+
+    kind: str
+    message: str
+    remedy: str = ""
+
+
+class ProbeProblem(Exception):
+    """Raised inside a Python probe to answer with a Problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a reading."""
+
+    name: str
+    unit: Unit
+    about: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its heading: the name without the unit's suffix."""
+        bare = self.name.removesuffix("_total").removesuffix("_bytes").removesuffix("_seconds")
+        bare = bare.removesuffix("_ratio").removesuffix("_at").removesuffix("_count") or self.name
+        return bare.replace("_", " ").capitalize()
+
+
+@dataclass
+class Reading:
+    """A probe's answer: rows, or a problem, and when it was so."""
+
+    probe: Probe
+    server_name: str
+    database: str
+    taken_at: dt.datetime
+    took_ms: float
+    columns: list[Column] = field(default_factory=list)
+    rows: list[Any] = field(default_factory=list)
+    problem: Problem | None = None
+    cut: int = 0
+
+    @property
+    def age_seconds(self) -> float:
+        """How old it is, seconds."""
+        return (timezone.now() - self.taken_at).total_seconds()
+
+    @property
+    def is_stale(self) -> bool:
+        """Older than two and a half of its intervals."""
+        return self.age_seconds > 2.5 * (self.probe.every or 60)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """`wait_seconds > 30`, from a header."""
+
+    column: str
+    comparison: str
+    limit: float
+
+    def met_by(self, row: Any) -> bool:
+        """Does this row cross it? An unknown value crosses nothing."""
+        value = getattr(row, self.column, None)
+        if value is None:
+            return False
+        number = float(value)
+        match self.comparison:
+            case ">":
+                return number > self.limit
+            case ">=":
+                return number >= self.limit
+            case "<":
+                return number < self.limit
+            case "<=":
+                return number <= self.limit
+            case _:
+                return number == self.limit
+
+    def __str__(self) -> str:
+        return f"{self.column} {self.comparison} {self.limit:g}"
+
+
+@dataclass(frozen=True)
+class Action:
+    """`drop_index(schema, index)`: a row's button, its columns becoming the form's fields.
+
+    `field=column` names a field that differs from the column.
+    """
+
+    operation: str
+    fields: tuple[tuple[str, str], ...]
+
+
+class HeaderError(ValueError):
+    """A probe's header cannot be understood; the file is named."""
+
+
+KEYS = {
+    "title", "about", "empty", "scope", "source", "on", "needs", "every", "key", "series", "warning", "critical",
+    "actions", "timeout", "rename",
+}  # fmt: skip
+LINE = re.compile(r"^--\s?(?:column\s+(?P<column>\w+):\s*(?P<text>.*)|(?P<key>\w+):\s*(?P<value>.*))$")
+THRESHOLD = re.compile(r"^(\w+)\s*(>=|<=|>|<|=)\s*(-?[\d.]+(?:e\d+)?)$")
+CALL = re.compile(r"(\w+)\(([^)]*)\)")
+SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def seconds(text: str) -> float:
+    """30s, 5m, 1h -> seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)", text.strip())
+    if not found:
+        raise HeaderError(f"{text!r} is no length of time; write 30s, 5m or 1h")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def parse_header(lines: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Header lines -> (keys, notes on columns); raises HeaderError for what it does not know."""
+    header: dict[str, str] = {}
+    columns: dict[str, str] = {}
+    for line in lines:
+        found = LINE.match(line.rstrip())
+        if not found:
+            raise HeaderError(f"not a header line: {line.strip()!r}")
+        if found["column"]:
+            columns[found["column"]] = found["text"].strip()
+        elif found["key"] not in KEYS:
+            raise HeaderError(f"unknown key {found['key']!r}")
+        else:
+            header[found["key"]] = found["value"].strip()
+    for required in ("title", "about"):
+        if not header.get(required):
+            raise HeaderError(f"{required!r} is missing")
+    return header, columns
+
+
+def split_sql(text: str) -> tuple[list[str], str]:
+    """A file's leading comment lines, and its statement."""
+    lines = text.splitlines()
+    end = next((number for number, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    return lines[:end], "\n".join(lines[end:]).strip().rstrip(";")
+
+
+def threshold(text: str) -> Threshold | None:
+    """`wait_seconds > 30` -> Threshold."""
+    if not text:
+        return None
+    found = THRESHOLD.match(text)
+    if not found:
+        raise HeaderError(f"{text!r} is no threshold; write: column > number")
+    return Threshold(found[1], found[2], float(found[3]))
+
+
+def parse_actions(text: str) -> tuple[Action, ...]:
+    """`cancel_backend(pid), drop_index(schema, index=name)` -> Actions."""
+    return tuple(
+        Action(
+            name,
+            tuple(
+                (part.partition("=")[0].strip(), (part.partition("=")[2] or part).strip())
+                for part in inside.split(",")
+                if part.strip()
+            ),
+        )
+        for name, inside in CALL.findall(text)
+    )
+
+
+class Probe:
+    """A question, kept as a file; the header of the file is what every reader of the answer shares."""
+
+    def __init__(self, app: str, name: str, header: Mapping[str, str], notes: Mapping[str, str]) -> None:
+        self.app, self.name, self.header, self.notes = app, name, header, notes
+        self.title, self.about = header["title"], header["about"]
+        self.empty = header.get("empty", "Nothing to show.")
+        self.scope = header.get("scope", "instance")
+        self.source = header.get("source", "postgres")
+        self.on = header.get("on", "")
+        self.needs = header.get("needs", "")
+        self.every = seconds(header["every"]) if header.get("every") else None
+        self.timeout = seconds(header.get("timeout", "2s"))
+        self.key = tuple(part.strip() for part in header.get("key", "").split(",") if part.strip())
+        self.series = tuple(part.strip() for part in header.get("series", "").split(",") if part.strip())
+        self.warning, self.critical = threshold(header.get("warning", "")), threshold(header.get("critical", ""))
+        self.actions = parse_actions(header.get("actions", ""))
+        pairs = (part.partition("=") for part in header.get("rename", "").split(",") if part.strip())
+        self.rename = {old.strip(): new.strip() for old, _, new in pairs}
+        if self.scope not in {"instance", "database"}:
+            raise HeaderError(f"scope is {self.scope!r}; it is instance or database")
+
+    def __repr__(self) -> str:
+        return f"<Probe {self.name}>"
+
+    def state_of(self, row: Any) -> str:
+        """critical, warning or "" for a row, by the header's thresholds."""
+        if self.critical and self.critical.met_by(row):
+            return "critical"
+        return "warning" if self.warning and self.warning.met_by(row) else ""
+
+    def column(self, name: str) -> Column:
+        """A column, with the header's note on it."""
+        return Column(name, unit_of(name), self.notes.get(name, ""))
+
+    def read(self, session: Session, **params: Any) -> Reading:
+        """Ask. Database trouble becomes the reading's problem; errors of ours still raise."""
+        started, taken_at = time.perf_counter(), timezone.now()
+        names: tuple[str, ...] = ()
+        rows: list[Any] = []
+        problem: Problem | None = None
+        try:
+            problem = self.unsuitable(session)
+            if problem is None:
+                names, rows = self.fetch(session, params)
+        except ProbeProblem as answer:
+            problem = answer.problem
+        except (psycopg.Error, PoolTimeout, TooManyRequests) as error:
+            problem = explain(error, self, session)
+        took = (time.perf_counter() - started) * 1000
+        return Reading(
+            self,
+            session.server.name if session.server else "",
+            session.database if self.scope == "database" else "",
+            taken_at,
+            took,
+            [self.column(name) for name in names],
+            rows[:MOST_ROWS],
+            problem,
+            max(0, len(rows) - MOST_ROWS),
+        )
+
+    def unsuitable(self, session: Session) -> Problem | None:
+        """Said of a standby what only a primary knows, and the other way round."""
+        if not self.on:
+            return None
+        role = "standby" if session.in_recovery else "primary"
+        if role == self.on:
+            return None
+        return Problem("unsupported", f"Only a {self.on} can tell; this server is a {role}.")
+
+    def fetch(self, session: Session, params: Mapping[str, Any]) -> tuple[tuple[str, ...], list[Any]]:
+        """Column names and rows; in the subclasses."""
+        raise AssertionError("a probe is an SqlProbe or a PythonProbe")
+
+
+class SqlProbe(Probe):
+    """A probe kept as `.sql`, with variants for newer majors: x.sql, x.pg17.sql."""
+
+    def __init__(self, app: str, path: Path) -> None:
+        comments, statement = split_sql(path.read_text())
+        super().__init__(app, path.stem, *parse_header(comments))
+        self.variants = {0: statement}
+        for other in path.parent.glob(f"{path.stem}.pg*.sql"):
+            self.variants[int(other.stem.rpartition(".pg")[2])] = split_sql(other.read_text())[1]
+
+    def statement(self, major: int) -> str:
+        """The statement for a major version, with a comment that names the probe in the server's log."""
+        best = max(version for version in self.variants if version <= major or version == 0)
+        mark = "" if self.source == "pgbouncer" else f"/* dbadmin probe {self.name} */ "
+        return mark + self.variants[best]
+
+    def fetch(self, session: Session, params: Mapping[str, Any]) -> tuple[tuple[str, ...], list[Any]]:
+        cursor = self.execute(session, params)
+        names = tuple(self.rename.get(column.name, column.name) for column in cursor.description or ())
+        rows = named_rows(cursor)
+        if self.rename:
+            rows = [row_class(names)._make(row) for row in rows]
+        return names, rows
+
+    def execute(self, session: Session, params: Mapping[str, Any]) -> psycopg.Cursor[Any]:
+        """Run the statement under the probe's own time limit."""
+        connection, text = session.connection, self.statement(session.major)
+        if session.is_pgbouncer:
+            return connection.execute(text)  # type: ignore[call-overload,no-any-return]
+        if self.timeout != 2:
+            connection.execute("select pg_catalog.set_config('statement_timeout', %s, false)", [f"{self.timeout}s"])
+        try:
+            return connection.execute(text, params or None)  # type: ignore[call-overload,no-any-return]
+        finally:
+            if self.timeout != 2 and not connection.closed and connection.info.transaction_status == 0:
+                connection.execute("select pg_catalog.set_config('statement_timeout', '2s', false)")
+
+
+class PythonProbe(Probe):
+    """A probe that is no SQL: a module with the header as docstring, COLUMNS, and rows(session)."""
+
+    def __init__(self, app: str, name: str, module: ModuleType) -> None:
+        lines = [f"-- {line}" for line in (module.__doc__ or "").strip().splitlines()]
+        super().__init__(app, name, *parse_header(lines))
+        self.module = module
+
+    def fetch(self, session: Session, params: Mapping[str, Any]) -> tuple[tuple[str, ...], list[Any]]:
+        names: tuple[str, ...] = tuple(self.module.COLUMNS)
+        make = row_class(names)._make
+        return names, [make(row) for row in self.module.rows(session, **params)]
+
+
+def explain(error: Exception, probe: Probe, session: Session) -> Problem:
+    """An error of the driver as a sentence, with the statement that mends it where there is one."""
+    text = str(error).strip().partition("\n")[0]
+    role = session.connection.info.user or "the monitoring role"
+    match error:
+        case psycopg.errors.InsufficientPrivilege():
+            return Problem("privilege", f"{role} may not read this: {text}.", grant(probe, role))
+        case psycopg.errors.UndefinedTable() | psycopg.errors.UndefinedFunction() if extension(probe):
+            return Problem(
+                "extension",
+                f"The extension {extension(probe)} is not installed in database {session.database}.",
+                f"CREATE EXTENSION {extension(probe)};",
+            )
+        case psycopg.errors.QueryCanceled():
+            return Problem("timeout", f"No answer within {probe.timeout:g} s; the statement was ended.")
+        case psycopg.errors.LockNotAvailable():
+            return Problem("locked", "A lock held by another session was in the way; we did not wait for it.")
+        case psycopg.errors.ObjectNotInPrerequisiteState():
+            return Problem("extension", f"{text}.", remedy_of_state(text))
+        case psycopg.OperationalError() | psycopg.InterfaceError() | PoolTimeout():
+            return Problem("unreachable", f"The server does not answer: {text}")
+        case TooManyRequests():
+            return Problem("busy", "Too many readers wait for this server; try again in a moment.")
+        case _:
+            return Problem("error", text)
+
+
+def extension(probe: Probe) -> str:
+    """The extension among the probe's needs, or ""."""
+    return next((need for need in re.split(r"[,\s]+", probe.needs) if need and not is_role(need)), "")
+
+
+def is_role(need: str) -> bool:
+    """pg_monitor, pg_read_all_stats … are roles; other needs are extensions."""
+    return need in {"pg_monitor", "pg_read_all_stats", "pg_read_all_settings", "pg_read_all_data", "superuser"}
+
+
+def grant(probe: Probe, role: str) -> str:
+    """The statement that gives the probe its right."""
+    needed = next((need for need in re.split(r"[,\s]+", probe.needs) if is_role(need)), "pg_monitor")
+    return f'GRANT {needed} TO "{role}";'
+
+
+def remedy_of_state(text: str) -> str:
+    """What mends 'must be loaded via shared_preload_libraries'."""
+    if "shared_preload_libraries" not in text:
+        return ""
+    library = text.split(" ", 1)[0].strip('"')
+    return f"ALTER SYSTEM SET shared_preload_libraries = '{library}'; -- then restart the server"
+
+
+PROBES: dict[str, Probe] = {}
+
+
+def load(app: str, folder: Path) -> None:
+    """Register the probes of an app's folder; a header that does not parse names its file."""
+    for path in sorted(folder.glob("*.sql")) + sorted(folder.glob("*.py")):
+        if path.stem == "__init__" or re.search(r"\.pg\d+$", path.stem):
+            continue
+        try:
+            probe = SqlProbe(app, path) if path.suffix == ".sql" else python_probe(app, path)
+        except HeaderError as error:
+            raise HeaderError(f"{path}: {error}") from error
+        if PROBES.get(probe.name, probe).app != app:
+            raise HeaderError(f"{path}: {PROBES[probe.name].app} already has a probe of this name")
+        PROBES[probe.name] = probe
+
+
+def python_probe(app: str, path: Path) -> PythonProbe:
+    """Load a probe that is a module."""
+    spec = importlib.util.spec_from_file_location(f"{app}.probes.{path.stem}", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return PythonProbe(app, path.stem, module)
