@@ -1,0 +1,59 @@
+// Keys only add: never while typing, never with a modifier, never the only way, and they can be turned off.
+(() => {
+  const typing = (element) => element.closest("input, select, textarea, [contenteditable]");
+  const enabled = () => localStorage.getItem("keys") !== "off";
+  const dialog = () => document.getElementById("keys");
+  let going = 0; // when g was pressed; a letter within a second follows
+
+  function go(letter) {
+    const link = document.querySelector(`a[data-key="${CSS.escape(letter)}"]`);
+    if (link) link.click();
+  }
+
+  const actions = {
+    "/": () => document.querySelector("main input[type=search], .topbar input[type=search]")?.focus(),
+    "?": () => dialog()?.showModal(),
+    r: () => document.dispatchEvent(new Event("refresh")),
+    g: () => { going = Date.now(); },
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (event.key === "Escape" && typing(event.target)) { event.target.blur(); return; }
+    if (typing(event.target) || document.querySelector("dialog[open]") || !enabled()) return;
+    if (Date.now() - going < 1000 && /^[a-z]$/.test(event.key)) { going = 0; go(event.key); return; }
+    if (!Object.hasOwn(actions, event.key)) return;
+    event.preventDefault();
+    actions[event.key]();
+  });
+
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-open-keys]")) dialog()?.showModal();
+    const copy = event.target.closest("[data-copy]");
+    if (!copy) return;
+    navigator.clipboard?.writeText(document.getElementById(copy.dataset.copy).textContent.trim()).then(() => {
+      copy.textContent = "Copied";
+    });
+  });
+
+  document.addEventListener("change", (event) => {
+    if (event.target.id === "keys-on") localStorage.setItem("keys", event.target.checked ? "on" : "off");
+    if (event.target.closest("form[data-submit-on-change]")) event.target.form.requestSubmit();
+  });
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const box = document.getElementById("keys-on");
+    if (box) box.checked = enabled();
+    document.querySelectorAll("[data-needs-script]").forEach((element) => { element.hidden = false; });
+    const list = document.getElementById("keys-rooms");
+    for (const link of document.querySelectorAll("a[data-key]")) {
+      if (!list) break;
+      const term = document.createElement("dt");
+      const word = document.createElement("dd");
+      term.innerHTML = "<kbd>g</kbd> <kbd></kbd>";
+      term.lastElementChild.textContent = link.dataset.key;
+      word.textContent = link.dataset.label || link.textContent.trim();
+      list.append(term, word);
+    }
+  });
+})();
