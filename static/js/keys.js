@@ -5,9 +5,11 @@
   const dialog = () => document.getElementById("keys");
   let going = 0; // when g was pressed; a letter within a second follows
 
-  function go(letter) {
-    const link = document.querySelector(`a[data-key="${CSS.escape(letter)}"]`);
-    if (link) link.click();
+  // Each room gets the first letter of its title that no room before it has.
+  const rooms = new Map();
+  for (const link of document.querySelectorAll(".rooms a")) {
+    const free = [...link.textContent.trim().toLowerCase()].find((letter) => /[a-z]/.test(letter) && !rooms.has(letter));
+    if (free) rooms.set(free, link);
   }
 
   const actions = {
@@ -21,7 +23,7 @@
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (event.key === "Escape" && typing(event.target)) { event.target.blur(); return; }
     if (typing(event.target) || document.querySelector("dialog[open]") || !enabled()) return;
-    if (Date.now() - going < 1000 && /^[a-z]$/.test(event.key)) { going = 0; go(event.key); return; }
+    if (Date.now() - going < 1000 && /^[a-z]$/.test(event.key)) { going = 0; rooms.get(event.key)?.click(); return; }
     if (!Object.hasOwn(actions, event.key)) return;
     event.preventDefault();
     actions[event.key]();
@@ -46,13 +48,12 @@
     if (box) box.checked = enabled();
     document.querySelectorAll("[data-needs-script]").forEach((element) => { element.hidden = false; });
     const list = document.getElementById("keys-rooms");
-    for (const link of document.querySelectorAll("a[data-key]")) {
-      if (!list) break;
+    for (const [letter, link] of list ? rooms : []) {
       const term = document.createElement("dt");
       const word = document.createElement("dd");
       term.innerHTML = "<kbd>g</kbd> <kbd></kbd>";
-      term.lastElementChild.textContent = link.dataset.key;
-      word.textContent = link.dataset.label || link.textContent.trim();
+      term.lastElementChild.textContent = letter;
+      word.textContent = link.textContent.trim();
       list.append(term, word);
     }
   });

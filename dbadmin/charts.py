@@ -1,0 +1,313 @@
+"""What is drawn: sparklines and meters as SVG from the server, and the data that charts.js turns into lines."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from django.http import QueryDict
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
+
+from dbadmin import units
+from dbadmin.probes import Problem
+
+Points = Sequence[tuple[float, float | None]]  # seconds since 1970, value or None where it is not known
+
+WIDTH, HEIGHT = 88, 20
+#: Rows of numbers shown below a chart; the CSV has all.
+MOST_NUMBERS = 200
+PRESETS = (
+    ("15m", "Last 15 minutes", dt.timedelta(minutes=15)),
+    ("1h", "Last hour", dt.timedelta(hours=1)),
+    ("6h", "Last 6 hours", dt.timedelta(hours=6)),
+    ("24h", "Last 24 hours", dt.timedelta(hours=24)),
+    ("7d", "Last 7 days", dt.timedelta(days=7)),
+    ("30d", "Last 30 days", dt.timedelta(days=30)),
+    ("365d", "Last year", dt.timedelta(days=365)),
+)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One choice of the menu of ranges."""
+
+    label: str
+    query: str
+    current: bool
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """The window that a page shows: ?range=6h, or ?from=…&to=…; what cannot be read is the default."""
+
+    start: dt.datetime
+    end: dt.datetime
+    name: str
+    params: QueryDict = field(default_factory=QueryDict, compare=False)
+
+    @classmethod
+    def of(cls, params: QueryDict, default: str = "1h") -> "TimeRange":
+        """Read it from the address."""
+        now = timezone.now()
+        start, end = moment_of(params.get("from", "")), moment_of(params.get("to", "")) or now
+        if start and start < end:
+            return cls(start, end, "", params)
+        lengths = {name: length for name, _, length in PRESETS}
+        name = params.get("range", default)
+        name = name if name in lengths else default
+        return cls(now - lengths[name], now, name, params)
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return (self.end - self.start).total_seconds()
+
+    @property
+    def is_live(self) -> bool:
+        """Ends now, and moves."""
+        return bool(self.name)
+
+    @property
+    def label(self) -> str:
+        """Last 6 hours; or from – to."""
+        named = next((label for name, label, _ in PRESETS if name == self.name), "")
+        return named or f"{units.moment(self.start)} – {units.moment(self.end)}"
+
+    @property
+    def presets(self) -> list[Preset]:
+        """The menu, each choice keeping the rest of the address."""
+        return [Preset(label, self.query(range=name), name == self.name) for name, label, _ in PRESETS]
+
+    def query(self, **changes: str) -> str:
+        """The address with another window; pages of lists start anew."""
+        params = self.params.copy()
+        for name in ("range", "from", "to", "page"):
+            params.pop(name, None)
+        for name, value in changes.items():
+            params[name] = value
+        return f"?{params.urlencode()}"
+
+    @property
+    def other_params(self) -> list[tuple[str, str]]:
+        """What the form of a free window keeps."""
+        return [(n, v) for n, v in self.params.items() if n not in {"range", "from", "to", "page"}]
+
+    @property
+    def from_input(self) -> str:
+        """For a datetime-local field."""
+        return f"{timezone.localtime(self.start):%Y-%m-%dT%H:%M}"
+
+    @property
+    def to_input(self) -> str:
+        """For a datetime-local field."""
+        return f"{timezone.localtime(self.end):%Y-%m-%dT%H:%M}"
+
+
+def moment_of(text: str) -> dt.datetime | None:
+    """A moment from an address; without a zone it is in the page's zone."""
+    try:
+        moment = parse_datetime(text.strip().replace(" ", "T"))
+    except ValueError:
+        return None
+    if moment is None:
+        return None
+    return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart."""
+
+    label: str
+    points: Points
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A dashed line with a word: where a warning starts."""
+
+    value: float
+    word: str
+    state: str = "warning"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """An upright line: a run, a restart, a change of settings."""
+
+    at: dt.datetime
+    text: str
+
+
+@dataclass
+class ChartView:
+    """A chart as the template and charts.js need it. column states the unit by its suffix, as everywhere.
+
+    live: seconds between refreshes by url; empty: said instead of an empty frame.
+    """
+
+    id: str
+    title: str
+    column: str
+    lines: Sequence[Line]
+    start: dt.datetime
+    end: dt.datetime
+    about: str = ""
+    limits: Sequence[Limit] = ()
+    marks: Sequence[Mark] = ()
+    problem: Problem | None = None
+    live: float | None = None
+    url: str = ""
+    nothing: str = "No samples in this window yet."
+
+    @property
+    def data_id(self) -> str:
+        """The id of the JSON in the page."""
+        return f"{self.id}-data"
+
+    @property
+    def unit(self) -> units.Unit:
+        """The unit of all lines."""
+        return units.unit_of(self.column)
+
+    @property
+    def empty(self) -> str:
+        """Why there is nothing to draw, or ""."""
+        known = any(value is not None for line in self.lines for _, value in line.points)
+        return "" if known else self.nothing
+
+    @property
+    def legend(self) -> list[dict[str, str]]:
+        """Label and colour of each line; what is beyond six is grey."""
+        return [{"label": line.label, "css": f"s{min(n, 7)}"} for n, line in enumerate(self.lines, start=1)]
+
+    @property
+    def summary(self) -> str:
+        """The chart in a sentence, for those who do not see it."""
+        parts = []
+        for line in self.lines:
+            known = [value for _, value in line.points if value is not None]
+            if known:
+                low, high, last = (self.unit.text(v) for v in (min(known), max(known), known[-1]))
+                parts.append(f"{line.label}: lowest {low}, highest {high}, last {last}")
+        return f"{self.title}. {'; '.join(parts)}."
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """For json_script. Times in ms; offset: the page's zone against UTC in minutes, at the window's end."""
+        offset = timezone.localtime(self.end).utcoffset() or dt.timedelta()
+        return {
+            "unit": self.unit.prometheus,
+            "from": self.start.timestamp() * 1000,
+            "to": self.end.timestamp() * 1000,
+            "offset": offset.total_seconds() / 60,
+            "lines": [
+                {"label": line.label, "points": [[at * 1000, value] for at, value in line.points]} for line in self.lines
+            ],
+            "limits": [{"value": limit.value, "word": limit.word, "state": limit.state} for limit in self.limits],
+            "marks": [{"at": mark.at.timestamp() * 1000, "text": mark.text} for mark in self.marks],
+        }
+
+    @cached_property
+    def rows(self) -> SafeString:
+        """The numbers below the chart, newest first, at most MOST_NUMBERS moments."""
+        moments = sorted({at for line in self.lines for at, _ in line.points}, reverse=True)
+        step = max(1, -(-len(moments) // MOST_NUMBERS))
+        known = [dict(line.points) for line in self.lines]
+        show = self.unit.text
+        html = []
+        for at in moments[::step]:
+            cells = "".join(f'<td class="number">{escape(show(values.get(at)))}</td>' for values in known)
+            moment = dt.datetime.fromtimestamp(at, tz=dt.UTC)
+            html.append(f'<tr><td class="when">{units.moment(moment)}</td>{cells}</tr>')
+        return mark_safe("".join(html))  # noqa: S308 - each value is escaped above
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One key figure."""
+
+    label: str
+    text: str
+    exact: str = ""
+    note: str = ""
+    state: str = ""
+    sparkline: SafeString | str = ""
+    url: str = ""
+
+    @classmethod
+    def of(cls, column: str, value: Any, **kwargs: Any) -> "Figure":
+        """By a column's name: label and unit come with it."""
+        from dbadmin.probes import Column
+
+        unit = units.unit_of(column)
+        exact = "" if value is None or not unit.numeric else str(value)
+        return cls(kwargs.pop("label", Column(column, unit).label), unit.text(value), exact, **kwargs)
+
+
+def stretches(values: Iterable[float | None]) -> list[list[tuple[int, float]]]:
+    """Runs of known values with their places; a gap parts them."""
+    parts: list[list[tuple[int, float]]] = [[]]
+    for place, value in enumerate(values):
+        if value is None:
+            if parts[-1]:
+                parts.append([])
+        else:
+            parts[-1].append((place, float(value)))
+    return [part for part in parts if part]
+
+
+def sparkline(values: Sequence[float | None] | None, label: str = "", top: float | None = None) -> SafeString:
+    """A line as wide as a word, from zero to top (else to its own highest); a gap stays a gap.
+
+    A lone sample between two gaps is a dot, since a line needs two.
+    """
+    known = [value for value in values or () if value is not None]
+    if not known or values is None:
+        return format_html('<span class="dash">{}</span>', units.UNKNOWN)
+    low, high = min(0.0, *map(float, known)), float(top if top is not None else max(known))
+    across, up = WIDTH / max(1, len(values) - 1), (HEIGHT - 3) / ((high - low) or 1)
+    path, dots = [], []
+    for part in stretches(values):
+        spots = [f"{place * across:.1f} {HEIGHT - 1.5 - (min(value, high) - low) * up:.1f}" for place, value in part]
+        if len(spots) == 1:
+            x, y = spots[0].split()
+            dots.append(f'<circle cx="{x}" cy="{y}" r="1.25"/>')
+        else:
+            path.append("M" + "L".join(spots))
+    name = f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
+    line = f'<path d="{"".join(path)}"/>' if path else ""
+    return mark_safe(  # noqa: S308 - numbers, and an escaped label
+        f'<svg class="sparkline" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" {name}>{line}{"".join(dots)}</svg>'
+    )
+
+
+def meter(value: float | None, limit: float | None, state: str = "") -> SafeString:
+    """A bar of value in limit; hidden from screen readers, the numbers stand beside it."""
+    if value is None or not limit:
+        return format_html('<span class="dash">{}</span>', units.UNKNOWN)
+    width = max(0.0, min(100.0, 100 * float(value) / float(limit)))
+    return format_html(
+        '<svg class="bar {}" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">'
+        '<rect width="100" height="6" rx="3"></rect><rect width="{}" height="6" rx="3"></rect></svg>',
+        state,
+        f"{width:.1f}",
+    )
+
+
+def marks_of(runs: Iterable[Any]) -> list[Mark]:
+    """Every run that did something is an upright line."""
+    return [Mark(run.started_at, str(run)) for run in runs if run.started_at and run.status == "succeeded"]
+
+
+def limits_of(thresholds: Mapping[str, Any], column: str) -> list[Limit]:
+    """The probe's header thresholds, where they speak of this column."""
+    return [
+        Limit(threshold.limit, state.capitalize(), state)
+        for state, threshold in thresholds.items()
+        if threshold is not None and threshold.column == column
+    ]

@@ -1,0 +1,219 @@
+"""What templates say the same way everywhere: states, moments, icons, addresses, buttons of operations."""
+
+import datetime as dt
+from typing import Any
+from urllib.parse import urlencode
+
+from django import template
+from django.forms import BoundField, CheckboxInput
+from django.template import Context
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+from dbadmin import charts, units
+from dbadmin.operations import REGISTRY, Risk
+from dbadmin.permissions import may
+
+register = template.Library()
+
+WORDS = {"ok": "OK", "warning": "Warning", "critical": "Critical", "unknown": "Unknown", "idle": "Idle", "busy": "Busy"}
+#: How a run's status looks.
+RUN_STATES = {
+    "queued": "idle", "running": "busy", "succeeded": "ok", "failed": "critical", "cancelled": "unknown",
+    "refused": "warning", "lost": "critical",
+}  # fmt: skip
+PROBLEMS = {
+    "privilege": "A right is missing", "extension": "An extension is missing", "timeout": "No answer in time",
+    "locked": "A lock was in the way", "unreachable": "The server does not answer", "unsupported": "Not on this server",
+    "busy": "Too many readers", "error": "The server reports an error",
+}  # fmt: skip
+ICONS = {
+    "menu": '<path d="M2 4.5h12M2 8h12M2 11.5h12"/>',
+    "theme": '<circle cx="8" cy="8" r="5.5"/><path d="M8 2.5a5.5 5.5 0 0 1 0 11z" fill="currentColor"/>',
+    "user": '<circle cx="8" cy="5.5" r="2.75"/><path d="M2.75 14c.5-3 2.5-4.5 5.25-4.5s4.75 1.5 5.25 4.5"/>',
+    "mark": '<ellipse cx="8" cy="3.75" rx="5.5" ry="2.25"/><path d="M2.5 3.75v8.5c0 1.25 2.45 2.25 5.5 2.25s5.5-1 '
+    '5.5-2.25v-8.5M2.5 8h2.75l1.25-2 2 4.25L9.75 8h3.75"/>',
+}
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """A drawing beside a word or inside a labelled button; never the only name of anything."""
+    drawing = mark_safe(ICONS[name])  # noqa: S308 - our own constant
+    return format_html(
+        '<svg width="16" height="16" viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.5"'
+        ' stroke-linecap="round" aria-hidden="true" focusable="false">{}</svg>',
+        drawing,
+    )
+
+
+@register.simple_tag
+def status(state: str, text: str = "") -> SafeString:
+    """Shape, word and colour together. The state's word is said aloud when the text does not carry it."""
+    word = WORDS.get(state, state)
+    if not text or text == word:
+        return format_html('<span class="status {}">{}</span>', state, word)
+    return format_html(
+        '<span class="status long {}"><span><span class="sr">{}: </span>{}</span></span>', state, word, text
+    )
+
+
+@register.simple_tag
+def run_status(run: Any) -> SafeString:
+    """A run's status as a state."""
+    return format_html(
+        '<span class="status {}">{}</span>', RUN_STATES.get(run.status, "unknown"), str(run.status).capitalize()
+    )
+
+
+@register.filter
+def run_state(value: str) -> str:
+    """queued -> idle, failed -> critical."""
+    return RUN_STATES.get(value, "unknown")
+
+
+@register.filter
+def problem_title(kind: str) -> str:
+    """privilege -> A right is missing."""
+    return PROBLEMS.get(kind, "There is a problem")
+
+
+@register.filter(name="moment")
+def moment_filter(value: dt.datetime | None) -> SafeString | str:
+    """A moment by the house's rules, exact on hover and for machines."""
+    if value is None:
+        return units.UNKNOWN
+    local = timezone.localtime(value) if timezone.is_aware(value) else value
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', local.isoformat(), f"{local:%Y-%m-%d %H:%M:%S %Z}", units.moment(value)
+    )
+
+
+@register.filter
+def ago(value: dt.datetime | None) -> str:
+    """6 min 12 s ago; only ever beside the moment itself."""
+    if value is None:
+        return ""
+    seconds = (timezone.now() - value).total_seconds()
+    return f"{units.duration(round(seconds))} ago" if seconds >= 1 else "just now"
+
+
+@register.filter
+def took(seconds: float | dt.timedelta | None) -> str:
+    """A length of time."""
+    return units.UNKNOWN if seconds is None else units.duration(seconds)
+
+
+@register.filter
+def as_unit(value: Any, column: str) -> str:
+    """A value as its column's name says: {{ backup.size|as_unit:"size_bytes" }}."""
+    return units.unit_of(column).text(value)
+
+
+@register.filter
+def size(value: float | None) -> str:
+    """11.8 MiB."""
+    return units.UNKNOWN if value is None else units.size(value)
+
+
+@register.filter
+def count(value: float | None) -> str:
+    """48 120."""
+    return units.UNKNOWN if value is None else units.count(value)
+
+
+@register.filter
+def percent(value: float | None) -> str:
+    """98.9 %, from a ratio."""
+    return units.UNKNOWN if value is None else units.percent(value)
+
+
+@register.simple_tag
+def zone_name() -> str:
+    """The zone in which this page shows times, with its distance from UTC unless it is UTC."""
+    now = timezone.localtime()
+    offset = f"{now:%z}"
+    name = timezone.get_current_timezone_name()
+    return name if offset == "+0000" else f"{name} (UTC{offset[:3]}:{offset[3:]})"
+
+
+@register.simple_tag
+def sparkline(values: Any, label: str = "", top: float | None = None) -> SafeString:
+    """A line as wide as a word; None is a gap."""
+    return charts.sparkline(values, label, top)
+
+
+@register.simple_tag
+def meter(value: float | None, limit: float | None, state: str = "") -> SafeString:
+    """A bar of value in limit, drawn beside the numbers that say the same."""
+    return charts.meter(value, limit, state)
+
+
+@register.simple_tag(takes_context=True)
+def query(context: Context, **changes: Any) -> str:
+    """The present address's query string with changes; None removes: {% query page=2 q=None %}."""
+    params = context["request"].GET.copy()
+    for name, value in changes.items():
+        params.pop(name, None)
+        if value not in (None, ""):
+            params[name] = str(value)
+    return f"?{params.urlencode()}" if params else "?"
+
+
+@register.simple_tag(takes_context=True)
+def operation_button(context: Context, name: str, server: Any, label: str = "", css: str = "", **params: Any) -> str:
+    """A link to an operation's page, its form filled in; nothing for those who may not run it."""
+    operation = REGISTRY.get(name)
+    if operation is None or not may(context["request"].user, operation.permission(), server):
+        return ""
+    return button(operation, str(server), params, label, css)
+
+
+def button(operation: Any, server: str, params: dict[str, Any], label: str = "", css: str = "") -> SafeString:
+    """A button that leads to the preview: an ellipsis says that a question follows."""
+    filled = urlencode({key: value for key, value in params.items() if value is not None})
+    address = reverse("operate", args=[server, operation.name])
+    danger = " danger" if operation.risk is Risk.DESTROYS else ""
+    return format_html(
+        '<a class="button{}{}" href="{}">{}…</a>',
+        danger, f" {css}" if css else "", f"{address}?{filled}" if filled else address, label or operation.title,
+    )  # fmt: skip
+
+
+@register.simple_tag
+def crumb(text: Any, name: str = "", *args: Any) -> SafeString:
+    """One step of the way to this page; without an address it is the page itself."""
+    address = ""
+    if name:
+        try:
+            address = reverse(name, args=args)
+        except NoReverseMatch:
+            address = name
+    if address:
+        return format_html('<li><a href="{}">{}</a></li>', address, text)
+    return format_html('<li><span aria-current="page">{}</span></li>', text)
+
+
+@register.inclusion_tag("_field.html")
+def field(bound: BoundField, label: str = "") -> dict[str, Any]:
+    """One field of a form: label, control, help, errors; Django itself wires their ids."""
+    return {
+        "field": bound,
+        "control": bound.as_widget(),
+        "label": label or bound.label,
+        "is_check": isinstance(bound.field.widget, CheckboxInput),
+    }
+
+
+@register.simple_tag
+def hidden_params(pairs: Any) -> SafeString:
+    """Hidden inputs that keep the rest of the address when a form is sent by GET."""
+    return format_html_join("", '<input type="hidden" name="{}" value="{}">', pairs)
+
+
+@register.filter
+def as_pairs(value: Any) -> list[tuple[str, str]]:
+    """A mapping as readable pairs: parameters of a run, facts of an event."""
+    return [(str(key).replace("_", " ").capitalize(), units.label(item)) for key, item in (value or {}).items()]
