@@ -52,13 +52,13 @@ select
     course.id, position,
     pg_temp.one_of('{What,Why,How,When,A closer look,Exercise,Common mistakes,In practice,Behind the scenes,Recap}') || ': '
         || pg_temp.one_of('{the idea,first examples,tools,a small project,words and terms,the history,patterns,limits,measuring,sharing your work}'),
-    case when position % 5 = 0 then 'quiz' when random() < 0.6 then 'video' when random() < 0.6 then 'reading' else 'exercise' end::lesson_kind,
+    case when position % 4 = 0 then 'quiz' when random() < 0.6 then 'video' when random() < 0.6 then 'reading' else 'exercise' end::lesson_kind,
     repeat(pg_temp.one_of(array['Read the example slowly, then change one thing and see what happens. ',
         'There is no need to learn this by heart: you will meet it again in the next chapter. ',
         'Write down what you expect before you look at the answer. ']), 2 + floor(random() * 25)::int),
     120 + floor(1500 * power(random(), 2))::int,
     case when random() < 0.6 then 'https://video.example.org/' || md5(course.id || '/' || position) end
-from courses course, generate_series(1, 6 + (course.id * 37) % 17) as position;
+from courses course, generate_series(1, 4 + (course.id * 37) % 13) as position;
 
 insert into quizzes (lesson_id, title, pass_mark, questions)
 select lesson.id, 'Quiz after lesson ' || lesson.position, (array[50, 60, 60, 60, 75])[1 + floor(random() * 5)::int],

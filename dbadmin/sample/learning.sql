@@ -4,7 +4,7 @@
 select setseed(0.44);
 -- The popularity of a course follows its rank (Zipf); the ranks are spread over the ids.
 create temporary table popularity as
-select array_agg(course_id order by rank) as courses, array_agg(edge order by rank) as edges
+select array_agg(course_id order by rank) as courses, array_agg(edge::float8 order by rank) as edges
 from (
     select course_id, rank, sum(1 / power(rank, 0.9)) over (order by rank) / sum(1 / power(rank, 0.9)) over () as edge
     from (select id as course_id, row_number() over (order by md5(id::text)) as rank from courses where state <> 'draft') ranked
@@ -28,7 +28,8 @@ from (
         from (
             select person.id as user_id, person.created_at,
                 popularity.courses[1 + least(width_bucket(random(), popularity.edges), cardinality(popularity.edges) - 1)] as course_id
-            from users person, popularity, generate_series(1, 1 + floor(-5.5 * ln(1 - random()))::int)
+            from (select id, created_at, 1 + floor(-5.5 * ln(1 - random()))::int as wishes from users) person,
+                popularity, generate_series(1, person.wishes)
         ) wishes
     ) chosen
 ) lived
@@ -52,7 +53,8 @@ from (
     group by enrollment.id
 ) enrollment
 join lessons lesson on lesson.course_id = enrollment.course_id and lesson.position <= enrollment.reached,
-lateral (select enrollment.enrolled_at + (enrollment.last_activity_at - enrollment.enrolled_at) * (lesson.position - random() * 0.9) / enrollment.reached::float8 as at) moment;
+lateral (select enrollment.enrolled_at + (enrollment.last_activity_at - enrollment.enrolled_at) * (lesson.position - random() * 0.9) / enrollment.reached::float8 as at) moment
+order by enrollment.id, lesson.id;
 
 -- stage: quiz attempts
 select setseed(0.66);
@@ -64,11 +66,13 @@ from (
     select quiz.id as quiz_id, enrollment.user_id, quiz.pass_mark, jsonb_array_length(quiz.questions) as questions, tries,
         round((100 * (1 - power(random(), 1.2 + 0.3 * tries) * 0.8))::numeric, 2) as score,
         progress.completed_at + make_interval(mins => 40 * (tries - 1)) as started_at
-    from lesson_progress progress
+    from (
+        select *, case when random() < 0.62 then 1 when random() < 0.7 then 2 else 3 end as needed
+        from lesson_progress where completed_at is not null
+    ) progress
     join quizzes quiz using (lesson_id)
     join enrollments enrollment on enrollment.id = progress.enrollment_id,
-    generate_series(1, case when random() < 0.62 then 1 when random() < 0.7 then 2 else 3 end) as tries
-    where progress.completed_at is not null
+    generate_series(1, progress.needed) as tries
 ) tried
 where started_at < now() - interval '20 minutes';
 

@@ -35,7 +35,5 @@ select initcap(email), full_name, country, created_at + interval '1 day' from us
 drop index concurrently if exists users_email_lower_key;
 -- fails: unique_violation
 create unique index concurrently users_email_lower_key on users (lower(email));
-vacuum analyze users, courses, lessons, quizzes, enrollments, lesson_progress, quiz_attempts, reviews, bookmarks;
-vacuum analyze billing.payments, billing.coupons, live_sessions, private_notes, device_pings, categories;
-analyze notifications;
-vacuum analyze analytics_events;
+vacuum analyze users, courses, lessons, quizzes, enrollments, reviews, categories, bookmarks;
+analyze;
