@@ -1,0 +1,1 @@
+"""What ./dev does: private servers, the demo, the tests; standard library only."""

@@ -1,0 +1,3 @@
+"""What tests are given: real servers, people who are signed in, and a browser that complains."""
+
+pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.people", "tests.fixtures.browser"]
