@@ -15,7 +15,7 @@ WORKING = (WEB, REPORTS, BATCH)
 
 
 def password_of(role: str, dsn: str, environment: Mapping[str, str] = os.environ) -> str:
-    """SAMPLE_WEB_PASSWORD and its like, else one derived from the owner's password, so that load and work agree."""
+    """SAMPLE_WEB_PASSWORD and its like, else derived from the owner's password: load and work agree."""
     given = environment.get(f"SAMPLE_{role.removeprefix('academy_').upper()}_PASSWORD")
     secret = str(conninfo_to_dict(dsn).get("password") or environment.get("PGPASSWORD", ""))
     return given or hmac.new(secret.encode(), role.encode(), hashlib.sha256).hexdigest()[:32]
@@ -24,11 +24,16 @@ def password_of(role: str, dsn: str, environment: Mapping[str, str] = os.environ
 def dsn_of(role: str, dsn: str, pooler_dsn: str = "") -> str:
     """The way of a role to the database, through the pooler when there is one."""
     password = password_of(role, dsn)
-    return make_conninfo(pooler_dsn or dsn, user=role, password=password, dbname=conninfo_to_dict(dsn).get("dbname"))
+    return make_conninfo(
+        pooler_dsn or dsn, user=role, password=password, dbname=conninfo_to_dict(dsn).get("dbname")
+    )
 
 
 def exists(connection: psycopg.Connection, role: str) -> bool:
-    return connection.execute("select 1 from pg_catalog.pg_roles where rolname = %s", [role]).fetchone() is not None
+    return (
+        connection.execute("select 1 from pg_catalog.pg_roles where rolname = %s", [role]).fetchone()
+        is not None
+    )
 
 
 def may_create_roles(connection: psycopg.Connection) -> bool:
@@ -39,7 +44,7 @@ def may_create_roles(connection: psycopg.Connection) -> bool:
 
 
 def prepare(connection: psycopg.Connection, dsn: str) -> None:
-    """Create what is missing of the four roles and set the passwords; without the right to, leave all as it is."""
+    """Create the roles that are missing and set passwords; without the right to, leave all as it is."""
     if not may_create_roles(connection):
         return
     if not exists(connection, OWNER):
@@ -47,7 +52,9 @@ def prepare(connection: psycopg.Connection, dsn: str) -> None:
     for role in WORKING:
         verb = sql.SQL("alter" if exists(connection, role) else "create")
         password = sql.Literal(password_of(role, dsn))
-        connection.execute(sql.SQL("{} role {} login password {}").format(verb, sql.Identifier(role), password))
+        connection.execute(
+            sql.SQL("{} role {} login password {}").format(verb, sql.Identifier(role), password)
+        )
     # The reports sort more than the memory that somebody once gave them: they spill into temporary files.
     connection.execute(sql.SQL("alter role {} set work_mem = '1MB'").format(sql.Identifier(REPORTS)))
 

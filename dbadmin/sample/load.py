@@ -1,7 +1,7 @@
 """Fills the database academy, stage by stage, so that an interrupted load goes on where it stopped."""
 
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from time import monotonic
 from typing import NamedTuple
 
@@ -44,7 +44,9 @@ def status(dsn: str) -> list[Loaded]:
     with connected(dsn) as connection:
         if not value(connection, "select to_regclass('sample.loaded')"):
             return []
-        rows = connection.execute("select stage, scale, took_seconds from sample.loaded order by at").fetchall()
+        rows = connection.execute(
+            "select stage, scale, took_seconds from sample.loaded order by at"
+        ).fetchall()
         return [Loaded(title, float(scale), float(took)) for title, scale, took in rows]
 
 
@@ -56,12 +58,12 @@ def connected(dsn: str) -> psycopg.Connection:
 
 
 def value(connection: psycopg.Connection, query: str) -> object:
-    row = connection.execute(query).fetchone()  # type: ignore[call-overload]
+    row = connection.execute(query).fetchone()
     return row[0] if row else None
 
 
 def became_owner(connection: psycopg.Connection, dsn: str) -> None:
-    """Take the lock of the load, create roles and extension where allowed, then act as the owner of all objects."""
+    """Take the load's lock, create roles and extension where allowed, then act as the objects' owner."""
     # A killed client's statement would hold the lock to its end; the server looks for the client meanwhile.
     connection.execute("set client_connection_check_interval = '1s'")
     connection.execute("set client_min_messages = warning")
@@ -70,7 +72,11 @@ def became_owner(connection: psycopg.Connection, dsn: str) -> None:
     accounts.prepare(connection, dsn)
     try:
         connection.execute("create extension if not exists pg_stat_statements")
-    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFile, psycopg.errors.FeatureNotSupported):
+    except (
+        psycopg.errors.InsufficientPrivilege,
+        psycopg.errors.UndefinedFile,
+        psycopg.errors.FeatureNotSupported,
+    ):
         pass  # the readiness page of the server says so with its remedy
     if value(connection, "select rolsuper from pg_catalog.pg_roles where rolname = current_user"):
         database = sql.Identifier(connection.info.dbname)
@@ -101,8 +107,7 @@ def journal(connection: psycopg.Connection, scale: float) -> set[str]:
 
 def first_month(connection: psycopg.Connection) -> date:
     month = value(connection, "select date_trunc('month', coalesce(min(at), now()))::date from sample.loaded")
-    assert isinstance(month, date)
-    return month
+    return month if isinstance(month, date) else date.min
 
 
 def fill(connection: psycopg.Connection, missing: list[Stage], say: Say) -> None:
@@ -110,8 +115,10 @@ def fill(connection: psycopg.Connection, missing: list[Stage], say: Say) -> None
     connection.execute("set work_mem = '64MB'")
     connection.execute("set maintenance_work_mem = '128MB'")
     connection.execute("set jit = off")
-    connection.execute("set default_statistics_target = 30")  # enough for a start; autovacuum looks closer later
-    connection.execute(text_of("words").encode())
+    connection.execute(
+        "set default_statistics_target = 30"
+    )  # enough for a start; autovacuum looks closer later
+    connection.execute(text_of("words"))
     for stage in missing:
         started = monotonic()
         if stage.mode == "alone":
@@ -119,7 +126,7 @@ def fill(connection: psycopg.Connection, missing: list[Stage], say: Say) -> None
         else:
             with connection.transaction():
                 announce_month(connection, stage)
-                connection.execute(stage.sql.encode())
+                connection.execute(stage.sql)
                 note(connection, stage, started)
         say(f"{stage.title}: {monotonic() - started:.1f} s")
 
@@ -128,7 +135,7 @@ def done_alone(connection: psycopg.Connection, stage: Stage, started: float) -> 
     """Statements that refuse a transaction; one that is marked so must fail, as it does in life."""
     for statement in stage.statements():
         try:
-            connection.execute(statement.encode())
+            connection.execute(statement)
         except psycopg.errors.UniqueViolation:
             if "-- fails: unique_violation" not in statement:
                 raise
@@ -146,12 +153,16 @@ def announce_month(connection: psycopg.Connection, stage: Stage) -> None:
         "select set_config('sample.month', %s, true), set_config('sample.events', %s, true),"
         " set_config('sample.users', (select count(*)::text from users), true),"
         " set_config('sample.courses', (select count(*)::text from courses), true)",
-        [stage.month.isoformat(), str(events_in(stage.month, newest, date.today(), int(EVENTS_AT_ONE * scale)))],
+        [
+            stage.month.isoformat(),
+            str(events_in(stage.month, newest, datetime.now(UTC).date(), int(EVENTS_AT_ONE * scale))),
+        ],
     )
 
 
 def note(connection: psycopg.Connection, stage: Stage, started: float) -> None:
     connection.execute(
-        "insert into sample.loaded (stage, scale, took_seconds) values (%s, current_setting('sample.scale')::numeric, %s)",
+        "insert into sample.loaded (stage, scale, took_seconds)"
+        " values (%s, current_setting('sample.scale')::numeric, %s)",
         [stage.title, round(monotonic() - started, 2)],
     )

@@ -5,14 +5,24 @@ from dataclasses import dataclass, replace
 from datetime import date
 from importlib.resources import files
 
-FILES = ("schema", "people", "catalogue", "learning", "commerce", "events", "constraints", "views", "problems")
+FILES = (
+    "schema",
+    "people",
+    "catalogue",
+    "learning",
+    "commerce",
+    "events",
+    "constraints",
+    "views",
+    "problems",
+)
 HEADER = re.compile(r"^-- stage: (.+?)(?: \((alone|each month)\))?$", re.MULTILINE)
 MONTHS = 13
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Statements that are done together or not at all; alone: one by one, because they refuse a transaction."""
+    """Statements done together or not at all; alone: one by one, because they refuse a transaction."""
 
     title: str
     sql: str
@@ -28,7 +38,7 @@ def text_of(name: str) -> str:
 
 
 def stages(newest: date) -> list[Stage]:
-    """All stages in order; newest is the month in which the load began, so that a later resume makes the same ones."""
+    """All stages in order; newest is the month in which the load began, so that a resume makes the same."""
     found = [stage for name in FILES for stage in stages_of(text_of(name))]
     return [each for stage in found for each in expanded(stage, newest)]
 

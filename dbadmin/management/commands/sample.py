@@ -6,40 +6,67 @@ from argparse import ArgumentParser
 from django.core.management.base import BaseCommand, CommandError
 
 from dbadmin.sample.load import LoadError, load, status
+from dbadmin.sample.workload import work
 
 
 class Command(BaseCommand):
-    help = "The sample learning platform: load it, let it work, show what is loaded."
-    # The sample is a server to be looked after, not the control database.
+    """Three actions on a database that is not our own: it plays a server to be looked after."""
+
+    help = "The sample learning platform: load it, let people work with it, show what is loaded."
     requires_system_checks: list[str] = []
-    requires_migrations_checks = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("action", choices=["load", "status"])
-        parser.add_argument("--dsn", default=os.environ.get("SAMPLE_DSN", ""), help="else SAMPLE_DSN")
-        parser.add_argument("--scale", type=float, default=float(os.environ.get("DEMO_SCALE", "1")), help="else DEMO_SCALE, else 1")
+        environment = os.environ.get
+        parser.add_argument("action", choices=["load", "work", "status"])
+        parser.add_argument(
+            "--dsn", default=environment("SAMPLE_DSN", ""), help="the database; else SAMPLE_DSN"
+        )
+        parser.add_argument(
+            "--scale",
+            type=float,
+            default=environment("DEMO_SCALE") or 1.0,
+            help="size of a load; else DEMO_SCALE, else 1",
+        )
+        parser.add_argument(
+            "--pooler-dsn",
+            default=environment("SAMPLE_POOLER_DSN", ""),
+            help="a PgBouncer that takes part of the work",
+        )
+        parser.add_argument(
+            "--rate", type=float, default=1.0, help="how much is asked; 1 is about 30 requests a second"
+        )
+        parser.add_argument(
+            "--no-troubles", action="store_true", help="no long transactions and no blocked sessions"
+        )
 
     def handle(self, *args: object, **options: object) -> None:
-        dsn = str(options["dsn"])
-        if not dsn:
+        if not options["dsn"]:
             raise CommandError("Say which database: --dsn or the environment variable SAMPLE_DSN.")
+        actions = {"load": self.load, "work": self.work, "status": self.status}
         try:
-            if options["action"] == "load":
-                self.load(dsn, float(str(options["scale"])))
-            else:
-                self.status(dsn)
+            actions[str(options["action"])](options)
         except LoadError as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
             self.stderr.write("Stopped. The next load goes on where this one stopped.")
             raise SystemExit(130) from None
 
-    def load(self, dsn: str, scale: float) -> None:
-        done = load(dsn, scale, self.stdout.write)
-        self.stdout.write(f"The sample is loaded ({done} stages)." if done else "The sample was loaded already.")
+    def load(self, options: dict[str, object]) -> None:
+        done = load(str(options["dsn"]), float(str(options["scale"])), self.say)
+        self.say(f"The sample is loaded ({done} stages)." if done else "The sample was loaded already.")
 
-    def status(self, dsn: str) -> None:
-        loaded = status(dsn)
+    def work(self, options: dict[str, object]) -> None:
+        rate = float(str(options["rate"]))
+        if not 0 < rate <= 100:
+            raise CommandError(f"The rate must lie above 0 and not above 100; it is {rate:g}.")
+        work(str(options["dsn"]), str(options["pooler_dsn"]), rate, not options["no_troubles"], self.say)
+
+    def status(self, options: dict[str, object]) -> None:
+        loaded = status(str(options["dsn"]))
         for stage in loaded:
-            self.stdout.write(f"{stage.title}: {stage.took_seconds:.1f} s")
-        self.stdout.write(f"{len(loaded)} stages are loaded." if loaded else "Nothing is loaded.")
+            self.say(f"{stage.title}: {stage.took_seconds:.1f} s")
+        self.say(f"{len(loaded)} stages are loaded." if loaded else "Nothing is loaded.")
+
+    def say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
