@@ -1,0 +1,93 @@
+-- title:    Materialized views
+-- about:    How big each view is, when it was refreshed, and how much changed underneath.
+-- empty:    There is no materialized view in this database.
+-- scope:    database
+-- every:    60s
+-- key:      schema, view
+-- warning:  stale_seconds > 14400
+-- actions:  refresh_view(schema, view)
+-- column refreshed_at:         commit time of the last refresh (or of a GRANT, ALTER or VACUUM FULL of the view); empty unless track_commit_timestamp was on, and on standbys
+-- column stale_seconds:        time since refreshed_at
+-- column refresh_mark:         changes with each refresh, also a concurrent one that found nothing new
+-- column base_changes_total:   rows inserted, updated and deleted in the tables underneath; its growth since the refresh is what the view does not show
+-- column written_rows_total:   rows that refreshes wrote: all of them, or with CONCURRENTLY only the changed ones
+-- column refreshable_beside_readers: has the unique index that REFRESH ... CONCURRENTLY needs
+with recursive base as (
+    select view.oid as view, dependency.refobjid as oid
+    from pg_catalog.pg_class view
+    join pg_catalog.pg_rewrite rule on rule.ev_class = view.oid
+    join pg_catalog.pg_depend dependency
+        on dependency.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and dependency.objid = rule.oid
+        and dependency.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and dependency.refobjid <> view.oid
+    where view.relkind = 'm'
+    union
+    -- Through plain views to what lies under them, and through partitioned tables to their partitions.
+    select base.view, below.oid
+    from base
+    join pg_catalog.pg_class part on part.oid = base.oid
+    cross join lateral (
+        select dependency.refobjid as oid
+        from pg_catalog.pg_rewrite rule
+        join pg_catalog.pg_depend dependency
+            on dependency.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and dependency.objid = rule.oid
+            and dependency.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+            and dependency.refobjid <> rule.ev_class
+        where part.relkind = 'v' and rule.ev_class = part.oid
+        union all
+        select child.inhrelid
+        from pg_catalog.pg_inherits child
+        where part.relkind = 'p' and child.inhparent = part.oid
+    ) below
+), change as (
+    select
+        base.view,
+        count(*) filter (where part.relkind in ('r', 'm'))  as tables,
+        sum(pg_catalog.pg_stat_get_tuples_inserted(part.oid) + pg_catalog.pg_stat_get_tuples_updated(part.oid)
+            + pg_catalog.pg_stat_get_tuples_deleted(part.oid)) filter (where part.relkind in ('r', 'm')) as changes
+    from base
+    join pg_catalog.pg_class part on part.oid = base.oid
+    group by base.view
+), moment as (
+    select
+        view.oid,
+        case when view.relispopulated and pg_catalog.current_setting('track_commit_timestamp')::bool
+                and not pg_catalog.pg_is_in_recovery()
+            then pg_catalog.pg_xact_commit_timestamp(view.xmin) end as refreshed_at
+    from pg_catalog.pg_class view
+    where view.relkind = 'm'
+), index_pages as (
+    select
+        detail.indrelid,
+        sum(index.relpages) as pages,
+        sum(pg_catalog.pg_stat_get_numscans(index.oid)) as scans,
+        bool_or(detail.indisunique and detail.indisvalid and detail.indimmediate
+            and detail.indpred is null and detail.indexprs is null) as is_unique
+    from moment
+    join pg_catalog.pg_index detail on detail.indrelid = moment.oid
+    join pg_catalog.pg_class index on index.oid = detail.indexrelid
+    group by detail.indrelid
+)
+select
+    space.nspname                                                                as schema,
+    view.relname                                                                 as view,
+    view.relispopulated                                                          as is_populated,
+    moment.refreshed_at,
+    extract(epoch from pg_catalog.clock_timestamp() - moment.refreshed_at)::float8 as stale_seconds,
+    view.xmin::text || ':' || view.relfilenode::text                             as refresh_mark,
+    change.changes::int8                                                         as base_changes_total,
+    pg_catalog.pg_stat_get_tuples_inserted(view.oid)                             as written_rows_total,
+    coalesce(change.tables, 0)                                                   as base_tables_count,
+    nullif(view.reltuples, -1)::int8                                             as live_rows,
+    ((greatest(view.relpages, 0) + coalesce(toast.relpages, 0) + coalesce(index_pages.pages, 0))
+        * pg_catalog.current_setting('block_size')::int8)::int8                  as total_bytes,
+    (coalesce(index_pages.pages, 0) * pg_catalog.current_setting('block_size')::int8)::int8 as index_bytes,
+    coalesce(index_pages.is_unique, false)                                       as refreshable_beside_readers,
+    (pg_catalog.pg_stat_get_numscans(view.oid) + coalesce(index_pages.scans, 0))::int8 as scans_total
+from moment
+join pg_catalog.pg_class view on view.oid = moment.oid
+join pg_catalog.pg_namespace space on space.oid = view.relnamespace
+left join pg_catalog.pg_class toast on toast.oid = view.reltoastrelid and view.reltoastrelid <> 0
+left join index_pages on index_pages.indrelid = view.oid
+left join change on change.view = view.oid
+where space.nspname not in ('pg_catalog', 'information_schema')
+order by view.relispopulated, stale_seconds desc nulls last, total_bytes desc, schema, "view"

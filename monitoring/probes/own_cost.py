@@ -1,0 +1,53 @@
+"""title:    Our own cost
+about:    What the statements of our own monitoring role have cost this server, and their share of all work.
+empty:    Nothing of ours has been counted yet.
+scope:    instance
+every:    60s
+warning: share_ratio > 0.05
+column role:               everything that this role runs is counted, so give us a role of our own
+column share_ratio:        of the execution time of all counted statements
+column connections_count:  open connections of this role
+column temp_blocks_total:  written to temporary files; should stay zero
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from psycopg import sql
+
+from dbadmin.connections import Session
+from monitoring.statement_view import locate
+
+COLUMNS = (
+    "role",
+    "calls_total",
+    "exec_seconds_total",
+    "share_ratio",
+    "read_rows_total",
+    "read_blocks_total",
+    "hit_blocks_total",
+    "temp_blocks_total",
+    "connections_count",
+)
+
+QUERY = """
+/* dbadmin probe own_cost */
+select current_user::text, coalesce(sum(calls) filter (where mine), 0)::int8,
+    coalesce(sum(total_exec_time) filter (where mine), 0) / 1000,
+    sum(total_exec_time) filter (where mine) / nullif(sum(total_exec_time), 0),
+    coalesce(sum(rows) filter (where mine), 0)::int8,
+    coalesce(sum(shared_blks_read) filter (where mine), 0)::int8,
+    coalesce(sum(shared_blks_hit) filter (where mine), 0)::int8,
+    coalesce(sum(temp_blks_written) filter (where mine), 0)::int8,
+    (select count(*) from pg_catalog.pg_stat_activity where usename = current_user)
+from (select *, userid = (select oid from pg_catalog.pg_roles where rolname = current_user) as mine
+      from {statements}) statement
+"""
+
+
+def rows(session: Session) -> Iterable[tuple[Any, ...]]:
+    """One row, for the role of this connection."""
+    query = sql.SQL(QUERY).format(statements=locate(session).call(with_text=False))
+    return session.connection.execute(query).fetchall()
