@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from dbadmin.connections import Session
-from dbadmin.probes import Problem, ProbeProblem
+from dbadmin.probes import ProbeProblem, Problem
 
 #: The extension may lie in any schema, and after an upgrade keep its old columns until it is updated.
 LOCATE = """

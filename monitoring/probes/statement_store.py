@@ -3,7 +3,7 @@ about:    How full pg_stat_statements is, and how often it had to forget stateme
 empty:    The extension keeps no account of itself.
 scope:    instance
 every:    60s
-column evictions_total:  each time the least used five per cent are forgotten; what was forgotten is missing in every sum
+column evictions_total:  times that the least used five per cent were forgotten, and with them their counts
 column entries_count:    statements held now
 column limit_count:      pg_stat_statements.max
 column hidden_count:     statements of other roles that this role may not tell apart
@@ -35,7 +35,8 @@ COLUMNS = (
 #: The number of entries without touching their texts; the info view exists from PostgreSQL 14.
 QUERY = """
 /* dbadmin probe statement_store */
-select held.entries, allowed.most, held.entries::float8 / allowed.most, held.hidden, info.dealloc, info.stats_reset,
+select held.entries, allowed.most, held.entries::float8 / allowed.most, held.hidden,
+    info.dealloc, info.stats_reset,
     pg_catalog.current_setting('pg_stat_statements.track'),
     (select extversion from pg_catalog.pg_extension where extname = 'pg_stat_statements')
 from (select count(*) as entries, count(*) filter (where queryid is null) as hidden from {statements}) held,
@@ -48,7 +49,9 @@ def rows(session: Session) -> Iterable[tuple[Any, ...]]:
     """One row."""
     view = locate(session)
     known = session.value(
-        "select pg_catalog.to_regclass(pg_catalog.format('%%I.pg_stat_statements_info', %s::text)) is not null",
+        "select exists (select from pg_catalog.pg_proc entry"
+        " join pg_catalog.pg_namespace space on space.oid = entry.pronamespace"
+        " where entry.proname = 'pg_stat_statements_info' and space.nspname = %s)",
         [view.schema],
     )
     info = sql.SQL("{}()").format(sql.Identifier(view.schema, "pg_stat_statements_info"))

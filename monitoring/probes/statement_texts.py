@@ -19,7 +19,7 @@ from monitoring.statement_view import locate, require_sight
 
 COLUMNS = ("user_id", "database_id", "query_id", "toplevel", "text_bytes", "query")
 
-#: Reading texts loads the whole text file of the server whatever is chosen: ask once for new ids, never in a round.
+#: Reading texts loads the whole text file of the server, whatever is chosen: ask once, for new ids only.
 QUERY = """
 /* dbadmin probe statement_texts */
 with chosen as materialized (

@@ -57,8 +57,9 @@ def rows(session: Session) -> Iterable[tuple[Any, ...]]:
 def query(view: StatementView) -> sql.Composed:
     """The statement for the columns that this version of the extension has."""
     text = sql.SQL(
-        "/* dbadmin probe statements */ select userid, dbid, queryid, {toplevel}, calls, total_exec_time / 1000,"
-        " total_plan_time / 1000, max_exec_time / 1000, rows, shared_blks_hit, shared_blks_read,"
+        "/* dbadmin probe statements */ select userid, dbid, queryid, {toplevel}, calls,"
+        " total_exec_time / 1000, total_plan_time / 1000, max_exec_time / 1000, rows,"
+        " shared_blks_hit, shared_blks_read,"
         " shared_blks_dirtied, shared_blks_written, temp_blks_read, temp_blks_written,"
         " {read}, {write}, wal_bytes::int8, {jit}, {since}"
         " from {source} where queryid is not null"

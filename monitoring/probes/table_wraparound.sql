@@ -1,0 +1,42 @@
+-- title:    Oldest tables
+-- about:    The hundred tables that hold this database's transaction numbers back the most.
+-- empty:    There is no table in this database.
+-- scope:    database
+-- every:    1h
+-- timeout:  10s
+-- warning:  freeze_ratio > 1.5
+-- critical: freeze_ratio > 5
+-- actions:  vacuum_table(schema, table)
+-- column table:               the owner when the oldest rows lie in its TOAST store
+-- column freeze_ratio:        of the table's own limit; above 1 autovacuum freezes it even when switched off
+-- column multixact_age_count: the same for shared row locks
+with oldest as (
+    select
+        relation.oid, relation.relkind, relation.relpages,
+        pg_catalog.age(relation.relfrozenxid)        as xid_age,
+        pg_catalog.mxid_age(relation.relminmxid)     as multixact_age,
+        relation.reloptions
+    from pg_catalog.pg_class relation
+    where relation.relkind in ('r', 'm', 't') and relation.relpersistence <> 't' and relation.relfrozenxid <> '0'
+    order by pg_catalog.age(relation.relfrozenxid) desc
+    limit 100
+)
+select
+    space.nspname                                          as schema,
+    owner.relname                                          as table,
+    oldest.relkind = 't'                                   as is_toast,
+    oldest.xid_age::float8 / coalesce(
+        (select least(option.option_value::float8, pg_catalog.current_setting('autovacuum_freeze_max_age')::float8)
+         from pg_catalog.pg_options_to_table(oldest.reloptions) option
+         where option.option_name = 'autovacuum_freeze_max_age'),
+        pg_catalog.current_setting('autovacuum_freeze_max_age')::float8) as freeze_ratio,
+    oldest.xid_age::int8                                   as xid_age_count,
+    oldest.multixact_age::int8                             as multixact_age_count,
+    (oldest.relpages * pg_catalog.current_setting('block_size')::int8)::int8 as heap_bytes,
+    greatest(pg_catalog.pg_stat_get_last_vacuum_time(oldest.oid),
+        pg_catalog.pg_stat_get_last_autovacuum_time(oldest.oid)) as last_vacuum_at
+from oldest
+left join pg_catalog.pg_class keeper on oldest.relkind = 't' and keeper.reltoastrelid = oldest.oid
+join pg_catalog.pg_class owner on owner.oid = coalesce(keeper.oid, oldest.oid)
+join pg_catalog.pg_namespace space on space.oid = owner.relnamespace
+order by freeze_ratio desc, heap_bytes desc, schema, "table"

@@ -1,0 +1,103 @@
+-- title:    Vacuum
+-- about:    The 500 tables that autovacuum will come to next, by each table's own thresholds.
+-- empty:    There is no table in this database.
+-- scope:    database
+-- every:    15m
+-- timeout:  10s
+-- warning:  vacuum_due_ratio > 2
+-- critical: vacuum_due_ratio > 10
+-- actions:  vacuum_table(schema, table)
+-- column vacuum_due_ratio:  dead rows against the threshold; at 1 autovacuum comes; empty when it is switched off for the table
+-- column insert_due_ratio:  rows inserted since the last vacuum against their threshold
+-- column analyze_due_ratio: rows changed since the last analyze against their threshold
+-- column freeze_ratio:      age of its oldest row against the limit; at 1 autovacuum comes in any case
+-- column dead_rows:         still in the table, wanted by nobody
+-- column autovacuum:        off when switched off for the server or for this table
+with setting as (
+    select
+        pg_catalog.current_setting('autovacuum')::bool                                  as is_on,
+        pg_catalog.current_setting('autovacuum_vacuum_threshold')::float8               as vacuum_base,
+        pg_catalog.current_setting('autovacuum_vacuum_scale_factor')::float8            as vacuum_scale,
+        pg_catalog.current_setting('autovacuum_vacuum_max_threshold', true)::float8     as vacuum_most,
+        pg_catalog.current_setting('autovacuum_vacuum_insert_threshold')::float8        as insert_base,
+        pg_catalog.current_setting('autovacuum_vacuum_insert_scale_factor')::float8     as insert_scale,
+        pg_catalog.current_setting('autovacuum_analyze_threshold')::float8              as analyze_base,
+        pg_catalog.current_setting('autovacuum_analyze_scale_factor')::float8           as analyze_scale,
+        pg_catalog.current_setting('autovacuum_freeze_max_age')::float8                 as freeze_age
+), own as (
+    select
+        relation.oid,
+        bool_and(option.option_value::bool) filter (where option.option_name = 'autovacuum_enabled')             as is_on,
+        max(option.option_value) filter (where option.option_name = 'autovacuum_vacuum_threshold')::float8           as vacuum_base,
+        max(option.option_value) filter (where option.option_name = 'autovacuum_vacuum_scale_factor')::float8        as vacuum_scale,
+        max(option.option_value) filter (where option.option_name = 'autovacuum_vacuum_max_threshold')::float8       as vacuum_most,
+        max(option.option_value) filter (where option.option_name = 'autovacuum_vacuum_insert_threshold')::float8    as insert_base,
+        max(option.option_value) filter (where option.option_name = 'autovacuum_vacuum_insert_scale_factor')::float8 as insert_scale,
+        max(option.option_value) filter (where option.option_name = 'autovacuum_analyze_threshold')::float8          as analyze_base,
+        max(option.option_value) filter (where option.option_name = 'autovacuum_analyze_scale_factor')::float8       as analyze_scale,
+        max(option.option_value) filter (where option.option_name = 'autovacuum_freeze_max_age')::float8             as freeze_age
+    from pg_catalog.pg_class relation
+    cross join lateral pg_catalog.pg_options_to_table(relation.reloptions) option
+    where relation.relkind in ('r', 'm') and relation.oid >= 16384 and relation.reloptions is not null
+        and option.option_name like 'autovacuum%'
+    group by relation.oid
+), state as (
+    select
+        relation.oid, relation.relnamespace, relation.relname,
+        greatest(relation.reltuples, 0)                                       as tuples,
+        1.0::float8                                                           as unfrozen,
+        pg_catalog.pg_stat_get_live_tuples(relation.oid)                      as live,
+        pg_catalog.pg_stat_get_dead_tuples(relation.oid)                      as dead,
+        pg_catalog.pg_stat_get_ins_since_vacuum(relation.oid)                 as inserted,
+        pg_catalog.pg_stat_get_mod_since_analyze(relation.oid)                as changed,
+        pg_catalog.age(relation.relfrozenxid)                                 as xid_age
+    from pg_catalog.pg_class relation
+    where relation.relkind in ('r', 'm') and relation.relpersistence <> 't' and relation.oid >= 16384
+), due as (
+    select
+        state.*,
+        setting.is_on and coalesce(own.is_on, true)                                                   as is_on,
+        state.dead / (case
+            when coalesce(own.vacuum_most, setting.vacuum_most) >= 0
+                then least(coalesce(own.vacuum_most, setting.vacuum_most),
+                    coalesce(own.vacuum_base, setting.vacuum_base)
+                    + coalesce(own.vacuum_scale, setting.vacuum_scale) * state.tuples)
+            else coalesce(own.vacuum_base, setting.vacuum_base)
+                + coalesce(own.vacuum_scale, setting.vacuum_scale) * state.tuples end + 1)            as vacuum_due,
+        case when coalesce(own.insert_base, setting.insert_base) >= 0
+            then state.inserted / (coalesce(own.insert_base, setting.insert_base)
+                + coalesce(own.insert_scale, setting.insert_scale) * state.tuples * state.unfrozen + 1) end as insert_due,
+        state.changed / (coalesce(own.analyze_base, setting.analyze_base)
+            + coalesce(own.analyze_scale, setting.analyze_scale) * state.tuples + 1)                  as analyze_due,
+        state.xid_age / least(coalesce(own.freeze_age, setting.freeze_age), setting.freeze_age)       as freeze_due
+    from state
+    cross join setting
+    left join own on own.oid = state.oid
+), worst as (
+    select *
+    from due
+    order by greatest(vacuum_due, insert_due, freeze_due) desc, analyze_due desc, oid
+    limit 500
+)
+select
+    space.nspname                                                as schema,
+    worst.relname                                                as table,
+    case when worst.is_on then worst.vacuum_due end              as vacuum_due_ratio,
+    case when worst.is_on then worst.insert_due end              as insert_due_ratio,
+    case when worst.is_on then worst.analyze_due end             as analyze_due_ratio,
+    worst.freeze_due::float8                                         as freeze_ratio,
+    worst.dead                                                   as dead_rows,
+    worst.live                                                   as live_rows,
+    worst.inserted                                               as inserted_since_vacuum_rows,
+    worst.changed                                                as changed_since_analyze_rows,
+    case when worst.is_on then 'on' else 'off' end               as autovacuum,
+    pg_catalog.pg_stat_get_last_vacuum_time(worst.oid)           as last_vacuum_at,
+    pg_catalog.pg_stat_get_last_autovacuum_time(worst.oid)       as last_autovacuum_at,
+    pg_catalog.pg_stat_get_last_analyze_time(worst.oid)          as last_analyze_at,
+    pg_catalog.pg_stat_get_last_autoanalyze_time(worst.oid)      as last_autoanalyze_at,
+    pg_catalog.pg_stat_get_vacuum_count(worst.oid) + pg_catalog.pg_stat_get_autovacuum_count(worst.oid) as vacuums_total,
+    pg_catalog.pg_stat_get_analyze_count(worst.oid) + pg_catalog.pg_stat_get_autoanalyze_count(worst.oid) as analyzes_total
+from worst
+join pg_catalog.pg_namespace space on space.oid = worst.relnamespace
+where space.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
+order by greatest(worst.vacuum_due, worst.insert_due, worst.freeze_due) desc, worst.analyze_due desc, schema, "table"
