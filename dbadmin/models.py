@@ -342,3 +342,40 @@ class ApiToken(models.Model):
         if token:
             cls.objects.filter(pk=token.pk).update(used_at=now)
         return token
+
+
+class StoredReading(models.Model):
+    """The latest answer of a probe, packed: pages open from here while the server hangs."""
+
+    server = models.ForeignKey(Server, models.CASCADE)
+    database = models.CharField(max_length=63, blank=True)
+    probe = models.CharField(max_length=60)
+    taken_at = models.DateTimeField(help_text="When these rows were true.")
+    took_ms = models.FloatField()
+    asked_at = models.DateTimeField(help_text="When we last asked, with whatever outcome.")
+    version = models.BigIntegerField(help_text="A hash of the body: who has decoded it need not fetch it again.")
+    body = models.BinaryField()
+    trouble = models.JSONField(null=True, help_text="Why there is no newer answer.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["server", "database", "probe"], name="one_stored_reading")]
+
+    def __str__(self) -> str:
+        return f"{self.probe} of {self.server_id} {self.database}".strip()
+
+
+class ServerState(models.Model):
+    """What the sampler last knew of a server as a whole."""
+
+    server = models.OneToOneField(Server, models.CASCADE, related_name="state")
+    databases = ArrayField(models.TextField(), default=list)
+    reached_at = models.DateTimeField(null=True, help_text="Last answer of any probe.")
+    asked_at = models.DateTimeField(null=True, help_text="Last attempt.")
+    trouble = models.JSONField(null=True, help_text="Why the last attempt failed.")
+    epoch = models.JSONField(default=dict, help_text="Start, resets and identity: the evidence for comparing counters.")
+    cost_ratio = models.FloatField(null=True, help_text="Our own statements' time in the server: 0.01 is 1 % of a core.")
+    slowed = models.FloatField(default=1, help_text="How much longer than asked the intervals are, to keep the budget.")
+    sampler = models.CharField(max_length=120, blank=True, help_text="Which process holds the lease.")
+
+    def __str__(self) -> str:
+        return f"State of server {self.server_id}"

@@ -72,6 +72,8 @@ class Reading:
     rows: list[Any] = field(default_factory=list)
     problem: Problem | None = None
     cut: int = 0
+    #: Why there is no newer one, when the last attempt failed and these rows are of an earlier one.
+    trouble: Problem | None = None
 
     @property
     def age_seconds(self) -> float:

@@ -1,0 +1,180 @@
+"""The latest reading of each probe, kept in the control database and decoded once per process."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from django.db import connection, transaction
+
+from dbadmin.models import Server, ServerState, StoredReading
+from dbadmin.packed_readings import blank, pack, pack_problem, unpack, unpack_problem, version_of
+from dbadmin.probes import PROBES, Problem, Reading
+
+#: Troubles that pass: the last rows stay true as of their moment.
+PASSING = {"unreachable", "timeout", "locked", "busy"}
+#: Cells that one process keeps decoded, over all readings: about 60 MB.
+MOST_CELLS = 1_000_000
+
+Key = tuple[int, str, str]
+
+READ = """
+select server_id, database, probe, taken_at, took_ms, version, trouble::text,
+    case when version <> coalesce(%s, version + 1) then body end
+from dbadmin_storedreading where server_id = %s and database = %s and probe = %s
+"""
+READ_MANY = """
+select stored.server_id, stored.database, stored.probe, stored.taken_at, stored.took_ms, stored.version,
+    stored.trouble::text, case when known.version is null then stored.body end
+from dbadmin_storedreading stored
+left join unnest(%s::int8[]) known (version) on known.version = stored.version
+where stored.server_id = any(%s) and stored.probe = any(%s)
+order by stored.server_id, stored.database, stored.probe
+"""
+SAME = """
+update dbadmin_storedreading set taken_at = %s, took_ms = %s, asked_at = %s, trouble = null
+where server_id = %s and database = %s and probe = %s and version = %s
+"""
+NEW = """
+insert into dbadmin_storedreading (server_id, database, probe, taken_at, took_ms, asked_at, version, body)
+values (%s, %s, %s, %s, %s, %s, %s, %s)
+on conflict (server_id, database, probe) do update set
+    taken_at = excluded.taken_at, took_ms = excluded.took_ms, asked_at = excluded.asked_at,
+    version = excluded.version, body = excluded.body, trouble = null
+"""
+FAILED = """
+update dbadmin_storedreading set asked_at = %s, trouble = %s
+where server_id = %s and database = %s and probe = %s
+"""
+
+
+class Decoded:
+    """Readings that this process has decoded, the least used forgotten first."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.kept: OrderedDict[Key, tuple[int, Reading]] = OrderedDict()
+        self.cells = 0
+
+    def get(self, key: Key) -> tuple[int, Reading] | None:
+        """The version that is known, and the reading."""
+        with self.lock:
+            found = self.kept.get(key)
+            if found:
+                self.kept.move_to_end(key)
+            return found
+
+    def put(self, key: Key, version: int, reading: Reading) -> None:
+        """Remember; make room."""
+        with self.lock:
+            old = self.kept.pop(key, None)
+            self.cells += size(reading) - (size(old[1]) if old else 0)
+            self.kept[key] = (version, reading)
+            while self.cells > MOST_CELLS and len(self.kept) > 1:
+                self.cells -= size(self.kept.popitem(last=False)[1][1])
+
+    def versions(self) -> list[int]:
+        """All versions that need not be fetched."""
+        with self.lock:
+            return [version for version, _ in self.kept.values()]
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self.lock:
+            self.kept.clear()
+            self.cells = 0
+
+
+def size(reading: Reading) -> int:
+    """What a decoded reading weighs, in cells."""
+    return 20 + len(reading.rows) * (len(reading.columns) + 2)
+
+
+DECODED = Decoded()
+
+
+def latest(server: Server, probe_name: str, database: str = "") -> Reading | None:
+    """The last answer, or None when there is none yet. Its rows are shared: do not change them."""
+    key = (server.pk, database, probe_name)
+    known = DECODED.get(key)
+    with connection.cursor() as cursor:
+        cursor.execute(READ, [known[0] if known else None, *key])
+        row = cursor.fetchone()
+    return from_row(row, server.name, known) if row else None
+
+
+def latest_of(servers: Iterable[Server], probe_names: Sequence[str]) -> dict[Key, Reading]:
+    """The last answers of several probes of several servers, by (server's id, database, probe)."""
+    names = {server.pk: server.name for server in servers}
+    with connection.cursor() as cursor:
+        cursor.execute(READ_MANY, [DECODED.versions(), list(names), list(probe_names)])
+        rows = cursor.fetchall()
+    found = {}
+    for row in rows:
+        key = (row[0], row[1], row[2])
+        known = DECODED.get(key)
+        reading = from_row(row, names[row[0]], known)
+        if reading:
+            found[key] = reading
+    return found
+
+
+def from_row(row: Sequence[Any], server_name: str, known: tuple[int, Reading] | None) -> Reading | None:
+    """A stored row as a Reading; None when its probe is no more."""
+    server_id, database, probe_name, taken_at, took_ms, version, trouble, body = row
+    probe = PROBES.get(probe_name)
+    if probe is None:
+        return None
+    if known is None or known[0] != version:
+        if body is None:
+            return None
+        known = (version, unpack(bytes(body), blank(probe, server_name, database, taken_at, took_ms)))
+        DECODED.put((server_id, database, probe_name), *known)
+    failed = unpack_problem(json.loads(trouble)) if trouble else None
+    return replace(known[1], server_name=server_name, taken_at=taken_at, took_ms=took_ms, trouble=failed)
+
+
+def store(server: Server, reading: Reading) -> None:
+    """Keep a reading as the latest; one that failed in passing leaves the last rows, with the reason."""
+    store_many(server, [reading])
+
+
+def store_many(server: Server, readings: Sequence[Reading]) -> None:
+    """Keep several readings of a server in one transaction."""
+    bodies = [(reading, pack(reading)) for reading in readings]
+    with transaction.atomic(), connection.cursor() as cursor:
+        for reading, body in bodies:
+            key = (server.pk, reading.database, reading.probe.name)
+            if reading.problem and reading.problem.kind in PASSING:
+                trouble = json.dumps(pack_problem(reading.problem))
+                cursor.execute(FAILED, [reading.taken_at, trouble, *key])
+                if cursor.rowcount:
+                    continue
+            version = version_of(body, key)
+            cursor.execute(SAME, [reading.taken_at, reading.took_ms, reading.taken_at, *key, version])
+            if not cursor.rowcount:
+                moments: list[Any] = [reading.taken_at, reading.took_ms, reading.taken_at]
+                cursor.execute(NEW, [*key, *moments, version, body])
+
+
+def databases(server: Server) -> list[str]:
+    """The databases of a server that people connect to, as last seen; empty before the first look."""
+    return list(ServerState.objects.filter(server=server).values_list("databases", flat=True).first() or [])
+
+
+def note_reached(server: Server, at: dt.datetime, **changes: Any) -> None:
+    """Remember that the server answered, and what else is known of it as a whole."""
+    known = {"asked_at": at, "reached_at": at, "trouble": None, **changes}
+    ServerState.objects.update_or_create(server=server, defaults=known)
+
+
+def store_trouble(server: Server, problem: Problem, at: dt.datetime) -> None:
+    """Remember that the server as a whole did not answer: every reading of it gets old for this reason."""
+    trouble = pack_problem(problem)
+    ServerState.objects.update_or_create(server=server, defaults={"asked_at": at, "trouble": trouble})
+    StoredReading.objects.filter(server=server).update(asked_at=at, trouble=trouble)

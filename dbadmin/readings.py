@@ -1,0 +1,8 @@
+"""Where pages get readings from: the last stored one, or a live one that never makes them wait long."""
+
+from __future__ import annotations
+
+from dbadmin.reading_store import databases, latest, latest_of, store, store_many
+from dbadmin.single_flight import ask, live
+
+__all__ = ["ask", "databases", "latest", "latest_of", "live", "store", "store_many"]

@@ -1,0 +1,188 @@
+"""The reading of one server: a thread, one connection, and a cadence that nothing else delays."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from django.utils import timezone
+
+from dbadmin.connections import Session, connect, without_secrets
+from dbadmin.deadlines import deadline
+from dbadmin.models import Server
+from dbadmin.probes import PROBES, Probe, Problem, Reading
+from monitoring.cadence import Cadence
+
+logger = logging.getLogger(__name__)
+
+#: How often the list of databases is read anew, seconds.
+DISCOVER = 120.0
+#: How long an unreachable server is left alone, seconds: first and at most.
+REST, LONGEST_REST = 2.0, 30.0
+DATABASES = """
+/* dbadmin databases */ select datname from pg_catalog.pg_database
+where datallowconn and not datistemplate and pg_catalog.has_database_privilege(oid, 'connect')
+order by datname
+"""
+
+
+@dataclass
+class Batch:
+    """What one round found; the writer stores it."""
+
+    server: Server
+    readings: list[Reading] = field(default_factory=list)
+    databases: list[str] | None = None
+    trouble: Problem | None = None
+    taken_at: Any = field(default_factory=timezone.now)
+
+
+class Round:
+    """Everything that is due on one server now."""
+
+    def __init__(self, server: Server, put: Callable[[Batch], None]) -> None:
+        self.server, self.put = server, put
+        self.cadence = Cadence(str(server.key))
+        self.connection: psycopg.Connection[Any] | None = None
+        self.databases: list[str] = []
+        self.rest = REST
+
+    def run(self) -> float:
+        """Ask what is due, hand it over; returns how long there is nothing to do."""
+        due = self.take_due()
+        if not due:
+            return self.cadence.pause(5.0)
+        batch = Batch(self.server)
+        try:
+            session = self.open()
+            if ("", "databases") in due or not self.databases:
+                self.databases = batch.databases = self.discover(session)
+            batch.readings.extend(self.read_instance(session, due))
+            batch.readings.extend(self.read_databases(session, due))
+            self.rest = REST
+        except psycopg.Error as error:
+            self.close()
+            batch.trouble = self.explain(error)
+            self.rest = min(self.rest * 2, LONGEST_REST)
+        self.put(batch)
+        return self.rest if batch.trouble else self.cadence.pause(5.0)
+
+    def take_due(self) -> list[tuple[str, str]]:
+        """(database, probe) pairs that are due."""
+        wanted: list[tuple[tuple[str, str], float]] = [(("", "databases"), DISCOVER)]
+        for probe in PROBES.values():
+            if probe.every is None:
+                continue
+            places = self.databases if probe.scope == "database" else [""]
+            wanted.extend(((place, probe.name), probe.every) for place in places)
+        return [name for name in self.cadence.take_due(wanted) if isinstance(name, tuple)]
+
+    def open(self) -> Session:
+        """The monitoring connection, opened anew when it was lost."""
+        if self.connection is None or self.connection.closed:
+            self.connection = connect(self.server, "monitor", read_only=True)
+        return Session(self.connection, self.server)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def explain(self, error: psycopg.Error) -> Problem:
+        """Why the server could not be read."""
+        text = without_secrets(str(error).strip().partition("\n")[0], self.server.dsn())
+        return Problem("unreachable", f"The server does not answer: {text}")
+
+    def discover(self, session: Session) -> list[str]:
+        """The databases that this role may connect to."""
+        with deadline(session.connection, 3):
+            return [row.datname for row in session.rows(DATABASES)]
+
+    def read_instance(self, session: Session, due: list[tuple[str, str]]) -> Iterator[Reading]:
+        """Probes of the whole server, on the one connection."""
+        for _, name in due:
+            probe = PROBES.get(name)
+            if probe is not None and probe.scope == "instance":
+                yield self.read(session if probe.source == "postgres" else None, probe)
+
+    def read_databases(self, session: Session, due: list[tuple[str, str]]) -> Iterator[Reading]:
+        """Probes of each database: a short visit, all due probes in it."""
+        for database in self.databases:
+            probes = [PROBES[name] for where, name in due if where == database and name in PROBES]
+            if not probes:
+                continue
+            if database == session.database:
+                yield from (self.read(session, probe) for probe in probes)
+            else:
+                yield from self.visit(database, probes)
+
+    def visit(self, database: str, probes: list[Probe]) -> Iterator[Reading]:
+        """Read in another database of the server; one that cannot be entered does not stop the round."""
+        try:
+            connection = connect(self.server, "monitor", database, read_only=True)
+        except psycopg.Error as error:
+            yield from (self.failed(probe, database, self.explain(error)) for probe in probes)
+            return
+        with connection:
+            for probe in probes:
+                yield self.read(Session(connection, self.server), probe)
+
+    def read(self, session: Session | None, probe: Probe) -> Reading:
+        """One probe, within its time; a connection that hangs ends the round."""
+        if session is None:
+            return self.read_elsewhere(probe)
+        with deadline(session.connection, probe.timeout + 1):
+            reading = probe.read(session)
+        if session.connection.closed:
+            raise psycopg.OperationalError(reading.problem.message if reading.problem else "connection lost")
+        return reading
+
+    def read_elsewhere(self, probe: Probe) -> Reading:
+        """A probe of the server's PgBouncer."""
+        if not self.server.sealed_pgbouncer_dsn:
+            return self.failed(probe, "", Problem("unsupported", "No PgBouncer is known for this server."))
+        try:
+            with connect(self.server, "pgbouncer") as connection, deadline(connection, probe.timeout + 1):
+                return probe.read(Session(connection, self.server))
+        except psycopg.Error as error:
+            return self.failed(probe, "", self.explain(error))
+
+    def failed(self, probe: Probe, database: str, problem: Problem) -> Reading:
+        """A reading that says why there is none."""
+        reading = Reading(probe, self.server.name, database, timezone.now(), 0.0)
+        reading.problem = problem
+        return reading
+
+
+class ServerThread(threading.Thread):
+    """Repeats rounds until told to stop."""
+
+    def __init__(self, server: Server, put: Callable[[Batch], None]) -> None:
+        super().__init__(name=f"server {server.name}", daemon=True)
+        self.round, self.stopping = Round(server, put), threading.Event()
+
+    def run(self) -> None:
+        """Rounds for ever; an error of ours is logged and costs one round."""
+        while not self.stopping.is_set():
+            try:
+                pause = self.round.run()
+            except Exception:
+                logger.exception("A round on %s failed", self.round.server)
+                self.round.close()
+                pause = 5.0
+            self.stopping.wait(max(pause, 0.05))
+        self.round.close()
+
+    def stop(self) -> None:
+        """End after the question under way."""
+        self.stopping.set()
+
+    def finish(self, seconds: float) -> None:
+        """Wait for the end, so long at most."""
+        self.stop()
+        self.join(max(0.0, seconds))

@@ -1,0 +1,88 @@
+"""The sampler: leases servers, reads each in a thread of its own, stores what it found."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+
+import psycopg
+from django.db import Error, connection
+
+from dbadmin.models import Server, ServerState
+from monitoring.leases import Leases
+from monitoring.rounds import ServerThread
+from monitoring.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+#: How often the list of servers is looked at, seconds: a new server is read that soon.
+LOOK = 2.0
+#: How long a server's thread may take to end when its lease is given back, seconds.
+PATIENCE = 5.0
+
+
+class Sampler:
+    """One process; any number may run, they share the servers."""
+
+    def __init__(self) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.leases, self.writer = Leases(), Writer()
+        self.threads: dict[int, ServerThread] = {}
+        self.known: dict[int, Server] = {}
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        """Work until stop() is called."""
+        self.writer.start()
+        while not self.stopping.is_set():
+            try:
+                self.look()
+            except (Error, psycopg.Error) as error:
+                logger.warning("The control database is away: %s", str(error).strip().partition("\n")[0])
+                connection.close()
+            self.stopping.wait(LOOK)
+        self.finish()
+
+    def stop(self) -> None:
+        """End soon."""
+        self.stopping.set()
+
+    def look(self) -> None:
+        """Take up new servers, drop those that went, restart threads of servers that changed."""
+        servers = {server.pk: server for server in Server.objects.filter(enabled=True)}
+        held = self.leases.renew(servers, self.give_back)
+        for server_id in held:
+            server, before = servers[server_id], self.known.get(server_id)
+            if before is not None and before.changed_at != server.changed_at:
+                self.give_back(server_id)
+            if server_id not in self.threads or not self.threads[server_id].is_alive():
+                self.take_up(server)
+
+    def take_up(self, server: Server) -> None:
+        """Begin to read a server."""
+        logger.info("%s is read by %s", server, self.name)
+        self.known[server.pk] = server
+        ServerState.objects.update_or_create(server=server, defaults={"sampler": self.name})
+        self.threads[server.pk] = ServerThread(server, self.writer.put)
+        self.threads[server.pk].start()
+
+    def give_back(self, server_id: int) -> None:
+        """Stop reading a server."""
+        self.known.pop(server_id, None)
+        thread = self.threads.pop(server_id, None)
+        if thread is not None:
+            thread.finish(PATIENCE)
+
+    def finish(self) -> None:
+        """Stop all threads together, store what they found, give the leases back."""
+        for thread in self.threads.values():
+            thread.stop()
+        until = time.monotonic() + PATIENCE
+        for thread in self.threads.values():
+            thread.finish(until - time.monotonic())
+        self.writer.finish(PATIENCE)
+        self.leases.drop(lambda _: None)
+        connection.close()
