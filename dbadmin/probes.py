@@ -264,13 +264,26 @@ class Probe:
         )
 
     def unsuitable(self, session: Session) -> Problem | None:
-        """Said of a standby what only a primary knows, and the other way round."""
-        if not self.on:
-            return None
+        """Said of a standby what only a primary knows, and the other way round; and of a right that is missing."""
+        if (lacking := self.lacking(session)) or not self.on:
+            return lacking
         role = "standby" if session.in_recovery else "primary"
         if role == self.on:
             return None
         return Problem("unsupported", f"Only a {self.on} can tell; this server is a {role}.")
+
+    def lacking(self, session: Session) -> Problem | None:
+        """A missing role membership: without it many catalogs answer silently with less than the truth."""
+        needed = next((need for need in re.split(r"[,\s]+", self.needs) if is_role(need)), "superuser")
+        if needed == "superuser" or self.source != "postgres":
+            return None
+        if needed not in session.facts:
+            question = "select pg_catalog.pg_has_role(current_user, %s, 'usage')"
+            session.facts[needed] = session.value(question, [needed])
+        if session.facts[needed]:
+            return None
+        role = session.connection.info.user or "the monitoring role"
+        return Problem("privilege", f"{role} may not see this: it is not a member of {needed}.", grant(self, role))
 
     def fetch(self, session: Session, params: Mapping[str, Any]) -> tuple[tuple[str, ...], list[Any]]:
         """Column names and rows; in the subclasses."""
@@ -369,7 +382,8 @@ def is_role(need: str) -> bool:
 def grant(probe: Probe, role: str) -> str:
     """The statement that gives the probe its right."""
     needed = next((need for need in re.split(r"[,\s]+", probe.needs) if is_role(need)), "pg_monitor")
-    return f'GRANT {needed} TO "{role}";'
+    quoted = role.replace('"', '""')
+    return f'GRANT {needed} TO "{quoted}";'
 
 
 def remedy_of_state(text: str) -> str:

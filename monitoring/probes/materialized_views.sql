@@ -9,7 +9,7 @@
 -- column refreshed_at:         commit time of the last refresh (or of a GRANT, ALTER or VACUUM FULL of the view); empty unless track_commit_timestamp was on, and on standbys
 -- column stale_seconds:        time since refreshed_at
 -- column refresh_mark:         changes with each refresh, also a concurrent one that found nothing new
--- column base_changes_total:   rows inserted, updated and deleted in the tables underneath; its growth since the refresh is what the view does not show
+-- column base_changes_total:   rows inserted, updated and deleted in the tables underneath; its growth since the refresh is what the view does not show; empty on standbys
 -- column written_rows_total:   rows that refreshes wrote: all of them, or with CONCURRENTLY only the changed ones
 -- column refreshable_beside_readers: has the unique index that REFRESH ... CONCURRENTLY needs
 with recursive base as (
@@ -74,8 +74,9 @@ select
     moment.refreshed_at,
     extract(epoch from pg_catalog.clock_timestamp() - moment.refreshed_at)::float8 as stale_seconds,
     view.xmin::text || ':' || view.relfilenode::text                             as refresh_mark,
-    change.changes::int8                                                         as base_changes_total,
-    pg_catalog.pg_stat_get_tuples_inserted(view.oid)                             as written_rows_total,
+    case when not pg_catalog.pg_is_in_recovery() then change.changes::int8 end   as base_changes_total,
+    case when not pg_catalog.pg_is_in_recovery()
+        then pg_catalog.pg_stat_get_tuples_inserted(view.oid) end                as written_rows_total,
     coalesce(change.tables, 0)                                                   as base_tables_count,
     nullif(view.reltuples, -1)::int8                                             as live_rows,
     ((greatest(view.relpages, 0) + coalesce(toast.relpages, 0) + coalesce(index_pages.pages, 0))

@@ -2,6 +2,7 @@
 -- about:    The 500 tables that autovacuum will come to next, by each table's own thresholds.
 -- empty:    There is no table in this database.
 -- scope:    database
+-- on:       primary
 -- every:    15m
 -- timeout:  10s
 -- warning:  vacuum_due_ratio > 2
