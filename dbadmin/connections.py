@@ -204,9 +204,11 @@ def connect(
     return connection
 
 
-def open_dsn(dsn: str, application_name: str = "dbadmin") -> psycopg.Connection[Any]:
+def open_dsn(
+    dsn: str, application_name: str = "dbadmin", kind: type[psycopg.Connection[Any]] = psycopg.Connection
+) -> psycopg.Connection[Any]:
     """Connect within three seconds, in autocommit mode, with keepalives that notice a dead host."""
-    return psycopg.connect(
+    return kind.connect(
         dsn,
         autocommit=True,
         connect_timeout=3,

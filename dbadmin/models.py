@@ -221,6 +221,9 @@ class Run(models.Model):
     cancel_requested_at = models.DateTimeField(null=True)
     cancel_requested_by = models.CharField(max_length=150, blank=True)
     cleaned_at = models.DateTimeField(null=True)
+    clean_up_due_at = models.DateTimeField(null=True)
+    clean_up_tries = models.PositiveSmallIntegerField(default=0)
+    planned_at = models.DateTimeField(null=True)
     worker = models.CharField(max_length=120, blank=True)
     step = models.PositiveIntegerField(default=0)
     progress_done = models.BigIntegerField(null=True)
@@ -236,11 +239,19 @@ class Run(models.Model):
             models.Index(fields=["server", "-id"]),
             models.Index(fields=["status"], condition=models.Q(status__in=["queued", "running"]), name="run_open"),
             models.Index(fields=["operation", "-id"]),
+            models.Index(
+                fields=["clean_up_due_at"], condition=models.Q(clean_up_due_at__isnull=False), name="run_clean_up_due"
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
                 fields=["schedule", "due_at"], name="one_run_each_due", condition=models.Q(schedule__isnull=False)
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["server", "operation", "target"],
+                name="one_open_run",
+                condition=models.Q(status__in=["queued", "running"]),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -253,6 +264,34 @@ class Run(models.Model):
     def is_open(self) -> bool:
         """Queued or running."""
         return self.status in self.OPEN
+
+
+class WorkerBeat(models.Model):
+    """A process of ours that is alive: seen a moment ago, and what it is busy with."""
+
+    class Kind(models.TextChoices):
+        """What it does."""
+
+        WORKER = "worker"
+        SCHEDULER = "scheduler"
+        SAMPLER = "sampler"
+
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.WORKER)
+    name = models.CharField(max_length=120)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    queues = ArrayField(models.CharField(max_length=40), default=list, blank=True)
+    leads = models.BooleanField(default=False)
+    started_at = models.DateTimeField(default=timezone.now)
+    seen_at = models.DateTimeField(default=timezone.now)
+    busy_with = models.ForeignKey(Run, models.SET_NULL, null=True, blank=True, related_name="+")
+
+    class Meta:
+        ordering = ("kind", "name")
+        constraints = [models.UniqueConstraint(fields=["kind", "name"], name="one_beat")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
 
 
 class RunLine(models.Model):

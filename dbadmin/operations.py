@@ -79,6 +79,10 @@ class Operation:
         """What is changed: locked against a second run, and typed by the person for DESTROYS."""
         return str(self.server)
 
+    def required(self) -> str:
+        """The right that this very change needs."""
+        return self.permission()
+
     def risk_now(self) -> Risk:
         """The risk with these parameters; a gentler way of the same operation may lower it."""
         return self.risk

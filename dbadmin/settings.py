@@ -51,6 +51,9 @@ if flag("DBADMIN_POOL"):
     # Only web processes ask for it: a pool inherited through a worker's fork would share sockets.
     DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 8, "timeout": 5}
 
+# The way around a pooler such as PgBouncer, for advisory locks; empty when DATABASE_URL is direct already.
+DATABASE_DIRECT_URL = os.environ.get("DATABASE_DIRECT_URL", "")
+
 REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 REDIS_SHORT = REDIS_URL + ("&" if "?" in REDIS_URL else "?") + "socket_timeout=5&socket_connect_timeout=2"
 QUEUES = ["operations", "backups", *names("DBADMIN_QUEUES")]
@@ -213,12 +216,13 @@ EMAIL_HOST = os.environ.get("EMAIL_HOST", "localhost")
 EMAIL_PORT = int(os.environ.get("EMAIL_PORT", "25"))
 DEFAULT_FROM_EMAIL = os.environ.get("EMAIL_FROM", "dbadmin@localhost")
 
+LOG_LEVEL = os.environ.get("LOG_LEVEL", "INFO")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["console"], "level": os.environ.get("LOG_LEVEL", "INFO")},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {"psycopg.pool": {"level": "ERROR"}},
 }
 SILENCED_SYSTEM_CHECKS: list[str] = []

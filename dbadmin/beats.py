@@ -1,0 +1,54 @@
+"""Which of our processes live: Redis forgets its list of workers, a row in the control database stays."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+from django.db import Error as DatabaseError
+from django.db import connections
+from django.utils import timezone
+
+from dbadmin.models import WorkerBeat
+
+log = logging.getLogger("dbadmin.beats")
+
+
+def default_name() -> str:
+    """The host and the process."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def beat(
+    kind: str, name: str, queues: list[str] | None = None, busy_with: int | None = None, leads: bool = False
+) -> None:
+    """Say that we are alive; while the control database is away, only the log hears it."""
+    now = timezone.now()
+    seen = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "queues": queues or [],
+        "busy_with_id": busy_with,
+        "leads": leads,
+        "seen_at": now,
+    }
+    try:
+        WorkerBeat.objects.update_or_create(
+            kind=kind, name=name, defaults=seen, create_defaults={**seen, "started_at": now}
+        )
+    except DatabaseError as error:
+        log.warning("no heartbeat: the control database does not answer: %s", error)
+    finally:
+        # Nothing stays open that a fork could share.
+        connections.close_all()
+
+
+def leave(kind: str, name: str) -> None:
+    """Say good-bye."""
+    try:
+        WorkerBeat.objects.filter(kind=kind, name=name).delete()
+    except DatabaseError as error:
+        log.warning("no good-bye: the control database does not answer: %s", error)
+    finally:
+        connections.close_all()
