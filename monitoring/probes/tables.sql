@@ -8,6 +8,7 @@
 -- column total_bytes:         heap, indexes and TOAST together, as of the last vacuum or analyze (relpages)
 -- column toast_bytes:         long values kept outside the rows, with the index of that store
 -- column partitions_count:    partitions counted in this row; empty when the table has none
+-- column dead_rows:           empty on a standby, which does not count changes
 -- column live_rows:           empty when the statistics were lost and nobody has analyzed the table since
 -- column last_vacuum_at:      by hand or by autovacuum; of a partitioned table the oldest of its partitions, empty if one never was
 -- column last_analyze_at:     by hand or by autovacuum; of a partitioned table the oldest of its partitions, empty if one never was
@@ -72,33 +73,34 @@ with index_pages as (
             then min(analyzed_at) filter (where relkind <> 'p') end        as analyzed_at
     from leaf
     group by root
-), block as (
-    select pg_catalog.current_setting('block_size')::int8 as bytes
+), here as (
+    -- A standby counts what is read on it, but not the changes that it replays.
+    select pg_catalog.current_setting('block_size')::int8 as block, not pg_catalog.pg_is_in_recovery() as counts
 )
 select
     space.nspname                                                                    as schema,
     relation.relname                                                                 as table,
     case relation.relkind when 'm' then 'materialized view' when 'p' then 'partitioned table' else 'table' end as kind,
     nullif(folded.partitions, 0)                                                     as partitions_count,
-    ((folded.heap_pages + folded.index_pages + folded.toast_pages) * block.bytes)::int8 as total_bytes,
-    (folded.heap_pages * block.bytes)::int8                                          as heap_bytes,
-    (folded.index_pages * block.bytes)::int8                                         as index_bytes,
-    (folded.toast_pages * block.bytes)::int8                                         as toast_bytes,
+    ((folded.heap_pages + folded.index_pages + folded.toast_pages) * here.block)::int8 as total_bytes,
+    (folded.heap_pages * here.block)::int8                                          as heap_bytes,
+    (folded.index_pages * here.block)::int8                                         as index_bytes,
+    (folded.toast_pages * here.block)::int8                                         as toast_bytes,
     coalesce(folded.live, folded.estimated::int8)::int8                              as live_rows,
-    folded.dead::int8                                                                as dead_rows,
-    (folded.dead / nullif(folded.live + folded.dead, 0))::float8                     as dead_ratio,
+    case when here.counts then folded.dead::int8 end                                 as dead_rows,
+    case when here.counts then (folded.dead / nullif(folded.live + folded.dead, 0))::float8 end as dead_ratio,
     folded.sequential_scans::int8                                                    as sequential_scans_total,
     folded.index_scans::int8                                                         as index_scans_total,
     folded.sequential_rows::int8                                                     as sequential_rows_total,
-    folded.inserted::int8                                                            as inserted_rows_total,
-    folded.updated::int8                                                             as updated_rows_total,
-    folded.hot_updated::int8                                                         as hot_updated_rows_total,
-    folded.deleted::int8                                                             as deleted_rows_total,
+    case when here.counts then folded.inserted::int8 end                             as inserted_rows_total,
+    case when here.counts then folded.updated::int8 end                              as updated_rows_total,
+    case when here.counts then folded.hot_updated::int8 end                          as hot_updated_rows_total,
+    case when here.counts then folded.deleted::int8 end                              as deleted_rows_total,
     folded.vacuumed_at                                                               as last_vacuum_at,
     folded.analyzed_at                                                               as last_analyze_at
 from folded
 join pg_catalog.pg_class relation on relation.oid = folded.root
 join pg_catalog.pg_namespace space on space.oid = relation.relnamespace
-cross join block
+cross join here
 where space.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
 order by total_bytes desc, schema, "table"

@@ -45,6 +45,7 @@ select
         when not detail.indisvalid then 'broken: rebuild or drop it'
         when observed.since is null or observed.since > now() - interval '7 days'
             then 'too early to tell'
+        when pg_catalog.pg_is_in_recovery() then 'unused here, ask the primary'
         when standby.number > 0 then 'unused here, ask the standbys'
         else 'can be dropped'
     end                                                                     as verdict,
