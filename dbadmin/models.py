@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
-from dbadmin import connections, secrets
+from dbadmin import connections, schedules, secrets
 
 if TYPE_CHECKING:
     from psycopg.sql import Composable
@@ -170,6 +171,19 @@ class Schedule(models.Model):
 
     def __str__(self) -> str:
         return self.name or f"{self.operation} on {self.server}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Made or changed, it is next due after now; what it missed before is not made up for."""
+        if kwargs.get("update_fields") is None:
+            self.due_at = schedules.next_due(self.cron, self.time_zone) if self.enabled else None
+        super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        """A line or a zone that cannot be used is said at its field."""
+        try:
+            schedules.validate(self.cron, self.time_zone)
+        except schedules.BadScheduleError as bad:
+            raise ValidationError({bad.field: str(bad)}) from bad
 
 
 class Run(models.Model):

@@ -12,7 +12,7 @@ from rq.serializers import JSONSerializer
 if TYPE_CHECKING:
     from dbadmin.models import Run
 
-WAITS = "Waits: Redis, which carries runs to workers, does not answer. It starts by itself when Redis is back."
+WAITS = "Waits: Redis, which carries runs to workers, does not answer. It starts when Redis is back."
 EXECUTE = "dbadmin.runner.execute"
 CLEAN_UP = "dbadmin.runner.clean_up"
 

@@ -37,6 +37,11 @@ def send_forgotten(connection: redis.Redis) -> list[int]:
     return [run.pk for run in forgotten]
 
 
+def say_waiting() -> None:
+    """While Redis is away every queued run says what it waits for."""
+    Run.objects.filter(status=Run.Status.QUEUED).exclude(message=queues.WAITS).update(message=queues.WAITS)
+
+
 def close_all_lost(connection: psycopg.Connection[object]) -> list[int]:
     """Runs that are silent and hold no lock are closed; connection: a direct one to the control database."""
     silent = Run.objects.filter(Q(heartbeat_at__lt=timezone.now() - SILENCE) | Q(heartbeat_at=None))

@@ -38,8 +38,10 @@ def start(
     user: None only at the command line, whose user owns the machine. preview: the plan's texts as the
     person saw them; Refused when the server has moved on since. A scheduled run is planned by its worker.
     """
-    if user is not None or door != Run.Door.COMMAND:
+    if user is not None:
         require(user, operation.required(), operation.server)
+    elif door != Run.Door.COMMAND:
+        raise PermissionDenied("It belongs to nobody; let somebody with the right start it.")
     if not operation.server.enabled:
         raise Refused(f"{operation.server} is switched off in dbadmin. Switch it on first.")
     steps = None if door == Run.Door.SCHEDULE else planned(operation)

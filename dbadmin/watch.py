@@ -44,7 +44,7 @@ def life_key(run_id: int) -> int:
 
 
 class Locks:
-    """Both locks of a run, on a connection of its own; taken again when the control database was restarted."""
+    """Both locks of a run, on a connection of its own; taken again after the control database restarted."""
 
     def __init__(self, run: Run) -> None:
         self.keys = [life_key(run.pk), target_key(run)]
