@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('dbadmin', '0001_initial'),
+        ('dbadmin', '0002_readings'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
