@@ -83,7 +83,7 @@ def problem_title(kind: str) -> str:
 @register.filter(name="moment")
 def moment_filter(value: dt.datetime | None) -> SafeString | str:
     """A moment by the house's rules, exact on hover and for machines."""
-    if value is None:
+    if not value:  # also the empty text that a template makes of a missing variable
         return units.UNKNOWN
     local = timezone.localtime(value) if timezone.is_aware(value) else value
     return format_html(
@@ -94,7 +94,7 @@ def moment_filter(value: dt.datetime | None) -> SafeString | str:
 @register.filter
 def ago(value: dt.datetime | None) -> str:
     """6 min 12 s ago; only ever beside the moment itself."""
-    if value is None:
+    if not value:
         return ""
     seconds = (timezone.now() - value).total_seconds()
     return f"{units.duration(round(seconds))} ago" if seconds >= 1 else "just now"
@@ -104,6 +104,52 @@ def ago(value: dt.datetime | None) -> str:
 def took(seconds: float | dt.timedelta | None) -> str:
     """A length of time."""
     return units.UNKNOWN if seconds is None else units.duration(seconds)
+
+
+@register.filter
+def clock(value: dt.datetime) -> str:
+    """14:05:09, for lines of a log."""
+    return f"{timezone.localtime(value):%H:%M:%S}"
+
+
+@register.filter
+def run_took(run: Any) -> str:
+    """How long a run took, or has been running."""
+    if run.started_at is None:
+        return units.UNKNOWN
+    return units.duration(round(((run.finished_at or timezone.now()) - run.started_at).total_seconds(), 1))
+
+
+@register.filter
+def progress_text(run: Any) -> str:
+    """3.1 GiB of 4.8 GiB, 64.6 %."""
+    name = run.progress_unit or "objects"
+    show = units.unit_of(f"_{name}").text if name in {"bytes", "rows", "seconds"} else lambda n: f"{units.count(n)} {name}"
+    done = show(run.progress_done or 0)
+    if not run.progress_total:
+        return done
+    return f"{done} of {show(run.progress_total)}, {units.percent((run.progress_done or 0) / run.progress_total)}"
+
+
+#: What a person does next, by how a run ended; its message says why.
+NEXT = {
+    "failed": "Mend what the message names, then run it again.",
+    "refused": "Nothing was done. Look at a new preview.",
+    "lost": "Its worker ended in the middle. Run it again when the cause is known.",
+}
+
+
+@register.filter
+def what_next(run: Any) -> str:
+    """What a run that did not succeed asks of the person, and whether its traces are gone."""
+    cleaned = "What it had begun was taken back." if run.cleaned_at and run.status != "succeeded" else ""
+    return f"{cleaned} {NEXT.get(run.status, '')}".strip()
+
+
+@register.filter
+def any_reverse(steps: Any) -> bool:
+    """Can a plan be taken back?"""
+    return any(getattr(step, "reverse", "") for step in steps)
 
 
 @register.filter

@@ -5,9 +5,10 @@
   const dialog = () => document.getElementById("keys");
   let going = 0; // when g was pressed; a letter within a second follows
 
-  // Each room gets the first letter of its title that no room before it has.
+  // A room has the key that the page names, else the first letter of its title that is still free.
   const rooms = new Map();
-  for (const link of document.querySelectorAll(".rooms a")) {
+  for (const link of document.querySelectorAll(".rooms a[data-key]")) rooms.set(link.dataset.key, link);
+  for (const link of document.querySelectorAll(".rooms a:not([data-key])")) {
     const free = [...link.textContent.trim().toLowerCase()].find((letter) => /[a-z]/.test(letter) && !rooms.has(letter));
     if (free) rooms.set(free, link);
   }

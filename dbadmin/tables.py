@@ -1,0 +1,425 @@
+"""A reading as a table: sorted, filtered and paged on the server, its cells ready before the template sees them."""
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import QueryDict
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+
+from dbadmin import units
+from dbadmin.charts import Figure
+from dbadmin.operations import REGISTRY, Operation, Risk
+from dbadmin.permissions import may
+from dbadmin.probes import Action, Column, Problem, Reading
+from dbadmin.units import UNKNOWN
+
+PAGE = 100
+#: Characters of a long text that the table shows; the rest is behind a link or opened in place.
+SHOWN, OPENED = 110, 4000
+#: Row buttons at most.
+BUTTONS = 2
+STATES = {"critical": "Critical", "warning": "Warning"}
+CODE = ("query", "definition", "statement", "sql", "condition", "ddl", "plan")
+IDENTIFIERS = ("pid", "oid", "port", "xid", "queryid", "relfilenode")
+Link = Callable[[Any], str]
+
+
+def is_identifier(name: str) -> bool:
+    """A number that names something: shown as it is, without spaces between thousands."""
+    return name in IDENTIFIERS or name.endswith(("_id", "_pid", "_oid"))
+
+
+def is_code(name: str) -> bool:
+    """SQL and the like: set in monospace."""
+    return name in CODE or name.endswith(tuple(f"_{word}" for word in CODE))
+
+
+def text_cell(text: str, css: str, link: str = "") -> str:
+    """A cell of text: escaped, cut when long, linked when there is somewhere to go."""
+    if len(text) <= SHOWN:
+        inside = escape(text)
+    else:
+        short = escape(" ".join(text[: SHOWN * 2].split())[:SHOWN] + "…")
+        if not link:
+            more = escape(text[:OPENED] + ("…" if len(text) > OPENED else ""))
+            return f'<td class="{css} opens"><details><summary>{short}</summary><pre>{more}</pre></details></td>'
+        inside = short
+    return f'<td class="{css}"><a href="{escape(link)}">{inside}</a></td>' if link else f'<td class="{css}">{inside}</td>'
+
+
+def number_cell(column: Column, css: str = "number") -> Callable[[Any], str]:
+    """How a column of numbers writes a value: short, with the exact value on hover."""
+    show, dash = column.unit.show, f'<td class="{css} dash">{UNKNOWN}</td>'
+
+    def cell(value: Any) -> str:
+        if value is None:
+            return dash
+        text, exact = show(value), str(value)
+        if text == exact:
+            return f'<td class="{css}">{text}</td>'
+        return f'<td class="{css}" title="{exact}">{text}</td>'
+
+    return cell
+
+
+def moment_cell(value: Any) -> str:
+    """A moment: short today, exact on hover."""
+    if value is None:
+        return f'<td class="when dash">{UNKNOWN}</td>'
+    if not isinstance(value, dt.datetime):
+        return f'<td class="when">{escape(units.label(value))}</td>'
+    local = timezone.localtime(value) if timezone.is_aware(value) else value
+    exact = f"{local:%Y-%m-%d %H:%M:%S}"
+    return f'<td class="when"><time datetime="{local.isoformat()}" title="{exact}">{units.moment(value)}</time></td>'
+
+
+def label_cell(name: str) -> Callable[[Any], str]:
+    """How a column without a unit writes a value."""
+    css = "code" if is_code(name) else "label"
+    plain = is_identifier(name)
+
+    def cell(value: Any, link: str = "") -> str:
+        if isinstance(value, SafeString):  # a view made it: a sparkline, a meter, a status
+            return f"<td>{value}</td>"
+        if isinstance(value, str):
+            return text_cell(value, css, link)
+        if value is None:
+            return f'<td class="dash">{UNKNOWN}</td>'
+        if isinstance(value, dt.datetime):
+            return moment_cell(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return text_cell(str(value), css, link) if plain else f'<td class="number">{units.count(value)}</td>'
+        return text_cell(units.label(value), css, link)
+
+    return cell
+
+
+@dataclass(frozen=True)
+class Pager:
+    """Where we are in a long list."""
+
+    first: int
+    last: int
+    total: int
+    previous_url: str = ""
+    next_url: str = ""
+
+    @property
+    def text(self) -> str:
+        """101–200 of 3 400."""
+        return f"{units.count(self.first)}–{units.count(self.last)} of {units.count(self.total)}"
+
+
+@dataclass
+class TableView:
+    """A reading, or any columns and rows, for _reading.html.
+
+    prefix parts the parameters of several tables on a page (`sessions.sort=…`); links: column -> address of a row;
+    live: seconds between refreshes by url, which answers with this very section; state_of: critical, warning or "".
+    """
+
+    id: str
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Any]
+    params: QueryDict = field(default_factory=QueryDict)
+    prefix: str = ""
+    about: str = ""
+    empty: str = "Nothing to show."
+    empty_state: str = "ok"
+    problem: Problem | None = None
+    state_of: Callable[[Any], str] | None = None
+    trips: Mapping[str, str] = field(default_factory=dict)
+    actions: Sequence[tuple[type[Operation], Action]] = ()
+    server_name: str = ""
+    links: Mapping[str, Link] = field(default_factory=dict)
+    limit: int = PAGE
+    live: float | None = None
+    url: str = ""
+    read_note: str = ""
+    stale: str = ""
+    cut: int = 0
+    csv_url: str = ""
+    json_url: str = ""
+    searchable: bool | None = None
+
+    @classmethod
+    def of(cls, reading: Reading, request: Any, server: Any, columns: Sequence[str] = (), **kwargs: Any) -> "TableView":
+        """The table of a reading, with its thresholds, buttons and notes."""
+        probe = reading.probe
+        params = request.GET
+        shown = [column for column in reading.columns if not columns or column.name in columns]
+        if columns:
+            shown.sort(key=lambda column: list(columns).index(column.name))
+        options: dict[str, Any] = {
+            "about": probe.about, "empty": probe.empty, "problem": reading.problem, "server_name": str(server),
+            "state_of": probe.state_of if probe.warning or probe.critical else None,
+            "trips": {str(t.column): "" for t in (probe.warning, probe.critical) if t},
+            "actions": allowed(probe.actions, request.user, server),
+            "read_note": read_note(reading), "stale": stale_note(reading), "cut": reading.cut,
+            "url": address(params, panel=probe.name), "csv_url": address(params, format="csv", panel=probe.name),
+            "json_url": address(params, format="json", panel=probe.name),
+        }  # fmt: skip
+        title = kwargs.pop("title", "") or probe.title
+        return cls(probe.name, title, shown, reading.rows, params, **{**options, **kwargs})
+
+    def name(self, parameter: str) -> str:
+        """The address's word for sort, q or page of this table."""
+        return f"{self.prefix}.{parameter}" if self.prefix else parameter
+
+    def query(self, **changes: Any) -> str:
+        """The address with this table's parameters changed; a change of order or filter starts at page one."""
+        params = self.params.copy()
+        for unwanted in ("panel", "format", self.name("page")):
+            params.pop(unwanted, None)
+        for parameter, value in changes.items():
+            params.pop(self.name(parameter), None)
+            if value not in (None, ""):
+                params[self.name(parameter)] = str(value)
+        return f"?{params.urlencode()}"
+
+    @property
+    def total(self) -> int:
+        """Rows without the filter."""
+        return len(self.rows)
+
+    @property
+    def filter(self) -> str:
+        """What the person looks for."""
+        return self.params.get(self.name("q"), "").strip()
+
+    @property
+    def filter_name(self) -> str:
+        """The field's name."""
+        return self.name("q")
+
+    @property
+    def is_searchable(self) -> bool:
+        """A filter is offered where there is something to look through."""
+        return self.searchable if self.searchable is not None else bool(self.filter) or len(self.rows) > 12
+
+    @property
+    def unfiltered_url(self) -> str:
+        """Without the filter."""
+        return self.query(q=None)
+
+    @property
+    def other_params(self) -> list[tuple[str, str]]:
+        """What the filter's form keeps of the address."""
+        dropped = {self.filter_name, self.name("page"), "panel", "format"}
+        return [(name, value) for name, value in self.params.items() if name not in dropped]
+
+    @cached_property
+    def order(self) -> tuple[str, bool]:
+        """Column and whether downwards; ("", False) is the probe's own order."""
+        asked = self.params.get(self.name("sort"), "")
+        name = asked.removeprefix("-")
+        return (name, asked.startswith("-")) if any(c.name == name for c in self.columns) else ("", False)
+
+    @cached_property
+    def found(self) -> Sequence[Any]:
+        """All rows that match, in order; unknown values come last in either direction."""
+        rows = list(self.matching()) if self.filter else self.rows
+        name, downwards = self.order
+        if not name:
+            return rows
+        known = [row for row in rows if getattr(row, name) is not None]
+        unknown = [row for row in rows if getattr(row, name) is None]
+        try:
+            known.sort(key=lambda row: getattr(row, name), reverse=downwards)
+        except TypeError:  # values of several kinds
+            known.sort(key=lambda row: str(getattr(row, name)), reverse=downwards)
+        return known + unknown
+
+    def matching(self) -> Iterable[Any]:
+        """Rows with the filter's words in any of their texts."""
+        words = self.filter.lower().split()
+        names = [column.name for column in self.columns if not column.unit.numeric]
+        for row in self.rows:
+            text = " ".join(str(getattr(row, name)) for name in names).lower()
+            if all(word in text for word in words):
+                yield row
+
+    @cached_property
+    def page(self) -> int:
+        """From one; a number beyond the end is the last page."""
+        asked = self.params.get(self.name("page"), "1")
+        number = int(asked) if asked.isdecimal() else 1
+        return max(1, min(number, -(-len(self.found) // self.limit)))
+
+    @cached_property
+    def shown(self) -> Sequence[Any]:
+        """The rows of this page."""
+        start = (self.page - 1) * self.limit
+        return self.found[start : start + self.limit]
+
+    @property
+    def is_empty(self) -> bool:
+        """No row to show."""
+        return not self.found
+
+    @property
+    def pager(self) -> Pager | None:
+        """Nothing when all rows are on one page."""
+        count = len(self.found)
+        if count <= self.limit:
+            return None
+        last = self.page * self.limit
+        before = self.query(page=self.page - 1 if self.page > 2 else None) if self.page > 1 else ""
+        after = self.query(page=self.page + 1) if last < count else ""
+        return Pager(last - self.limit + 1, min(last, count), count, before, after)
+
+    @property
+    def cut_note(self) -> str:
+        """Said when the reading was longer than we keep."""
+        return f"{units.count(self.cut)} more rows were left out." if self.cut else ""
+
+    @cached_property
+    def states(self) -> list[str]:
+        """critical, warning or "" of each shown row."""
+        return [self.state_of(row) for row in self.shown] if self.state_of else [""] * len(self.shown)
+
+    @property
+    def head(self) -> SafeString:
+        """The heading cells: a link that sorts, downwards first for numbers."""
+        cells = ['<th scope="col">State</th>'] if any(self.states) else []
+        now, downwards = self.order
+        for column in self.columns:
+            number = self.is_number(column)
+            down_first = number or column.unit.suffix == "_at"
+            down = not downwards if column.name == now else down_first
+            sort = f' aria-sort="{"descending" if downwards else "ascending"}"' if column.name == now else ""
+            about = f' title="{escape(column.about)}"' if column.about else ""
+            link = escape(self.query(sort=f"-{column.name}" if down else column.name))
+            css = ' class="number"' if number else ""
+            cells.append(f'<th scope="col"{css}{sort}{about}><a href="{link}">{escape(column.label)}</a></th>')
+        if self.actions:
+            cells.append('<th scope="col" class="row-actions"><span class="sr">Actions</span></th>')
+        return mark_safe("".join(cells))  # noqa: S308 - each part is escaped above
+
+    def is_number(self, column: Column) -> bool:
+        """Right-aligned: has a numeric unit, or holds whole numbers that name nothing."""
+        if column.unit.numeric:
+            return True
+        if is_identifier(column.name) or column.unit.suffix:
+            return False
+        first = next((v for v in (getattr(row, column.name) for row in self.shown[:20]) if v is not None), None)
+        return isinstance(first, int) and not isinstance(first, bool)
+
+    @property
+    def body(self) -> SafeString:
+        """The rows, each cell escaped; joined in Python because a template's loop would cost ten times as much."""
+        writers = [self.writer(column) for column in self.columns]
+        any_state = any(self.states)
+        html = []
+        for row, state in zip(self.shown, self.states, strict=True):
+            cells = [write(row) for write in writers]
+            if any_state:
+                mark = f'<span class="status {state}">{STATES[state]}</span>' if state else ""
+                cells.insert(0, f"<td>{mark}</td>")
+            if self.actions:
+                cells.append(f'<td class="row-actions">{"".join(self.buttons(row))}</td>')
+            html.append(f'<tr class="{state}">{"".join(cells)}</tr>' if state else f"<tr>{''.join(cells)}</tr>")
+        return mark_safe("\n".join(html))  # noqa: S308 - each cell is escaped where it is written
+
+    def writer(self, column: Column) -> Callable[[Any], str]:
+        """How this column writes its cell of a row."""
+        name, link = column.name, self.links.get(column.name)
+        if column.unit.numeric:
+            cell = number_cell(column, "number trips" if name in self.trips else "number")
+            return lambda row: cell(getattr(row, name))
+        if column.unit.suffix == "_at":
+            return lambda row: moment_cell(getattr(row, name))
+        write = label_cell(name)
+        if link:
+            return lambda row: write(getattr(row, name), link(row))
+        return lambda row: write(getattr(row, name))
+
+    def buttons(self, row: Any) -> Iterable[str]:
+        """The row's buttons: links to an operation's page with its form filled in."""
+        for operation, action in self.actions:
+            values = {name: getattr(row, column, None) for name, column in action.fields}
+            if any(value is None for value in values.values()):
+                continue
+            danger = " danger" if operation.risk is Risk.DESTROYS else ""
+            link = f"{self.action_base(operation.name)}?{urlencode(values)}"
+            yield f'<a class="button small{danger}" href="{escape(link)}">{escape(operation.title)}…</a>'
+
+    def action_base(self, name: str) -> str:
+        """An operation's address, looked up once."""
+        known = self.__dict__.setdefault("_bases", {})
+        if name not in known:
+            known[name] = reverse("operate", args=[self.server_name, name])
+        return str(known[name])
+
+
+@dataclass
+class FiguresView:
+    """Key figures in a panel, for _figures_panel.html."""
+
+    id: str
+    title: str
+    figures: Sequence[Figure]
+    about: str = ""
+    problem: Problem | None = None
+    empty: str = "Nothing to show."
+    live: float | None = None
+    url: str = ""
+    read_note: str = ""
+    stale: str = ""
+
+    @classmethod
+    def of(cls, reading: Reading, request: Any, columns: Sequence[str] = (), **kwargs: Any) -> "FiguresView":
+        """The first row of a reading as figures; those that cross a threshold say so."""
+        probe, row = reading.probe, reading.rows[0] if reading.rows else None
+        names = columns or [column.name for column in reading.columns]
+        figures = [] if row is None else [figure(probe, row, name) for name in names if hasattr(row, name)]
+        options: dict[str, Any] = {
+            "about": probe.about, "problem": reading.problem, "empty": probe.empty, "read_note": read_note(reading),
+            "stale": stale_note(reading), "url": address(request.GET, panel=probe.name),
+        }  # fmt: skip
+        return cls(probe.name, kwargs.pop("title", "") or probe.title, figures, **{**options, **kwargs})
+
+
+def figure(probe: Any, row: Any, name: str) -> Figure:
+    """One column of a row as a key figure."""
+    state = probe.state_of(row)
+    threshold = getattr(probe, state) if state else None
+    mine = threshold is not None and threshold.column == name
+    column = probe.column(name)
+    note = f"{STATES[state]}: {threshold.comparison} {column.unit.text(threshold.limit)}" if mine else column.about
+    return Figure.of(name, getattr(row, name), note=note, state=state if mine else "")
+
+
+def allowed(actions: Sequence[Action], user: Any, server: Any) -> list[tuple[type[Operation], Action]]:
+    """The row actions that this person may take here, at most two."""
+    known = [(REGISTRY[action.operation], action) for action in actions if action.operation in REGISTRY]
+    return [pair for pair in known if may(user, pair[0].permission(), server)][:BUTTONS]
+
+
+def address(params: QueryDict, **changes: str) -> str:
+    """The page's address with more parameters."""
+    copy = params.copy()
+    for name, value in changes.items():
+        copy[name] = value
+    return f"?{copy.urlencode()}"
+
+
+def read_note(reading: Reading) -> str:
+    """Read at 09:47:49 in 12 ms, from database shop."""
+    where = f" in database {reading.database}" if reading.database else ""
+    return f"Read at {units.moment(reading.taken_at)}{where} in {units.significant(reading.took_ms)} ms."
+
+
+def stale_note(reading: Reading) -> str:
+    """Since when a reading was not renewed."""
+    if not reading.is_stale:
+        return ""
+    return f"Not renewed since {units.moment(reading.taken_at)}, {units.duration(round(reading.age_seconds))} ago."
