@@ -44,6 +44,20 @@ ROLES = (
 )
 
 
+class Voice:
+    """Says each thing once in a while, though many programs notice it at the same time."""
+
+    def __init__(self, say: Say) -> None:
+        self.say, self.lock = say, threading.Lock()
+        self.said: dict[str, float] = {}
+
+    def __call__(self, text: str) -> None:
+        with self.lock:
+            if monotonic() >= self.said.get(text, 0):
+                self.said[text] = monotonic() + REST
+                self.say(text)
+
+
 class Line:
     """A connection that comes back after every loss, with back-off, and says so once."""
 
@@ -76,6 +90,8 @@ class Line:
             connect_timeout=5,
             prepare_threshold=None,
         )
+        # A pooler takes connections while its server is away: only an answer proves that it is there.
+        connection.execute("select 1")
         # Numbers of one width make one statement of one text; else pg_stat_statements counts three.
         connection.adapters.register_dumper(int, Int8Dumper)
         return connection
@@ -212,7 +228,7 @@ def work(
     """Let all of them work until stop is set (or, in the main thread, a signal comes)."""
     from dbadmin.sample.troubles import Troubles
 
-    stop = stop or stopped_by_signals()
+    stop, say = stop or stopped_by_signals(), Voice(say)
     first = Line(dsn, "academy-start", stop, say)
     if first.get() is None:
         return
