@@ -49,6 +49,11 @@ with index_pages as (
     where relation.relkind in ('r', 'p', 'm')
         and relation.relpersistence <> 't'
         and relation.oid >= 16384
+), judged as (
+    -- Counters at zero may be an empty table or lost statistics: some trace of counting must be there.
+    select *, live > 0 or dead > 0 or inserted > 0 or analyzed_at is not null or vacuumed_at is not null
+        or estimated = 0 as counted
+    from leaf
 ), folded as (
     select
         root,
@@ -56,11 +61,9 @@ with index_pages as (
         sum(heap_pages)                                                    as heap_pages,
         sum(index_pages)                                                   as index_pages,
         sum(toast_pages)                                                   as toast_pages,
-        sum(estimated) filter (where relkind <> 'p')                       as estimated,
-        sum(live) filter (where live > 0 or analyzed_at is not null or vacuumed_at is not null
-            or inserted > 0 or estimated = 0)                              as live,
-        sum(dead) filter (where live > 0 or dead > 0 or analyzed_at is not null or vacuumed_at is not null
-            or inserted > 0 or estimated = 0)                              as dead,
+        case when not bool_or(relkind <> 'p' and not counted and estimated is null)
+            then sum(case when counted then live else estimated end) filter (where relkind <> 'p') end as live,
+        case when not bool_or(relkind <> 'p' and not counted) then sum(dead) end as dead,
         sum(sequential_scans) filter (where relkind <> 'p')                as sequential_scans,
         sum(index_scans)                                                   as index_scans,
         sum(sequential_rows)                                               as sequential_rows,
@@ -71,7 +74,7 @@ with index_pages as (
         case when not bool_or(vacuumed_at is null and relkind <> 'p') then min(vacuumed_at) end as vacuumed_at,
         case when not bool_or(analyzed_at is null and relkind <> 'p')
             then min(analyzed_at) filter (where relkind <> 'p') end        as analyzed_at
-    from leaf
+    from judged
     group by root
 ), here as (
     -- A standby counts what is read on it, but not the changes that it replays.
@@ -86,7 +89,7 @@ select
     (folded.heap_pages * here.block)::int8                                          as heap_bytes,
     (folded.index_pages * here.block)::int8                                         as index_bytes,
     (folded.toast_pages * here.block)::int8                                         as toast_bytes,
-    coalesce(folded.live, folded.estimated::int8)::int8                              as live_rows,
+    folded.live::int8                                                                as live_rows,
     case when here.counts then folded.dead::int8 end                                 as dead_rows,
     case when here.counts then (folded.dead / nullif(folded.live + folded.dead, 0))::float8 end as dead_ratio,
     folded.sequential_scans::int8                                                    as sequential_scans_total,

@@ -1,0 +1,76 @@
+-- title:    Partitioned tables
+-- about:    Each partitioned table as a whole: partitions, size, and until when there is a partition for new rows.
+-- empty:    No table is partitioned.
+-- scope:    database
+-- every:    15m
+-- timeout:  10s
+-- key:      schema, table
+-- warning:  covered_seconds < 604800
+-- critical: covered_seconds < 86400
+-- actions:  create_partitions(schema, table)
+-- column partitioned_by:   range, list or hash, and the columns
+-- column ends_at:          upper end of the last partition, when it is divided by time
+-- column covered_seconds:  time until then; below zero new rows have no partition; empty when it is not divided by time or a default takes the rest
+-- column default_rows:     rows that found no partition of their own, as of the last vacuum or analyze; empty when there is no default partition
+-- column total_bytes:      heap, indexes and TOAST of all partitions together, as of the last vacuum or analyze (relpages)
+with root as (
+    select relation.oid, relation.relname, space.nspname, detail.partstrat, detail.partdefid,
+        detail.partnatts, detail.partattrs::int2[] as keys
+    from pg_catalog.pg_partitioned_table detail
+    join pg_catalog.pg_class relation on relation.oid = detail.partrelid
+    join pg_catalog.pg_namespace space on space.oid = relation.relnamespace
+    where not relation.relispartition
+), leaf as (
+    select
+        pg_catalog.pg_partition_root(relation.oid)      as root,
+        relation.oid,
+        greatest(relation.relpages, 0)::int8            as heap_pages,
+        coalesce(toast.relpages, 0)                     as toast_pages,
+        coalesce((select sum(index.relpages) from pg_catalog.pg_index detail
+                  join pg_catalog.pg_class index on index.oid = detail.indexrelid
+                  where detail.indrelid in (relation.oid, relation.reltoastrelid)), 0) as index_pages,
+        nullif(relation.reltuples, -1)                  as tuples
+    from pg_catalog.pg_class relation
+    left join pg_catalog.pg_class toast on toast.oid = relation.reltoastrelid and relation.reltoastrelid <> 0
+    where relation.relispartition and relation.relkind = 'r' and relation.relpersistence <> 't'
+), whole as (
+    select root, count(*) as partitions, sum(heap_pages) as heap_pages,
+        sum(index_pages) as index_pages, sum(toast_pages) as toast_pages,
+        case when not bool_or(tuples is null) then sum(tuples) end as tuples
+    from leaf
+    group by root
+), bound as (
+    -- The upper end of each direct partition; only dates and times can be compared with now.
+    select root.oid as root,
+        max(substring(pg_catalog.pg_get_expr(part.relpartbound, 0) from ' TO \(''([^'']+)''')) as last_end
+    from root
+    join pg_catalog.pg_attribute key
+        on key.attrelid = root.oid and key.attnum = root.keys[0]
+        and key.atttypid in (1082, 1114, 1184)
+    join pg_catalog.pg_inherits link on link.inhparent = root.oid
+    join pg_catalog.pg_class part on part.oid = link.inhrelid
+    where root.partstrat = 'r' and root.partnatts >= 1
+    group by root.oid
+)
+select
+    root.nspname                                                                            as schema,
+    root.relname                                                                            as table,
+    case root.partstrat when 'r' then 'range' when 'l' then 'list' else 'hash' end || ' of ' ||
+        coalesce((select string_agg(coalesce(key.attname, 'an expression'), ', ' order by number.place)
+         from unnest(root.keys) with ordinality number (value, place)
+         left join pg_catalog.pg_attribute key
+            on key.attrelid = root.oid and key.attnum = number.value and number.value > 0), '') as partitioned_by,
+    coalesce(whole.partitions, 0)                                                           as partitions_count,
+    (coalesce(whole.heap_pages + whole.index_pages + whole.toast_pages, 0)
+        * pg_catalog.current_setting('block_size')::int8)::int8                             as total_bytes,
+    (coalesce(whole.index_pages, 0) * pg_catalog.current_setting('block_size')::int8)::int8 as index_bytes,
+    whole.tuples::int8                                                                      as live_rows,
+    bound.last_end::timestamptz                                                             as ends_at,
+    case when root.partdefid = 0
+        then extract(epoch from bound.last_end::timestamptz - now())::float8 end            as covered_seconds,
+    (select nullif(fallback.reltuples, -1)::int8 from pg_catalog.pg_class fallback
+     where fallback.oid = root.partdefid)                                                   as default_rows
+from root
+left join whole on whole.root = root.oid
+left join bound on bound.root = root.oid
+order by covered_seconds nulls last, total_bytes desc, schema, "table"

@@ -1,0 +1,14 @@
+-- title:    Pools
+-- about:    PgBouncer's pools: who works, who waits for a connection, and for how long.
+-- empty:    PgBouncer has no pool yet.
+-- scope:    instance
+-- source:   pgbouncer
+-- every:    30s
+-- key:      database, role
+-- rename:   user=role, cl_active=active_clients_count, cl_waiting=waiting_clients_count, sv_active=active_servers_count, sv_idle=idle_servers_count, sv_used=used_servers_count, maxwait=wait_seconds
+-- warning:  wait_seconds > 1
+-- critical: wait_seconds > 10
+-- column wait_seconds:          how long the first client in the queue has waited
+-- column waiting_clients_count: more than zero for long means that the pool is too small or the server too slow
+-- column used_servers_count:    idle for a while; tried before they are used again
+SHOW POOLS
