@@ -4,7 +4,7 @@
 create index enrollments_user_id_idx on enrollments (user_id);
 create index idx_enrollments_user on enrollments (user_id);
 create index lesson_progress_updated_at_idx on lesson_progress (updated_at);
-create index users_birth_year_idx on users (birth_year);
+create index users_time_zone_idx on users (time_zone, full_name);
 
 -- stage: a foreign key without an index
 alter table lesson_progress add foreign key (lesson_id) references lessons on delete cascade;
