@@ -3,6 +3,7 @@
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.forms import LoginForm as BaseLoginForm
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
@@ -44,7 +45,9 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         """Roles by the claim "groups" and the setting OIDC_ROLES."""
         claims: dict[str, Any] = login.account.extra_data
         groups = claims.get("groups") or (claims.get("userinfo") or {}).get("groups") or []
-        return {settings.OIDC_ROLES[group] for group in groups if settings.OIDC_ROLES.get(group) in Role.values}
+        return {
+            settings.OIDC_ROLES[group] for group in groups if settings.OIDC_ROLES.get(group) in Role.values
+        }
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         """A first sign-in makes the account when a group is mapped."""
@@ -80,3 +83,11 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
 
         reason = PermissionDenied("Your account has no group that may use dbadmin. Ask its administrator.")
         return HttpResponseForbidden(render_to_string("403.html", {"exception": str(reason)}))
+
+
+class LoginForm(BaseLoginForm):  # type: ignore[misc]
+    """The first field is called username, as password managers expect."""
+
+    def add_prefix(self, field_name: str) -> str:
+        """allauth calls it login."""
+        return str(super().add_prefix("username" if field_name == "login" else field_name))

@@ -206,9 +206,12 @@ class ChartView:
             "to": self.end.timestamp() * 1000,
             "offset": offset.total_seconds() / 60,
             "lines": [
-                {"label": line.label, "points": [[at * 1000, value] for at, value in line.points]} for line in self.lines
+                {"label": line.label, "points": [[at * 1000, value] for at, value in line.points]}
+                for line in self.lines
             ],
-            "limits": [{"value": limit.value, "word": limit.word, "state": limit.state} for limit in self.limits],
+            "limits": [
+                {"value": limit.value, "word": limit.word, "state": limit.state} for limit in self.limits
+            ],
             "marks": [{"at": mark.at.timestamp() * 1000, "text": mark.text} for mark in self.marks],
         }
 
@@ -273,7 +276,10 @@ def sparkline(values: Sequence[float | None] | None, label: str = "", top: float
     across, up = WIDTH / max(1, len(values) - 1), (HEIGHT - 3) / ((high - low) or 1)
     path, dots = [], []
     for part in stretches(values):
-        spots = [f"{place * across:.1f} {HEIGHT - 1.5 - (min(value, high) - low) * up:.1f}" for place, value in part]
+        spots = [
+            f"{place * across:.1f} {HEIGHT - 1.5 - (min(value, high) - low) * up:.1f}"
+            for place, value in part
+        ]
         if len(spots) == 1:
             x, y = spots[0].split()
             dots.append(f'<circle cx="{x}" cy="{y}" r="1.25"/>')

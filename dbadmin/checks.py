@@ -16,7 +16,11 @@ def keys_are_there(**_: Any) -> list[checks.CheckMessage]:
     try:
         secrets.keys()
     except (ImproperlyConfigured, ValueError) as error:
-        return [checks.Error(str(error), hint="DBADMIN_KEYS='2026=<base64 of 32 random bytes>'", id="dbadmin.E001")]
+        return [
+            checks.Error(
+                str(error), hint="DBADMIN_KEYS='2026=<base64 of 32 random bytes>'", id="dbadmin.E001"
+            )
+        ]
     return []
 
 
@@ -25,7 +29,11 @@ def cache_is_the_database(**_: Any) -> list[checks.CheckMessage]:
     """Sign-in must work while Redis is away."""
     if "db.DatabaseCache" in settings.CACHES["default"]["BACKEND"]:
         return []
-    return [checks.Error("CACHES['default'] must be the database cache: sign-in depends on it.", id="dbadmin.E002")]
+    return [
+        checks.Error(
+            "CACHES['default'] must be the database cache: sign-in depends on it.", id="dbadmin.E002"
+        )
+    ]
 
 
 @checks.register(deploy=True)
@@ -34,4 +42,8 @@ def client_programs(**_: Any) -> list[checks.CheckMessage]:
     missing = [name for name in ("pg_dump", "pg_restore", "pg_dumpall") if not shutil.which(name)]
     if not missing:
         return []
-    return [checks.Warning(f"Not on this machine: {', '.join(missing)}.", hint="Install them on workers.", id="dbadmin.W001")]
+    return [
+        checks.Warning(
+            f"Not on this machine: {', '.join(missing)}.", hint="Install them on workers.", id="dbadmin.W001"
+        )
+    ]

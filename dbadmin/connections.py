@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections import namedtuple
 from collections.abc import Iterator, Sequence
@@ -81,7 +82,9 @@ class Session:
         """Is it a standby? Asked anew: a standby may be promoted under us."""
         return bool(self.value("select pg_catalog.pg_is_in_recovery()"))
 
-    def rows(self, query: str | Composable, params: Sequence[Any] | dict[str, Any] | None = None) -> list[Any]:
+    def rows(
+        self, query: str | Composable, params: Sequence[Any] | dict[str, Any] | None = None
+    ) -> list[Any]:
         """All rows as named tuples."""
         text = query if isinstance(query, Composable) else cast(LiteralString, query)
         return named_rows(self.connection.execute(text, params))
@@ -219,3 +222,44 @@ def open_dsn(
         keepalives_count=3,
         tcp_user_timeout=20000,
     )
+
+
+#: What libpq says -> what we say; {0} is the matched part.
+CAUSES = (
+    (r'password authentication failed for user "([^"]*)"', "The password of {0} is wrong."),
+    (r'role "([^"]*)" does not exist', "There is no role {0} on the server."),
+    (r'database "([^"]*)" does not exist', "There is no database {0} on the server."),
+    (r"no password supplied", "The server wants a password and the DSN has none."),
+    (
+        r'could not translate host name "([^"]*)"',
+        "The host name {0} is not known to this machine's resolver.",
+    ),
+    (r"failed to resolve host '([^']*)'", "The host name {0} is not known to this machine's resolver."),
+    (r"(?i)no pg_hba\.conf entry for (.*)", "pg_hba.conf of the server lets nobody in for {0}."),
+    (r"server does not support SSL", "The server speaks no TLS; the DSN asks for it (sslmode)."),
+    (r"certificate verify failed", "The server's TLS certificate cannot be verified; check sslrootcert."),
+    (
+        r"too many (?:clients|connections)|remaining connection slots",
+        "The server has no connection left (max_connections).",
+    ),
+    (
+        r"the database system is (starting up|shutting down|in recovery mode)",
+        "The server is {0}; try again soon.",
+    ),
+    (r"Connection refused", "Nothing listens at this host and port: connection refused."),
+    (
+        r"timeout expired|timed out",
+        "No answer within 3 s: the host or port is unreachable (firewall, routing, wrong port).",
+    ),
+    (r"No route to host|Network is unreachable", "There is no route to the host."),
+)
+
+
+def why(error: Exception, dsn: str) -> str:
+    """Why a connection failed, as a sentence without secrets."""
+    text = without_secrets(str(error).strip(), dsn)
+    for pattern, sentence in CAUSES:
+        found = re.search(pattern, text)
+        if found:
+            return sentence.format(*found.groups())
+    return text.partition("\n")[0] or type(error).__name__

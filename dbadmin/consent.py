@@ -1,66 +1,47 @@
-"""Operations and their parameters as words of a command line, and the consent that their risk asks for."""
+"""How a person agrees to an operation: by its risk, to exactly the plan that was shown."""
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 
-from django.contrib.auth import get_user_model
-from django.http import QueryDict
+from allauth.account.internal.flows import reauthentication
+from django.http import HttpRequest
 
-from dbadmin.models import Server
-from dbadmin.operations import REGISTRY, Operation, Refused, Risk
-
-
-def find_server(name: str) -> Server:
-    """The server of this name."""
-    server = Server.objects.filter(name=name).first()
-    if server is None:
-        known = ", ".join(Server.objects.values_list("name", flat=True)) or "none yet"
-        raise Refused(f"There is no server {name}. Known: {known}.")
-    return server
+from dbadmin.operations import Operation, Risk
 
 
-def find_user(name: str) -> Any:
-    """The person of this name; None for none, who is the user of this machine."""
-    if not name:
-        return None
-    users = get_user_model().objects
-    user = users.filter(username=name).first()
-    if user is None:
-        raise Refused(f"There is no user {name}.")
-    return user
+def digest(plan: Sequence[str]) -> str:
+    """The plan's fingerprint: what was shown is what is agreed to."""
+    return hashlib.sha256(json.dumps(list(plan)).encode()).hexdigest()
 
 
-def find_operation(name: str, server: Server, words: list[str]) -> Operation:
-    """The operation with the parameters of "key=value" words, cleaned by its form; raises Refused."""
-    found = REGISTRY.get(name)
-    if found is None:
-        raise Refused(f"There is no operation {name}. Known: {', '.join(sorted(REGISTRY)) or 'none'}.")
-    data = QueryDict(mutable=True)
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise Refused(f"{word!r} is not key=value.")
-        data.appendlist(key, value)
-    form = found.form(server)
-    unknown = [key for key in data if key not in form.fields]
-    if unknown:
-        raise Refused(
-            f"{name} has no parameter {', '.join(unknown)}. It has: {', '.join(form.fields) or 'none'}."
-        )
-    for key, field in form.fields.items():
-        if key not in data and field.initial not in {None, ""}:
-            data[key] = field.initial() if callable(field.initial) else str(field.initial)
-    bound = found.form(server, data)
-    if not bound.is_valid():
-        raise Refused(" ".join(f"{field}: {text}" for field, texts in bound.errors.items() for text in texts))
-    return found(server, bound.cleaned_data)
-
-
-def require_consent(operation: Operation, typed: str) -> None:
-    """BLOCKS and DESTROYS want the target's name typed; raises Refused."""
+def missing(operation: Operation, plan: Sequence[str], answer: Mapping[str, str]) -> str:
+    """What the answer still lacks, as a sentence; "" when the person agreed to this very plan."""
     risk = operation.risk_now()
-    if risk not in {Risk.BLOCKS, Risk.DESTROYS} or typed == operation.target():
-        return
-    why = operation.waits() if risk is Risk.BLOCKS else "It cannot be taken back without a backup."
-    raise Refused(f"Not started. {why} To agree, add: --yes-i-typed {operation.target()}".replace("  ", " "))
+    if answer.get("plan_digest") != digest(plan):
+        return "The server changed since the preview. Look at the new plan."
+    if risk is Risk.BLOCKS and not answer.get("agreed"):
+        return "Tick the box that says who will wait."
+    if risk is Risk.DESTROYS and answer.get("typed", "").strip() != operation.target():
+        return f"Type {operation.target()} to confirm."
+    return ""
+
+
+def is_fresh(request: HttpRequest, risk: Risk) -> bool:
+    """Has the person proven lately who sits there? Asked for BLOCKS and DESTROYS."""
+    if not risk.needs_reauthentication:
+        return True
+    return bool(reauthentication.did_recently_reauthenticate(request)) or signed_in_lately(request)
+
+
+def signed_in_lately(request: HttpRequest) -> bool:
+    """A sign-in within the time limit counts as well."""
+    import time
+
+    from allauth.account import app_settings
+
+    records = request.session.get("account_authentication_methods", [])
+    newest = max((record.get("at", 0) for record in records), default=0)
+    return bool(time.time() - newest < app_settings.REAUTHENTICATION_TIMEOUT)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dbadmin.models import Server
 
 
-class CommandFailed(Exception):  # noqa: N818
+class CommandFailed(Exception):
     """A program ended with an error."""
 
     def __init__(self, program: str, code: int, last_lines: str) -> None:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
 Purpose = connections.Purpose
-slug = RegexValidator(r"^[a-z0-9][a-z0-9_-]*$", "Use small letters, digits, - and _; start with a letter or digit.")
+slug = RegexValidator(
+    r"^[a-z0-9][a-z0-9_-]*$", "Use small letters, digits, - and _; start with a letter or digit."
+)
 
 
 class ServerQuerySet(models.QuerySet["Server"]):
@@ -131,7 +133,9 @@ class Grant(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["user", "role", "server", "environment", "tag"], name="one_grant", nulls_distinct=False
+                fields=["user", "role", "server", "environment", "tag"],
+                name="one_grant",
+                nulls_distinct=False,
             )
         ]
 
@@ -251,15 +255,21 @@ class Run(models.Model):
         ordering = ("-id",)
         indexes = [
             models.Index(fields=["server", "-id"]),
-            models.Index(fields=["status"], condition=models.Q(status__in=["queued", "running"]), name="run_open"),
+            models.Index(
+                fields=["status"], condition=models.Q(status__in=["queued", "running"]), name="run_open"
+            ),
             models.Index(fields=["operation", "-id"]),
             models.Index(
-                fields=["clean_up_due_at"], condition=models.Q(clean_up_due_at__isnull=False), name="run_clean_up_due"
+                fields=["clean_up_due_at"],
+                condition=models.Q(clean_up_due_at__isnull=False),
+                name="run_clean_up_due",
             ),
         ]
         constraints = [
             models.UniqueConstraint(
-                fields=["schedule", "due_at"], name="one_run_each_due", condition=models.Q(schedule__isnull=False)
+                fields=["schedule", "due_at"],
+                name="one_run_each_due",
+                condition=models.Q(schedule__isnull=False),
             ),
             models.UniqueConstraint(
                 fields=["server", "operation", "target"],
@@ -383,7 +393,10 @@ class ApiToken(models.Model):
         """Make a token; its text is known only now."""
         text = f"dba_{random.token_urlsafe(32)}"
         return TokenAnswer(
-            cls.objects.create(user=user, name=name, scope=scope, digest=cls.hash(text), expires_at=expires_at), text
+            cls.objects.create(
+                user=user, name=name, scope=scope, digest=cls.hash(text), expires_at=expires_at
+            ),
+            text,
         )
 
     @classmethod
@@ -406,12 +419,21 @@ class StoredReading(models.Model):
     taken_at = models.DateTimeField(help_text="When these rows were true.")
     took_ms = models.FloatField()
     asked_at = models.DateTimeField(help_text="When we last asked, with whatever outcome.")
-    version = models.BigIntegerField(help_text="A hash of the body: who has decoded it need not fetch it again.")
+    version = models.BigIntegerField(
+        help_text="A hash of the body: who has decoded it need not fetch it again."
+    )
     body = models.BinaryField()
     trouble = models.JSONField(null=True, help_text="Why there is no newer answer.")
+    state = models.CharField(
+        max_length=10, blank=True, help_text="The worst row's: critical, warning or nothing."
+    )
+    state_count = models.PositiveIntegerField(default=0, help_text="Rows in that state.")
+    state_text = models.TextField(blank=True, help_text="The first of them, in words.")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["server", "database", "probe"], name="one_stored_reading")]
+        constraints = [
+            models.UniqueConstraint(fields=["server", "database", "probe"], name="one_stored_reading")
+        ]
 
     def __str__(self) -> str:
         return f"{self.probe} of {self.server_id} {self.database}".strip()
@@ -425,9 +447,15 @@ class ServerState(models.Model):
     reached_at = models.DateTimeField(null=True, help_text="Last answer of any probe.")
     asked_at = models.DateTimeField(null=True, help_text="Last attempt.")
     trouble = models.JSONField(null=True, help_text="Why the last attempt failed.")
-    epoch = models.JSONField(default=dict, help_text="Start, resets and identity: the evidence for comparing counters.")
-    cost_ratio = models.FloatField(null=True, help_text="Our own statements' time in the server: 0.01 is 1 % of a core.")
-    slowed = models.FloatField(default=1, help_text="How much longer than asked the intervals are, to keep the budget.")
+    epoch = models.JSONField(
+        default=dict, help_text="Start, resets and identity: the evidence for comparing counters."
+    )
+    cost_ratio = models.FloatField(
+        null=True, help_text="Our own statements' time in the server: 0.01 is 1 % of a core."
+    )
+    slowed = models.FloatField(
+        default=1, help_text="How much longer than asked the intervals are, to keep the budget."
+    )
     sampler = models.CharField(max_length=120, blank=True, help_text="Which process holds the lease.")
 
     def __str__(self) -> str:

@@ -98,6 +98,10 @@ class Operation:
     def clean_up(self, work: Work) -> None:
         """Remove what a failed, cancelled or lost run left. Idempotent; works from work.facts."""
 
+    def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
+        """The operation and parameters that take a run back; None: its stored reverses do; ("", {}): nothing does."""
+        return None
+
     def result_url(self, run: Run) -> str:
         """Where the outcome is looked at; "" when the run's page says it all."""
         return ""

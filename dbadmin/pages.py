@@ -56,6 +56,7 @@ class Page:
     order: int = 50
     about: str = ""
     per_database: bool = False
+    hidden: bool = False
 
 
 PAGES: dict[str, Page] = {}

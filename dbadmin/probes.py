@@ -216,7 +216,10 @@ class Probe:
         self.timeout = seconds(header.get("timeout", "2s"))
         self.key = tuple(part.strip() for part in header.get("key", "").split(",") if part.strip())
         self.series = tuple(part.strip() for part in header.get("series", "").split(",") if part.strip())
-        self.warning, self.critical = threshold(header.get("warning", "")), threshold(header.get("critical", ""))
+        self.warning, self.critical = (
+            threshold(header.get("warning", "")),
+            threshold(header.get("critical", "")),
+        )
         self.actions = parse_actions(header.get("actions", ""))
         pairs = (part.partition("=") for part in header.get("rename", "").split(",") if part.strip())
         self.rename = {old.strip(): new.strip() for old, _, new in pairs}
@@ -283,7 +286,9 @@ class Probe:
         if session.facts[needed]:
             return None
         role = session.connection.info.user or "the monitoring role"
-        return Problem("privilege", f"{role} may not see this: it is not a member of {needed}.", grant(self, role))
+        return Problem(
+            "privilege", f"{role} may not see this: it is not a member of {needed}.", grant(self, role)
+        )
 
     def fetch(self, session: Session, params: Mapping[str, Any]) -> tuple[tuple[str, ...], list[Any]]:
         """Column names and rows; in the subclasses."""
@@ -320,7 +325,9 @@ class SqlProbe(Probe):
         if session.is_pgbouncer:
             return connection.execute(text)  # type: ignore[call-overload,no-any-return]
         if self.timeout != 2:
-            connection.execute("select pg_catalog.set_config('statement_timeout', %s, false)", [f"{self.timeout}s"])
+            connection.execute(
+                "select pg_catalog.set_config('statement_timeout', %s, false)", [f"{self.timeout}s"]
+            )
         try:
             return connection.execute(text, params or None)  # type: ignore[call-overload,no-any-return]
         finally:
@@ -376,7 +383,13 @@ def extension(probe: Probe) -> str:
 
 def is_role(need: str) -> bool:
     """pg_monitor, pg_read_all_stats … are roles; other needs are extensions."""
-    return need in {"pg_monitor", "pg_read_all_stats", "pg_read_all_settings", "pg_read_all_data", "superuser"}
+    return need in {
+        "pg_monitor",
+        "pg_read_all_stats",
+        "pg_read_all_settings",
+        "pg_read_all_data",
+        "superuser",
+    }
 
 
 def grant(probe: Probe, role: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from django.db import connection, transaction
+from psycopg.conninfo import conninfo_to_dict
 
 from dbadmin.models import Server, ServerState, StoredReading
 from dbadmin.packed_readings import blank, pack, pack_problem, unpack, unpack_problem, version_of
@@ -41,11 +42,13 @@ update dbadmin_storedreading set taken_at = %s, took_ms = %s, asked_at = %s, tro
 where server_id = %s and database = %s and probe = %s and version = %s
 """
 NEW = """
-insert into dbadmin_storedreading (server_id, database, probe, taken_at, took_ms, asked_at, version, body)
-values (%s, %s, %s, %s, %s, %s, %s, %s)
+insert into dbadmin_storedreading (server_id, database, probe, taken_at, took_ms, asked_at, version, body,
+    state, state_count, state_text)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 on conflict (server_id, database, probe) do update set
     taken_at = excluded.taken_at, took_ms = excluded.took_ms, asked_at = excluded.asked_at,
-    version = excluded.version, body = excluded.body, trouble = null
+    version = excluded.version, body = excluded.body, trouble = null,
+    state = excluded.state, state_count = excluded.state_count, state_text = excluded.state_text
 """
 FAILED = """
 update dbadmin_storedreading set asked_at = %s, trouble = %s
@@ -159,7 +162,34 @@ def store_many(server: Server, readings: Sequence[Reading]) -> None:
             cursor.execute(SAME, [reading.taken_at, reading.took_ms, reading.taken_at, *key, version])
             if not cursor.rowcount:
                 moments: list[Any] = [reading.taken_at, reading.took_ms, reading.taken_at]
-                cursor.execute(NEW, [*key, *moments, version, body])
+                cursor.execute(NEW, [*key, *moments, version, body, *judged(reading)])
+
+
+def judged(reading: Reading) -> tuple[str, int, str]:
+    """The worst state among the rows by the probe's thresholds, how many rows, and the first of them in words."""
+    probe = reading.probe
+    for state, threshold in (("critical", probe.critical), ("warning", probe.warning)):
+        met = [row for row in reading.rows if threshold and threshold.met_by(row)]
+        if met and threshold:
+            return state, len(met), in_words(reading, met[0], threshold.column)
+    return "", 0, ""
+
+
+def in_words(reading: Reading, row: Any, column: str) -> str:
+    """public.users: 4 h 12 min, from a row's key (or its first label) and the column that crossed the line."""
+    probe = reading.probe
+    labels = [name for name in probe.key if name in row._fields]
+    if not labels:
+        labels = [each.name for each in reading.columns if not each.unit.numeric][:1]
+    name = ".".join(str(getattr(row, each)) for each in labels)
+    value = probe.column(column).unit.text(getattr(row, column))
+    what = f"{probe.column(column).label.lower()} {value}"
+    return f"{name}: {what}" if name else what
+
+
+def main_database(server: Server) -> str:
+    """The database of the server's own DSN."""
+    return str(conninfo_to_dict(server.dsn()).get("dbname") or "postgres")
 
 
 def databases(server: Server) -> list[str]:

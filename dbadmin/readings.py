@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dbadmin.reading_store import databases, latest, latest_of, store, store_many
+from dbadmin.reading_store import databases, latest, latest_of, main_database, store, store_many
 from dbadmin.single_flight import ask, live
 
-__all__ = ["ask", "databases", "latest", "latest_of", "live", "store", "store_many"]
+__all__ = ["ask", "databases", "latest", "latest_of", "live", "main_database", "store", "store_many"]

@@ -171,3 +171,19 @@ def waits_for(run: Run) -> str:
     if not alive.filter(queues__contains=[run.queue], busy_with=None).exists():
         return f"All workers of the queue {run.queue} are busy."
     return ""
+
+
+def undo_url(run: Run) -> str:
+    """The preview that would take back what a run did; "" when nothing can."""
+    from dbadmin.operate import preview_url
+    from dbadmin.operations import REGISTRY
+
+    operation = REGISTRY.get(run.operation)
+    if operation is None or run.server is None or run.status != Run.Status.SUCCEEDED:
+        return ""
+    own = operation(run.server, run.params).undo(run)
+    if own is not None:
+        return preview_url(run.server_name, *own) if own[0] else ""
+    if "reverse_run" in REGISTRY and run.reverse and all(run.reverse):
+        return preview_url(run.server_name, "reverse_run", {"run": run.pk})
+    return ""

@@ -50,4 +50,6 @@ def unseal(sealed: str, place: str) -> str:
     try:
         return AESGCM(key).decrypt(data[:12], data[12:], place.encode()).decode()
     except InvalidTag as error:
-        raise CannotOpen(f"The secret was altered, or key {key_id} in DBADMIN_KEYS is another one.") from error
+        raise CannotOpen(
+            f"The secret was altered, or key {key_id} in DBADMIN_KEYS is another one."
+        ) from error

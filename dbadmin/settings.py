@@ -116,7 +116,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "dbadmin.navigation.context",
+                "dbadmin.navigation.navigation",
             ],
         },
     }
@@ -178,6 +178,7 @@ LOGIN_REDIRECT_URL = "fleet"
 ACCOUNT_ADAPTER = "dbadmin.accounts.AccountAdapter"
 SOCIALACCOUNT_ADAPTER = "dbadmin.accounts.SocialAccountAdapter"
 MFA_ADAPTER = "dbadmin.accounts.MFAAdapter"
+ACCOUNT_FORMS = {"login": "dbadmin.accounts.LoginForm"}
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"

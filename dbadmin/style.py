@@ -20,7 +20,16 @@ from dbadmin.probes import Column, Problem
 from dbadmin.tables import FiguresView, TableView
 from dbadmin.units import unit_of
 
-NAMES = ("relation", "size_bytes", "live_rows", "dead_ratio", "index_scans_total", "vacuumed_at", "wait_seconds", "query")
+NAMES = (
+    "relation",
+    "size_bytes",
+    "live_rows",
+    "dead_ratio",
+    "index_scans_total",
+    "vacuumed_at",
+    "wait_seconds",
+    "query",
+)
 Row: Any = namedtuple("Row", NAMES)
 QUERY = (
     "select e.user_id, count(*) filter (where p.completed_at is not null) as done from enrollments e"
@@ -30,7 +39,10 @@ QUERY = (
 
 def columns(names: Iterable[str] = NAMES) -> list[Column]:
     """With their units."""
-    return [Column(name, unit_of(name), "What autovacuum has not yet removed" if "dead" in name else "") for name in names]
+    return [
+        Column(name, unit_of(name), "What autovacuum has not yet removed" if "dead" in name else "")
+        for name in names
+    ]
 
 
 def rows(now: dt.datetime) -> list[Any]:
@@ -57,7 +69,9 @@ def tables(params: QueryDict) -> dict[str, TableView]:
     now = timezone.now()
     note = f"Read at {timezone.localtime(now):%H:%M:%S} in database shop in 12 ms."
     few = rows(now)
-    many = [few[n % 3]._replace(relation=f"public.events_{2020 + n // 12}_{n % 12 + 1:02}") for n in range(140)]
+    many = [
+        few[n % 3]._replace(relation=f"public.events_{2020 + n // 12}_{n % 12 + 1:02}") for n in range(140)
+    ]
     missing = Problem(
         "extension", "The extension pg_stat_statements is not installed in database shop.",
         "CREATE EXTENSION pg_stat_statements;",
@@ -84,7 +98,10 @@ def wave(now: dt.datetime, phase: float, height: float) -> list[tuple[float, flo
     """An hour of made-up samples with a gap in it."""
     start = now.timestamp() - 3600
     return [
-        (start + n * 30, None if 62 <= n < 74 else height * (1.2 + math.sin(n / 9 + phase) + math.sin(n * 1.7) / 6))
+        (
+            start + n * 30,
+            None if 62 <= n < 74 else height * (1.2 + math.sin(n / 9 + phase) + math.sin(n * 1.7) / 6),
+        )
         for n in range(121)
     ]
 
@@ -134,7 +151,9 @@ class SampleForm(forms.Form):
     jobs = forms.IntegerField(min_value=1, max_value=8, required=False, label="Parallel jobs")
     at = forms.DateTimeField(required=False, widget=forms.DateTimeInput(attrs={"type": "datetime-local"}))
     concurrently = forms.BooleanField(required=False, initial=True, help_text="Readers and writers go on.")
-    how = forms.ChoiceField(choices=[("a", "Restore beside"), ("b", "Replace")], widget=forms.RadioSelect, initial="a")
+    how = forms.ChoiceField(
+        choices=[("a", "Restore beside"), ("b", "Replace")], widget=forms.RadioSelect, initial="a"
+    )
     note = forms.CharField(widget=forms.Textarea, required=False)
 
 

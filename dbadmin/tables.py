@@ -49,9 +49,15 @@ def text_cell(text: str, css: str, link: str = "") -> str:
         short = escape(" ".join(text[: SHOWN * 2].split())[:SHOWN] + "…")
         if not link:
             more = escape(text[:OPENED] + ("…" if len(text) > OPENED else ""))
-            return f'<td class="{css} opens"><details><summary>{short}</summary><pre>{more}</pre></details></td>'
+            return (
+                f'<td class="{css} opens"><details><summary>{short}</summary><pre>{more}</pre></details></td>'
+            )
         inside = short
-    return f'<td class="{css}"><a href="{escape(link)}">{inside}</a></td>' if link else f'<td class="{css}">{inside}</td>'
+    return (
+        f'<td class="{css}"><a href="{escape(link)}">{inside}</a></td>'
+        if link
+        else f'<td class="{css}">{inside}</td>'
+    )
 
 
 def number_cell(column: Column, css: str = "number") -> Callable[[Any], str]:
@@ -95,7 +101,9 @@ def label_cell(name: str) -> Callable[[Any], str]:
         if isinstance(value, dt.datetime):
             return moment_cell(value)
         if isinstance(value, int) and not isinstance(value, bool):
-            return text_cell(str(value), css, link) if plain else f'<td class="number">{units.count(value)}</td>'
+            return (
+                text_cell(str(value), css, link) if plain else f'<td class="number">{units.count(value)}</td>'
+            )
         return text_cell(units.label(value), css, link)
 
     return cell
@@ -151,7 +159,9 @@ class TableView:
     searchable: bool | None = None
 
     @classmethod
-    def of(cls, reading: Reading, request: Any, server: Any, columns: Sequence[str] = (), **kwargs: Any) -> "TableView":
+    def of(
+        cls, reading: Reading, request: Any, server: Any, columns: Sequence[str] = (), **kwargs: Any
+    ) -> "TableView":
         """The table of a reading, with its thresholds, buttons and notes."""
         probe = reading.probe
         params = request.GET
@@ -299,7 +309,9 @@ class TableView:
             about = f' title="{escape(column.about)}"' if column.about else ""
             link = escape(self.query(sort=f"-{column.name}" if down else column.name))
             css = ' class="number"' if number else ""
-            cells.append(f'<th scope="col"{css}{sort}{about}><a href="{link}">{escape(column.label)}</a></th>')
+            cells.append(
+                f'<th scope="col"{css}{sort}{about}><a href="{link}">{escape(column.label)}</a></th>'
+            )
         if self.actions:
             cells.append('<th scope="col" class="row-actions"><span class="sr">Actions</span></th>')
         return mark_safe("".join(cells))  # noqa: S308 - each part is escaped above
@@ -310,7 +322,9 @@ class TableView:
             return True
         if is_identifier(column.name) or column.unit.suffix:
             return False
-        first = next((v for v in (getattr(row, column.name) for row in self.shown[:20]) if v is not None), None)
+        first = next(
+            (v for v in (getattr(row, column.name) for row in self.shown[:20]) if v is not None), None
+        )
         return isinstance(first, int) and not isinstance(first, bool)
 
     @property
@@ -326,7 +340,9 @@ class TableView:
                 cells.insert(0, f"<td>{mark}</td>")
             if self.actions:
                 cells.append(f'<td class="row-actions">{"".join(self.buttons(row))}</td>')
-            html.append(f'<tr class="{state}">{"".join(cells)}</tr>' if state else f"<tr>{''.join(cells)}</tr>")
+            html.append(
+                f'<tr class="{state}">{"".join(cells)}</tr>' if state else f"<tr>{''.join(cells)}</tr>"
+            )
         return mark_safe("\n".join(html))  # noqa: S308 - each cell is escaped where it is written
 
     def writer(self, column: Column) -> Callable[[Any], str]:
@@ -394,7 +410,11 @@ def figure(probe: Any, row: Any, name: str) -> Figure:
     threshold = getattr(probe, state) if state else None
     mine = threshold is not None and threshold.column == name
     column = probe.column(name)
-    note = f"{STATES[state]}: {threshold.comparison} {column.unit.text(threshold.limit)}" if mine else column.about
+    note = (
+        f"{STATES[state]}: {threshold.comparison} {column.unit.text(threshold.limit)}"
+        if mine
+        else column.about
+    )
     return Figure.of(name, getattr(row, name), note=note, state=state if mine else "")
 
 

@@ -1,14 +1,168 @@
-"""The pages of the ground floor."""
+"""The fleet, a server's overview, and every page that is a list of panels."""
+
+from __future__ import annotations
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_GET
+
+from dbadmin import exports, health, operate, panels, readings
+from dbadmin.charts import TimeRange
+from dbadmin.models import Run, Server
+from dbadmin.pages import PAGES, Chart, Page, Table
+from dbadmin.permissions import grants_of, may, require
+from dbadmin.probes import PROBES, Probe, Reading
+
+
+@require_GET
+def healthz(request: HttpRequest) -> HttpResponse:
+    """For load balancers: the process answers and its database does."""
+    Server.objects.exists()
+    return HttpResponse("ok", content_type="text/plain")
 
 
 @login_required
+@require_GET
 def fleet(request: HttpRequest) -> HttpResponse:
-    return HttpResponse("fleet")
+    """Every server's state, worst first."""
+    if not grants_of(request.user):
+        raise PermissionDenied("Your account has no role yet. Ask an administrator of dbadmin for one.")
+    servers = Server.objects.visible_to(request.user).select_related("primary")
+    environment, tag = request.GET.get("environment", ""), request.GET.get("tag", "")
+    if environment:
+        servers = servers.filter(environment=environment)
+    if tag:
+        servers = servers.filter(tags__contains=[tag])
+    context = {
+        "servers": health.fleet(servers),
+        "environments": Server.Environment.choices,
+        "environment": environment,
+        "tags": sorted(
+            {
+                tag
+                for tags in Server.objects.visible_to(request.user).values_list("tags", flat=True)
+                for tag in tags
+            }
+        ),
+        "tag": tag,
+        "may_add": may(request.user, "servers.change"),
+    }
+    return render(request, "dbadmin/fleet.html", context)
+
+
+def server_for(request: HttpRequest, name: str, permission: str = "monitoring.view") -> Server:
+    """A server on which the person has the right."""
+    server = get_object_or_404(Server.objects.visible_to(request.user).select_related("primary"), name=name)
+    require(request.user, permission, server)
+    return server
 
 
 @login_required
-def server(request: HttpRequest, server_name: str) -> HttpResponse:
-    return HttpResponse(server_name)
+@require_GET
+def overview(request: HttpRequest, server_name: str) -> HttpResponse:
+    """What needs attention, vital signs, recent runs."""
+    server = get_object_or_404(
+        Server.objects.visible_to(request.user).select_related("primary"), name=server_name
+    )
+    if not may(request.user, "monitoring.view", server):
+        return render(request, "dbadmin/overview.html", {"server": server, "runs": recent_runs(server)})
+    shown = PAGES.get("", Page("", "Overview"))
+    if request.GET.get("panel") or request.GET.get("format"):
+        return panels_page(request, server, shown)
+    time_range = TimeRange.of(request.GET)
+    context = {
+        "server": server,
+        "page": shown,
+        "health": health.of(server),
+        "panels": panels.build(shown, server, request, time_range),
+        "findings": health.findings(server, request.user),
+        "runs": recent_runs(server),
+        "operations": operate.offered(request.user, server),
+        "time_range": time_range,
+        "replicas": list(server.replicas.all()),
+    }
+    return render(request, "dbadmin/overview.html", context)
+
+
+def recent_runs(server: Server) -> list[Run]:
+    """The last ones."""
+    return list(Run.objects.filter(server=server).defer("plan", "reverse", "facts", "result", "params")[:8])
+
+
+@login_required
+@require_GET
+def page(request: HttpRequest, server_name: str, page_name: str) -> HttpResponse:
+    """A page that is a list of panels; ?panel= gives one alone, with ?format=csv|json its rows as a file."""
+    shown = PAGES.get(page_name)
+    if shown is None or shown.url_name:
+        raise Http404(f"There is no page {page_name}.")
+    server = server_for(request, server_name, shown.permission)
+    return panels_page(request, server, shown)
+
+
+def panels_page(request: HttpRequest, server: Server, shown: Page) -> HttpResponse:
+    """Answer with the whole page, one panel, or a file."""
+    if request.GET.get("format") in {"csv", "json"}:
+        return exported(request, server, exportable(shown, request.GET.get("panel", "")))
+    time_range = TimeRange.of(request.GET)
+    built = panels.build(shown, server, request, time_range)
+    if request.GET.get("panel"):
+        if not built:
+            raise Http404("There is no such panel.")
+        return render(request, panels.TEMPLATES[built[0]["kind"]], built[0])
+    context = {
+        "server": server,
+        "page": shown,
+        "panels": built,
+        "databases": readings.databases(server) if shown.per_database else [],
+        "database": request.GET.get("db") or readings.main_database(server),
+        "time_range": time_range if any(isinstance(panel, Chart) for panel in shown.panels) else None,
+    }
+    return render(request, "dbadmin/page.html", context)
+
+
+def exportable(shown: Page, name: str) -> Probe:
+    """The probe that the address names, or that of the page's first table."""
+    names = [panel.probe for panel in shown.panels if not isinstance(panel, Chart)]
+    if (name and name not in names) or not names:
+        raise Http404("There is no such table on this page.")
+    return PROBES[name or names[0]]
+
+
+def probe_or_404(name: str) -> Probe:
+    """The probe of this name."""
+    if name not in PROBES:
+        raise Http404(f"There is no probe {name}.")
+    return PROBES[name]
+
+
+@login_required
+@require_GET
+def probe(request: HttpRequest, server_name: str, probe: str) -> HttpResponse:
+    """One reading alone, as a page or as a file."""
+    found = probe_or_404(probe)
+    server = server_for(request, server_name, f"{found.app}.view")
+    return panels_page(
+        request, server, Page(probe, found.title, [Table(probe)], per_database=found.scope == "database")
+    )
+
+
+def exported(request: HttpRequest, server: Server, found: Probe) -> HttpResponse:
+    """A reading as a file."""
+    reading = reading_of(request, server, found)
+    if request.GET.get("format") == "json":
+        return JsonResponse(exports.as_dict(reading))
+    if reading.problem and not reading.rows:
+        return HttpResponse(
+            f"{reading.problem.message}\n", content_type="text/plain; charset=utf-8", status=503
+        )
+    answer = HttpResponse(exports.as_csv(reading), content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="{server.name}-{found.name}.csv"'
+    return answer
+
+
+def reading_of(request: HttpRequest, server: Server, found: Probe) -> Reading:
+    """As the pages read it."""
+    return panels.reading(found, server, request.GET.get("db", ""))

@@ -29,7 +29,7 @@ LOOK, BEAT = 0.5, 2.0
 PATIENCE = 20.0
 
 
-class Busy(Exception):  # noqa: N818
+class Busy(Exception):
     """Another run works on the same target."""
 
 

@@ -6,43 +6,92 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('dbadmin', '0001_initial'),
+        ("dbadmin", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='ServerState',
+            name="ServerState",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('databases', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), default=list, size=None)),
-                ('reached_at', models.DateTimeField(help_text='Last answer of any probe.', null=True)),
-                ('asked_at', models.DateTimeField(help_text='Last attempt.', null=True)),
-                ('trouble', models.JSONField(help_text='Why the last attempt failed.', null=True)),
-                ('epoch', models.JSONField(default=dict, help_text='Start, resets and identity: the evidence for comparing counters.')),
-                ('cost_ratio', models.FloatField(help_text="Our own statements' time in the server: 0.01 is 1 % of a core.", null=True)),
-                ('slowed', models.FloatField(default=1, help_text='How much longer than asked the intervals are, to keep the budget.')),
-                ('sampler', models.CharField(blank=True, help_text='Which process holds the lease.', max_length=120)),
-                ('server', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='state', to='dbadmin.server')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "databases",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.TextField(), default=list, size=None
+                    ),
+                ),
+                ("reached_at", models.DateTimeField(help_text="Last answer of any probe.", null=True)),
+                ("asked_at", models.DateTimeField(help_text="Last attempt.", null=True)),
+                ("trouble", models.JSONField(help_text="Why the last attempt failed.", null=True)),
+                (
+                    "epoch",
+                    models.JSONField(
+                        default=dict,
+                        help_text="Start, resets and identity: the evidence for comparing counters.",
+                    ),
+                ),
+                (
+                    "cost_ratio",
+                    models.FloatField(
+                        help_text="Our own statements' time in the server: 0.01 is 1 % of a core.", null=True
+                    ),
+                ),
+                (
+                    "slowed",
+                    models.FloatField(
+                        default=1,
+                        help_text="How much longer than asked the intervals are, to keep the budget.",
+                    ),
+                ),
+                (
+                    "sampler",
+                    models.CharField(blank=True, help_text="Which process holds the lease.", max_length=120),
+                ),
+                (
+                    "server",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="state", to="dbadmin.server"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='StoredReading',
+            name="StoredReading",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('database', models.CharField(blank=True, max_length=63)),
-                ('probe', models.CharField(max_length=60)),
-                ('taken_at', models.DateTimeField(help_text='When these rows were true.')),
-                ('took_ms', models.FloatField()),
-                ('asked_at', models.DateTimeField(help_text='When we last asked, with whatever outcome.')),
-                ('version', models.BigIntegerField(help_text='A hash of the body: who has decoded it need not fetch it again.')),
-                ('body', models.BinaryField()),
-                ('trouble', models.JSONField(help_text='Why there is no newer answer.', null=True)),
-                ('server', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='dbadmin.server')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("database", models.CharField(blank=True, max_length=63)),
+                ("probe", models.CharField(max_length=60)),
+                ("taken_at", models.DateTimeField(help_text="When these rows were true.")),
+                ("took_ms", models.FloatField()),
+                ("asked_at", models.DateTimeField(help_text="When we last asked, with whatever outcome.")),
+                (
+                    "version",
+                    models.BigIntegerField(
+                        help_text="A hash of the body: who has decoded it need not fetch it again."
+                    ),
+                ),
+                ("body", models.BinaryField()),
+                ("trouble", models.JSONField(help_text="Why there is no newer answer.", null=True)),
+                (
+                    "server",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to="dbadmin.server"),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('server', 'database', 'probe'), name='one_stored_reading')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("server", "database", "probe"), name="one_stored_reading")
+                ],
             },
         ),
     ]

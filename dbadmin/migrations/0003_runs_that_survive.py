@@ -8,60 +8,90 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('dbadmin', '0002_readings'),
+        ("dbadmin", "0002_readings"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='WorkerBeat',
+            name="WorkerBeat",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('worker', 'Worker'), ('scheduler', 'Scheduler'), ('sampler', 'Sampler')], default='worker', max_length=10)),
-                ('name', models.CharField(max_length=120)),
-                ('host', models.CharField(max_length=255)),
-                ('pid', models.PositiveIntegerField()),
-                ('queues', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=40), blank=True, default=list, size=None)),
-                ('leads', models.BooleanField(default=False)),
-                ('started_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('seen_at', models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("worker", "Worker"), ("scheduler", "Scheduler"), ("sampler", "Sampler")],
+                        default="worker",
+                        max_length=10,
+                    ),
+                ),
+                ("name", models.CharField(max_length=120)),
+                ("host", models.CharField(max_length=255)),
+                ("pid", models.PositiveIntegerField()),
+                (
+                    "queues",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=40), blank=True, default=list, size=None
+                    ),
+                ),
+                ("leads", models.BooleanField(default=False)),
+                ("started_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("seen_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
-                'ordering': ('kind', 'name'),
+                "ordering": ("kind", "name"),
             },
         ),
         migrations.AddField(
-            model_name='run',
-            name='clean_up_due_at',
+            model_name="run",
+            name="clean_up_due_at",
             field=models.DateTimeField(null=True),
         ),
         migrations.AddField(
-            model_name='run',
-            name='clean_up_tries',
+            model_name="run",
+            name="clean_up_tries",
             field=models.PositiveSmallIntegerField(default=0),
         ),
         migrations.AddField(
-            model_name='run',
-            name='planned_at',
+            model_name="run",
+            name="planned_at",
             field=models.DateTimeField(null=True),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('clean_up_due_at__isnull', False)), fields=['clean_up_due_at'], name='run_clean_up_due'),
+            model_name="run",
+            index=models.Index(
+                condition=models.Q(("clean_up_due_at__isnull", False)),
+                fields=["clean_up_due_at"],
+                name="run_clean_up_due",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(condition=models.Q(('status__in', ['queued', 'running'])), fields=('server', 'operation', 'target'), name='one_open_run'),
+            model_name="run",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("status__in", ["queued", "running"])),
+                fields=("server", "operation", "target"),
+                name="one_open_run",
+            ),
         ),
         migrations.AddField(
-            model_name='workerbeat',
-            name='busy_with',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='dbadmin.run'),
+            model_name="workerbeat",
+            name="busy_with",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="dbadmin.run",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='workerbeat',
-            constraint=models.UniqueConstraint(fields=('kind', 'name'), name='one_beat'),
+            model_name="workerbeat",
+            constraint=models.UniqueConstraint(fields=("kind", "name"), name="one_beat"),
         ),
     ]

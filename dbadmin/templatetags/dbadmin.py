@@ -18,7 +18,14 @@ from dbadmin.permissions import may
 
 register = template.Library()
 
-WORDS = {"ok": "OK", "warning": "Warning", "critical": "Critical", "unknown": "Unknown", "idle": "Idle", "busy": "Busy"}
+WORDS = {
+    "ok": "OK",
+    "warning": "Warning",
+    "critical": "Critical",
+    "unknown": "Unknown",
+    "idle": "Idle",
+    "busy": "Busy",
+}
 #: How a run's status looks.
 RUN_STATES = {
     "queued": "idle", "running": "busy", "succeeded": "ok", "failed": "critical", "cancelled": "unknown",
@@ -64,7 +71,9 @@ def status(state: str, text: str = "") -> SafeString:
 def run_status(run: Any) -> SafeString:
     """A run's status as a state."""
     return format_html(
-        '<span class="status {}">{}</span>', RUN_STATES.get(run.status, "unknown"), str(run.status).capitalize()
+        '<span class="status {}">{}</span>',
+        RUN_STATES.get(run.status, "unknown"),
+        str(run.status).capitalize(),
     )
 
 
@@ -87,7 +96,10 @@ def moment_filter(value: dt.datetime | None) -> SafeString | str:
         return units.UNKNOWN
     local = timezone.localtime(value) if timezone.is_aware(value) else value
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>', local.isoformat(), f"{local:%Y-%m-%d %H:%M:%S %Z}", units.moment(value)
+        '<time datetime="{}" title="{}">{}</time>',
+        local.isoformat(),
+        f"{local:%Y-%m-%d %H:%M:%S %Z}",
+        units.moment(value),
     )
 
 
@@ -124,7 +136,11 @@ def run_took(run: Any) -> str:
 def progress_text(run: Any) -> str:
     """3.1 GiB of 4.8 GiB, 64.6 %."""
     name = run.progress_unit or "objects"
-    show = units.unit_of(f"_{name}").text if name in {"bytes", "rows", "seconds"} else lambda n: f"{units.count(n)} {name}"
+    show = (
+        units.unit_of(f"_{name}").text
+        if name in {"bytes", "rows", "seconds"}
+        else lambda n: f"{units.count(n)} {name}"
+    )
     done = show(run.progress_done or 0)
     if not run.progress_total:
         return done
@@ -209,7 +225,9 @@ def query(context: Context, **changes: Any) -> str:
 
 
 @register.simple_tag(takes_context=True)
-def operation_button(context: Context, name: str, server: Any, label: str = "", css: str = "", **params: Any) -> str:
+def operation_button(
+    context: Context, name: str, server: Any, label: str = "", css: str = "", **params: Any
+) -> str:
     """A link to an operation's page, its form filled in; nothing for those who may not run it."""
     operation = REGISTRY.get(name)
     if operation is None or not may(context["request"].user, operation.permission(), server):
@@ -262,4 +280,6 @@ def hidden_params(pairs: Any) -> SafeString:
 @register.filter
 def as_pairs(value: Any) -> list[tuple[str, str]]:
     """A mapping as readable pairs: parameters of a run, facts of an event."""
-    return [(str(key).replace("_", " ").capitalize(), units.label(item)) for key, item in (value or {}).items()]
+    return [
+        (str(key).replace("_", " ").capitalize(), units.label(item)) for key, item in (value or {}).items()
+    ]

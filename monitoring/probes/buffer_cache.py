@@ -17,7 +17,7 @@ from typing import Any
 from psycopg import sql
 
 from dbadmin.connections import Session
-from dbadmin.probes import Problem, ProbeProblem
+from dbadmin.probes import ProbeProblem, Problem
 
 COLUMNS = ("schema", "relation", "kind", "cached_bytes", "changed_bytes", "share_ratio", "cached_ratio")
 

@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.management.base import BaseCommand, CommandError
 
 from dbadmin import runs
-from dbadmin.consent import find_operation, find_server, find_user, require_consent
+from dbadmin.command_line import find_operation, find_server, find_user, require_consent
 from dbadmin.models import Run
 from dbadmin.operations import Operation, Refused, plan_texts
 

@@ -7,7 +7,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from dbadmin import schedules
-from dbadmin.consent import find_operation, find_server, find_user
+from dbadmin.command_line import find_operation, find_server, find_user
 from dbadmin.models import Schedule
 from dbadmin.operations import Refused
 from dbadmin.permissions import require

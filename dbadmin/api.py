@@ -1,0 +1,199 @@
+"""The JSON door: the same servers, readings, operations and runs, for programs with a token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404
+from django.views.decorators.csrf import csrf_exempt
+from psycopg import Error
+from psycopg_pool import PoolTimeout
+
+from dbadmin import exports, readings, runs
+from dbadmin.connections import why
+from dbadmin.models import ApiToken, Run, Server
+from dbadmin.operations import REGISTRY, Refused, Risk, plan_texts
+from dbadmin.permissions import may, require
+from dbadmin.probes import PROBES
+
+View = Callable[..., HttpResponse]
+
+
+def refuse(status: int, message: str, **more: Any) -> JsonResponse:
+    """The one shape of an error."""
+    return JsonResponse({"error": message, **more}, status=status)
+
+
+def door(*methods: str, scope: str = ApiToken.Scope.READ) -> Callable[[View], View]:
+    """A token instead of a session; errors as JSON. scope: what the token must be good for."""
+
+    def wrap(view: View) -> View:
+        @csrf_exempt
+        @wraps(view)
+        def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            kind, _, text = request.headers.get("Authorization", "").partition(" ")
+            token = ApiToken.find(text.strip()) if kind == "Bearer" else None
+            if token is None:
+                answer = refuse(401, "Send a valid API token: Authorization: Bearer dba_…")
+                answer["WWW-Authenticate"] = "Bearer"
+                return answer
+            if request.method not in methods:
+                return refuse(405, f"Use {' or '.join(methods)}.")
+            if scope == ApiToken.Scope.OPERATE and token.scope != scope:
+                return refuse(403, "This token may only read.")
+            request.user = token.user
+            try:
+                return view(request, *args, **kwargs)
+            except PermissionDenied as error:
+                return refuse(403, str(error))
+            except Http404 as error:
+                return refuse(404, str(error) or "There is nothing here.")
+
+        return inner
+
+    return wrap
+
+
+def server_or_404(request: HttpRequest, name: str) -> Server:
+    """A server that the person may see."""
+    return get_object_or_404(Server.objects.visible_to(request.user), name=name)
+
+
+@door("GET")
+def servers(request: HttpRequest) -> HttpResponse:
+    """All servers that the token's person may see."""
+    found = Server.objects.visible_to(request.user).select_related("primary")
+    return JsonResponse({"servers": [describe(server) for server in found]})
+
+
+def describe(server: Server) -> dict[str, Any]:
+    """A server for programs."""
+    return {
+        "name": server.name,
+        "environment": server.environment,
+        "tags": server.tags,
+        "primary": server.primary.name if server.primary else None,
+        "enabled": server.enabled,
+    }
+
+
+@door("GET")
+def reading(request: HttpRequest, server_name: str, probe: str) -> HttpResponse:
+    """The last reading of a probe; ?db= for one database, ?live=1 to ask now."""
+    server = server_or_404(request, server_name)
+    found = PROBES.get(probe)
+    if found is None:
+        raise Http404(f"There is no probe {probe}.")
+    require(request.user, f"{found.app}.view", server)
+    database = request.GET.get("db", "")
+    answer = (
+        readings.live(server, probe, database)
+        if request.GET.get("live")
+        else readings.latest(server, probe, database)
+    )
+    if answer is None:
+        raise Http404(f"{probe} has not been read on {server} yet.")
+    return JsonResponse(exports.as_dict(answer))
+
+
+@door("POST", scope=ApiToken.Scope.OPERATE)
+def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
+    """Preview ({"dry_run": true}) or start an operation: {"params": {…}, "digest": "<of the preview>", "agreed": true, "typed": "…"}."""
+    server = server_or_404(request, server_name)
+    operation_class = REGISTRY.get(name)
+    if operation_class is None:
+        raise Http404(f"There is no operation {name}.")
+    require(request.user, operation_class.permission(), server)
+    try:
+        body = json.loads(request.body or b"{}")
+        if not isinstance(body, dict):
+            raise ValueError
+    except ValueError:
+        return refuse(400, "Send a JSON object.")
+    form = operation_class.form(server, body.get("params") or {})
+    if not form.is_valid():
+        return refuse(422, "Some parameters are wrong.", fields=form.errors.get_json_data())
+    return planned(request, operation_class(server, form.cleaned_data), body)
+
+
+#: Fields of consent -> keys of the JSON body.
+CONSENT = {"plan_digest": "digest", "agreed": "agreed", "typed": "typed"}
+
+
+def planned(request: HttpRequest, operation: Any, body: dict[str, Any]) -> HttpResponse:
+    """The preview, or the run, or why not."""
+    from dbadmin import consent
+
+    try:
+        plan = plan_texts(operation.plan())
+        preview = {"plan": plan, "digest": consent.digest(plan), "risk": operation.risk_now().value}
+        if body.get("dry_run"):
+            return JsonResponse(preview | {"waits": operation.waits(), "target": operation.target()})
+        answer = {name: str(body.get(key) or "") for name, key in CONSENT.items()}
+        if operation.risk_now() is Risk.HARMLESS:
+            answer["plan_digest"] = preview["digest"]
+        missing = consent.missing(operation, plan, answer)
+        if missing:
+            return refuse(409, missing, **preview)
+        run = runs.start(operation, request.user, Run.Door.API, reason=str(body.get("reason", "")))
+    except Refused as reason:
+        return refuse(409, str(reason), **({"field": reason.field} if reason.field else {}))
+    except (Error, PoolTimeout) as error:
+        return refuse(502, why(error, operation.server.dsn("operate")))
+    return JsonResponse(run_dict(run), status=202)
+
+
+def run_dict(run: Run) -> dict[str, Any]:
+    """A run for programs."""
+    return {
+        "id": run.pk,
+        "operation": run.operation,
+        "server": run.server_name,
+        "target": run.target,
+        "status": run.status,
+        "message": run.message,
+        "plan": run.plan,
+        "step": run.step,
+        "progress": {"done": run.progress_done, "total": run.progress_total, "unit": run.progress_unit},
+        "queued_at": exports.plain(run.queued_at),
+        "started_at": exports.plain(run.started_at),
+        "finished_at": exports.plain(run.finished_at),
+        "user": run.user_name,
+        "door": run.door,
+        "result": run.result,
+        "url": run.get_absolute_url(),
+    }
+
+
+def run_or_404(request: HttpRequest, pk: int) -> Run:
+    """A run that the person may see."""
+    run = get_object_or_404(Run.objects.select_related("server"), pk=pk)
+    if not may(request.user, "runs.view", run.server):
+        raise Http404("There is no such run.")
+    return run
+
+
+@door("GET")
+def run(request: HttpRequest, pk: int) -> HttpResponse:
+    """How a run stands, with its log."""
+    found = run_or_404(request, pk)
+    lines = [{"at": exports.plain(line.at), "text": line.text} for line in found.lines.all()]
+    return JsonResponse(run_dict(found) | {"log": lines})
+
+
+@door("POST", scope=ApiToken.Scope.OPERATE)
+def cancel(request: HttpRequest, pk: int) -> HttpResponse:
+    """Ask a run to stop."""
+    found = run_or_404(request, pk)
+    operation = REGISTRY.get(found.operation)
+    if operation is None:
+        raise Http404(f"There is no operation {found.operation} any more.")
+    require(request.user, operation.permission(), found.server)
+    runs.cancel(found, request.user)
+    found.refresh_from_db()
+    return JsonResponse(run_dict(found))

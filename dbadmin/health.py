@@ -1,0 +1,171 @@
+"""How a server is, and the reason: reached or not, sampled or not, and what its readings' thresholds say."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Max
+from django.urls import reverse
+from django.utils import timezone
+
+from dbadmin import history, readings, units
+from dbadmin.models import Server, ServerState, StoredReading
+from dbadmin.navigation import address
+from dbadmin.pages import PAGES
+from dbadmin.probes import PROBES
+
+#: Without any answer for so long, nobody samples the server.
+SILENT = dt.timedelta(minutes=4)
+ORDER = {"critical": 0, "warning": 1, "unknown": 2, "ok": 3}
+
+
+@dataclass
+class Finding:
+    """One thing that needs attention: what, where to look."""
+
+    state: str
+    text: str
+    url: str
+    probe: str = ""
+    at: dt.datetime | None = None
+
+
+@dataclass
+class Health:
+    """A server's line in the fleet."""
+
+    server: Server
+    state: str
+    reason: str
+    reason_url: str = ""
+    version: str = ""
+    replica_of: str = ""
+    connections: str = ""
+    load: list[float | None] = field(default_factory=list)
+    size: str = ""
+    backup_at: dt.datetime | None = None
+    backup_state: str = ""
+    seen_at: dt.datetime | None = None
+
+
+def page_of(server: Server, probe: str) -> str:
+    """The room that shows a probe, at its panel; else the probe alone."""
+    for page in PAGES.values():
+        if any(panel.probe == probe for panel in page.panels):
+            return f"{address(page, server.name)}#{probe}"
+    return reverse("probe", args=[server.name, probe])
+
+
+def reached(state: ServerState | None) -> tuple[str, str]:
+    """(state, reason) by whether the sampler gets answers; ("", "") when it does."""
+    if state is None or state.asked_at is None:
+        return "unknown", "Not read yet: the sampler has not come to it."
+    if state.trouble:
+        since = f" since {units.moment(state.reached_at)}" if state.reached_at else ""
+        return "critical", f"No answer{since}: {state.trouble.get('message', '')}"
+    if timezone.now() - state.asked_at > SILENT:
+        return "warning", f"No sampler has read it since {units.moment(state.asked_at)}."
+    return "", ""
+
+
+def sentence(row: Any) -> str:
+    """Long transactions: pid 4711: 12 min (and 3 more)."""
+    probe = PROBES[row["probe"]]
+    more = f" (and {units.count(row['state_count'] - 1)} more)" if row["state_count"] > 1 else ""
+    return f"{probe.title}: {row['state_text']}{more}"
+
+
+def crossed(servers: Iterable[Server]) -> dict[int, list[Any]]:
+    """The readings that cross their thresholds, worst first, by server."""
+    found: dict[int, list[Any]] = {}
+    rows = StoredReading.objects.filter(server__in=servers).exclude(state="")
+    names = ("server_id", "database", "probe", "state", "state_count", "state_text", "taken_at")
+    for row in rows.values(*names):
+        if row["probe"] in PROBES:
+            found.setdefault(row["server_id"], []).append(row)
+    for each in found.values():
+        each.sort(key=lambda row: (ORDER[row["state"]], row["probe"]))
+    return found
+
+
+def fleet(servers: Iterable[Server]) -> list[Health]:
+    """All of them, worst first."""
+    servers = list(servers)
+    states = {state.server_id: state for state in ServerState.objects.filter(server__in=servers)}
+    findings = crossed(servers)
+    shown = readings.latest_of(servers, ["server_facts", "server_vitals", "database_sizes", "backup_age"])
+    lines = [line(server, states.get(server.pk), findings.get(server.pk, []), shown) for server in servers]
+    return sorted(lines, key=lambda each: (ORDER[each.state], each.server.name))
+
+
+def of(server: Server) -> Health:
+    """One server's."""
+    return fleet([server])[0]
+
+
+def line(server: Server, state: ServerState | None, findings: list[Any], shown: dict[Any, Any]) -> Health:
+    """Put one together."""
+    status, reason = reached(state)
+    url = ""
+    if not status and findings:
+        worst = findings[0]
+        status, reason, url = worst["state"], sentence(worst), page_of(server, worst["probe"])
+        others = len(findings) - 1
+        reason += f", and {others} more" if others else ""
+    mine = {probe: reading.rows for (pk, _, probe), reading in shown.items() if pk == server.pk}
+    vitals = next(iter(mine.get("server_vitals", [])), None)
+    facts = next(iter(mine.get("server_facts", [])), None)
+    sizes = [row.size_bytes for row in mine.get("database_sizes", []) if row.size_bytes is not None]
+    backup = backup_of(mine.get("backup_age", []))
+    return Health(
+        server,
+        status or "ok",
+        reason or "OK",
+        url,
+        version=str(getattr(facts, "version", "") or ""),
+        replica_of=server.primary.name if server.primary else "",
+        connections=units.count(vitals.connections_count) if vitals else "",
+        load=load_of(server),
+        size=units.size(sum(sizes)) if sizes else "",
+        backup_at=backup[0],
+        backup_state=backup[1],
+        seen_at=state.reached_at if state else None,
+    )
+
+
+def backup_of(rows: list[Any]) -> tuple[dt.datetime | None, str]:
+    """When the last proven backup was taken, oldest database first."""
+    moments = [moment for row in rows if (moment := getattr(row, "proven_at", None)) is not None]
+    if not rows:
+        return None, ""
+    return (min(moments), "") if len(moments) == len(rows) else (min(moments, default=None), "warning")
+
+
+def load_of(server: Server) -> list[float | None]:
+    """Transactions over the last hour, thinned for a sparkline."""
+    now = timezone.now()
+    lines = history.lines(server, "server_vitals", "commits_total", now - dt.timedelta(hours=1), now)
+    return [value for _, value in lines[0].points] if lines else []
+
+
+def findings(server: Server, user: Any = None) -> list[Finding]:
+    """What needs attention on one server, worst first."""
+    state = ServerState.objects.filter(server=server).first()
+    status, reason = reached(state)
+    found = [Finding(status, reason, "")] if status else []
+    for row in crossed([server]).get(server.pk, []):
+        where = f" in {row['database']}" if row["database"] else ""
+        url = page_of(server, row["probe"])
+        found.append(Finding(row["state"], sentence(row) + where, url, row["probe"], row["taken_at"]))
+    return found
+
+
+def last_seen(servers: Iterable[Server]) -> dt.datetime | None:
+    """The newest answer of any of them."""
+    newest: dt.datetime | None = ServerState.objects.filter(server__in=servers).aggregate(
+        at=Max("reached_at")
+    )["at"]
+    return newest

@@ -1,0 +1,57 @@
+"""Where charts get their past from: the app that keeps series registers itself here."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Protocol
+
+from dbadmin.charts import Line, Mark
+from dbadmin.models import Server
+
+
+class Source(Protocol):
+    """What keeps series."""
+
+    def lines(
+        self,
+        server: Server,
+        probe: str,
+        column: str,
+        start: dt.datetime,
+        end: dt.datetime,
+        by: str = "",
+        most: int = 6,
+        database: str = "",
+    ) -> Sequence[Line]:
+        """The lines of one column: one per value of the key column `by`, largest first, the rest as "others"."""
+        ...
+
+    def marks(self, server: Server, start: dt.datetime, end: dt.datetime) -> Sequence[Mark]:
+        """Restarts, resets, changed settings and other events in the window."""
+        ...
+
+
+_source: Source | None = None
+
+
+def register(source: Source) -> None:
+    """Called once, when the keeping app is ready."""
+    global _source
+    _source = source
+
+
+def lines(
+    server: Server, probe: str, column: str, start: dt.datetime, end: dt.datetime, by: str = "", most: int = 6
+) -> Sequence[Line]:
+    """As the source says; no lines without a source."""
+    return _source.lines(server, probe, column, start, end, by, most) if _source else []
+
+
+def marks(server: Server, start: dt.datetime, end: dt.datetime) -> list[Mark]:
+    """Our runs that did something, and what the source knows."""
+    from dbadmin.models import Run
+
+    ours = Run.objects.filter(server=server, started_at__range=(start, end), status=Run.Status.SUCCEEDED)
+    found = [Mark(run.started_at, str(run)) for run in ours.order_by("-id")[:50] if run.started_at]
+    return [*found, *(_source.marks(server, start, end) if _source else [])]

@@ -1,0 +1,295 @@
+"""One page serves every operation: ask, preview, confirm, enqueue; and the pages of runs."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from psycopg import Error
+from psycopg_pool import PoolTimeout
+
+from dbadmin import consent, runs, units
+from dbadmin.connections import why
+from dbadmin.models import Run, Server
+from dbadmin.operations import REGISTRY, Operation, Refused, Risk, plan_texts
+from dbadmin.permissions import may, require, servers_with
+from dbadmin.steps import Step
+from dbadmin.tables import Pager
+
+
+def operation_or_404(name: str) -> type[Operation]:
+    """The operation of this name."""
+    if name not in REGISTRY:
+        raise Http404(f"There is no operation {name}.")
+    return REGISTRY[name]
+
+
+def bound_form(request: HttpRequest, server: Server, operation_class: type[Operation]) -> forms.Form:
+    """Bound when something was sent; a row's button fills the fields it knows and leaves the rest to their defaults."""
+    if request.method == "POST":
+        return operation_class.form(server, request.POST)
+    form = operation_class.form(server, initial=request.GET.dict())
+    if "preview" not in request.GET and any(
+        field.required and name not in request.GET and field.initial is None
+        for name, field in form.fields.items()
+    ):
+        return form
+    data = request.GET.copy()
+    if "preview" not in data:
+        for name, field in form.fields.items():
+            if name not in data and field.initial is not None:
+                initial = field.initial() if callable(field.initial) else field.initial
+                data.setlist(
+                    name, [str(item) for item in initial] if isinstance(initial, list) else [str(initial)]
+                )
+    return operation_class.form(server, data)
+
+
+def planned(operation: Operation, form: forms.Form) -> tuple[list[Step], str]:
+    """The steps, or the sentence that says why not; a refusal that names a field goes there."""
+    try:
+        return list(operation.plan()), ""
+    except Refused as reason:
+        if reason.field and reason.field in form.fields:
+            form.add_error(reason.field, str(reason))
+            return [], ""
+        return [], str(reason)
+    except (Error, PoolTimeout) as error:
+        return [], why(error, operation.server.dsn("operate"))
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
+    """Ask, preview, confirm, enqueue."""
+    server = get_object_or_404(Server.objects.visible_to(request.user), name=server_name)
+    operation_class = operation_or_404(name)
+    require(request.user, operation_class.permission(), server)
+
+    form = bound_form(request, server, operation_class)
+    operation, steps, refusal, missing = None, [], "", ""
+    if form.is_bound and form.is_valid():
+        operation = operation_class(server, form.cleaned_data)
+        steps, refusal = planned(operation, form)
+    plan = plan_texts(steps)
+    fresh = operation is None or consent.is_fresh(request, operation.risk_now())
+
+    if operation and plan and "confirm" in request.POST:
+        missing = consent.missing(operation, plan, request.POST.dict())
+        if not missing and fresh:
+            return started(request, operation, server)
+
+    context = {
+        "server": server,
+        "operation_class": operation_class,
+        "operation": operation,
+        "form": form,
+        "plan": plan,
+        "steps": [{"text": str(step), "reverse": step.reverse} for step in steps],
+        "undoable": bool(steps) and any(step.reverse for step in steps),
+        "plan_digest": consent.digest(plan),
+        "refusal": refusal,
+        "confirm_error": missing,
+        "risk": operation.risk_now() if operation else operation_class.risk,
+        "waits": operation.waits() if operation else "",
+        "target": operation.target() if operation else "",
+        "fresh": fresh,
+        "reauthenticate_url": reauthenticate_url(request, form),
+    }
+    return render(request, "dbadmin/operate.html", context, status=422 if missing or form.errors else 200)
+
+
+def reauthenticate_url(request: HttpRequest, form: forms.Form) -> str:
+    """Prove who you are, then come back to this very preview."""
+    data = form.data.copy() if form.is_bound else {}
+    pairs = [(name, value) for name in form.fields for value in getattr(data, "getlist", lambda _: [])(name)]
+    here = f"{request.path}?{urlencode([*pairs, ('preview', '1')])}"
+    return f"{reverse('account_reauthenticate')}?{urlencode({'next': here})}"
+
+
+def started(request: HttpRequest, operation: Operation, server: Server) -> HttpResponse:
+    """Make the run and show it; a refusal at the last moment goes back to the form as a message."""
+    try:
+        run = runs.start(operation, request.user, Run.Door.PAGE)
+    except Refused as reason:
+        messages.error(request, str(reason))
+        return redirect(reverse("operate", args=[server.name, operation.name]))
+    return redirect(run)
+
+
+def run_or_404(request: HttpRequest, pk: int) -> Run:
+    """A run that the person may see."""
+    run = get_object_or_404(Run.objects.select_related("server", "user", "schedule"), pk=pk)
+    if run.server is None:
+        require(request.user, "runs.view")
+    elif not may(request.user, "runs.view", run.server):
+        raise Http404
+    return run
+
+
+def steps_of(run: Run) -> list[dict[str, Any]]:
+    """The plan's texts, each with how far it is."""
+    stands = []
+    for number, text in enumerate(run.plan):
+        if number < run.step or run.status == Run.Status.SUCCEEDED:
+            state, word = "done", "done"
+        elif number == run.step and run.status != Run.Status.QUEUED:
+            state, word = ("running", "runs") if run.is_open else ("failed", run.get_status_display().lower())
+        else:
+            state, word = "", "waits" if run.is_open else "not reached"
+        reverse_text = run.reverse[number] if number < len(run.reverse) else ""
+        stands.append({"text": text, "state": state, "word": word, "reverse": reverse_text})
+    return stands
+
+
+@login_required
+@require_GET
+def run(request: HttpRequest, pk: int) -> HttpResponse:
+    """One run: where it stands, its steps, its log, what to do next."""
+    found = run_or_404(request, pk)
+    operation_class = REGISTRY.get(found.operation)
+    may_act = bool(
+        operation_class and found.server and may(request.user, operation_class.permission(), found.server)
+    )
+    operation = operation_class(found.server, found.params) if operation_class and found.server else None
+    context = {
+        "run": found,
+        "server": found.server,
+        "steps": steps_of(found),
+        "lines": list(found.lines.order_by("-id")[:500])[::-1],
+        "may_cancel": may_act and found.is_open,
+        "may_repeat": may_act and not found.is_open,
+        "repeat_url": again_url(found),
+        "may_undo": may_act and bool(runs.undo_url(found)),
+        "undo_url": runs.undo_url(found),
+        "result_url": operation.result_url(found)
+        if operation and found.status == Run.Status.SUCCEEDED
+        else "",
+        "progress": progress_text(found),
+        "eta": eta(found),
+        "duration": units.duration(found.finished_at - found.started_at)
+        if found.finished_at and found.started_at
+        else "",
+    }
+    template = "dbadmin/_run.html" if request.headers.get("HX-Request") else "dbadmin/run.html"
+    return render(request, template, context)
+
+
+def progress_text(found: Run) -> str:
+    """3.1 GiB of 4.8 GiB."""
+    if found.progress_done is None:
+        return ""
+    show = units.size if found.progress_unit == "bytes" else units.count
+    word = "" if found.progress_unit == "bytes" else f" {found.progress_unit}"
+    total = f" of {show(found.progress_total)}" if found.progress_total else ""
+    return f"{show(found.progress_done)}{total}{word}"
+
+
+def eta(found: Run) -> str:
+    """The time left at the pace so far; nothing before a twentieth is done."""
+    if not (found.is_open and found.started_at and found.progress_total and found.progress_done):
+        return ""
+    share = found.progress_done / found.progress_total
+    if not 0.05 <= share < 1:
+        return ""
+    passed = (timezone.now() - found.started_at).total_seconds()
+    return units.duration(round(passed / share - passed))
+
+
+def again_url(found: Run) -> str:
+    """The same operation with the same parameters, as a new preview."""
+    return preview_url(found.server_name, found.operation, found.params)
+
+
+def preview_url(server_name: str, operation: str, params: dict[str, Any]) -> str:
+    """The preview of an operation with these parameters."""
+    pairs = [
+        (name, item)
+        for name, value in params.items()
+        for item in (value if isinstance(value, list) else [value])
+        if item not in (None, "", False)
+    ]
+    return f"{reverse('operate', args=[server_name, operation])}?{urlencode([*pairs, ('preview', '1')])}"
+
+
+@login_required
+@require_POST
+def cancel(request: HttpRequest, pk: int) -> HttpResponse:
+    """Ask a run to stop."""
+    found = run_or_404(request, pk)
+    operation_class = operation_or_404(found.operation)
+    require(request.user, operation_class.permission(), found.server)
+    runs.cancel(found, request.user)
+    return redirect(found)
+
+
+#: Parameters of the list -> columns of a run.
+FILTERS = {"server": "server_name", "operation": "operation", "status": "status", "user": "user_name"}
+
+
+@login_required
+@require_GET
+def run_list(request: HttpRequest) -> HttpResponse:
+    """Every run that the person may see, newest first, filtered by the address."""
+    found = Run.objects.defer("plan", "reverse", "facts", "result", "params")
+    if not may(request.user, "runs.view"):
+        allowed = servers_with(request.user, "runs.view")
+        if not allowed.exists():
+            raise PermissionDenied("This needs a role on some server.")
+        found = found.filter(server__in=allowed)
+    filters = {name: request.GET.get(name, "") for name in FILTERS}
+    found = found.filter(**{FILTERS[name]: value for name, value in filters.items() if value})
+    page = Paginator(found, 50).get_page(request.GET.get("page"))
+    servers = Server.objects.visible_to(request.user).values_list("name", flat=True)
+    context = {
+        "runs": page.object_list,
+        "total": page.paginator.count,
+        "filters": filters,
+        "is_filtered": any(filters.values()),
+        "choices": {
+            "servers": [(name, name) for name in servers],
+            "operations": sorted(
+                ((name, cls.title) for name, cls in REGISTRY.items()), key=lambda item: item[1]
+            ),
+            "statuses": Run.Status.choices,
+        },
+        "pager": pager(request, page),
+    }
+    return render(request, "dbadmin/runs.html", context)
+
+
+def pager(request: HttpRequest, page: Any) -> Pager | None:
+    """Where we are in a long list; nothing when all is on one page."""
+    if page.paginator.num_pages < 2:
+        return None
+
+    def url(number: int) -> str:
+        params = request.GET.copy()
+        params["page"] = str(number)
+        return f"?{params.urlencode()}"
+
+    before = url(page.previous_page_number()) if page.has_previous() else ""
+    after = url(page.next_page_number()) if page.has_next() else ""
+    return Pager(page.start_index(), page.end_index(), page.paginator.count, before, after)
+
+
+def offered(user: Any, server: Server) -> list[dict[str, Any]]:
+    """The operations that a person may start on a server, by app."""
+    return [
+        {"name": name, "title": cls.title, "about": cls.about(), "app": cls.app, "risk": cls.risk.value}
+        for name, cls in sorted(REGISTRY.items(), key=lambda item: (item[1].app, item[1].title))
+        if may(user, cls.permission(), server)
+    ]
+
+
+__all__ = ["Risk", "cancel", "offered", "operate", "run", "run_list"]

@@ -1,0 +1,110 @@
+"""What a server still lacks, each with the exact statement that mends it; and whether it can be reached at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from dbadmin.connections import LEAST_VERSION, Session, limit, open_dsn, why
+from dbadmin.models import Server
+from dbadmin.probes import PROBES
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the list. state: ok, warning, critical or unknown."""
+
+    state: str
+    title: str
+    message: str
+    remedy: str = ""
+
+
+class Unreachable(Exception):
+    """The DSN opens no connection; the message says why. field: host, port, user, password or database."""
+
+    def __init__(self, message: str, field: str = "dsn") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def open_session(dsn: str, server: Server | None = None) -> Session:
+    """Open a read-only session or raise Unreachable with the cause."""
+    try:
+        conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError as error:
+        raise Unreachable(f"This is not a DSN: {str(error).strip()}") from None
+    try:
+        connection = open_dsn(dsn)
+    except psycopg.Error as error:
+        sentence = why(error, dsn)
+        field = "password" if "password" in sentence.lower() else "dsn"
+        raise Unreachable(sentence, field) from None
+    if connection.info.server_version < LEAST_VERSION:
+        version = connection.info.server_version // 10000
+        connection.close()
+        raise Unreachable(f"The server is PostgreSQL {version}; dbadmin reads 13 and newer.")
+    limit(connection)
+    return Session(connection, server)
+
+
+def checks(session: Session) -> list[Check]:
+    """What the readiness probe says, worst first."""
+    reading = PROBES["readiness"].read(session)
+    found = [from_row(row) for row in reading.rows]
+    if reading.problem:
+        found.append(Check("unknown", reading.probe.title, reading.problem.message, reading.problem.remedy))
+    order = {"critical": 0, "warning": 1, "unknown": 2, "ok": 3}
+    return sorted(found, key=lambda check: order.get(check.state, 2))
+
+
+#: The readiness probe's words -> states of the look.
+STATES = {"ready": "ok", "missing": "critical", "advised": "warning", "unknown": "unknown"}
+
+
+def from_row(row: Any) -> Check:
+    """A row of the probe: check, state, why, remedy."""
+    state = STATES.get(row.state, "unknown")
+    return Check(
+        state, row.check[:1].upper() + row.check[1:], row.why, "" if state == "ok" else row.remedy or ""
+    )
+
+
+def check_dsn(dsn: str, server: Server | None = None) -> list[Check]:
+    """Connect and look; raises Unreachable."""
+    session = open_session(dsn, server)
+    with session.connection:
+        return checks(session)
+
+
+def operate_checks(session: Session) -> list[Check]:
+    """What the role of operations may do."""
+    reads = "pg_catalog.pg_has_role('pg_read_all_data', 'usage')" if session.major >= 14 else "rolsuper"
+    row = session.row(
+        "select rolsuper, rolcreatedb, rolname,"
+        f" pg_catalog.pg_has_role('pg_signal_backend', 'usage') as signals, {reads} as reads"
+        " from pg_catalog.pg_roles where rolname = current_user"
+    )
+    role = f'"{row.rolname}"'
+    wanted = (
+        (
+            row.rolsuper or row.rolcreatedb,
+            "Create databases",
+            "restores beside the original",
+            f"ALTER ROLE {role} CREATEDB;",
+        ),
+        (
+            row.signals,
+            "Signal backends",
+            "cancelling and ending sessions",
+            f"GRANT pg_signal_backend TO {role};",
+        ),
+        (row.reads, "Read all data", "backups of every table", f"GRANT pg_read_all_data TO {role};"),
+    )
+    return [
+        Check("ok" if have else "warning", title, f"Needed for {reason}.", "" if have else remedy)
+        for have, title, reason, remedy in wanted
+    ]

@@ -1,0 +1,125 @@
+"""Adding, changing and removing the servers we look after; what each still lacks."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from dbadmin import readiness
+from dbadmin.events import record
+from dbadmin.forms import ServerForm
+from dbadmin.models import Server
+from dbadmin.permissions import require, servers_with
+
+
+@login_required
+@require_GET
+def server_list(request: HttpRequest) -> HttpResponse:
+    """All servers as settings."""
+    servers = servers_with(request.user, "servers.change").select_related("primary")
+    return render(request, "dbadmin/servers.html", {"servers": servers})
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def add(request: HttpRequest) -> HttpResponse:
+    """Test the connection, list what is missing, keep the DSN sealed."""
+    require(request.user, "servers.change")
+    return edit_form(request, Server())
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def change(request: HttpRequest, server_name: str) -> HttpResponse:
+    """The same for a server that we know."""
+    server = get_object_or_404(Server.objects.visible_to(request.user), name=server_name)
+    require(request.user, "servers.change", server)
+    return edit_form(request, server)
+
+
+def edit_form(request: HttpRequest, server: Server) -> HttpResponse:
+    """Form, test, save."""
+    old_name = server.name
+    form = ServerForm(request.POST or None, instance=server)
+    checks: list[readiness.Check] = []
+    if request.method == "POST" and form.is_valid():
+        checks = tested(form)
+        if not form.errors and "test" not in request.POST:
+            saved = form.save()
+            record(request, "server", f"{'Changed' if old_name else 'Added'} server {saved}.", saved)
+            messages.success(request, f"{saved} is kept. The sampler reads it within a minute.")
+            return redirect(reverse("readiness", args=[saved.name]))
+    context = {"form": form, "checks": checks, "server": server if server.pk else None}
+    if checks and not form.errors:
+        context |= {"connection": "The connection works.", "connection_state": "ok"}
+    return render(request, "dbadmin/server_form.html", context, status=422 if form.errors else 200)
+
+
+def tested(form: ServerForm) -> list[readiness.Check]:
+    """Try each DSN that was given; what fails becomes an error at its field."""
+    found: list[readiness.Check] = []
+    for name in ("dsn", "operate_dsn"):
+        dsn = form.given(name)
+        if not dsn:
+            continue
+        try:
+            session = readiness.open_session(dsn)
+        except readiness.Unreachable as error:
+            field = name.replace("dsn", "password") if error.field == "password" else name
+            form.add_error(field, str(error))
+            continue
+        with session.connection:
+            found += readiness.checks(session) if name == "dsn" else readiness.operate_checks(session)
+    return found
+
+
+@login_required
+@require_GET
+def ready(request: HttpRequest, server_name: str) -> HttpResponse:
+    """What is missing, with the statement that mends it."""
+    server = get_object_or_404(Server.objects.visible_to(request.user), name=server_name)
+    require(request.user, "monitoring.view", server)
+    checks: list[readiness.Check] = []
+    problem = ""
+    try:
+        checks = readiness.check_dsn(server.dsn(), server)
+        if server.sealed_operate_dsn:
+            with readiness.open_session(server.dsn("operate")).connection as connection:
+                checks += readiness.operate_checks(readiness.Session(connection))
+    except readiness.Unreachable as error:
+        problem = str(error)
+    missing = sum(check.state != "ok" for check in checks)
+    context = {
+        "server": server,
+        "checks": checks,
+        "missing": missing,
+        "problem": problem,
+        "score": score(checks),
+    }
+    return render(request, "dbadmin/readiness.html", context)
+
+
+def score(checks: list[readiness.Check]) -> int | None:
+    """Percent of the checks that are fine; None without any."""
+    return round(100 * sum(check.state == "ok" for check in checks) / len(checks)) if checks else None
+
+
+@login_required
+@require_POST
+def remove(request: HttpRequest, server_name: str) -> HttpResponse:
+    """Forget a server: its runs and events stay, nothing changes on the server itself."""
+    server = get_object_or_404(Server.objects.visible_to(request.user), name=server_name)
+    require(request.user, "servers.change", server)
+    if request.POST.get("typed", "").strip() != server.name:
+        messages.error(request, f"Type {server.name} to remove it from dbadmin.")
+        return redirect(reverse("server_change", args=[server.name]))
+    record(request, "server", f"Removed server {server} from dbadmin.", None, server=server.name)
+    server.delete()
+    messages.success(
+        request, f"{server_name} is no longer looked after. Nothing changed on the server itself."
+    )
+    return redirect("server_list")
