@@ -8,7 +8,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from devtools import ports, servers
+from devtools import ports, processes, servers
 from devtools.account import server_account
 from devtools.cluster import Cluster
 from devtools.places import CHECKOUT, Places, places_for, remove
@@ -77,17 +77,8 @@ class Scratch:
 
     def start(self, cluster: Cluster) -> Running:
         """Start a cluster that was made before, and wait until it takes connections."""
-        cluster.configure()
-        service = Service(
-            name=cluster.data.name,
-            argv=cluster.argv(),
-            log=cluster.log,
-            tier=1,
-            is_ready=cluster.is_ready,
-            stop_signal=signal.SIGQUIT,
-            account=cluster.account,
-            cwd=cluster.data.parent,
-        )
+        service = processes.postgres(cluster, cluster.log, processes.TARGET)
+        service.stop_signal = signal.SIGQUIT  # nothing of it is kept
         return self.begin(service)
 
     def begin(self, service: Service) -> Running:
@@ -104,9 +95,8 @@ class Scratch:
     def redis(self) -> str:
         """Start a Redis that keeps nothing; returns its address."""
         port, password = ports.any_free(1)[0], secrets.token_urlsafe(16)
-        self.begin(
-            redis_service(self.programs, port, password, self.directory, self.directory / "redis.log", [])
-        )
+        log = self.directory / "redis.log"
+        self.begin(processes.redis(self.programs, port, password, self.directory, log))
         return f"redis://:{password}@{ports.HOST}:{port}/0"
 
     def s3(self, rclone: str, name: str = "s3") -> dict[str, str]:
@@ -114,51 +104,8 @@ class Scratch:
         key, secret, port = secrets.token_hex(8), secrets.token_hex(16), ports.any_free(1)[0]
         data = self.directory / f"{name}-{port}"
         (data / S3_BUCKET).mkdir(parents=True)
-        self.begin(s3_service(rclone, port, key, secret, data, self.directory / f"{name}.log"))
+        self.begin(processes.s3(rclone, port, key, secret, data, self.directory / f"{name}.log"))
         return {"endpoint": f"http://{ports.HOST}:{port}", "key": key, "secret": secret, "bucket": S3_BUCKET}
-
-
-def redis_service(
-    programs: Programs, port: int, password: str, directory: Path, log: Path, more: list[str]
-) -> Service:
-    """A Redis on loopback with a password, kept out of the list of processes by a settings file."""
-    settings = directory / "redis.conf"
-    settings.unlink(missing_ok=True)
-    settings.touch(mode=0o600)
-    lines = [
-        f"bind {ports.HOST}",
-        f"port {port}",
-        f"requirepass {password}",
-        'save ""',
-        f'dir "{directory}"',
-        *more,
-    ]
-    settings.write_text("\n".join(lines) + "\n")
-    assert programs.redis
-    return Service(
-        name="redis",
-        # Debian's redis-check-rdb is the server when it is called redis-server.
-        argv=["redis-server", str(settings)],
-        program=str(programs.redis),
-        log=log,
-        tier=2,
-        is_ready=lambda: ports.answers(port),
-        cwd=directory,
-    )
-
-
-def s3_service(rclone: str, port: int, key: str, secret: str, data: Path, log: Path) -> Service:
-    """An S3 server that keeps its objects as files; the first directories are the buckets."""
-    argv = [rclone, "serve", "s3", "--addr", f"{ports.HOST}:{port}", "--no-checksum", str(data)]
-    return Service(
-        name="s3",
-        argv=argv,
-        log=log,
-        tier=2,
-        env={"RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": "/dev/null"},
-        is_ready=lambda: ports.answers(port),
-        stop_signal=signal.SIGTERM,
-    )
 
 
 def is_alive(pid: int) -> bool:

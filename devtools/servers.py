@@ -42,6 +42,7 @@ class Programs:
     redis: Path | None = None
     pgbouncer: Path | None = None
     version: str = ""
+    client_bin: Path | None = None  # for clients that pg_bin does not have
 
     @property
     def major(self) -> int:
@@ -51,7 +52,13 @@ class Programs:
     def pg(self, name: str) -> str:
         """The path of one of PostgreSQL's programs."""
         assert self.pg_bin
+        if self.client_bin and not (self.pg_bin / name).exists():
+            return str(self.client_bin / name)
         return str(self.pg_bin / name)
+
+    def with_server(self, pg_bin: Path) -> "Programs":
+        """The same programs with another PostgreSQL server; what it lacks stays as it is."""
+        return with_version(replace(self, pg_bin=pg_bin, client_bin=self.pg_bin))
 
     @property
     def missing(self) -> list[str]:

@@ -7,6 +7,7 @@ import redis
 from dbadmin.permissions import may
 
 
+@pytest.mark.servers
 def test_the_target_is_an_empty_database_of_a_real_server(target):
     assert (
         target.value("select count(*) from pg_catalog.pg_class where relnamespace = 'public'::regnamespace")
@@ -15,6 +16,7 @@ def test_the_target_is_an_empty_database_of_a_real_server(target):
     assert target.major >= 14
 
 
+@pytest.mark.servers
 def test_a_server_row_opens_sessions_in_both_roles(server):
     assert server.value("select current_user") == "dbadmin_operate"
     assert server.rows("select current_user as name", purpose="monitor")[0].name == "dbadmin_monitor"

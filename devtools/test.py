@@ -1,0 +1,88 @@
+"""./dev test: lint, format, types, templates, migrations, and every test on private real servers."""
+
+import os
+import subprocess
+from collections.abc import Iterable
+
+from devtools import commands, venv
+from devtools.failure import Failure
+from devtools.places import Places
+from devtools.say import Say
+
+APPS = ("dbadmin", "monitoring", "backups", "audit", "maintenance")
+
+
+def checks(places: Places) -> dict[str, list[str]]:
+    """What is checked before the tests, and by which command."""
+    python = str(places.python)
+    ruff = [python, "-m", "ruff"]
+    return {
+        "lint": [*ruff, "check", "."],
+        "format": [*ruff, "format", "--check", "."],
+        "types": [python, "-m", "mypy", *APPS, "devtools"],
+        "templates": [python, "-m", "djlint", "--lint", "--quiet", "templates"],
+        "migrations": [python, "-W", "ignore", "manage.py", "makemigrations", "--check", "--dry-run"],
+    }
+
+
+def environment(places: Places) -> dict[str, str]:
+    """What the checks and the tests find around them; nothing of a product that runs beside them."""
+    return {
+        **venv.variables(places),
+        "SECRET_KEY": "only-for-checks",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "RUFF_NO_CACHE": "true",
+    }
+
+
+def test(places: Places, say: Say, words: list[str]) -> int:
+    """Everything; with arguments only pytest, with these."""
+    venv.ready(places, "dev", say)
+    if words:
+        return run_pytest(places, words)[0]
+    failed = [name for name, argv in checks(places).items() if not passes(places, say, name, argv)]
+    say.step("tests", "on private servers of their own")
+    status, last = run_pytest(places, ["-n", "2", "--dist", "loadfile"])
+    say.line()
+    for name in checks(places):
+        say.line(f"{name:<12}{'FAILED' if name in failed else 'ok'}")
+    say.line(f"{'tests':<12}{last.strip('= ')}")
+    return 1 if failed or status else 0
+
+
+def passes(places: Places, say: Say, name: str, argv: list[str]) -> bool:
+    """Run one check and show what it found."""
+    log = places.logs / f"check-{name}.log"
+    log.unlink(missing_ok=True)
+    try:
+        commands.run(argv, log=log, says=name, say=say, env=environment(places), cwd=places.checkout)
+    except Failure:
+        say.step(name, "FAILED")
+        say.line(log.read_text().rstrip())
+        return False
+    say.step(name, "ok")
+    return True
+
+
+def run_pytest(places: Places, words: Iterable[str], **more: str) -> tuple[int, str]:
+    """Run pytest, show its output as it comes, and return its status and its last line."""
+    argv = [str(places.python), "-m", "pytest", *words]
+    child = subprocess.Popen(
+        [*argv, "--color=yes"] if os.isatty(1) else argv,
+        stdout=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        cwd=places.checkout,
+        env={**os.environ, **environment(places), **more},
+    )
+    assert child.stdout
+    last = ""
+    try:
+        for line in child.stdout:
+            print(line, end="", flush=True)
+            last = line.strip() or last
+    except KeyboardInterrupt:
+        # pytest has heard it as well; its servers end with it.
+        child.wait(30)
+        raise
+    return child.wait(), last

@@ -1,0 +1,82 @@
+"""What a measurement gives back, and what it is given: one figure, and servers to measure on."""
+
+import functools
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dbadmin.models import Server
+from tests.fixtures.servers import Postgres, server_row, start_postgres
+from tests.running import control, scratch
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured number and the bar that it must not cross."""
+
+    name: str
+    value: float
+    bar: float
+    better: Literal["lower", "higher"] = "lower"
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it misses its bar."""
+        return self.value > self.bar if self.better == "lower" else self.value < self.bar
+
+    def line(self, area: str) -> str:
+        """area.name  value  bar  ok, or short."""
+        verdict = "short" if self.is_short else "ok"
+        return f"{area + '.' + self.name:<50}  {self.value:>10.4g}  {self.bar:>8.4g}  {verdict}"
+
+
+class Bench:
+    """Servers to measure on; each is started when first asked for and ends with the process."""
+
+    @functools.cached_property
+    def postgres(self) -> Postgres:
+        """A server to look after."""
+        return start_postgres("bench", shared_buffers="256MB")
+
+    @functools.cached_property
+    def server(self) -> Server:
+        """The kept row of that server, in its database postgres."""
+        return server_row("bench", self.postgres)
+
+    def sample(self, scale: float = 0.2) -> Server:
+        """The learning platform, loaded at this scale, as a kept server."""
+        from dbadmin.sample.load import load
+
+        name = f"academy-{str(scale).replace('.', '-')}"
+        known = Server.objects.filter(name=name).first()
+        if known:
+            return known
+        with self.postgres.connect() as connection:
+            connection.execute(f'create database "{name}"')
+        load(self.postgres.dsn_for(name), scale, lambda _: None)
+        return server_row(name, self.postgres, name)
+
+    @property
+    def redis_url(self) -> str:
+        """The address of Redis."""
+        return control()["redis_url"]
+
+    @functools.cached_property
+    def s3(self) -> dict[str, str]:
+        """An S3 server: endpoint, key, secret, bucket."""
+        return scratch().s3(str(Path(sys.executable).with_name("rclone")))
+
+
+def median_seconds(action: Callable[[], object], times: int = 20) -> float:
+    """The median time of an action, after one that warms up."""
+    action()
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        action()
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
