@@ -190,9 +190,9 @@ def test_nothing_lies_in_the_future(rows):
 
 PROBLEMS = {
     "the month in three months' time has no partition, the one after it has": """
-        select to_regclass('analytics_events_' || to_char(now() + interval '2 months', 'YYYY_MM')) is not null
-           and to_regclass('analytics_events_' || to_char(now() + interval '3 months', 'YYYY_MM')) is null
-           and to_regclass('analytics_events_' || to_char(now() + interval '4 months', 'YYYY_MM')) is not null""",
+        select array_agg(ahead) = '{0,1,2,4}' from generate_series(0, 6) as ahead
+        where to_regclass('analytics_events_'
+            || to_char(current_date + make_interval(months => ahead), 'YYYY_MM')) is not null""",
     "an index is invalid": """
         select array_agg(indexrelid::regclass::text) = '{users_email_lower_key}'
         from pg_index where not indisvalid""",
