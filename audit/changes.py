@@ -1,0 +1,154 @@
+"""The rows of the log: those of a statement, one of them, and the life of a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from audit.capture import SCHEMA
+from audit.registry import Installed, Shape, Watched
+from audit.search import (
+    COLUMNS,
+    EXACT,
+    BadFilter,
+    Change,
+    bad_value,
+    bound_parts,
+    key_condition,
+    key_name,
+    key_values,
+)
+from audit.tables import Rows
+
+#: Sides that stand before a change: of an update, of an update that changed keys, of a delete.
+BEFORE = "-ox"
+
+
+def columns_of(shape: Shape, alias: str) -> Composable:
+    """The kept columns as one array of texts."""
+    names = [SQL("{}::text").format(Identifier(alias, column.kept_name)) for column in shape.kept]
+    return SQL("array[{}]::text[]").format(SQL(", ").join(names))
+
+
+def exact(query: Composable) -> Composable:
+    """The query with values rendered exactly. The settings are made first, in one scan that the rest waits for."""
+    return SQL(
+        "with exact as materialized (select {}) select q.* from exact cross join lateral ({}) q"
+    ).format(SQL(EXACT), query)
+
+
+def image(shape: Shape, values: list[str | None] | None) -> dict[str, str | None] | None:
+    """Column -> text."""
+    if values is None:
+        return None
+    return dict(zip([column.name for column in shape.kept], values, strict=True))
+
+
+def statement_changes(
+    rows: Rows, state: Installed, statement: Any, first: int = 1, limit: int = 50
+) -> list[Change]:
+    """The rows of a statement, from the n-th on."""
+    shape = state.shapes.get(statement.shape_id)
+    if statement.operation in "TA":
+        return []
+    if shape is None:
+        return loose_changes(rows, statement, first, limit)
+    query = SQL(
+        "select r.n, r.side::text as side, {columns} as texts from {table} r where r.statement_id = {id}"
+        " and (r.n >> 8) between ({first} >> 8) and ({last} >> 8) and r.n between {first} and {last}"
+        " and r.at = {at} order by r.n, r.side"
+    ).format(
+        columns=columns_of(shape, "r"), table=Identifier(SCHEMA, f"rows_{shape.id}"), id=Literal(statement.id),
+        first=Literal(first), last=Literal(first + limit - 1), at=Literal(statement.at),
+    )  # fmt: skip
+    return paired(
+        statement, shape, [(row.n, row.side, image(shape, row.texts)) for row in rows(exact(query))]
+    )
+
+
+def loose_changes(rows: Rows, statement: Any, first: int, limit: int) -> list[Change]:
+    """The same for rows that were kept whole, because the table had just been altered."""
+    query = SQL(
+        "select n, side::text as side, (select jsonb_object_agg(e.key, e.value) from jsonb_each_text(image) e) as texts"
+        " from {}.loose where statement_id = {} and n between {} and {} order by n, side"
+    ).format(Identifier(SCHEMA), Literal(statement.id), Literal(first), Literal(first + limit - 1))
+    return paired(statement, None, [(row.n, row.side, row.texts or {}) for row in rows(query)])
+
+
+def paired(statement: Any, shape: Shape | None, images: list[tuple[int, str, Any]]) -> list[Change]:
+    """Before and after of the same place in the statement are one change.
+
+    When a trigger of the application kept some of the new rows back, places no longer fit: then nothing is paired.
+    """
+    found: dict[int, Change] = {}
+    for n, side, values in images:
+        change = found.setdefault(n, Change(statement.id, n, shape, None, None, statement.at, statement))
+        if side in BEFORE:
+            change.old = values
+        else:
+            change.new = values
+    return list(found.values())
+
+
+def change(rows: Rows, state: Installed, statement: Any, n: int) -> Change | None:
+    """One change by its place in the statement."""
+    return next(iter(statement_changes(rows, state, statement, n, 1)), None)
+
+
+def life(
+    rows: Rows, state: Installed, table: Watched, key: str, before: int | None = None, limit: int = 50
+) -> list[Change]:
+    """What happened to one row, newest first, over all versions of its table's columns."""
+    values = key_values(key)
+    found: list[Change] = []
+    asked = False
+    for shape in table.shapes:
+        condition = key_condition(shape, values)
+        if condition is None:
+            continue
+        asked = True
+        try:
+            found += shape_life(rows, shape, condition, before, limit)
+        except Exception as error:
+            raise bad_value(error) from error
+    if not asked:
+        raise BadFilter(f"The key of {table} is {key_name(table)}.", "key")
+    found.sort(key=lambda change: (change.statement_id, change.n), reverse=True)
+    return with_statements(rows, found[:limit])
+
+
+def shape_life(
+    rows: Rows, shape: Shape, condition: Composable, before: int | None, limit: int
+) -> list[Change]:
+    """The part of a life under one version of the columns."""
+    bounds = bound_parts("r.statement_id", before, None)
+    query = SQL(
+        "select r.statement_id, r.n, r.at, r.side::text as side, {mine} as texts, o.side::text as other_side, o.texts as other"
+        " from (select * from {table} r where {where} order by r.statement_id desc, r.n desc limit {limit}) r"
+        " left join lateral (select o.side, {theirs} as texts from {table} o where o.statement_id = r.statement_id"
+        "   and (o.n >> 8) = (r.n >> 8) and o.n = r.n and o.at = r.at and o.side <> r.side) o on true"
+    ).format(
+        mine=columns_of(shape, "r"), theirs=columns_of(shape, "o"), table=Identifier(SCHEMA, f"rows_{shape.id}"),
+        where=SQL(" and ").join([condition, *bounds]), limit=Literal(limit),
+    )  # fmt: skip
+    found = {}
+    for row in rows(exact(query)):
+        mine, other = image(shape, row.texts), image(shape, row.other)
+        old, new = (mine, other) if row.side in BEFORE else (other, mine)
+        found[row.statement_id, row.n] = Change(row.statement_id, row.n, shape, old, new, row.at)
+    return list(found.values())
+
+
+def with_statements(rows: Rows, changes: list[Change]) -> list[Change]:
+    """The statements of changes, fetched together."""
+    ids = sorted({change.statement_id for change in changes})
+    if not ids:
+        return changes
+    query = SQL("select {} from {}.statement where id = any({})").format(
+        COLUMNS, Identifier(SCHEMA), Literal(ids)
+    )
+    statements = {row.id: row for row in rows(query)}
+    for one in changes:
+        one.statement = statements.get(one.statement_id)
+    return changes

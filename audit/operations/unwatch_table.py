@@ -1,0 +1,43 @@
+"""Stop recording the changes of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django import forms
+
+from audit import plans
+from audit.operations.watch_table import rows_of
+from audit.registry import installed
+from audit.tables import describe
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.steps import Step
+
+
+class UnwatchTable(Operation):
+    """Stop recording the changes of a table; what was recorded stays and stays readable."""
+
+    title = "Stop watching table"
+    risk = Risk.BLOCKS
+
+    class Form(forms.Form):
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
+        schema = forms.CharField(initial="public")
+        table = forms.CharField()
+
+    def target(self) -> str:
+        return f"{self.params['schema']}.{self.params['table']}"
+
+    def waits(self) -> str:
+        return f"Writers to {self.target()} wait while the triggers are dropped: milliseconds, given up after 3 seconds."
+
+    def plan(self) -> Sequence[Step]:
+        """Drop the triggers and the function, close the line in the registry."""
+        rows = rows_of(self)
+        known = installed(rows).table(self.params["schema"], self.params["table"])
+        if known is None or known.until is not None:
+            raise Refused(f"{self.target()} is not watched.", field="table")
+        table = describe(rows, known.schema, known.name)
+        table = table if table and table.relid == known.relid else None
+        reverse = f"-- Watch it again: manage.py operate watch_table {self.server} schema={known.schema} table={known.name}"
+        return plans.unwatch_steps(rows, known, table, self.params.get("database") or "", reverse)

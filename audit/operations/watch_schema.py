@@ -1,0 +1,75 @@
+"""Record every change of every table of a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django import forms
+
+from audit import plans
+from audit.capture import Choices
+from audit.operations.watch_table import column_names, refuse_unwatchable, rows_of
+from audit.registry import installed, next_numbers
+from audit.tables import describe, suggested_rules
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.steps import Step
+
+TABLES = """
+select c.relname as name from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where n.nspname = %s and c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't'
+  and not exists (select from pg_catalog.pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+order by c.relname
+"""
+
+
+class WatchSchema(Operation):
+    """Watch all tables of a schema that are not watched yet, each in a transaction of its own.
+
+    Put it on a schedule, and tables that come later are watched too.
+    """
+
+    title = "Watch schema"
+    risk = Risk.BLOCKS
+
+    class Form(forms.Form):
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
+        schema = forms.CharField(initial="public")
+        leave_out = forms.CharField(
+            required=False, label="Tables to leave out", help_text="Names, separated by commas."
+        )
+        mask_secrets = forms.BooleanField(
+            required=False,
+            initial=True,
+            label="Mask columns whose names speak of passwords, tokens and the like",
+        )
+
+    def target(self) -> str:
+        return str(self.params["schema"])
+
+    def waits(self) -> str:
+        return f"Writers to each table of {self.target()} wait while its triggers are made: milliseconds, given up after 3 seconds."
+
+    def plan(self) -> Sequence[Step]:
+        """One transaction per table: a table that is busy does not hold the others up."""
+        rows, database = rows_of(self), self.params.get("database") or ""
+        state = installed(rows)
+        watched_id, shape_id = next_numbers(rows, state)
+        out = set(column_names(self.params.get("leave_out") or ""))
+        steps = list(plans.install_steps(rows, state, database))
+        having = {(w.schema, w.name) for w in state.active()}
+        names = [row.name for row in rows(TABLES, [self.params["schema"]]) if row.name not in out]
+        new = [name for name in names if (self.params["schema"], name) not in having]
+        if not names:
+            raise Refused(f"{self.target()} has no tables on {self.server}.", field="schema")
+        if not new:
+            raise Refused(f"All {len(names)} tables of {self.target()} are watched already.")
+        for number, name in enumerate(new):
+            table = describe(rows, self.params["schema"], name)
+            assert table is not None
+            refuse_unwatchable(table)
+            if self.params.get("mask_secrets", True):
+                table = describe(rows, table.schema, table.name, suggested_rules(table)) or table
+            steps += plans.watch_steps(
+                rows, watched_id + number, shape_id + number, table, Choices(), database
+            )
+        return steps

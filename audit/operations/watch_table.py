@@ -1,0 +1,179 @@
+"""Record every change of a table from now on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+
+from audit import plans
+from audit.capture import Choices
+from audit.registry import installed, is_current, next_numbers
+from audit.tables import Described, Rows, describe
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.steps import Step
+
+RULES = ("excluded", "hashed", "masked")
+
+
+def column_names(text: str) -> list[str]:
+    """`password, "odd, name"` -> names."""
+    import csv
+
+    return [
+        name.strip() for line in csv.reader([text], skipinitialspace=True) for name in line if name.strip()
+    ]
+
+
+class ColumnsField(forms.CharField):
+    """Names of columns, separated by commas."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, **kwargs)
+
+
+def rows_of(operation: Operation) -> Rows:
+    """Questions to the operation's database."""
+    database = operation.params.get("database") or None
+
+    def rows(query: Any, params: Any = None) -> Sequence[Any]:
+        return operation.server.rows(query, params, database=database)
+
+    return rows
+
+
+class WatchTable(Operation):
+    """Record every change of a table: who, when, from where, before and after, in the transaction that makes it.
+
+    Run it again to change the choices, or to take in columns and partitions that came since.
+    """
+
+    title = "Watch table"
+    risk = Risk.BLOCKS
+
+    class Form(forms.Form):
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
+        schema = forms.CharField(initial="public")
+        table = forms.CharField()
+        excluded = ColumnsField(
+            label="Leave out columns", help_text="Not recorded at all. Names, separated by commas."
+        )
+        hashed = ColumnsField(
+            label="Hash columns", help_text="Equal values give equal digests; the value is not kept."
+        )
+        masked = ColumnsField(label="Mask columns", help_text="Only that it changed is kept.")
+        query_text = forms.BooleanField(
+            required=False,
+            label="Keep the statement's text",
+            help_text="It may hold values that you leave out above.",
+        )
+        skip_unchanged = forms.BooleanField(
+            required=False, initial=True, label="Leave out updates of one row that change nothing"
+        )
+        on_failure = forms.ChoiceField(
+            label="When a change cannot be recorded",
+            choices=[("fail", "the write fails: no change without a record"), ("continue", "the write passes: a gap is recorded")],
+            initial="fail",
+            required=False,
+        )  # fmt: skip
+        user_setting = forms.CharField(
+            initial="app.current_user_id", required=False, label="Setting that names the user"
+        )
+
+    def target(self) -> str:
+        return f"{self.params['schema']}.{self.params['table']}"
+
+    def waits(self) -> str:
+        return f"Writers to {self.target()} wait while the triggers are made: milliseconds, given up after 3 seconds."
+
+    def result_url(self, run: Any) -> str:
+        database = self.params.get("database") or ""
+        query = f"?db={database}" if database else ""
+        return f"/servers/{self.server.name}/audit/capture/{query}"
+
+    def choices(self) -> Choices:
+        """As the form says; what is not said has its default."""
+        return Choices(
+            query_text=bool(self.params.get("query_text")),
+            skip_unchanged=bool(self.params.get("skip_unchanged", True)),
+            on_failure=self.params.get("on_failure") or "fail",
+            user_setting=self.params.get("user_setting") or "app.current_user_id",
+        )
+
+    def rules(self, table: Described) -> dict[str, str]:
+        """Column -> rule, refused for columns that are not there or are needed to find rows."""
+        rules: dict[str, str] = {}
+        for rule in RULES:
+            for name in column_names(self.params.get(rule) or ""):
+                if table.column(name) is None:
+                    raise Refused(f"{table} has no column {name}.", field=rule)
+                if name in table.key:
+                    raise Refused(
+                        f"{name} is part of the key of {table}: without it no row could be found.", field=rule
+                    )
+                rules[name] = rule
+        return rules
+
+    def plan(self) -> Sequence[Step]:
+        """Install what is missing, then watch, or renew what is watched already."""
+        rows, database = rows_of(self), self.params.get("database") or ""
+        table = self.described(rows)
+        state = installed(rows)
+        watched_id, shape_id = next_numbers(rows, state)
+        known = state.table(table.schema, table.name)
+        choices = self.choices()
+        install = plans.install_steps(rows, state, database)
+        if known and known.until is None and known.relid == table.relid:
+            self.refuse_if_nothing_changes(rows, table, known, choices, install)
+            return [*install, *plans.renew_steps(rows, known, shape_id, table, choices, database)]
+        return [*install, *plans.watch_steps(rows, watched_id, shape_id, table, choices, database)]
+
+    def described(self, rows: Rows) -> Described:
+        """The table with the rules asked for, or a refusal."""
+        schema, name = self.params["schema"], self.params["table"]
+        table = describe(rows, schema, name)
+        if table is None:
+            raise Refused(f"There is no table {self.target()} on {self.server}.", field="table")
+        refuse_unwatchable(table)
+        rules = self.rules(table)
+        return describe(rows, schema, name, rules) or table
+
+    def refuse_if_nothing_changes(
+        self, rows: Rows, table: Described, known: Any, choices: Choices, install: Sequence[Step]
+    ) -> None:
+        """Watched, the same columns, the same choices, no partition without triggers."""
+        shape = known.shapes[-1] if known.shapes else None
+        same_shape = (
+            shape and shape.signature == table.signature and plans.rules_of(shape) == plans.rules(table)
+        )
+        same_choices = {k: v for k, v in known.choices.items() if k != "rules"} == vars(choices)
+        bare = plans.unwatched_relations(rows, plans.relations(table))
+        if same_shape and same_choices and not bare and not install:
+            raise Refused(f"{table} is watched already, with these choices.")
+
+
+def refuse_unwatchable(table: Described) -> None:
+    """What no statement trigger with transition tables can watch."""
+    if table.schema == "dbadmin_audit":
+        raise Refused(f"{table} is the audit log itself.", field="table")
+    if table.schema in {"pg_catalog", "information_schema"}:
+        raise Refused(f"{table} belongs to the system.", field="table")
+    if table.kind not in {"r", "p"}:
+        kinds = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence"}
+        what = kinds.get(table.kind, "no table")
+        raise Refused(f"{table} is {what}. Watch the tables that its rows come from.", field="table")
+    if table.persistence == "t":
+        raise Refused(f"{table} is temporary: it ends with its session.", field="table")
+    if table.is_partition:
+        raise Refused(
+            f"{table} is a partition. Watch the table that it belongs to: its partitions come along.",
+            field="table",
+        )
+    if not table.columns:
+        raise Refused(f"{table} has no columns.", field="table")
+    if len(table.columns) > 1500:
+        raise Refused(f"{table} has {len(table.columns)} columns; 1500 can be watched.", field="table")
+
+
+__all__ = ["WatchTable", "is_current"]

@@ -1,0 +1,251 @@
+"""The steps that install capture, watch a table, renew its capture, and stop watching."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from audit import capture
+from audit.capture import OWNER, SCHEMA, Choices
+from audit.registry import Installed, Watched, is_current
+from audit.tables import Described, Rows
+from dbadmin.steps import Sql, Step, Transaction
+
+FOLDER = Path(__file__).parent / "sql"
+#: How long the triggers wait for the table; writers queue behind a waiting CREATE TRIGGER.
+LOCK = {"lock_timeout": "3s"}
+#: Months that are made ahead.
+AHEAD = 2
+
+ABILITIES = """
+select r.rolsuper as superuser, r.rolsuper or r.rolcreaterole as may_create_role,
+       exists (select from pg_catalog.pg_roles o where o.rolname = 'dbadmin_audit') as role_exists,
+       has_database_privilege(current_database(), 'CREATE') as may_create_schema,
+       now()::date as today, current_setting('server_version_num')::int as version
+from pg_catalog.pg_roles r where r.rolname = current_user
+"""
+
+
+@lru_cache
+def script(name: str) -> str:
+    """A file of audit/sql."""
+    return (FOLDER / name).read_text().strip()
+
+
+def owned(rows: Rows) -> bool:
+    """Can the log have an owner of its own?"""
+    able = rows(ABILITIES)[0]
+    return bool(able.may_create_role or able.role_exists)
+
+
+def as_owner(own: bool, statements: list[Sql]) -> list[Sql]:
+    """The statements, run as the owner of the log."""
+    if not own:
+        return statements
+    return [Sql(SQL("SET LOCAL ROLE {}").format(Identifier(OWNER))), *statements, Sql("RESET ROLE")]
+
+
+def install_steps(rows: Rows, state: Installed, database: str) -> list[Step]:
+    """What every watched table shares; nothing when it is there in this version."""
+    if is_current(state):
+        return []
+    own = owned(rows)
+    today = rows(ABILITIES)[0].today
+    role = [Sql(script("role.sql"), says="The log belongs to a role that nobody logs in as")] if own else []
+    schema = SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(SCHEMA))
+    if own:
+        schema = SQL("{} AUTHORIZATION {}").format(schema, Identifier(OWNER))
+    parts = [Sql(statement) for parent in ("statement", "loose") for statement in months(parent, today)]
+    inside = [Sql(script("install.sql")), *parts]
+    events = [Sql(script("events.sql"))] if rows(ABILITIES)[0].superuser else []
+    return [
+        Transaction(
+            [*role, Sql(schema), *as_owner(own, inside), *events],
+            database=database,
+            says="Install the audit log's shared objects",
+        )
+    ]
+
+
+def months(parent: str, today: dt.date) -> list[Composable]:
+    """The partitions of this month and the next ones."""
+    first = today.replace(day=1)
+    return [capture.create_partition(parent, capture.month(first, ahead)) for ahead in range(AHEAD + 1)]
+
+
+def shape_columns(table: Described) -> str:
+    """The columns as the registry keeps them."""
+    return json.dumps(
+        [
+            {"attnum": c.attnum, "name": c.name, "type": c.type, "rule": c.rule, "long_text": c.long_text or bool(c.rule),
+             "kept_type": c.kept_type if c.kept_type and not c.rule else "text"}
+            for c in table.columns
+        ]
+    )  # fmt: skip
+
+
+def choices_json(table: Described, choices: Choices, previous: dict[str, str] | None = None) -> str:
+    """The choices as the registry keeps them; rules go by column number, which no rename changes."""
+    rules = dict(previous or {}) | {str(c.attnum): c.rule for c in table.columns if c.rule}
+    return json.dumps(asdict(choices) | {"rules": rules}, sort_keys=True)
+
+
+def shape_statements(
+    watched_id: int, shape_id: int, table: Described, choices: Choices, today: dt.date
+) -> list[Sql]:
+    """A new version of columns: its log table, its months, its line in the registry, the function that fills it."""
+    insert = SQL(
+        "INSERT INTO {}.shape (id, watched_id, signature, columns, key_columns) VALUES ({}, {}, {}, {}, {})"
+    ).format(
+        Identifier(SCHEMA), Literal(shape_id), Literal(watched_id), Literal(table.signature),
+        Literal(shape_columns(table)), Literal(table.key),
+    )  # fmt: skip
+    return [
+        *[Sql(statement) for statement in capture.create_rows_table(shape_id, table)],
+        *[Sql(statement) for statement in months(f"rows_{shape_id}", today)],
+        Sql(insert),
+        *function_statements(watched_id, shape_id, table, choices),
+    ]
+
+
+def function_statements(watched_id: int, shape_id: int, table: Described, choices: Choices) -> list[Sql]:
+    """The capture function, which nobody may attach to a table of theirs, and its print for the watch over gaps."""
+    name = capture.function_name(watched_id)
+    return [
+        Sql(capture.create_function(watched_id, shape_id, table, choices)),
+        Sql(SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC").format(name)),
+        Sql(
+            SQL(
+                "UPDATE {}.watched SET function_hash = md5((SELECT prosrc FROM pg_catalog.pg_proc WHERE oid = {}::regproc))"
+                " WHERE id = {}"
+            ).format(Identifier(SCHEMA), Literal(f"{SCHEMA}.capture_{watched_id}"), Literal(watched_id))
+        ),
+    ]
+
+
+def register(watched_id: int, table: Described, choices: Choices) -> Sql:
+    """A table's line in the registry."""
+    return Sql(
+        SQL(
+            "INSERT INTO {}.watched (id, relid, schema_name, table_name, choices) VALUES ({}, {}, {}, {}, {})"
+        ).format(
+            Identifier(SCHEMA),
+            Literal(watched_id),
+            Literal(table.relid),
+            Literal(table.schema),
+            Literal(table.name),
+            Literal(choices_json(table, choices)),
+        )  # fmt: skip
+    )
+
+
+def relations(table: Described) -> list[tuple[str, str]]:
+    """The table and all of its partitions."""
+    return [(table.schema, table.name), *table.partitions]
+
+
+def watch_steps(
+    rows: Rows, watched_id: int, shape_id: int, table: Described, choices: Choices, database: str
+) -> list[Step]:
+    """Watch a table: log table, function and triggers, all or nothing."""
+    today = rows(ABILITIES)[0].today
+    inside = [
+        register(watched_id, table, choices),
+        *shape_statements(watched_id, shape_id, table, choices, today),
+    ]
+    triggers = [Sql(t, settings=LOCK) for t in capture.create_triggers(watched_id, relations(table))]
+    undo = "\n".join(f"{t.as_string(None)};" for t in capture.drop_triggers([(table.schema, table.name)]))
+    return [
+        Transaction(
+            [*as_owner(owned(rows), inside), *triggers],
+            database=database,
+            reverse=f"{undo}\n-- The log stays.",
+            says=f"Watch {table}: every change is recorded in the transaction that makes it",
+        )
+    ]
+
+
+def renew_steps(
+    rows: Rows, known: Watched, shape_id: int, table: Described, choices: Choices, database: str
+) -> list[Step]:
+    """The table was altered, or its choices were: a new version of its columns and a new function. Writers do not wait."""
+    today = rows(ABILITIES)[0].today
+    same = next(
+        (s for s in known.shapes if s.signature == table.signature and rules_of(s) == rules(table)), None
+    )
+    inside = (
+        function_statements(known.id, same.id, table, choices)
+        if same
+        else shape_statements(known.id, shape_id, table, choices, today)
+    )
+    previous = {number: rule for number, rule in known.choices.get("rules", {}).items() if rule}
+    update = SQL(
+        "UPDATE {}.watched SET relid = {}, schema_name = {}, table_name = {}, choices = {}, until = NULL WHERE id = {}"
+    ).format(
+        Identifier(SCHEMA), Literal(table.relid), Literal(table.schema), Literal(table.name),
+        Literal(choices_json(table, choices, previous if choices_unsaid(table) else None)), Literal(known.id),
+    )  # fmt: skip
+    bare = unwatched_relations(rows, relations(table))
+    triggers = [Sql(t, settings=LOCK) for t in capture.create_triggers(known.id, bare)]
+    return [
+        Transaction(
+            [*as_owner(owned(rows), [*inside, Sql(update)]), *triggers],
+            database=database,
+            says=f"Renew the capture of {table}",
+        )
+    ]
+
+
+def choices_unsaid(table: Described) -> bool:
+    """No rule was given: those of before stay."""
+    return not any(column.rule for column in table.columns)
+
+
+def rules(table: Described) -> dict[str, str]:
+    """Column -> rule."""
+    return {column.name: column.rule for column in table.columns if column.rule}
+
+
+def rules_of(shape: object) -> dict[str, str]:
+    """The same of a shape in the registry."""
+    return {column.name: column.rule for column in shape.columns if column.rule}  # type: ignore[attr-defined]
+
+
+def unwatched_relations(rows: Rows, relations: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of these, those that have no trigger of ours."""
+    having = {
+        (row.schema_name, row.table_name)
+        for row in rows(
+            "select n.nspname as schema_name, c.relname as table_name from pg_catalog.pg_trigger t"
+            " join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace"
+            " where t.tgname = 'dbadmin_audit_insert'"
+        )
+    }
+    return [relation for relation in relations if relation not in having]
+
+
+def unwatch_steps(
+    rows: Rows, known: Watched, table: Described | None, database: str, reverse: str
+) -> list[Step]:
+    """Stop watching; the log and its registry stay."""
+    drops = capture.drop_triggers(relations(table)) if table else []
+    ended = SQL("UPDATE {}.watched SET until = now() WHERE id = {}").format(
+        Identifier(SCHEMA), Literal(known.id)
+    )
+    function = SQL("DROP FUNCTION IF EXISTS {}()").format(capture.function_name(known.id))
+    return [
+        Transaction(
+            [
+                *[Sql(drop, settings=LOCK) for drop in drops],
+                *as_owner(owned(rows), [Sql(ended), Sql(function)]),
+            ],
+            database=database,
+            reverse=reverse,
+            says=f"Stop watching {known}; what was recorded stays",
+        )
+    ]

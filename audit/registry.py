@@ -1,0 +1,136 @@
+"""What capture has installed in a database: watched tables, the columns they had, and what is still to be installed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from audit.capture import SCHEMA, VERSION
+from audit.tables import Rows
+
+
+@dataclass(frozen=True)
+class KeptColumn:
+    """A column as the log holds it."""
+
+    attnum: int
+    name: str
+    type: str
+    rule: str
+    long_text: bool
+    kept_type: str = "text"
+
+    @property
+    def kept_name(self) -> str:
+        """Its name in the log."""
+        return f"c{self.attnum}"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One version of a watched table's columns."""
+
+    id: int
+    watched_id: int
+    signature: str
+    columns: list[KeptColumn]
+    key: list[str]
+
+    @property
+    def kept(self) -> list[KeptColumn]:
+        """The columns whose values are in the log."""
+        return [column for column in self.columns if column.rule != "excluded"]
+
+    @property
+    def key_columns(self) -> list[KeptColumn]:
+        """The key, in its order."""
+        by_name = {column.name: column for column in self.kept}
+        return [by_name[name] for name in self.key if name in by_name]
+
+
+@dataclass
+class Watched:
+    """A watched table, now or once."""
+
+    id: int
+    relid: int
+    schema: str
+    name: str
+    since: Any
+    until: Any
+    choices: dict[str, Any]
+    shapes: list[Shape] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The state of capture in one database."""
+
+    version: int
+    watched: dict[int, Watched]
+    shapes: dict[int, Shape]
+    server_time: Any = None
+
+    def table(self, schema: str, name: str) -> Watched | None:
+        """A table by its name: the one watched now, else the one watched last."""
+        found = [w for w in self.watched.values() if (w.schema, w.name) == (schema, name)]
+        return max(found, key=lambda w: (w.until is None, w.id), default=None)
+
+    def active(self) -> list[Watched]:
+        """Tables that are watched now."""
+        return [w for w in self.watched.values() if w.until is None]
+
+
+NOTHING = Installed(0, {}, {})
+
+
+def installed_version(rows: Rows) -> int:
+    """The version of the installed objects; 0: none."""
+    found = rows(
+        "select substring(obj_description(n.oid, 'pg_namespace') from 'version (\\d+)')::int as version"
+        " from pg_catalog.pg_namespace n where n.nspname = %s",
+        [SCHEMA],
+    )
+    return (found[0].version or 0) if found else 0
+
+
+def installed(rows: Rows) -> Installed:
+    """Read what is installed."""
+    version = installed_version(rows)
+    if not version:
+        return NOTHING
+    watched = {
+        row.id: Watched(row.id, row.relid, row.schema_name, row.table_name, row.since, row.until, row.choices)
+        for row in rows(f"select *, relid::bigint as relid from {SCHEMA}.watched order by id")  # noqa: S608
+    }
+    shapes: dict[int, Shape] = {}
+    for row in rows(
+        f"select id, watched_id, signature, columns, key_columns from {SCHEMA}.shape order by id"
+    ):  # noqa: S608
+        columns = [KeptColumn(**column) for column in row.columns]
+        shape = Shape(row.id, row.watched_id, row.signature, columns, list(row.key_columns))
+        shapes[shape.id] = shape
+        watched[row.watched_id].shapes.append(shape)
+    return Installed(version, watched, shapes)
+
+
+def is_current(state: Installed) -> bool:
+    """Are the objects of this dbadmin's version?"""
+    return state.version == VERSION
+
+
+NEXT = """
+select coalesce((select max(id) from dbadmin_audit.watched), 0) + 1 as watched,
+       coalesce((select max(id) from dbadmin_audit.shape), 0) + 1 as shape
+"""
+
+
+def next_numbers(rows: Rows, state: Installed) -> tuple[int, int]:
+    """The numbers that the next watched table and the next shape get."""
+    if not state.version:
+        return 1, 1
+    row = rows(NEXT)[0]
+    return row.watched, row.shape

@@ -1,0 +1,398 @@
+"""Finding statements and rows in the log: each page is one short walk down an index, at any depth, in either direction."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
+
+from audit.capture import SCHEMA
+from audit.registry import Installed, KeptColumn, Shape, Watched
+from audit.tables import Rows
+
+#: Statements per page.
+PAGE = 50
+#: Numbers and times rise together, but two sessions may take them in another order: never further apart than this.
+SKEW = dt.timedelta(seconds=30)
+OPERATIONS = {"I": "insert", "U": "update", "D": "delete", "T": "truncate", "A": "definition"}
+PERSON = "coalesce(app_user, set_role, session_role)"
+COLUMNS = SQL(
+    "id, at, xid::text as xid, images, watched_id, shape_id, operation::text as operation, session_role, set_role,"
+    " app_user, host(client) as client, application, query, note, " + PERSON + " as person"
+)
+#: Values as text that PostgreSQL reads back to the same value, whatever the session's taste.
+EXACT = (
+    "set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true),"
+    " set_config('IntervalStyle', 'postgres', true), set_config('extra_float_digits', '1', true),"
+    " set_config('bytea_output', 'hex', true)"
+)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What is searched for; an empty field filters nothing."""
+
+    table: str = ""
+    person: str = ""
+    operation: str = ""
+    since: dt.datetime | None = None
+    until: dt.datetime | None = None
+    xid: str = ""
+    key: str = ""
+    column: str = ""
+    text: str = ""
+
+    def said(self) -> dict[str, str]:
+        """The fields that filter, for the record of who looked at what."""
+        return {name: str(value) for name, value in vars(self).items() if value}
+
+    @property
+    def needs_rows(self) -> bool:
+        """Must rows be looked into?"""
+        return bool(self.key or self.column or self.text)
+
+
+class BadFilter(ValueError):
+    """A filter that cannot be used; the message says why. field: where on the form it belongs."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass
+class Change:
+    """One row of the log: before and after, as texts by column."""
+
+    statement_id: int
+    n: int
+    shape: Shape | None
+    old: dict[str, str | None] | None
+    new: dict[str, str | None] | None
+    at: dt.datetime | None = None
+    statement: Any = None
+
+    @property
+    def kind(self) -> str:
+        """insert, update or delete, by what is there."""
+        if self.old is None:
+            return "insert"
+        return "delete" if self.new is None else "update"
+
+    @property
+    def key(self) -> dict[str, str | None]:
+        """The key's columns, after the change if there is an after."""
+        names = self.shape.key if self.shape else []
+        row = self.new if self.new is not None else self.old or {}
+        return {name: row.get(name) for name in names}
+
+    @property
+    def changed(self) -> list[str]:
+        """Columns whose value is another; all of them for an insert or a delete."""
+        old, new = self.old or {}, self.new or {}
+        if self.old is None or self.new is None:
+            return list(new or old)
+        return [
+            name
+            for name in {**old, **new}
+            if old.get(name) != new.get(name) or (name in old) != (name in new)
+        ]
+
+
+@dataclass
+class Page:
+    """A page of statements. newer, older: where the neighbours begin, None at an end; searched_to: a search in rows that
+    stopped before the end says how far it came."""
+
+    statements: list[Any] = field(default_factory=list)
+    newer: int | None = None
+    older: int | None = None
+    searched_to: dt.datetime | None = None
+
+
+def tables_named(state: Installed, text: str) -> list[Watched]:
+    """`public.users` or `users` -> the watched tables of that name, gone ones too."""
+    schema, dot, name = text.rpartition(".")
+    found = [
+        w
+        for w in state.watched.values()
+        if w.name == (name if dot else text) and (not dot or w.schema == schema)
+    ]
+    return found or [w for w in state.watched.values() if str(w) == text]
+
+
+def conditions(rows: Rows, state: Installed, wanted: Filter) -> list[Composable]:
+    """The filter on statements as conditions."""
+    parts: list[Composable] = []
+    if wanted.table:
+        ids = [w.id for w in tables_named(state, wanted.table)]
+        if not ids:
+            raise BadFilter(f"{wanted.table} was never watched.", "table")
+        if len(ids) == 1:
+            parts.append(SQL("watched_id = {}").format(Literal(ids[0])))
+        else:
+            parts.append(SQL("watched_id = any({})").format(Literal(ids)))
+    if wanted.person:
+        parts.append(SQL(PERSON + " = {}").format(Literal(wanted.person)))
+    if wanted.operation:
+        letter = next((k for k, word in OPERATIONS.items() if word == wanted.operation), wanted.operation)
+        if letter not in OPERATIONS:
+            raise BadFilter(f"{wanted.operation} is none of: {', '.join(OPERATIONS.values())}.", "operation")
+        parts.append(SQL('operation = {}::"char"').format(Literal(letter)))
+    if wanted.xid:
+        if not wanted.xid.isdecimal():
+            raise BadFilter(f"{wanted.xid} is no transaction number.", "xid")
+        parts.append(SQL("xid = {}::xid8").format(Literal(wanted.xid)))
+    return parts + moments(rows, wanted)
+
+
+def moments(rows: Rows, wanted: Filter) -> list[Composable]:
+    """Times as ranges of numbers (which the index follows) and exactly."""
+    parts: list[Composable] = []
+    for moment, compare, skew in ((wanted.since, ">=", -SKEW), (wanted.until, "<", SKEW)):
+        if moment is None:
+            continue
+        bound = rows(f"select {SCHEMA}.first_id(%s) as id", [moment + skew])[0].id
+        # (id >> 8) is what the other indexes hold.
+        parts.append(SQL("id {c} {b} and (id >> 8) {ce} ({b} >> 8)").format(
+            c=SQL(compare), b=Literal(bound), ce=SQL(compare if compare == ">=" else "<=")))  # fmt: skip
+        parts.append(SQL("at {} {}").format(SQL(compare), Literal(moment)))
+    return parts
+
+
+def find(rows: Rows, state: Installed, wanted: Filter, before: int | None = None, after: int | None = None,
+         limit: int = PAGE) -> Page:  # fmt: skip
+    """One page, newest first: the statements older than `before`, or the nearest that are newer than `after`."""
+    if not state.version:
+        return Page()
+    if wanted.key:
+        return with_ids(rows, state, wanted, before, after, limit, key_statements)
+    if wanted.column or wanted.text:
+        return look_into_rows(rows, state, wanted, before, limit)
+    parts = conditions(rows, state, wanted)
+    return page_of(select(rows, parts, before, after, limit + 1), before, after, limit)
+
+
+def select(
+    rows: Rows, parts: list[Composable], before: int | None, after: int | None, limit: int
+) -> list[Any]:
+    """Statements under conditions, from a number on."""
+    parts = list(parts)
+    grouped = any(isinstance(p, Composed) and ("watched_id" in p.as_string(None) or PERSON in p.as_string(None)
+                  or "operation" in p.as_string(None)) for p in parts)  # fmt: skip
+    down = after is None
+    for bound, less in ((before, True), (after, False)):
+        if bound is None:
+            continue
+        parts.append(SQL("id {} {}").format(SQL("<" if less else ">"), Literal(bound)))
+        if grouped:
+            parts.append(SQL("(id >> 8) {} {}").format(SQL("<=" if less else ">="), Literal(bound >> 8)))
+    # The indexes by table, person and operation are ordered by (id >> 8); the rest of the order is sorted in small groups.
+    direction = "desc" if down else "asc"
+    order = f"(id >> 8) {direction}, id {direction}" if grouped else f"id {direction}"
+    query = SQL("select {} from {}.statement {} order by {} limit {}").format(
+        COLUMNS, Identifier(SCHEMA), where(parts), SQL(order), Literal(limit)
+    )
+    found = list(rows(query))
+    return found if down else found[::-1]
+
+
+def where(parts: list[Composable]) -> Composable:
+    """WHERE, or nothing."""
+    return SQL("where ") + SQL(" and ").join(parts) if parts else SQL("")
+
+
+def page_of(found: list[Any], before: int | None, after: int | None, limit: int) -> Page:
+    """limit + 1 were asked for: the one too many tells that there is more."""
+    more = len(found) > limit
+    if after is not None:
+        shown = found[-limit:] if more else found
+        return Page(shown, shown[0].id if shown and more else None, shown[-1].id if shown else None)
+    shown = found[:limit]
+    newer = shown[0].id if shown and before is not None else None
+    return Page(shown, newer, shown[-1].id if shown and more else None)
+
+
+def with_ids(rows: Rows, state: Installed, wanted: Filter, before: int | None, after: int | None, limit: int,
+             source: Any) -> Page:  # fmt: skip
+    """A page whose numbers come from the rows of one table."""
+    ids = source(rows, state, wanted, before, after, limit + 1)
+    if not ids:
+        return Page()
+    parts = conditions(rows, state, replace(wanted, table=""))
+    parts.append(SQL("id = any({})").format(Literal(sorted(ids))))
+    return page_of(select(rows, parts, None, None if after is None else 0, limit + 1), before, after, limit)
+
+
+def key_condition(shape: Shape, values: list[str | None], alias: str = "r") -> Composable | None:
+    """The condition that finds a key by its index; None when this version of the table has another key."""
+    if not values or len(values) != len(shape.key_columns) or len(shape.key) != len(values):
+        return None
+    parts = []
+    for column, value in zip(shape.key_columns, values, strict=True):
+        kept = Identifier(alias, column.kept_name)
+        if column.long_text:
+            parts.append(
+                SQL('(left({}::text, 100) COLLATE "C") = left({}, 100)').format(kept, Literal(value))
+            )
+            parts.append(SQL("{}::text = {}").format(kept, Literal(value)))
+        else:
+            parts.append(
+                SQL("{} = {}::{}").format(kept, Literal(value), Identifier("pg_catalog", column.kept_type))
+            )
+    return SQL(" and ").join([*parts, SQL("{} <> '-'").format(Identifier(alias, "side"))])
+
+
+def key_values(text: str) -> list[str | None]:
+    """A key as it stands in addresses: its columns separated by commas, quoted like CSV where they hold one."""
+    import csv
+
+    return list(next(csv.reader([text]), []))
+
+
+def key_text(key: dict[str, str | None]) -> str:
+    """A key for addresses and for the eye."""
+    import csv
+    import io
+
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow(["" if value is None else value for value in key.values()])
+    return out.getvalue()
+
+
+def key_statements(rows: Rows, state: Installed, wanted: Filter, before: int | None, after: int | None,
+                   limit: int) -> list[int]:  # fmt: skip
+    """Numbers of the statements that touched one row."""
+    tables = tables_named(state, wanted.table)
+    if not tables:
+        raise BadFilter("Choose the table whose row is looked for.", "table")
+    parts = []
+    for shape in [shape for table in tables for shape in table.shapes]:
+        condition = key_condition(shape, key_values(wanted.key))
+        if condition is None:
+            continue
+        bounds = bound_parts("r.statement_id", before, after)
+        parts.append(
+            SQL("(select statement_id from {} r where {} order by statement_id {} limit {})").format(
+                Identifier(SCHEMA, f"rows_{shape.id}"), SQL(" and ").join([condition, *bounds]),
+                SQL("desc" if after is None else "asc"), Literal(limit * 2),
+            )
+        )  # fmt: skip
+    if not parts:
+        raise BadFilter(f"The key of {tables[0]} is {key_name(tables[0])}.", "key")
+    try:
+        found = {row.statement_id for row in rows(SQL(" union all ").join(parts))}
+    except Exception as error:
+        raise bad_value(error) from error
+    ordered = sorted(found, reverse=after is None)
+    return ordered[:limit]
+
+
+def bad_value(error: Exception) -> Exception:
+    """A value that the key's type does not take is the reader's slip; anything else stays what it is."""
+    from psycopg.errors import DataError
+
+    if isinstance(error, DataError):
+        return BadFilter(f"{str(error).splitlines()[0].capitalize()}.", "key")
+    return error
+
+
+def key_name(table: Watched) -> str:
+    """`(id)`, `(order_id, line)`, or that there is none."""
+    shape = table.shapes[-1] if table.shapes else None
+    return f"({', '.join(shape.key)})" if shape and shape.key else "not known: it has no unique key"
+
+
+def bound_parts(column: str, before: int | None, after: int | None) -> list[Composable]:
+    """column < before, column > after."""
+    parts: list[Composable] = []
+    if before is not None:
+        parts.append(SQL(column + " < {}").format(Literal(before)))
+    if after is not None:
+        parts.append(SQL(column + " > {}").format(Literal(after)))
+    return parts
+
+
+#: Row images that one page looks into before it says how far it came, and asks whether to go on.
+LOOK = 40_000
+
+
+def look_into_rows(rows: Rows, state: Installed, wanted: Filter, before: int | None, limit: int) -> Page:
+    """Statements whose rows hold a text, or changed a column: newest first, as far as one page may look."""
+    parts = conditions(rows, state, wanted)
+    shown: list[Any] = []
+    looked, position = 0, before
+    while looked < LOOK:
+        batch = select(rows, parts, position, None, 200)
+        if not batch:
+            return Page(shown, None, None)
+        position = batch[-1].id
+        looked += sum(min(row.images or 1, 20_000) for row in batch)
+        hits = matching(rows, state, wanted, batch)
+        for row in batch:
+            if row.id in hits:
+                shown.append(row)
+                if len(shown) == limit:
+                    return Page(shown, None, row.id)
+    last = batch[-1] if batch else None
+    return Page(shown, None, position, last.at if last else None)
+
+
+def matching(rows: Rows, state: Installed, wanted: Filter, batch: list[Any]) -> set[int]:
+    """Of these statements, those whose rows match."""
+    hits: set[int] = set()
+    by_shape: dict[int, list[int]] = {}
+    for row in batch:
+        by_shape.setdefault(row.shape_id, []).append(row.id)
+        if wanted.text and wanted.text.lower() in f"{row.note or ''} {row.query or ''}".lower():
+            hits.add(row.id)
+    for shape_id, ids in by_shape.items():
+        shape = state.shapes.get(shape_id)
+        if shape is None:
+            continue
+        query = match_query(shape, wanted, ids)
+        if query is not None:
+            hits |= {row.statement_id for row in rows(query)}
+    return hits
+
+
+def match_query(shape: Shape, wanted: Filter, ids: list[int]) -> Composable | None:
+    """Which of these statements changed the column, or hold the text."""
+    table = Identifier(SCHEMA, f"rows_{shape.id}")
+    column = next((c for c in shape.kept if c.name == wanted.column), None)
+    if wanted.column and column is None:
+        return None
+    parts: list[Composable] = [SQL("r.statement_id = any({})").format(Literal(ids))]
+    if wanted.text:
+        pattern = "%" + wanted.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        fields: list[KeptColumn] = [column] if column else shape.kept
+        joined = SQL(", ").join([SQL("r.{}::text").format(Identifier(c.kept_name)) for c in fields])
+        parts.append(SQL("concat_ws(' ', {}) ilike {}").format(joined, Literal(pattern)))
+    if column is None:
+        return SQL("select distinct r.statement_id from {} r {}").format(table, where(parts))
+    kept = Identifier(column.kept_name)
+    other = SQL(
+        "exists (select from {t} o where o.statement_id = r.statement_id and (o.n >> 8) = (r.n >> 8) and o.n = r.n"
+        " and o.side in ('-', 'o') and o.{c}::text is distinct from r.{c}::text)"
+    ).format(t=table, c=kept)
+    return SQL("select distinct r.statement_id from {} r {} and r.side = '+' and {}").format(
+        table, where(parts), other
+    )
+
+
+def statement(rows: Rows, statement_id: int) -> Any:
+    """One statement by its number, or None."""
+    query = SQL("select {} from {}.statement where id = {}").format(
+        COLUMNS, Identifier(SCHEMA), Literal(statement_id)
+    )
+    return next(iter(rows(query)), None)
+
+
+def transaction(rows: Rows, xid: str, limit: int = 1000) -> list[Any]:
+    """A whole transaction, in order."""
+    query = SQL("select {} from {}.statement where xid = {}::xid8 order by id limit {}").format(
+        COLUMNS, Identifier(SCHEMA), Literal(xid), Literal(limit)
+    )
+    return list(rows(query))

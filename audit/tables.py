@@ -1,0 +1,171 @@
+"""What a table looks like to capture: its columns, how each is kept, its key, its partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+#: How rows are read: a statement and its parameters -> rows with named columns.
+Rows = Callable[..., Sequence[Any]]
+
+RELATION = """
+select c.oid::bigint as relid, n.nspname as schema_name, c.relname as table_name, c.relkind::text as kind,
+       c.relpersistence::text as persistence, c.relispartition as is_partition,
+       dbadmin_sig.signature
+from pg_catalog.pg_class c
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+cross join lateral (select md5(string_agg(a.attnum || ' ' || a.attname || E'\\n', '' order by a.attnum)
+        || string_agg(a.attnum || ' ' || a.atttypid, ',' order by a.attnum) filter (where not a.attisdropped)) as signature
+    from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0) dbadmin_sig
+where n.nspname = %s and c.relname = %s
+"""
+
+# Types of the system are kept as they are. All others are kept as text: a column of ours with a user's type would
+# stand in the way of that user's DROP TYPE, and text of a type is exact.
+COLUMNS = """
+select a.attnum, a.attname as name, format_type(a.atttypid, a.atttypmod) as type,
+       case when t.typnamespace = 'pg_catalog'::regnamespace and t.typtype in ('b', 'r', 'm')
+                 and t.typname !~ '^_?reg' and t.typname not like '%%pg\\_%%'
+            then t.typname end as kept_type,
+       t.typname in ('text', 'varchar', 'bpchar') or t.typnamespace <> 'pg_catalog'::regnamespace as long_text,
+       exists (select from pg_catalog.pg_opclass o join pg_catalog.pg_am m on m.oid = o.opcmethod
+               where m.amname = 'btree' and o.opcdefault and o.opcintype = t.oid) as sortable
+from pg_catalog.pg_attribute a
+join pg_catalog.pg_type t on t.oid = a.atttypid
+where a.attrelid = %s and a.attnum > 0 and not a.attisdropped
+order by a.attnum
+"""
+
+# The primary key; without one, the index chosen as replica identity; without one, a unique index over NOT NULL columns.
+KEY = """
+select array(select a.attname from unnest(i.indkey::smallint[]) with ordinality as k(attnum, place)
+             join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+             order by k.place)::text[] as columns
+from pg_catalog.pg_index i
+where i.indrelid = %s and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
+  and not exists (select from unnest(i.indkey::smallint[]) k(attnum)
+                  join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+                  where not a.attnotnull)
+order by i.indisprimary desc, i.indisreplident desc, i.indnatts, i.indexrelid
+limit 1
+"""
+
+PARTITIONS = """
+select c.oid::bigint as relid, n.nspname as schema_name, c.relname as table_name, c.relkind::text as kind
+from pg_catalog.pg_partition_tree(%s::regclass) p
+join pg_catalog.pg_class c on c.oid = p.relid
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where p.level > 0 and c.relkind <> 'f'
+order by n.nspname, c.relname
+"""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column. kept_type: the system type it is kept as, "" for text. rule: "", "excluded", "hashed" or "masked"."""
+
+    attnum: int
+    name: str
+    type: str
+    kept_type: str
+    long_text: bool
+    sortable: bool
+    rule: str = ""
+
+    @property
+    def kept_name(self) -> str:
+        """Its name in the log: the column's number, which no rename changes."""
+        return f"c{self.attnum}"
+
+    @property
+    def is_kept(self) -> bool:
+        """Does the log hold anything of it?"""
+        return self.rule != "excluded"
+
+
+@dataclass(frozen=True)
+class Described:
+    """A table, as far as capture needs to know it."""
+
+    relid: int
+    schema: str
+    name: str
+    kind: str
+    is_partition: bool
+    persistence: str
+    signature: str
+    columns: list[Column]
+    key: list[str]
+    partitions: list[tuple[str, str]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def kept(self) -> list[Column]:
+        """The columns that the log holds."""
+        return [column for column in self.columns if column.is_kept]
+
+    def column(self, name: str) -> Column | None:
+        """By its name."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+def describe(rows: Rows, schema: str, name: str, rules: dict[str, str] | None = None) -> Described | None:
+    """Read a table's description; rules: column name -> excluded, hashed or masked. None: there is no such table."""
+    found = rows(RELATION, [schema, name])
+    if not found:
+        return None
+    table = found[0]
+    columns = [
+        Column(
+            c.attnum,
+            c.name,
+            c.type,
+            c.kept_type or "",
+            c.long_text,
+            c.sortable,
+            (rules or {}).get(c.name, ""),
+        )
+        for c in rows(COLUMNS, [table.relid])
+    ]
+    key = rows(KEY, [table.relid])
+    leaves = rows(PARTITIONS, [table.relid]) if table.kind == "p" else []
+    return Described(
+        relid=table.relid,
+        schema=table.schema_name,
+        name=table.table_name,
+        kind=table.kind,
+        is_partition=table.is_partition,
+        persistence=table.persistence,
+        signature=table.signature or "",
+        columns=columns,
+        key=list(key[0].columns) if key else [],
+        partitions=[(leaf.schema_name, leaf.table_name) for leaf in leaves],
+    )
+
+
+#: Names that usually hold what no log should: offered as rules, never applied unasked.
+SECRET_NAMES = (
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "private_key",
+    "ssn",
+    "card_number",
+    "cvv",
+    "otp",
+)
+
+
+def suggested_rules(table: Described) -> dict[str, str]:
+    """Columns whose names speak of secrets -> the rule that we suggest."""
+    return {
+        column.name: "masked"
+        for column in table.columns
+        if column.name not in table.key and any(word in column.name.lower() for word in SECRET_NAMES)
+    }

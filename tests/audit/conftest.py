@@ -1,0 +1,75 @@
+"""A scratch database with a watched table, and the log read back."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+
+from audit import changes, search
+from audit.operations.watch_table import WatchTable
+from audit.registry import Installed, installed
+from dbadmin.connections import Session
+from dbadmin.steps import Step
+
+
+@dataclass
+class Watcher:
+    """Watches tables as the worker would, and reads what was recorded."""
+
+    server: Any
+    session: Session
+
+    def run(self, steps: list[Step] | Any) -> None:
+        """Do a plan's steps on this session's connection."""
+        for step in steps:
+            statements = getattr(step, "statements", [step])
+            with self.session.connection.transaction():
+                for each in statements:
+                    self.session.connection.execute(each.statement, each.params)
+
+    def params(self, table: str, **params: Any) -> dict[str, Any]:
+        schema, _, name = table.rpartition(".")
+        return {"schema": schema or "public", "table": name, **params}
+
+    def watch(self, table: str, **params: Any) -> None:
+        self.run(WatchTable(self.server, self.params(table, **params)).plan())
+
+    @property
+    def state(self) -> Installed:
+        return installed(self.session.rows)
+
+    def statements(self, **wanted: Any) -> list[Any]:
+        """Oldest first."""
+        return search.find(self.session.rows, self.state, search.Filter(**wanted), limit=10_000).statements[
+            ::-1
+        ]
+
+    def changes(self, **wanted: Any) -> list[search.Change]:
+        """All rows of all statements, oldest first."""
+        state = self.state
+        return [
+            change
+            for statement in self.statements(**wanted)
+            for change in changes.statement_changes(self.session.rows, state, statement, 1, 1_000_000)
+        ]
+
+    def told(self, **wanted: Any) -> list[tuple[str, Any, Any]]:
+        """(kind, before, after) of all rows."""
+        return [(change.kind, change.old, change.new) for change in self.changes(**wanted)]
+
+
+@pytest.fixture
+def audit(server: Any, target: Session) -> Watcher:
+    return Watcher(server, target)
+
+
+@pytest.fixture
+def execute(target: Session) -> Callable[..., psycopg.Cursor]:
+    return target.connection.execute
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
