@@ -43,6 +43,10 @@ class ProbeProblem(Exception):
         self.problem = problem
 
 
+#: Words of column names that are abbreviations.
+ACRONYMS = {"wal", "id", "pid", "oid", "io", "lsn", "sql", "xid", "ssl", "cpu", "brin", "gin", "fsm", "jit", "url"}
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of a reading."""
@@ -54,9 +58,11 @@ class Column:
     @property
     def label(self) -> str:
         """Its heading: the name without the unit's suffix."""
-        bare = self.name.removesuffix("_total").removesuffix("_bytes").removesuffix("_seconds")
-        bare = bare.removesuffix("_ratio").removesuffix("_at").removesuffix("_count") or self.name
-        return bare.replace("_", " ").capitalize()
+        bare = self.name.removesuffix("_total").removesuffix("_per_second").removesuffix("_bytes")
+        bare = bare.removesuffix("_seconds").removesuffix("_ratio").removesuffix("_at").removesuffix("_count")
+        words = (bare or self.name).split("_")
+        said = [word.upper() if word in ACRONYMS else word for word in words]
+        return " ".join([said[0] if said[0].isupper() else said[0].capitalize(), *said[1:]])
 
 
 @dataclass

@@ -84,8 +84,8 @@ def tables(params: QueryDict) -> dict[str, TableView]:
             links={"relation": lambda row: "?relation=1"},
         ),
         "paged": TableView("tables", "Tables", columns(NAMES[:6]), many, params, "tables", limit=8, read_note=note, cut=318),
-        "empty": TableView("empty", "Blocked sessions", columns(), [], params, empty="No session waits for a lock."),
-        "unmatched": TableView("unmatched", "Tables", columns(), few, QueryDict("unmatched.q=nowhere"), "unmatched"),
+        "empty": TableView("empty", "Long transactions", columns(), [], params, empty="No session waits for a lock."),
+        "unmatched": TableView("unmatched", "Indexes", columns(), few, QueryDict("unmatched.q=nowhere"), "unmatched"),
         "problem": TableView("problem", "Slow queries", columns(), [], params, problem=missing, read_note=note),
         "stale": TableView(
             "stale", "Replication slots", columns(NAMES[:4]), few[:2], params, read_note=note,

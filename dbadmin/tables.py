@@ -1,4 +1,4 @@
-"""A reading as a table: sorted, filtered and paged on the server, its cells ready before the template sees them."""
+"""A reading as a table: sorted, filtered, paged; its cells are ready before the template sees them."""
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,8 +21,8 @@ from dbadmin.probes import Action, Column, Problem, Reading
 from dbadmin.units import UNKNOWN
 
 PAGE = 100
-#: Characters of a long text that the table shows; the rest is behind a link or opened in place.
-SHOWN, OPENED = 110, 4000
+#: Characters from which a text wraps, of a long text that are shown, and that open in place.
+WRAPPED, SHOWN, OPENED = 44, 110, 4000
 #: Row buttons at most.
 BUTTONS = 2
 STATES = {"critical": "Critical", "warning": "Warning"}
@@ -45,6 +45,7 @@ def text_cell(text: str, css: str, link: str = "") -> str:
     """A cell of text: escaped, cut when long, linked when there is somewhere to go."""
     if len(text) <= SHOWN:
         inside = escape(text)
+        css += " long" if len(text) > WRAPPED and css != "code" else ""
     else:
         short = escape(" ".join(text[: SHOWN * 2].split())[:SHOWN] + "…")
         if not link:
@@ -75,21 +76,27 @@ def number_cell(column: Column, css: str = "number") -> Callable[[Any], str]:
     return cell
 
 
-def moment_cell(value: Any) -> str:
-    """A moment: short today, exact on hover."""
-    if value is None:
-        return f'<td class="when dash">{UNKNOWN}</td>'
-    if not isinstance(value, dt.datetime):
-        return f'<td class="when">{escape(units.label(value))}</td>'
-    local = timezone.localtime(value) if timezone.is_aware(value) else value
-    exact = f"{local:%Y-%m-%d %H:%M:%S}"
-    return f'<td class="when"><time datetime="{local.isoformat()}" title="{exact}">{units.moment(value)}</time></td>'
+def moment_cell() -> Callable[[Any], str]:
+    """How a column of moments writes a value. The zone is looked up once a table."""
+    zone, today = timezone.get_current_timezone(), timezone.localtime().date()
+
+    def cell(value: Any) -> str:
+        if value is None:
+            return f'<td class="when dash">{UNKNOWN}</td>'
+        if not isinstance(value, dt.datetime):
+            return f'<td class="when">{escape(units.label(value))}</td>'
+        local = value.astimezone(zone) if value.tzinfo else value
+        text, exact = units.moment_text(local, today), local.isoformat(" ", "seconds")
+        return f'<td class="when"><time datetime="{exact}" title="{exact}">{text}</time></td>'
+
+    return cell
 
 
-def label_cell(name: str) -> Callable[[Any], str]:
+def label_cell(name: str) -> Callable[..., str]:
     """How a column without a unit writes a value."""
     css = "code" if is_code(name) else "label"
     plain = is_identifier(name)
+    moment = moment_cell()
 
     def cell(value: Any, link: str = "") -> str:
         if isinstance(value, SafeString):  # a view made it: a sparkline, a meter, a status
@@ -99,7 +106,7 @@ def label_cell(name: str) -> Callable[[Any], str]:
         if value is None:
             return f'<td class="dash">{UNKNOWN}</td>'
         if isinstance(value, dt.datetime):
-            return moment_cell(value)
+            return moment(value)
         if isinstance(value, int) and not isinstance(value, bool):
             return (
                 text_cell(str(value), css, link) if plain else f'<td class="number">{units.count(value)}</td>'
@@ -129,8 +136,9 @@ class Pager:
 class TableView:
     """A reading, or any columns and rows, for _reading.html.
 
-    prefix parts the parameters of several tables on a page (`sessions.sort=…`); links: column -> address of a row;
-    live: seconds between refreshes by url, which answers with this very section; state_of: critical, warning or "".
+    prefix parts the parameters of several tables on a page (`sessions.sort=…`); links: column -> address of
+    a row; live: seconds between refreshes by url, which answers with this very section; state_of: critical,
+    warning or "".
     """
 
     id: str
@@ -169,14 +177,20 @@ class TableView:
         if columns:
             shown.sort(key=lambda column: list(columns).index(column.name))
         options: dict[str, Any] = {
-            "about": probe.about, "empty": probe.empty, "problem": reading.problem, "server_name": str(server),
+            "about": probe.about,
+            "empty": probe.empty,
+            "problem": reading.problem,
+            "server_name": str(server),
             "state_of": probe.state_of if probe.warning or probe.critical else None,
             "trips": {str(t.column): "" for t in (probe.warning, probe.critical) if t},
             "actions": allowed(probe.actions, request.user, server),
-            "read_note": read_note(reading), "stale": stale_note(reading), "cut": reading.cut,
-            "url": address(params, panel=probe.name), "csv_url": address(params, format="csv", panel=probe.name),
+            "read_note": read_note(reading),
+            "stale": stale_note(reading),
+            "cut": reading.cut,
+            "url": address(params, panel=probe.name),
+            "csv_url": address(params, format="csv", panel=probe.name),
             "json_url": address(params, format="json", panel=probe.name),
-        }  # fmt: skip
+        }
         title = kwargs.pop("title", "") or probe.title
         return cls(probe.name, title, shown, reading.rows, params, **{**options, **kwargs})
 
@@ -185,7 +199,7 @@ class TableView:
         return f"{self.prefix}.{parameter}" if self.prefix else parameter
 
     def query(self, **changes: Any) -> str:
-        """The address with this table's parameters changed; a change of order or filter starts at page one."""
+        """The address with this table's parameters changed; another order or filter starts at page one."""
         params = self.params.copy()
         for unwanted in ("panel", "format", self.name("page")):
             params.pop(unwanted, None)
@@ -224,7 +238,7 @@ class TableView:
     def other_params(self) -> list[tuple[str, str]]:
         """What the filter's form keeps of the address."""
         dropped = {self.filter_name, self.name("page"), "panel", "format"}
-        return [(name, value) for name, value in self.params.items() if name not in dropped]
+        return [(name, self.params.get(name, "")) for name in self.params if name not in dropped]
 
     @cached_property
     def order(self) -> tuple[str, bool]:
@@ -287,6 +301,11 @@ class TableView:
         return Pager(last - self.limit + 1, min(last, count), count, before, after)
 
     @property
+    def has_footer(self) -> bool:
+        """Is there anything to say below the rows?"""
+        return bool(self.read_note or self.stale or self.cut or self.csv_url or len(self.found) > self.limit)
+
+    @property
     def cut_note(self) -> str:
         """Said when the reading was longer than we keep."""
         return f"{units.count(self.cut)} more rows were left out." if self.cut else ""
@@ -308,7 +327,7 @@ class TableView:
             sort = f' aria-sort="{"descending" if downwards else "ascending"}"' if column.name == now else ""
             about = f' title="{escape(column.about)}"' if column.about else ""
             link = escape(self.query(sort=f"-{column.name}" if down else column.name))
-            css = ' class="number"' if number else ""
+            css = ' class="number"' if number else ' class="code"' if is_code(column.name) else ""
             cells.append(
                 f'<th scope="col"{css}{sort}{about}><a href="{link}">{escape(column.label)}</a></th>'
             )
@@ -329,7 +348,7 @@ class TableView:
 
     @property
     def body(self) -> SafeString:
-        """The rows, each cell escaped; joined in Python because a template's loop would cost ten times as much."""
+        """The rows, each cell escaped; joined here because a template's loop costs ten times as much."""
         writers = [self.writer(column) for column in self.columns]
         any_state = any(self.states)
         html = []
@@ -352,7 +371,8 @@ class TableView:
             cell = number_cell(column, "number trips" if name in self.trips else "number")
             return lambda row: cell(getattr(row, name))
         if column.unit.suffix == "_at":
-            return lambda row: moment_cell(getattr(row, name))
+            moment = moment_cell()
+            return lambda row: moment(getattr(row, name))
         write = label_cell(name)
         if link:
             return lambda row: write(getattr(row, name), link(row))
@@ -398,24 +418,24 @@ class FiguresView:
         names = columns or [column.name for column in reading.columns]
         figures = [] if row is None else [figure(probe, row, name) for name in names if hasattr(row, name)]
         options: dict[str, Any] = {
-            "about": probe.about, "problem": reading.problem, "empty": probe.empty, "read_note": read_note(reading),
-            "stale": stale_note(reading), "url": address(request.GET, panel=probe.name),
-        }  # fmt: skip
+            "about": probe.about,
+            "problem": reading.problem,
+            "empty": probe.empty,
+            "read_note": read_note(reading),
+            "stale": stale_note(reading),
+            "url": address(request.GET, panel=probe.name),
+        }
         return cls(probe.name, kwargs.pop("title", "") or probe.title, figures, **{**options, **kwargs})
 
 
 def figure(probe: Any, row: Any, name: str) -> Figure:
     """One column of a row as a key figure."""
-    state = probe.state_of(row)
+    state, column = probe.state_of(row), probe.column(name)
     threshold = getattr(probe, state) if state else None
-    mine = threshold is not None and threshold.column == name
-    column = probe.column(name)
-    note = (
-        f"{STATES[state]}: {threshold.comparison} {column.unit.text(threshold.limit)}"
-        if mine
-        else column.about
-    )
-    return Figure.of(name, getattr(row, name), note=note, state=state if mine else "")
+    if threshold is None or threshold.column != name:
+        return Figure.of(name, getattr(row, name), note=column.about)
+    note = f"{STATES[state]}: {threshold.comparison} {column.unit.text(threshold.limit)}"
+    return Figure.of(name, getattr(row, name), note=note, state=state)
 
 
 def allowed(actions: Sequence[Action], user: Any, server: Any) -> list[tuple[type[Operation], Action]]:
@@ -442,4 +462,5 @@ def stale_note(reading: Reading) -> str:
     """Since when a reading was not renewed."""
     if not reading.is_stale:
         return ""
-    return f"Not renewed since {units.moment(reading.taken_at)}, {units.duration(round(reading.age_seconds))} ago."
+    age = units.duration(round(reading.age_seconds))
+    return f"Not renewed since {units.moment(reading.taken_at)}, {age} ago."

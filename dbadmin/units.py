@@ -66,8 +66,12 @@ def percent(value: float) -> str:
 def moment(value: dt.datetime) -> str:
     """09:47:49 today, 2025-03-01 09:47 before."""
     local = timezone.localtime(value) if timezone.is_aware(value) else value
-    today = timezone.localtime().date()
-    return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M}"
+    return moment_text(local, timezone.localtime().date())
+
+
+def moment_text(local: dt.datetime, today: dt.date) -> str:
+    """The same for a moment that is already in the page's zone."""
+    return local.isoformat(" ")[11:19] if local.date() == today else local.isoformat(" ")[:16]
 
 
 def label(value: Any) -> str:

@@ -263,6 +263,7 @@ def crumb(text: Any, name: str = "", *args: Any) -> SafeString:
 @register.inclusion_tag("_field.html")
 def field(bound: BoundField, label: str = "") -> dict[str, Any]:
     """One field of a form: label, control, help, errors; Django itself wires their ids."""
+    bound.field.widget.attrs.pop("placeholder", None)  # allauth repeats the label there
     return {
         "field": bound,
         "control": bound.as_widget(),

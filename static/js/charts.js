@@ -40,17 +40,20 @@
     data.limits.forEach((limit, n) => {
       const paint = colour(box, `c-${limit.state}`);
       annotations[`limit${n}`] = { type: "line", yMin: limit.value, yMax: limit.value, borderColor: paint, borderWidth: 1, borderDash: [4, 3],
-        label: { display: true, content: limit.word, position: "start", color: paint, backgroundColor: line, font: { size: 11, weight: "normal" }, padding: 2 } };
+        label: { display: true, content: limit.word, position: "end", yAdjust: -8, color: paint, backgroundColor: "transparent", font: { size: 11, weight: "normal" }, padding: 2 } };
     });
     data.marks.forEach((mark, n) => {
       annotations[`mark${n}`] = { type: "line", xMin: mark.at + shift, xMax: mark.at + shift, borderColor: ink, borderWidth: 1,
-        label: { display: data.marks.length < 9, content: mark.text, position: "start", rotation: 0, color: ink, backgroundColor: line, font: { size: 11, weight: "normal" }, padding: 2 } };
+        label: { display: data.marks.length < 9, content: mark.text, position: "end", rotation: 0, color: ink, backgroundColor: line, font: { size: 11, weight: "normal" }, padding: 2 } };
     });
     const datasets = data.lines.map((one, n) => ({
       label: one.label, data: one.points.map(([x, y]) => ({ x: x + shift, y })), borderColor: colour(box, `s${Math.min(n + 1, 7)}`),
       backgroundColor: "transparent", borderWidth: 1.5, pointRadius: one.points.map(([, y], i) => (y !== null && (one.points[i - 1]?.[1] ?? null) === null && (one.points[i + 1]?.[1] ?? null) === null ? 1.5 : 0)),
       pointHitRadius: 6, tension: 0, spanGaps: false,
     }));
+    // Bytes step by powers of two, so that the axis reads 1 GiB, 2 GiB and not 954 MiB, 1.86 GiB.
+    const top = Math.max(0, ...data.limits.map((limit) => limit.value), ...data.lines.flatMap((one) => one.points.map(([, y]) => y ?? 0)));
+    const stepSize = data.unit.startsWith("bytes") && top > 0 ? 2 ** Math.ceil(Math.log2(top / 5)) : undefined;
     const font = { size: 11, family: getComputedStyle(document.body).fontFamily };
     const ticks = { color: ink, font, maxRotation: 0, autoSkipPadding: 24 };
     const options = {
@@ -58,7 +61,7 @@
       scales: {
         x: { type: "time", min: data.from + shift, max: data.to + shift, ticks, grid: { display: false }, border: { color: hair },
           time: { tooltipFormat: "yyyy-MM-dd HH:mm:ss", displayFormats: { second: "HH:mm:ss", minute: "HH:mm", hour: "HH:mm", day: "MMM d", week: "MMM d", month: "MMM yyyy" } } },
-        y: { beginAtZero: true, ticks: { ...ticks, maxTicksLimit: 6, callback: show }, grid: { color: hair }, border: { display: false }, grace: "5%" },
+        y: { beginAtZero: true, ticks: { ...ticks, maxTicksLimit: 8, stepSize, callback: show }, grid: { color: hair }, border: { display: false }, grace: "5%" },
       },
       plugins: {
         legend: { display: false }, annotation: { annotations },
