@@ -1,4 +1,4 @@
-"""What is drawn: sparklines and meters as SVG from the server, and the data that charts.js turns into lines."""
+"""What is drawn: sparklines and meters as SVG, and the data that charts.js turns into lines."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
@@ -94,7 +94,8 @@ class TimeRange:
     @property
     def other_params(self) -> list[tuple[str, str]]:
         """What the form of a free window keeps."""
-        return [(n, v) for n, v in self.params.items() if n not in {"range", "from", "to", "page"}]
+        kept = (name for name in self.params if name not in {"range", "from", "to", "page"})
+        return [(name, self.params.get(name, "")) for name in kept]
 
     @property
     def from_input(self) -> str:
@@ -198,7 +199,7 @@ class ChartView:
 
     @property
     def data(self) -> dict[str, Any]:
-        """For json_script. Times in ms; offset: the page's zone against UTC in minutes, at the window's end."""
+        """For json_script: times in ms; offset is the page's zone against UTC, in minutes."""
         offset = timezone.localtime(self.end).utcoffset() or dt.timedelta()
         return {
             "unit": self.unit.prometheus,
@@ -288,7 +289,8 @@ def sparkline(values: Sequence[float | None] | None, label: str = "", top: float
     name = f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
     line = f'<path d="{"".join(path)}"/>' if path else ""
     return mark_safe(  # noqa: S308 - numbers, and an escaped label
-        f'<svg class="sparkline" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" {name}>{line}{"".join(dots)}</svg>'
+        f'<svg class="sparkline" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" {name}>'
+        f"{line}{''.join(dots)}</svg>"
     )
 
 

@@ -2,10 +2,9 @@
 
 import datetime as dt
 import math
-from collections import namedtuple
 from collections.abc import Iterable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from django import forms
 from django.contrib.auth.decorators import login_required
@@ -20,20 +19,24 @@ from dbadmin.probes import Column, Problem
 from dbadmin.tables import FiguresView, TableView
 from dbadmin.units import unit_of
 
-NAMES = (
-    "relation",
-    "size_bytes",
-    "live_rows",
-    "dead_ratio",
-    "index_scans_total",
-    "vacuumed_at",
-    "wait_seconds",
-    "query",
-)
-Row: Any = namedtuple("Row", NAMES)
+
+class Row(NamedTuple):
+    """One line of the sample tables."""
+
+    relation: str
+    size_bytes: int | None
+    live_rows: int | None
+    dead_ratio: float | None
+    index_scans_total: int | None
+    vacuumed_at: dt.datetime | None
+    wait_seconds: float | None
+    query: str | None
+
+
+NAMES = Row._fields
 QUERY = (
     "select e.user_id, count(*) filter (where p.completed_at is not null) as done from enrollments e"
-    " join progress p using (enrollment_id) where e.course_id = $1 group by e.user_id order by done desc limit 50"
+    " join progress p using (enrollment_id) where e.course_id = $1 group by e.user_id order by done limit 50"
 )
 
 
@@ -49,12 +52,30 @@ def rows(now: dt.datetime) -> list[Any]:
     """One of each kind: critical, warning, healthy, unknown, and something hostile."""
     day = dt.timedelta(days=1)
     return [
-        Row("public.analytics_events", 48_318_382_080, 182_400_310, 0.31, 4_102_331, now - 9 * day, 411.7, QUERY),
-        Row("public.quiz_attempts", 1_610_612_736, 12_004_118, 0.184, 90_211, now - day, 74.2, "delete from quiz_attempts"),
+        Row(
+            "public.analytics_events",
+            48_318_382_080,
+            182_400_310,
+            0.31,
+            4_102_331,
+            now - 9 * day,
+            411.7,
+            QUERY,
+        ),
+        Row(
+            "public.quiz_attempts",
+            1_610_612_736,
+            12_004_118,
+            0.184,
+            90_211,
+            now - day,
+            74.2,
+            "delete from quiz_attempts",
+        ),
         Row("public.enrollments", 123_731_968, 48_120, 0.021, 1_204_888, now, 0.34, "select 1"),
         Row("public.<script>alert(1)</script>", 8192, 0, 0.0, 0, None, None, None),
         Row("public.progress", None, None, None, None, None, None, "vacuum (verbose) public.progress"),
-    ]  # fmt: skip
+    ]
 
 
 def state_of(row: Any) -> str:
@@ -73,25 +94,49 @@ def tables(params: QueryDict) -> dict[str, TableView]:
         few[n % 3]._replace(relation=f"public.events_{2020 + n // 12}_{n % 12 + 1:02}") for n in range(140)
     ]
     missing = Problem(
-        "extension", "The extension pg_stat_statements is not installed in database shop.",
+        "extension",
+        "The extension pg_stat_statements is not installed in database shop.",
         "CREATE EXTENSION pg_stat_statements;",
-    )  # fmt: skip
+    )
     about = "Sessions that wait for a lock, and the sessions that hold it."
     return {
         "rows": TableView(
-            "waiting", "Blocked sessions", columns(), few, params, about=about, state_of=state_of, searchable=True,
-            trips={"wait_seconds": ""}, read_note=note, csv_url="?format=csv", json_url="?format=json",
+            "waiting",
+            "Blocked sessions",
+            columns(),
+            few,
+            params,
+            about=about,
+            state_of=state_of,
+            searchable=True,
+            trips={"wait_seconds": ""},
+            read_note=note,
+            csv_url="?format=csv",
+            json_url="?format=json",
             links={"relation": lambda row: "?relation=1"},
         ),
-        "paged": TableView("tables", "Tables", columns(NAMES[:6]), many, params, "tables", limit=8, read_note=note, cut=318),
-        "empty": TableView("empty", "Long transactions", columns(), [], params, empty="No session waits for a lock."),
-        "unmatched": TableView("unmatched", "Indexes", columns(), few, QueryDict("unmatched.q=nowhere"), "unmatched"),
-        "problem": TableView("problem", "Slow queries", columns(), [], params, problem=missing, read_note=note),
+        "paged": TableView(
+            "tables", "Tables", columns(NAMES[:6]), many, params, "tables", limit=8, read_note=note, cut=318
+        ),
+        "empty": TableView(
+            "empty", "Long transactions", columns(), [], params, empty="No session waits for a lock."
+        ),
+        "unmatched": TableView(
+            "unmatched", "Indexes", columns(), few, QueryDict("unmatched.q=nowhere"), "unmatched"
+        ),
+        "problem": TableView(
+            "problem", "Slow queries", columns(), [], params, problem=missing, read_note=note
+        ),
         "stale": TableView(
-            "stale", "Replication slots", columns(NAMES[:4]), few[:2], params, read_note=note,
+            "stale",
+            "Replication slots",
+            columns(NAMES[:4]),
+            few[:2],
+            params,
+            read_note=note,
             stale="Not renewed since 09:41:12, 6 min 12 s ago.",
         ),
-    }  # fmt: skip
+    }
 
 
 def wave(now: dt.datetime, phase: float, height: float) -> list[tuple[float, float | None]]:
@@ -113,23 +158,33 @@ def charts() -> dict[str, ChartView]:
     states = ("active", "idle", "idle in transaction", "waiting", "fastpath", "disabled", "others")
     return {
         "one": ChartView(
-            "chart-size", "Dead rows left", "temp_bytes", [Line("temporary files", wave(now, 0, 9e8))], hour, now,
+            "chart-size",
+            "Dead rows left",
+            "temp_bytes",
+            [Line("temporary files", wave(now, 0, 9e8))],
+            hour,
+            now,
             limits=[Limit(1.6e9, "Warning"), Limit(2.1e9, "Critical", "critical")],
             marks=[Mark(now - dt.timedelta(minutes=14), "Vacuum table public.progress")],
         ),
         "several": ChartView(
-            "chart-connections", "Connections by state", "connection_count",
-            [Line(state, wave(now, n, 40 / (n + 1))) for n, state in enumerate(states)], hour, now,
+            "chart-states",
+            "Connections by state",
+            "connection_count",
+            [Line(state, wave(now, n, 40 / (n + 1))) for n, state in enumerate(states)],
+            hour,
+            now,
         ),
         "empty": ChartView("chart-empty", "WAL written", "wal_bytes_per_second", [], hour, now),
-    }  # fmt: skip
+    }
 
 
 def figures() -> FiguresView:
     """Key figures, one of them bad, one unknown."""
     values: list[float | None] = [3, 4, 4, 6, 9, None, None, 5, 4, 8, 12, 7]
     return FiguresView(
-        "vitals", "Vital signs",
+        "vitals",
+        "Vital signs",
         [
             Figure.of("connection_count", 87, note="of 100", state="warning", label="Connections"),
             Figure.of("hit_ratio", 0.98934, label="Cache hits", sparkline=sparkline(values, top=12)),
@@ -139,8 +194,9 @@ def figures() -> FiguresView:
             Figure.of("replication_lag_seconds", None, note="no replica"),
             Figure.of("wal_bytes_per_second", 4_812_331),
         ],
-        about="The last minute.", read_note="Read at 09:47:49 in 3 ms.",
-    )  # fmt: skip
+        about="The last minute.",
+        read_note="Read at 09:47:49 in 3 ms.",
+    )
 
 
 class SampleForm(forms.Form):
@@ -164,38 +220,68 @@ def runs() -> list[SimpleNamespace]:
         "queued": "Waits for a free worker.",
         "running": "Dumps table public.analytics_events.",
         "succeeded": "4.8 GiB written and read back; 42 tables, 214 880 411 rows.",
-        "failed": "Not started: shop has 2.1 GiB free, the last backup took 4.8 GiB. Free space, or choose the S3 store.",
+        "failed": "Not started: shop has 2.1 GiB free, its last backup took 4.8 GiB. Free some, or use S3.",
         "cancelled": "maria asked for it after 2 min 4 s.",
         "refused": "The server changed since the preview. Look at the new plan.",
         "lost": "Its worker ended in the middle; the partial file was removed.",
     }
     return [
         SimpleNamespace(
-            pk=90 + n, title="Take backup", target="shop", server_name="shop", user_name="maria", door="page", status=status,
-            queued_at=now - dt.timedelta(minutes=9 * n), started_at=None if status == "queued" else now,
+            pk=90 + n,
+            title="Take backup",
+            target="shop",
+            server_name="shop",
+            user_name="maria",
+            door="page",
+            status=status,
+            queued_at=now - dt.timedelta(minutes=9 * n),
+            started_at=None if status == "queued" else now,
             finished_at=None if status in {"queued", "running"} else now + dt.timedelta(seconds=14.2 * n),
-            message=message, get_absolute_url="?run=1", progress_done=3_328_599_654, progress_total=5_153_960_755,
+            message=message,
+            get_absolute_url="?run=1",
+            progress_done=3_328_599_654,
+            progress_total=5_153_960_755,
             progress_unit="bytes",
         )
         for n, (status, message) in enumerate(said.items())
-    ]  # fmt: skip
+    ]
 
 
 STEPS = (
-    {"text": "DROP INDEX CONCURRENTLY public.orders_note_idx;", "state": "done", "word": "done",
-     "reverse": "CREATE INDEX CONCURRENTLY orders_note_idx ON public.orders USING btree (note);"},
-    {"text": "pg_dump --format=custom --compress=0 --file=- --dbname=shop", "state": "running", "word": "runs"},
+    {
+        "text": "DROP INDEX CONCURRENTLY public.orders_note_idx;",
+        "state": "done",
+        "word": "done",
+        "reverse": "CREATE INDEX CONCURRENTLY orders_note_idx ON public.orders USING btree (note);",
+    },
+    {
+        "text": "pg_dump --format=custom --compress=0 --file=- --dbname=shop",
+        "state": "running",
+        "word": "runs",
+    },
     {"text": "Read the file back and compare 42 checksums", "state": "failed", "word": "failed"},
-    {"text": "BEGIN;\nALTER DATABASE shop RENAME TO shop__before;\nCOMMIT;", "state": "waiting", "word": "waits"},
-)  # fmt: skip
+    {
+        "text": "BEGIN;\nALTER DATABASE shop RENAME TO shop__before;\nCOMMIT;",
+        "state": "waiting",
+        "word": "waits",
+    },
+)
 CHECKS = (
-    {"state": "critical", "title": "Right to read statistics", "message": "Texts of other roles' statements stay hidden.",
-     "remedy": "GRANT pg_monitor TO dbadmin;"},
-    {"state": "warning", "title": "pg_stat_statements", "message": "Not loaded; slow queries cannot be shown.",
-     "remedy": "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'; -- then restart the server"},
+    {
+        "state": "critical",
+        "title": "Right to read statistics",
+        "message": "Texts of other roles' statements stay hidden.",
+        "remedy": "GRANT pg_monitor TO dbadmin;",
+    },
+    {
+        "state": "warning",
+        "title": "pg_stat_statements",
+        "message": "Not loaded; slow queries cannot be shown.",
+        "remedy": "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'; -- then restart",
+    },
     {"state": "unknown", "title": "Archiver", "message": "Only a primary can tell."},
     {"state": "ok", "title": "Version", "message": "PostgreSQL 15.18"},
-)  # fmt: skip
+)
 
 
 @login_required

@@ -28,20 +28,30 @@ WORDS = {
 }
 #: How a run's status looks.
 RUN_STATES = {
-    "queued": "idle", "running": "busy", "succeeded": "ok", "failed": "critical", "cancelled": "unknown",
-    "refused": "warning", "lost": "critical",
-}  # fmt: skip
+    "queued": "idle",
+    "running": "busy",
+    "succeeded": "ok",
+    "failed": "critical",
+    "cancelled": "unknown",
+    "refused": "warning",
+    "lost": "critical",
+}
 PROBLEMS = {
-    "privilege": "A right is missing", "extension": "An extension is missing", "timeout": "No answer in time",
-    "locked": "A lock was in the way", "unreachable": "The server does not answer", "unsupported": "Not on this server",
-    "busy": "Too many readers", "error": "The server reports an error",
-}  # fmt: skip
+    "privilege": "A right is missing",
+    "extension": "An extension is missing",
+    "timeout": "No answer in time",
+    "locked": "A lock was in the way",
+    "unreachable": "The server does not answer",
+    "unsupported": "Not on this server",
+    "busy": "Too many readers",
+    "error": "The server reports an error",
+}
 ICONS = {
     "menu": '<path d="M2 4.5h12M2 8h12M2 11.5h12"/>',
     "theme": '<circle cx="8" cy="8" r="5.5"/><path d="M8 2.5a5.5 5.5 0 0 1 0 11z" fill="currentColor"/>',
     "user": '<circle cx="8" cy="5.5" r="2.75"/><path d="M2.75 14c.5-3 2.5-4.5 5.25-4.5s4.75 1.5 5.25 4.5"/>',
-    "mark": '<ellipse cx="8" cy="3.75" rx="5.5" ry="2.25"/><path d="M2.5 3.75v8.5c0 1.25 2.45 2.25 5.5 2.25s5.5-1 '
-    '5.5-2.25v-8.5M2.5 8h2.75l1.25-2 2 4.25L9.75 8h3.75"/>',
+    "mark": '<ellipse cx="8" cy="3.75" rx="5.5" ry="2.25"/><path d="M2.5 3.75v8.5c0 1.25 2.45 2.25 5.5 2.25'
+    's5.5-1 5.5-2.25v-8.5M2.5 8h2.75l1.25-2 2 4.25L9.75 8h3.75"/>',
 }
 
 
@@ -144,7 +154,8 @@ def progress_text(run: Any) -> str:
     done = show(run.progress_done or 0)
     if not run.progress_total:
         return done
-    return f"{done} of {show(run.progress_total)}, {units.percent((run.progress_done or 0) / run.progress_total)}"
+    ratio = (run.progress_done or 0) / run.progress_total
+    return f"{done} of {show(run.progress_total)}, {units.percent(ratio)}"
 
 
 #: What a person does next, by how a run ended; its message says why.
@@ -242,8 +253,11 @@ def button(operation: Any, server: str, params: dict[str, Any], label: str = "",
     danger = " danger" if operation.risk is Risk.DESTROYS else ""
     return format_html(
         '<a class="button{}{}" href="{}">{}…</a>',
-        danger, f" {css}" if css else "", f"{address}?{filled}" if filled else address, label or operation.title,
-    )  # fmt: skip
+        danger,
+        f" {css}" if css else "",
+        f"{address}?{filled}" if filled else address,
+        label or operation.title,
+    )
 
 
 @register.simple_tag

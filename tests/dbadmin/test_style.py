@@ -1,0 +1,105 @@
+"""Every component renders in every state, without inline code, and people of all abilities can use it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+TEMPLATES = Path(__file__).parents[2] / "templates"
+INLINE = re.compile(
+    r"\sstyle=|\son[a-z]+=|<style|javascript:|hx-on|<script(?![^>]*(src=|type=\"application/json\"))"
+)
+
+
+def test_shows_every_state(client_as):
+    page = client_as("viewer").get("/style/").content.decode()
+    for word in (
+        "Critical",
+        "Warning",
+        "OK",
+        "Unknown",
+        "Not renewed since",
+        "Nothing matches",
+        "No session waits",
+    ):
+        assert word in page
+    assert "<script>alert(1)" not in page
+
+
+def test_strangers_are_sent_to_the_door(client_as):
+    assert client_as("").get("/style/").headers["Location"] == "/accounts/login/?next=/style/"
+
+
+@pytest.mark.parametrize(
+    "template", sorted(TEMPLATES.rglob("*.html")), ids=lambda path: str(path.relative_to(TEMPLATES))
+)
+def test_no_template_carries_inline_code(template):
+    text = re.sub(r"\{%.*?%\}|\{#.*?#\}", "", template.read_text())
+    assert not INLINE.search(text), INLINE.search(text)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_axe_finds_nothing_serious_and_nothing_overflows(page_as, axe, scheme, width):
+    page = page_as("admin", width=width, scheme=scheme)
+    page.goto("/style/")
+    page.wait_for_selector("#chart-size canvas")
+    assert axe(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.browser
+def test_the_theme_can_be_chosen_and_is_remembered(page_as):
+    page = page_as("admin")
+    page.goto("/style/")
+    dark = page.evaluate("getComputedStyle(document.body.parentElement).backgroundColor")
+    page.click("#theme")
+    page.click("#theme")
+    assert page.get_attribute("#theme", "aria-label") == "Theme: dark"
+    page.reload()
+    assert page.get_attribute("html", "data-theme") == "dark"
+    assert page.evaluate("getComputedStyle(document.body.parentElement).backgroundColor") != dark
+
+
+@pytest.mark.browser
+def test_keys_go_to_rooms_search_and_help_and_can_be_turned_off(page_as):
+    page = page_as("admin")
+    page.goto("/style/")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.type") == "search"
+    page.keyboard.type("g?")
+    assert page.input_value("#f-q") == "g?", "keys are letters while one types"
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    assert page.is_visible("#keys")
+    page.uncheck("#keys-on")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    assert not page.is_visible("#keys")
+
+
+@pytest.mark.browser
+def test_dragging_over_a_chart_makes_an_address(page_as):
+    page = page_as("admin")
+    page.goto("/style/?db=shop")
+    page.wait_for_selector("#chart-size canvas")
+    page.wait_for_timeout(500)
+    page.locator("#chart-size canvas").scroll_into_view_if_needed()
+    box = page.locator("#chart-size canvas").bounding_box()
+    page.mouse.move(box["x"] + 300, box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 600, box["y"] + 80, steps=5)
+    page.mouse.up()
+    page.wait_for_url(re.compile(r"\?db=shop&from=\d{4}-\d\d-\d\dT[^&]+Z&to=.+Z$"))
+
+
+@pytest.mark.browser
+def test_menus_open_without_our_scripts(page_as):
+    page = page_as("admin", width=390)
+    page.goto("/style/")
+    assert not page.is_visible("#nav")
+    page.click("button[popovertarget=nav]")
+    assert page.is_visible("#nav")
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#nav")
