@@ -26,9 +26,9 @@ class Loaded(NamedTuple):
     took_seconds: float
 
 
-def load(dsn: str, scale: float = 1.0, say: Say = print) -> int:
-    """Do what is missing and return how many stages that was: 0 when all was there."""
-    if not 0.01 <= scale <= 100:
+def load(dsn: str, scale: float | None = None, say: Say = print) -> int:
+    """Do what is missing; return how many stages that was. Without a scale: that of before, else 1."""
+    if scale is not None and not 0.01 <= scale <= 100:
         raise LoadError(f"The scale must lie between 0.01 and 100, not {scale:g}.")
     with connected(dsn) as connection:
         became_owner(connection, dsn)
@@ -87,7 +87,7 @@ def became_owner(connection: psycopg.Connection, dsn: str) -> None:
         connection.execute(sql.SQL("set role {}").format(owner))
 
 
-def journal(connection: psycopg.Connection, scale: float) -> set[str]:
+def journal(connection: psycopg.Connection, scale: float | None) -> set[str]:
     """The stages that are done. A load of one size is not continued with another."""
     connection.execute("create schema if not exists sample")
     connection.execute(
@@ -95,13 +95,14 @@ def journal(connection: psycopg.Connection, scale: float) -> set[str]:
         " took_seconds numeric not null, at timestamptz not null default clock_timestamp())"
     )
     rows = connection.execute("select stage, scale::float8 from sample.loaded").fetchall()
-    for _, loaded_scale in rows:
-        if loaded_scale != scale:
+    for _, loaded_scale in rows[:1]:
+        if scale not in (None, loaded_scale):
             raise LoadError(
                 f"This database holds the sample at scale {loaded_scale:g}, not {scale:g}. "
                 "Load into an empty database, or ask for the same scale."
             )
-    connection.execute("select set_config('sample.scale', %s, false)", [f"{scale:g}"])
+    chosen = scale or (rows[0][1] if rows else 1.0)
+    connection.execute("select set_config('sample.scale', %s, false)", [f"{chosen:g}"])
     return {stage for stage, _ in rows}
 
 

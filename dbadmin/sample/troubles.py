@@ -7,7 +7,7 @@ from time import monotonic
 import psycopg
 
 from dbadmin.sample import accounts
-from dbadmin.sample.workload import Line, Say, first_line
+from dbadmin.sample.lines import Line, Say, first_line
 
 # What happens, seconds until the first time, seconds between two.
 PLAN: tuple[tuple[str, float, float], ...] = (

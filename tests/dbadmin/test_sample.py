@@ -69,6 +69,10 @@ def test_a_second_load_does_nothing_and_takes_less_than_a_second(academy):
     assert time.monotonic() - began < 1
 
 
+def test_a_load_without_a_size_keeps_the_one_that_is_there(academy):
+    assert load(academy) == 0
+
+
 def test_another_size_is_refused_in_words(academy):
     with pytest.raises(LoadError) as refused:
         load(academy, 0.1)

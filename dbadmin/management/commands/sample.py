@@ -24,7 +24,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--scale",
             type=float,
-            default=environment("DEMO_SCALE") or 1.0,
+            default=environment("DEMO_SCALE") or None,
             help="size of a load; else DEMO_SCALE, else 1",
         )
         parser.add_argument(
@@ -52,7 +52,8 @@ class Command(BaseCommand):
             raise SystemExit(130) from None
 
     def load(self, options: dict[str, object]) -> None:
-        done = load(str(options["dsn"]), float(str(options["scale"])), self.say)
+        scale = options["scale"]
+        done = load(str(options["dsn"]), scale if isinstance(scale, float) else None, self.say)
         self.say(f"The sample is loaded ({done} stages)." if done else "The sample was loaded already.")
 
     def work(self, options: dict[str, object]) -> None:
