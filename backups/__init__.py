@@ -1,0 +1,1 @@
+"""Backups that are proven and restores that cannot destroy."""

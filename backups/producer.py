@@ -1,0 +1,109 @@
+"""A process whose output is a backup: its end counts only when it ended well."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+BLOCK = 256 << 10
+PIPE = 1 << 20
+STALL_SECONDS = 30 * 60
+Popen = Callable[..., "subprocess.Popen[bytes]"]
+
+
+class ProducerFailed(Exception):
+    """The process died or said no; the sentence carries its own words."""
+
+
+class Producer:
+    """Iterating gives blocks; where a plain pipe would just end, a dead process raises instead."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        popen: Popen = subprocess.Popen,
+        tick: Callable[[], None] = lambda: None,
+        stall_seconds: float = STALL_SECONDS,
+    ) -> None:
+        self.argv = list(argv)
+        self.name = os.path.basename(argv[0])
+        self._tick = tick
+        self._stall_seconds = stall_seconds
+        self._lines: deque[str] = deque(maxlen=200)
+        self.process = popen(
+            self.argv, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert self.process.stdout and self.process.stderr
+        _widen(self.process.stdout.fileno())
+        self._listener = threading.Thread(target=self._listen, name=f"{self.name}-stderr", daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self._lines.append(line.decode("utf-8", "replace").rstrip())
+
+    @property
+    def said(self) -> list[str]:
+        return list(self._lines)
+
+    def __iter__(self) -> Iterator[bytes]:
+        assert self.process.stdout
+        pipe = self.process.stdout.fileno()
+        heard = time.monotonic()
+        while True:
+            if not select.select([pipe], [], [], 1)[0]:
+                self._tick()
+                if time.monotonic() - heard > self._stall_seconds:
+                    raise ProducerFailed(f"{self.name} has sent nothing for {self._stall_seconds:.0f} seconds.")
+                continue
+            block = os.read(pipe, BLOCK)
+            if not block:
+                break
+            yield block
+            heard = time.monotonic()
+        self._must_have_ended_well()
+
+    def _must_have_ended_well(self) -> None:
+        code = self.process.wait()
+        self._listener.join(5)
+        if code < 0:
+            raise ProducerFailed(f"{self.name} was killed by signal {-code}. {self._reason()}".strip())
+        if code:
+            raise ProducerFailed(f"{self.name} failed: {self._reason() or f'exit status {code}'}")
+
+    def _reason(self) -> str:
+        """The first error that the process named, without its own name in front."""
+        errors = [line for line in self._lines if "error:" in line] or list(self._lines)[-1:]
+        text = errors[0].partition("error: ")[2] or errors[0] if errors else ""
+        return f"{text.rstrip('.')}." if text else ""
+
+    def stop(self) -> None:
+        """End the process if it still runs, and wait until it is gone."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe and pipe is self.process.stdout:
+                pipe.close()
+
+
+def _widen(pipe: int) -> None:
+    """A larger pipe lets producer and reader run apart; where the system refuses, the usual one will do."""
+    try:
+        import fcntl
+
+        fcntl.fcntl(pipe, getattr(fcntl, "F_SETPIPE_SZ", 1031), PIPE)
+    except OSError:
+        return

@@ -1,0 +1,318 @@
+"""A bucket of an S3 service as a store: equal parts, two uploads in flight, checksums sent and read back."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import zlib
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+from backups.stores.base import Item, MissingObject, Opened, Store, StoreError, Upload
+
+MIB = 1 << 20
+IN_FLIGHT = 2
+RECONNECTS = 4
+_ABSENT = {"404", "NoSuchKey", "NotFound", "NoSuchUpload"}
+_ADVICE = {
+    "AccessDenied": "The keys lack a right on this bucket.",
+    "403": "The keys lack a right on this bucket, or are wrong.",
+    "InvalidAccessKeyId": "The service does not know this access key.",
+    "SignatureDoesNotMatch": "The secret key is wrong.",
+    "ExpiredToken": "The credentials have expired. Enter new ones in the store's settings.",
+    "NoSuchBucket": "There is no such bucket. Create it or correct the name.",
+    "QuotaExceeded": "The bucket is full. Free space or choose another store.",
+    "XMinioStorageFull": "The service's disk is full. Free space or choose another store.",
+    "InsufficientStorage": "The service's disk is full. Free space or choose another store.",
+}
+
+
+@dataclass(frozen=True)
+class S3Settings:
+    """What is needed to reach a bucket; without keys the usual sources (role, environment) are asked."""
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str = ""
+    region: str = "us-east-1"
+    access_key: str = ""
+    secret_key: str = field(default="", repr=False)
+    path_style: bool = True
+    encryption: str = ""
+    encryption_key: str = ""
+    lock_days: int = 0
+    part_bytes: int = 16 * MIB
+    part_limit: int = 9_900
+    ca_file: str = ""
+    attempts: int = 5
+    connect_timeout: float = 5
+    read_timeout: float = 60
+
+
+def _sentence(error: Exception, settings: S3Settings) -> str:
+    where = f"{settings.endpoint or 's3'}/{settings.bucket}"
+    if isinstance(error, ClientError):
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        said = str(error.response.get("Error", {}).get("Message", "")) or code
+        return f"The store {where} refused: {said.rstrip('.')}. {_ADVICE.get(code, '')}".strip()
+    if isinstance(error, HTTPClientError):
+        return f"The store {where} cannot be reached or does not answer. Check its address and the network."
+    return f"The store {where} failed: {str(error).rstrip('.')}."
+
+
+class S3Upload(Upload):
+    """Parts are sent while the next is filled; a small object goes in one request."""
+
+    def __init__(self, store: S3Store, key: str, opened: Opened | None) -> None:
+        super().__init__(key)
+        self._store = store
+        self._opened = opened
+        self._id = ""
+        self._buffer = bytearray()
+        self._parts: dict[int, dict[str, Any]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._room = threading.BoundedSemaphore(IN_FLIGHT)
+        self._flights: list[Future[None]] = []
+
+    def write(self, data: bytes) -> None:
+        self.size_bytes += len(data)
+        self._buffer += data
+        size = self._store.settings.part_bytes
+        while len(self._buffer) >= size:
+            part = bytes(memoryview(self._buffer)[:size])
+            del self._buffer[:size]
+            self._send(part)
+
+    def _send(self, part: bytes) -> None:
+        if not self._id:
+            self._begin()
+        assert self._pool
+        while not self._room.acquire(timeout=1):
+            self._raise_failed()
+        number = len(self._flights) + 1
+        self._flights.append(self._pool.submit(self._fly, number, part))
+        self._raise_failed()
+
+    def _begin(self) -> None:
+        if self._opened:
+            self._opened(self.key, "")
+        with self._store.speaking() as (client, where):
+            answer = client.create_multipart_upload(
+                **where, Key=self._store.full(self.key), ChecksumAlgorithm="CRC32", **self._store.extra()
+            )
+        self._id = answer["UploadId"]
+        if self._opened:
+            self._opened(self.key, self._id)
+        self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="s3-part")
+
+    def _fly(self, number: int, part: bytes) -> None:
+        try:
+            checksum = _crc32(part)
+            with self._store.speaking() as (client, where):
+                answer = client.upload_part(
+                    **where, Key=self._store.full(self.key), UploadId=self._id, PartNumber=number,
+                    Body=part, ChecksumCRC32=checksum,
+                )  # fmt: skip
+            if answer.get("ChecksumCRC32", checksum) != checksum:
+                raise StoreError(f"The store received other bytes of {self.key} than were sent (part {number}).")
+            self._parts[number] = {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
+        finally:
+            self._room.release()
+
+    def _raise_failed(self) -> None:
+        for flight in self._flights[-2 * IN_FLIGHT :]:
+            if flight.done():
+                flight.result()
+
+    def complete(self) -> Item:
+        if not self._id:
+            self._put_whole()
+        else:
+            self._send(bytes(self._buffer)) if self._buffer else None
+            for flight in self._flights:
+                flight.result()
+            assert self._pool
+            self._pool.shutdown()
+            parts = [self._parts[number] for number in sorted(self._parts)]
+            with self._store.speaking() as (client, where):
+                client.complete_multipart_upload(
+                    **where, Key=self._store.full(self.key), UploadId=self._id, MultipartUpload={"Parts": parts}
+                )
+            self._id = ""
+        return self.checked(self._store.head(self.key))
+
+    def _put_whole(self) -> None:
+        data = bytes(self._buffer)
+        with self._store.speaking() as (client, where):
+            client.put_object(
+                **where, Key=self._store.full(self.key), Body=data, ChecksumCRC32=_crc32(data), **self._store.extra()
+            )
+
+    def abort(self) -> None:
+        self._buffer.clear()
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+        if self._id:
+            with self._store.speaking() as (client, where):
+                client.abort_multipart_upload(**where, Key=self._store.full(self.key), UploadId=self._id)
+            self._id = ""
+
+
+def _crc32(data: bytes) -> str:
+    return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
+
+
+class S3Store(Store):
+    """Objects below one prefix of one bucket."""
+
+    def __init__(self, settings: S3Settings) -> None:
+        self.settings = settings
+        self.largest_object_bytes = settings.part_bytes * settings.part_limit
+        self._client: Any = None
+        self._lock = threading.Lock()
+
+    def __str__(self) -> str:
+        return f"{self.settings.endpoint or 's3:/'}/{self.settings.bucket}/{self.settings.prefix}".rstrip("/")
+
+    @property
+    def client(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    def _connect(self) -> Any:
+        settings = self.settings
+        config = Config(
+            signature_version="s3v4",
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path" if settings.path_style else "virtual"},
+            retries={"mode": "standard", "max_attempts": settings.attempts},
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.read_timeout,
+            max_pool_connections=IN_FLIGHT + 2,
+        )
+        return boto3.session.Session().client(
+            "s3",
+            region_name=settings.region or None,
+            endpoint_url=settings.endpoint or None,
+            aws_access_key_id=settings.access_key or None,
+            aws_secret_access_key=settings.secret_key or None,
+            verify=settings.ca_file or None,
+            config=config,
+        )
+
+    @contextmanager
+    def speaking(self) -> Iterator[tuple[Any, dict[str, str]]]:
+        """The client and the bucket; what goes wrong inside becomes a sentence."""
+        try:
+            yield self.client, {"Bucket": self.settings.bucket}
+        except (BotoCoreError, ClientError, ValueError) as error:
+            code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
+            kind = MissingObject if code in _ABSENT else StoreError
+            raise kind(_sentence(error, self.settings)) from error
+
+    def full(self, key: str) -> str:
+        prefix = self.settings.prefix.strip("/")
+        return f"{prefix}/{key}" if prefix else key
+
+    def short(self, full: str) -> str:
+        prefix = self.settings.prefix.strip("/")
+        return full[len(prefix) + 1 :] if prefix else full
+
+    def extra(self) -> dict[str, Any]:
+        """Server-side encryption and object lock, as the settings ask."""
+        wanted: dict[str, Any] = {}
+        if self.settings.encryption:
+            wanted["ServerSideEncryption"] = self.settings.encryption
+        if self.settings.encryption_key:
+            wanted["SSEKMSKeyId"] = self.settings.encryption_key
+        if self.settings.lock_days:
+            wanted["ObjectLockMode"] = "COMPLIANCE"
+            wanted["ObjectLockRetainUntilDate"] = datetime.now(UTC) + timedelta(days=self.settings.lock_days)
+        return wanted
+
+    def upload(self, key: str, opened: Opened | None = None) -> S3Upload:
+        return S3Upload(self, key, opened)
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        item = self.head(key)
+        if item is None:
+            raise MissingObject(f"{key} is not in the store {self}.")
+        end = item.size_bytes if length is None else start + length
+        failures = 0
+        while start < end:
+            before = start
+            try:
+                for block in self._range(key, start, end):
+                    start += len(block)
+                    yield block
+            except StoreError:
+                failures = 0 if start > before else failures + 1
+                if failures >= RECONNECTS or isinstance(self.head(key), type(None)):
+                    raise
+            else:
+                failures = 0 if start > before else failures + 1
+                if failures >= RECONNECTS:
+                    raise StoreError(f"{key} ended {end - start} bytes too early.")
+
+    def _range(self, key: str, start: int, end: int) -> Iterator[bytes]:
+        with self.speaking() as (client, where):
+            answer = client.get_object(**where, Key=self.full(key), Range=f"bytes={start}-{end - 1}")
+            body = answer["Body"]
+            try:
+                while block := body.read(MIB):
+                    yield block
+            except (OSError, BotoCoreError) as error:
+                raise StoreError(_sentence(error, self.settings)) from error
+            finally:
+                body.close()
+
+    def head(self, key: str) -> Item | None:
+        try:
+            with self.speaking() as (client, where):
+                answer = client.head_object(**where, Key=self.full(key))
+        except MissingObject:
+            return None
+        return Item(key, answer["ContentLength"], answer["LastModified"])
+
+    def items(self, prefix: str = "") -> Iterator[Item]:
+        with self.speaking() as (client, where):
+            pages = client.get_paginator("list_objects_v2").paginate(**where, Prefix=self.full(prefix))
+            for page in pages:
+                for found in page.get("Contents", []):
+                    yield Item(self.short(found["Key"]), found["Size"], found["LastModified"])
+
+    def delete(self, key: str) -> None:
+        with self.speaking() as (client, where):
+            client.delete_object(**where, Key=self.full(key))
+
+    def abort_stale(self, prefix: str, older_than: timedelta, spare: Collection[str] = ()) -> list[str]:
+        limit = datetime.now(UTC) - older_than
+        removed = []
+        for upload in self._open_uploads(prefix):
+            key = self.short(upload["Key"])
+            if upload["Initiated"] <= limit and not key.startswith(tuple(spare)):
+                with self.speaking() as (client, where):
+                    client.abort_multipart_upload(**where, Key=upload["Key"], UploadId=upload["UploadId"])
+                removed.append(key)
+        return removed
+
+    def _open_uploads(self, prefix: str) -> list[dict[str, Any]]:
+        try:
+            with self.speaking() as (client, where):
+                pages = client.get_paginator("list_multipart_uploads").paginate(**where, Prefix=self.full(prefix))
+                return [upload for page in pages for upload in page.get("Uploads", [])]
+        except MissingObject:
+            # Some services answer "no such upload" where others answer with an empty list.
+            return []
