@@ -1,0 +1,126 @@
+"""Two databases compared by what their dumps contain: every row, every value, every definition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from backups.manifest import Contents, Definition, Table
+
+MOST_NAMED = 5
+Row = TypeVar("Row", Table, Definition)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not as it was. `grave` means that data differ; the rest are definitions."""
+
+    label: str
+    says: str
+    grave: bool
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.says}"
+
+
+@dataclass(frozen=True)
+class TableComparison:
+    """One line of the table of tables: rows before and after."""
+
+    label: str
+    rows_before: int | None
+    rows_after: int | None
+    same: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answer: what differs, and the tables side by side."""
+
+    differences: Sequence[Difference]
+    tables: Sequence[TableComparison]
+
+    @property
+    def data_is_equal(self) -> bool:
+        return not any(difference.grave for difference in self.differences)
+
+    @property
+    def equal(self) -> bool:
+        return not self.differences
+
+    def sentence(self) -> str:
+        rows = sum(table.rows_after or 0 for table in self.tables if table.label != "large objects")
+        if self.equal:
+            return f"All {len(self.tables)} tables with {rows} rows, and every definition, are as in the backup."
+        named = "; ".join(str(difference) for difference in self.differences[:MOST_NAMED])
+        more = len(self.differences) - MOST_NAMED
+        return named + (f"; and {more} more." if more > 0 else ".")
+
+
+def compare(before: Contents, after: Contents, made_by_reader: Sequence[str] = ()) -> Comparison:
+    """The manifest's contents against those of another database.
+
+    `made_by_reader` names schemas that we ourselves add to databases; they are left out on both sides.
+    """
+    tables, differences = _compare_tables(
+        _without(before.tables, made_by_reader), _without(after.tables, made_by_reader)
+    )
+    differences += _compare_definitions(
+        _without(before.definitions, made_by_reader), _without(after.definitions, made_by_reader)
+    )
+    return Comparison(differences, tables)
+
+
+def _without(rows: Iterable[Row], schemas: Sequence[str]) -> list[Row]:
+    return [row for row in rows if row.schema not in schemas]
+
+
+def _compare_tables(
+    before: Sequence[Table], after: Sequence[Table]
+) -> tuple[list[TableComparison], list[Difference]]:
+    old = {(table.kind, table.schema, table.name): table for table in before}
+    new = {(table.kind, table.schema, table.name): table for table in after}
+    lines, differences = [], []
+    for key in sorted(old.keys() | new.keys()):
+        was, now = old.get(key), new.get(key)
+        says = _difference(was, now)
+        label = (was or now).label  # type: ignore[union-attr]
+        lines.append(TableComparison(label, was and was.rows, now and now.rows, not says))
+        if says:
+            differences.append(Difference(label, says, grave=True))
+    return lines, differences
+
+
+def _difference(was: Table | None, now: Table | None) -> str:
+    if was is None:
+        return "is not in the backup"
+    if now is None:
+        return f"is missing ({was.rows} rows)"
+    if was.rows != now.rows:
+        return f"has {now.rows} rows, the backup {was.rows}"
+    return "" if was.sha256 == now.sha256 else f"has the same {was.rows} rows, but other values or another order"
+
+
+def _compare_definitions(before: Sequence[Definition], after: Sequence[Definition]) -> list[Difference]:
+    old, new = _grouped(before), _grouped(after)
+    differences = []
+    for key in sorted(old.keys() | new.keys()):
+        was, now = old.get(key), new.get(key)
+        sample = (was or now)[0]  # type: ignore[index]
+        if was is None:
+            differences.append(Difference(sample.label, "is not in the backup", grave=False))
+        elif now is None:
+            differences.append(Difference(sample.label, "is missing", grave=False))
+        elif sorted(each.digest for each in was) != sorted(each.digest for each in now):
+            differences.append(Difference(sample.label, "is defined otherwise", grave=False))
+        elif sorted(each.owner for each in was) != sorted(each.owner for each in now):
+            differences.append(Difference(sample.label, f"belongs to {now[0].owner}, not to {was[0].owner}", False))
+    return differences
+
+
+def _grouped(rows: Sequence[Definition]) -> dict[tuple[str, str, str], list[Definition]]:
+    groups: dict[tuple[str, str, str], list[Definition]] = {}
+    for row in rows:
+        groups.setdefault((row.kind, row.schema, row.name), []).append(row)
+    return groups
