@@ -108,7 +108,7 @@ def environment(dsn: str, database: str | None = None) -> dict[str, str]:
     parts = conninfo_to_dict(make_conninfo(dsn, dbname=database) if database else dsn)
     found = {_ENVIRONMENT[name]: str(value) for name, value in parts.items() if name in _ENVIRONMENT and value}
     options = f"{parts.get('options', '')} {STEADY}".strip()
-    return {**found, "PGOPTIONS": options, "PGTZ": "UTC", "PGAPPNAME": "dbadmin backup", "PGCONNECT_TIMEOUT": "10"}
+    return {**found, "PGOPTIONS": options, "PGTZ": "UTC", "PGCONNECT_TIMEOUT": "10"}
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 BLOCK = 256 << 10
 PIPE = 1 << 20
 STALL_SECONDS = 30 * 60
 Popen = Callable[..., "subprocess.Popen[bytes]"]
+
+
+def plain_popen(argv: list[str], env: Mapping[str, str], **kwargs: Any) -> subprocess.Popen[bytes]:
+    """A process with our environment and these variables; runs give one that dies with its worker instead."""
+    return subprocess.Popen(argv, env={**os.environ, "PGAPPNAME": "dbadmin", **env}, **kwargs)
 
 
 class ProducerFailed(Exception):
@@ -27,7 +33,7 @@ class Producer:
         self,
         argv: Sequence[str],
         env: Mapping[str, str],
-        popen: Popen = subprocess.Popen,
+        popen: Popen = plain_popen,
         tick: Callable[[], None] = lambda: None,
         stall_seconds: float = STALL_SECONDS,
     ) -> None:
@@ -37,9 +43,8 @@ class Producer:
         self._stall_seconds = stall_seconds
         self._lines: deque[str] = deque(maxlen=200)
         self.process = popen(
-            self.argv, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
+            self.argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         assert self.process.stdout and self.process.stderr
         _widen(self.process.stdout.fileno())
         self._listener = threading.Thread(target=self._listen, name=f"{self.name}-stderr", daemon=True)
@@ -94,9 +99,8 @@ class Producer:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        for pipe in (self.process.stdout, self.process.stderr):
-            if pipe and pipe is self.process.stdout:
-                pipe.close()
+        if self.process.stdout:
+            self.process.stdout.close()
 
 
 def _widen(pipe: int) -> None:

@@ -1,0 +1,109 @@
+"""The catalogue of backups, written from manifests and rebuilt from what the stores really hold."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from backups.manifest import NAME, Manifest, NoManifest
+from backups.models import Backup, Store
+from backups.stores import StoreError
+from dbadmin.models import Run, Server
+
+
+def prefix_for(server: str, database: str, moment: datetime, run: int) -> str:
+    """The folder of one backup: readable, sorted by time, and unlike any other."""
+    safe = re.sub(r"[^A-Za-z0-9_.-]", lambda found: f"%{ord(found[0]):x}", database).replace("..", "%2e.")
+    return f"{server}/{safe}/{moment:%Y%m%dT%H%M%SZ}-{run}"
+
+
+def enter(store: Store, manifest: Manifest) -> Backup:
+    """The row of a manifest, made or renewed; what proofs found stays."""
+    server = Server.objects.filter(key=manifest.server_key).first()
+    if server is None:
+        server = Server.objects.filter(name=manifest.server).first()
+    facts: dict[str, Any] = {
+        "server": server,
+        "server_name": server.name if server else manifest.server,
+        "database": manifest.database,
+        "kind": manifest.kind,
+        "run": Run.objects.filter(pk=manifest.run).first(),
+        "selection": dict(manifest.selection),
+        "made_by": manifest.by,
+        "started_at": manifest.started_at,
+        "finished_at": manifest.finished_at,
+        "server_version": manifest.server_version,
+        "tool": manifest.tool,
+        "encrypted": bool(manifest.recipients),
+        "stored_bytes": manifest.stored_bytes,
+        "plain_bytes": manifest.plain_bytes,
+        "tables_count": sum(table.kind == "TABLE DATA" for table in manifest.contents.tables),
+        "total_rows": manifest.contents.rows,
+        "written_at": manifest.finished_at,
+    }
+    return Backup.objects.update_or_create(store=store, prefix=manifest.prefix, defaults=facts)[0]
+
+
+def reread(store: Store) -> tuple[int, int, list[str]]:
+    """Make the catalogue agree with the store: how many are there, how many are gone, and what cannot be read."""
+    opened, found, problems = store.open(), set(), []
+    for item in opened.items():
+        if not item.key.endswith(f"/{NAME}"):
+            continue
+        try:
+            manifest = Manifest.load(opened.get(item.key))
+        except (NoManifest, StoreError) as reason:
+            problems.append(f"{item.key}: {reason}")
+            continue
+        found.add(enter(store, manifest).pk)
+        _take_proofs(opened, store, manifest.prefix)
+    gone = Backup.objects.present().filter(store=store).exclude(pk__in=found)
+    missing = [backup for backup in gone if not any(backup.prefix in problem for problem in problems)]
+    for backup in missing:
+        backup.deleted_at, backup.deleted_why = timezone.now(), "Its manifest is no longer in the store."
+        backup.save(update_fields=["deleted_at", "deleted_why"])
+    return len(found), len(missing), problems
+
+
+def _take_proofs(opened: Any, store: Store, prefix: str) -> None:
+    for proof in proofs(opened, prefix):
+        _apply(Backup.objects.get(store=store, prefix=prefix), proof)
+
+
+def proofs(opened: Any, prefix: str) -> Iterator[dict[str, Any]]:
+    """What was tried with a backup and how it ended, oldest first; they lie beside the manifest."""
+    for item in sorted(opened.items(f"{prefix}/proof-"), key=lambda item: str(item.key)):
+        yield json.loads(opened.get(item.key))
+
+
+def prove(backup: Backup, rung: str, seconds: float, problem: str, facts: dict[str, Any]) -> None:
+    """Keep the outcome of a proof in the store and in the catalogue."""
+    proof = {
+        "rung": rung,
+        "at": timezone.now().isoformat(),
+        "seconds": round(seconds, 3),
+        "problem": problem,
+        **facts,
+    }
+    backup.refresh_from_db()
+    _apply(backup, proof)
+    text = json.dumps(proof, indent=1).encode()
+    name = f"proof-{timezone.now():%Y%m%dT%H%M%S%f}-{rung.replace(' ', '-')}.json"
+    backup.store.open().put(f"{backup.prefix}/{name}", text)
+
+
+def _apply(backup: Backup, proof: dict[str, Any]) -> None:
+    """A proof that succeeded takes back what an earlier one of its kind found wrong."""
+    moment = datetime.fromisoformat(proof["at"])
+    if proof["problem"]:
+        backup.problem = proof["problem"]
+    elif proof["rung"] == Backup.Rung.READ:
+        backup.read_at, backup.read_seconds, backup.problem = moment, proof["seconds"], ""
+    elif proof["rung"] == Backup.Rung.RESTORED:
+        backup.restored_at, backup.restored_seconds, backup.problem = moment, proof["seconds"], ""
+    backup.save()

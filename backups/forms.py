@@ -1,0 +1,59 @@
+"""Fields and choices that the operations and pages of backups share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from django import forms
+from psycopg_pool import PoolTimeout
+
+from backups.models import Backup, Store
+from dbadmin.models import Server
+
+DATABASES = "select datname from pg_catalog.pg_database where datallowconn and not datistemplate order by 1"
+
+
+def databases(server: Server) -> list[str]:
+    """The databases of a server; none while it does not answer, then the name is typed."""
+    try:
+        return [row.datname for row in server.rows(DATABASES)]
+    except (psycopg.Error, PoolTimeout):
+        return []
+
+
+class DatabaseField(forms.CharField):
+    """A database by name, with those that are there offered."""
+
+    def offer(self, names: list[str]) -> None:
+        if names:
+            self.widget = forms.Select(choices=[(name, name) for name in names])
+            self.widget.is_required = self.required
+
+
+class StoreField(forms.ChoiceField):
+    """A store by name."""
+
+    def offer(self) -> None:
+        names = list(Store.objects.filter(enabled=True).values_list("name", flat=True))
+        self.choices = [(name, name) for name in names]
+        if names and self.initial is None:
+            self.initial = names[0]
+
+
+class BackupField(forms.TypedChoiceField):
+    """One backup of the catalogue."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(coerce=int, **kwargs)
+
+    def offer(self, server: Server | None) -> None:
+        found = Backup.objects.present().select_related("store")
+        if server is not None:
+            found = found.filter(server=server)
+        self.choices = [(str(backup.pk), f"{backup} in {backup.store}") for backup in found[:500]]
+
+
+def names(text: str) -> list[str]:
+    """Names separated by commas or lines."""
+    return [name.strip() for line in text.splitlines() for name in line.split(",") if name.strip()]

@@ -1,0 +1,302 @@
+"""Stores, keys, the catalogue of backups, and the databases that a restore put aside."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyrage
+from django.conf import settings
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+
+from backups import stores
+from backups.manifest import NAME, Manifest
+from backups.pipeline import Volume
+from backups.stores.local import LocalStore
+from backups.stores.s3 import S3Settings, S3Store
+from dbadmin import secrets
+from dbadmin.models import Run, Server, slug
+
+
+class Store(models.Model):
+    """Where backups are kept: a directory of the workers' host, or a bucket."""
+
+    class Kind(models.TextChoices):
+        """What it is."""
+
+        LOCAL = "local", "Directory"
+        S3 = "s3", "S3 bucket"
+
+    key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    name = models.CharField(max_length=63, unique=True, validators=[slug])
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.LOCAL)
+    directory = models.CharField(max_length=500, blank=True)
+    endpoint = models.CharField(max_length=300, blank=True)
+    region = models.CharField(max_length=60, blank=True, default="us-east-1")
+    bucket = models.CharField(max_length=120, blank=True)
+    prefix = models.CharField(max_length=300, blank=True)
+    path_style = models.BooleanField(default=True)
+    encryption = models.CharField(max_length=20, blank=True)
+    lock_days = models.PositiveIntegerField(default=0)
+    part_mebibytes = models.PositiveIntegerField(default=16)
+    part_limit = models.PositiveIntegerField(default=9_900)
+    sealed_access_key = models.TextField(editable=False, blank=True)
+    sealed_secret_key = models.TextField(editable=False, blank=True)
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    tested_at = models.DateTimeField(null=True, editable=False)
+    test_problem = models.TextField(blank=True, editable=False)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def seal(self, name: str, text: str) -> None:
+        """Keep one of the two keys encrypted, bound to this store."""
+        setattr(self, f"sealed_{name}", secrets.seal(text, f"store.{name}:{self.key}"))
+
+    def unsealed(self, name: str) -> str:
+        return secrets.unseal(getattr(self, f"sealed_{name}"), f"store.{name}:{self.key}")
+
+    @property
+    def path(self) -> Path:
+        """The directory; a relative one lies in our own state directory."""
+        return Path(settings.DBADMIN_STATE) / "stores" / (self.directory or self.name)
+
+    def open(self) -> stores.Store:
+        """What reads and writes."""
+        if self.kind == self.Kind.LOCAL:
+            return LocalStore(self.path)
+        return S3Store(self.s3_settings())
+
+    def s3_settings(self) -> S3Settings:
+        return S3Settings(
+            bucket=self.bucket,
+            prefix=self.prefix,
+            endpoint=self.endpoint,
+            region=self.region,
+            access_key=self.unsealed("access_key"),
+            secret_key=self.unsealed("secret_key"),
+            path_style=self.path_style,
+            encryption=self.encryption,
+            lock_days=self.lock_days,
+            part_bytes=self.part_mebibytes << 20,
+            part_limit=self.part_limit,
+        )
+
+    @property
+    def where(self) -> str:
+        """Where it is, for people."""
+        if self.kind == self.Kind.LOCAL:
+            return str(self.path)
+        return "/".join(part for part in (self.endpoint or "s3:/", self.bucket, self.prefix.strip("/")) if part)
+
+
+class BackupKey(models.Model):
+    """A key that backups are encrypted for. The private half may be kept here (sealed) or only on paper."""
+
+    key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    name = models.CharField(max_length=63, unique=True, validators=[slug])
+    recipient = models.CharField(max_length=200, unique=True)
+    sealed_identity = models.TextField(editable=False, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    retired_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def make(cls, name: str, keep: bool) -> tuple[BackupKey, str]:
+        """A new key and its private half, which is known only now unless it is kept."""
+        identity = pyrage.x25519.Identity.generate()
+        key = cls(name=name, recipient=str(identity.to_public()))
+        if keep:
+            key.seal(str(identity))
+        key.save()
+        return key, str(identity)
+
+    def seal(self, identity: str) -> None:
+        self.sealed_identity = secrets.seal(identity, f"key.identity:{self.key}")
+
+    @property
+    def identity(self) -> str:
+        """The private half in clear, empty when it is not kept. Never print it."""
+        return secrets.unseal(self.sealed_identity, f"key.identity:{self.key}")
+
+    @classmethod
+    def recipients(cls) -> list[str]:
+        """For whom a backup is encrypted now."""
+        return list(cls.objects.filter(retired_at=None).values_list("recipient", flat=True))
+
+    @classmethod
+    def identities(cls) -> list[str]:
+        """Every private half that is kept, retired keys too: old backups need them."""
+        return [key.identity for key in cls.objects.exclude(sealed_identity="")]
+
+
+class BackupQuerySet(models.QuerySet["Backup"]):
+    """Backups, by what they are good for."""
+
+    def present(self) -> BackupQuerySet:
+        return self.filter(deleted_at=None)
+
+    def of(self, server: Server, database: str = "") -> BackupQuerySet:
+        found = self.present().filter(server=server)
+        return found.filter(database=database) if database else found
+
+    def good(self) -> BackupQuerySet:
+        """Read back or restored, with nothing found wrong since."""
+        return self.present().filter(problem="").exclude(read_at=None, restored_at=None)
+
+
+class Backup(models.Model):
+    """One line of the catalogue. The store's manifest is the truth; this row only finds and sorts it."""
+
+    class Rung(models.TextChoices):
+        """How far it has been proven."""
+
+        WRITTEN = "written"
+        READ = "read back"
+        RESTORED = "restored"
+
+    server = models.ForeignKey(Server, models.SET_NULL, null=True, related_name="backups")
+    server_name = models.CharField(max_length=63)
+    database = models.CharField(max_length=63)
+    kind = models.CharField(max_length=20, default="logical")
+    store = models.ForeignKey(Store, models.PROTECT, related_name="backups")
+    prefix = models.CharField(max_length=500)
+    run = models.ForeignKey(Run, models.SET_NULL, null=True, related_name="+")
+    selection = models.JSONField(default=dict)
+    made_by = models.CharField(max_length=150, blank=True)
+    started_at = models.DateTimeField(db_index=True)
+    finished_at = models.DateTimeField()
+    server_version = models.CharField(max_length=120)
+    tool = models.CharField(max_length=120)
+    encrypted = models.BooleanField(default=True)
+    stored_bytes = models.BigIntegerField()
+    plain_bytes = models.BigIntegerField()
+    tables_count = models.IntegerField()
+    total_rows = models.BigIntegerField()
+    written_at = models.DateTimeField()
+    read_at = models.DateTimeField(null=True)
+    read_seconds = models.FloatField(null=True)
+    restored_at = models.DateTimeField(null=True)
+    restored_seconds = models.FloatField(null=True)
+    problem = models.TextField(blank=True)
+    notes = models.JSONField(default=list)
+    keep = models.BooleanField(default=False)
+    leased_until = models.DateTimeField(null=True)
+    deleted_at = models.DateTimeField(null=True)
+    deleted_why = models.TextField(blank=True)
+
+    objects = BackupQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-started_at",)
+        constraints = [models.UniqueConstraint(fields=["store", "prefix"], name="one_backup_each_prefix")]
+        indexes = [models.Index(fields=["server", "database", "-started_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.database} of {self.server_name}, {timezone.localtime(self.started_at):%Y-%m-%d %H:%M:%S}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("backup", args=[self.server_name, self.pk])
+
+    @property
+    def seconds(self) -> float:
+        return (self.finished_at - self.started_at).total_seconds()
+
+    @property
+    def rung(self) -> Backup.Rung:
+        if self.restored_at:
+            return self.Rung.RESTORED
+        return self.Rung.READ if self.read_at else self.Rung.WRITTEN
+
+    @property
+    def is_leased(self) -> bool:
+        return self.leased_until is not None and self.leased_until > timezone.now()
+
+    def lease(self, hours: float = 24) -> None:
+        """Nobody deletes it while it is being restored or read."""
+        self.leased_until = timezone.now() + timedelta(hours=hours)
+        self.save(update_fields=["leased_until"])
+
+    def release(self) -> None:
+        Backup.objects.filter(pk=self.pk).update(leased_until=None)
+
+    def manifest(self) -> Manifest:
+        """Read anew from the store."""
+        return Manifest.load(self.store.open().get(f"{self.prefix}/{NAME}"))
+
+    def volumes(self, piece: str = "database") -> list[Volume]:
+        return self.manifest().pieces[piece].volumes
+
+
+class KeptDatabase(models.Model):
+    """A database that a restore renamed aside, and until when it can come back."""
+
+    server = models.ForeignKey(Server, models.CASCADE, related_name="kept_databases")
+    name = models.CharField(max_length=63)
+    original = models.CharField(max_length=63)
+    backup = models.ForeignKey(Backup, models.SET_NULL, null=True)
+    run = models.ForeignKey(Run, models.SET_NULL, null=True, related_name="+")
+    swapped_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    restored_at = models.DateTimeField(null=True)
+    dropped_at = models.DateTimeField(null=True)
+    facts: Any = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ("-swapped_at",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_there(self) -> bool:
+        return self.restored_at is None and self.dropped_at is None
+
+    @classmethod
+    def present(cls, server: Server) -> models.QuerySet[KeptDatabase]:
+        return cls.objects.filter(server=server, restored_at=None, dropped_at=None)
+
+
+class Policy(models.Model):
+    """How the backups of some databases are kept: where, for how long, and how often they are proven."""
+
+    name = models.CharField(max_length=63, unique=True, validators=[slug])
+    server = models.ForeignKey(Server, models.CASCADE, null=True, blank=True)
+    tag = models.CharField(max_length=40, blank=True)
+    database = models.CharField(max_length=63, blank=True, help_text="Empty: every database of the server.")
+    store = models.ForeignKey(Store, models.PROTECT, null=True, blank=True)
+    rules = models.JSONField(default=dict)
+    enabled = models.BooleanField(default=True)
+    changed_at: Any = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("name",)
+        verbose_name_plural = "policies"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def covers(self, backup: Backup) -> bool:
+        """Is this backup kept by these rules?"""
+        if self.server_id and self.server_id != backup.server_id:
+            return False
+        if self.tag and (backup.server is None or self.tag not in backup.server.tags):
+            return False
+        return not self.database or self.database == backup.database
+
+
+def expiry(hours: float) -> datetime:
+    return timezone.now() + timedelta(hours=hours)

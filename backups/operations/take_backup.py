@@ -1,0 +1,101 @@
+"""Take a logical backup of a database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.urls import reverse
+
+from backups import preflight, taking
+from backups.forms import DatabaseField, StoreField, databases, names
+from backups.logical import Selection
+from backups.models import BackupKey, Store
+from backups.pipeline import LEVEL
+from backups.taking import Taking
+from dbadmin.models import Run, Server
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.steps import Call, Step
+
+if TYPE_CHECKING:
+    from dbadmin.runner import Work
+
+
+class TakeBackupForm(forms.Form):
+    """What to back up, and where to."""
+
+    database = DatabaseField()
+    store = StoreField()
+    schemas = forms.CharField(required=False, help_text="Only these schemas, separated by commas. Empty: everything.")
+    tables = forms.CharField(required=False, help_text="Only these tables, as schema.table. Empty: everything.")
+    compression = forms.IntegerField(
+        initial=LEVEL, min_value=1, max_value=19, required=False,
+        help_text="Level of zstd: 1 is fastest, 3 fits most, 19 is smallest and slow.",
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["store"].offer()  # type: ignore[attr-defined]
+        if server is not None:
+            self.fields["database"].offer(databases(server))  # type: ignore[attr-defined]
+
+    def clean_compression(self) -> int:
+        return self.cleaned_data.get("compression") or LEVEL
+
+
+class TakeBackup(Operation):
+    """Write a database as one consistent snapshot, compressed and encrypted, to a store, and read it back."""
+
+    title = "Take a backup"
+    risk = Risk.LOADS
+    queue = "backups"
+    Form = TakeBackupForm
+
+    def target(self) -> str:
+        return str(self.params["database"])
+
+    def plan(self) -> Sequence[Step]:
+        store = Store.objects.filter(name=self.params["store"]).first()
+        if store is None:
+            raise Refused(f"There is no store {self.params['store']}.", field="store")
+        database, selection = self.target(), self.selection()
+        tools = preflight.tools_for(self.server)
+        preflight.database_of(self.server, database)
+        tables = names(str(self.params.get("tables") or ""))
+        preflight.check_selection(self.server, database, selection.schemas, tables)
+        preflight.check_rights(self.server, database, selection.schemas, tables)
+        preflight.check_store(store, self.server, database)
+        level = int(self.params.get("compression") or LEVEL)
+        return self.steps(Taking(self.server, database, store, tools, selection, level))
+
+    def selection(self) -> Selection:
+        tables = [_split(name) for name in names(str(self.params.get("tables") or ""))]
+        return Selection(names(str(self.params.get("schemas") or "")), tables)
+
+    def steps(self, job: Taking) -> list[Step]:
+        keys = ", ".join(BackupKey.objects.filter(retired_at=None).values_list("name", flat=True))
+        sealed = f"encrypt for {keys}" if keys else "do not encrypt (no backup key has been made)"
+        what = "" if job.selection.everything else f" ({job.selection})"
+        return [
+            Call(job.write_globals, f"Write roles and settings of {self.server} with pg_dumpall {job.tools}."),
+            Call(
+                job.dump,
+                f"Dump database {job.database}{what} with pg_dump {job.tools} in one snapshot, compress with zstd"
+                f" level {job.level}, {sealed}, send to {job.store} ({job.store.where}).",
+            ),
+            Call(job.publish, "Write the manifest: sizes, hashes, rows and digest of every table."),
+            Call(job.read_back, "Read every stored byte back and compare it with the manifest."),
+        ]
+
+    def clean_up(self, work: Work) -> None:
+        taking.clean_up(work)
+
+    def result_url(self, run: Run) -> str:
+        backup = run.result.get("backup")
+        return reverse("backup", args=[self.server.name, backup]) if backup else ""
+
+
+def _split(name: str) -> tuple[str, str]:
+    schema, _, table = name.partition(".")
+    return (schema, table) if table else ("public", schema)

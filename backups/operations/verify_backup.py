@@ -1,0 +1,67 @@
+"""Prove a backup: read it back, or restore it into a scratch database and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.urls import reverse
+
+from backups.forms import BackupField
+from backups.models import Backup
+from backups.restoring import Restoring, clean_up, plan_restore
+from backups.taking import prove_read
+from dbadmin.models import Run, Server
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.steps import Call, Step
+
+if TYPE_CHECKING:
+    from dbadmin.runner import Work
+
+
+class VerifyBackupForm(forms.Form):
+    """Which backup, and how thoroughly."""
+
+    backup = BackupField()
+    how = forms.ChoiceField(
+        choices=[("read", "Read every byte back"), ("restore", "Restore into a scratch database and compare")],
+        initial="read",
+    )
+
+    def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["backup"].offer(server)  # type: ignore[attr-defined]
+
+
+class VerifyBackup(Operation):
+    """Prove a backup by reading every byte, or by a restore that is compared row for row and then dropped."""
+
+    title = "Prove a backup"
+    risk = Risk.LOADS
+    queue = "backups"
+    Form = VerifyBackupForm
+
+    def target(self) -> str:
+        return f"backup {self.params['backup']}"
+
+    def plan(self) -> Sequence[Step]:
+        backup = Backup.objects.present().filter(pk=self.params["backup"]).select_related("store").first()
+        if backup is None:
+            raise Refused("This backup is not in the catalogue any more.", field="backup")
+        if self.params.get("how") != "restore":
+            says = f"Read every stored byte of {backup} back from {backup.store} and compare it with the manifest."
+            return [Call(lambda work: prove_read(backup, work), says)]
+        job = plan_restore(self.server, backup)
+        return [*restore_steps(job), Call(job.drop_scratch, "Drop the scratch database.")]
+
+    def clean_up(self, work: Work) -> None:
+        clean_up(work)
+
+    def result_url(self, run: Run) -> str:
+        return reverse("backup", args=[self.server.name, self.params["backup"]])
+
+
+def restore_steps(job: Restoring) -> list[Step]:
+    """Everything up to a proven scratch database."""
+    return job.steps()
