@@ -194,9 +194,13 @@ class Scanner:
     def finish(self) -> Header:
         """The header, when everything that the table of contents announces has passed by."""
         if self.header is None:
-            raise ArchiveError(f"The archive ends after {self.size_bytes} bytes, inside its table of contents.")
+            raise ArchiveError(
+                f"The archive ends after {self.size_bytes} bytes, inside its table of contents."
+            )
         if self._current is not None or self._buffer:
-            raise ArchiveError(f"The archive ends after {self.size_bytes} bytes, inside {self.current or 'its data'}.")
+            raise ArchiveError(
+                f"The archive ends after {self.size_bytes} bytes, inside {self.current or 'its data'}."
+            )
         announced = sum(entry.has_data for entry in self.header.entries)
         if len(self.contents) != announced:
             raise ArchiveError(f"The archive holds the data of {len(self.contents)} of {announced} tables.")

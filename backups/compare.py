@@ -52,7 +52,9 @@ class Comparison:
     def sentence(self) -> str:
         rows = sum(table.rows_after or 0 for table in self.tables if table.label != "large objects")
         if self.equal:
-            return f"All {len(self.tables)} tables with {rows} rows, and every definition, are as in the backup."
+            return (
+                f"All {len(self.tables)} tables with {rows} rows, and every definition, are as in the backup."
+            )
         named = "; ".join(str(difference) for difference in self.differences[:MOST_NAMED])
         more = len(self.differences) - MOST_NAMED
         return named + (f"; and {more} more." if more > 0 else ".")
@@ -99,7 +101,9 @@ def _difference(was: Table | None, now: Table | None) -> str:
         return f"is missing ({was.rows} rows)"
     if was.rows != now.rows:
         return f"has {now.rows} rows, the backup {was.rows}"
-    return "" if was.sha256 == now.sha256 else f"has the same {was.rows} rows, but other values or another order"
+    return (
+        "" if was.sha256 == now.sha256 else f"has the same {was.rows} rows, but other values or another order"
+    )
 
 
 def _compare_definitions(before: Sequence[Definition], after: Sequence[Definition]) -> list[Difference]:
@@ -115,7 +119,9 @@ def _compare_definitions(before: Sequence[Definition], after: Sequence[Definitio
         elif sorted(each.digest for each in was) != sorted(each.digest for each in now):
             differences.append(Difference(sample.label, "is defined otherwise", grave=False))
         elif sorted(each.owner for each in was) != sorted(each.owner for each in now):
-            differences.append(Difference(sample.label, f"belongs to {now[0].owner}, not to {was[0].owner}", False))
+            differences.append(
+                Difference(sample.label, f"belongs to {now[0].owner}, not to {was[0].owner}", False)
+            )
     return differences
 
 

@@ -14,7 +14,12 @@ from pathlib import Path
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 PROGRAMS = ("pg_dump", "pg_dumpall", "pg_restore")
-PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/bin")
+PLACES = (
+    "/usr/lib/postgresql/*/bin",
+    "/usr/pgsql-*/bin",
+    "/opt/homebrew/opt/postgresql@*/bin",
+    "/usr/local/bin",
+)
 LOCK_WAIT = "60s"
 
 #: Text that must read the same before and after: these settings make it depend on nothing but the value.
@@ -64,7 +69,9 @@ class Tools:
 
 def _version(program: Path) -> str:
     try:
-        answer = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=True)
+        answer = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     found = re.search(r"\d+(\.\d+)*", answer.stdout)
@@ -106,7 +113,9 @@ def choose(major: int, sets: Iterable[Tools] | None = None) -> Tools:
 def environment(dsn: str, database: str | None = None) -> dict[str, str]:
     """The connection as environment variables, because arguments can be read by everyone on the host."""
     parts = conninfo_to_dict(make_conninfo(dsn, dbname=database) if database else dsn)
-    found = {_ENVIRONMENT[name]: str(value) for name, value in parts.items() if name in _ENVIRONMENT and value}
+    found = {
+        _ENVIRONMENT[name]: str(value) for name, value in parts.items() if name in _ENVIRONMENT and value
+    }
     options = f"{parts.get('options', '')} {STEADY}".strip()
     return {**found, "PGOPTIONS": options, "PGTZ": "UTC", "PGCONNECT_TIMEOUT": "10"}
 
@@ -168,7 +177,12 @@ def dump_command(source: Source, snapshot: str = "", unlogged: bool = True) -> l
 
 def globals_command(source: Source, with_passwords: bool) -> list[str]:
     """Roles, their settings and memberships, tablespaces; password hashes only into an encrypted file."""
-    command = [source.tools.path("pg_dumpall"), "--globals-only", "--no-password", f"--database={source.database}"]
+    command = [
+        source.tools.path("pg_dumpall"),
+        "--globals-only",
+        "--no-password",
+        f"--database={source.database}",
+    ]
     return command if with_passwords else [*command, "--no-role-passwords"]
 
 

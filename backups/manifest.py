@@ -147,7 +147,9 @@ class Manifest:
         return self.pieces["database"].plain_bytes
 
     def dump(self) -> bytes:
-        return json.dumps(asdict(self), default=_plain, ensure_ascii=False, indent=1).encode("utf-8", "surrogateescape")
+        return json.dumps(asdict(self), default=_plain, ensure_ascii=False, indent=1).encode(
+            "utf-8", "surrogateescape"
+        )
 
     @classmethod
     def load(cls, text: bytes) -> Manifest:
@@ -155,7 +157,9 @@ class Manifest:
         try:
             found = json.loads(text.decode("utf-8", "surrogateescape"))
             if found.get("format") != FORMAT:
-                raise NoManifest(f"The manifest has format {found.get('format')!r}; this version reads {FORMAT}.")
+                raise NoManifest(
+                    f"The manifest has format {found.get('format')!r}; this version reads {FORMAT}."
+                )
             found["pieces"] = {name: _piece(piece) for name, piece in found["pieces"].items()}
             found["contents"] = Contents(
                 [Table(**table) for table in found["contents"]["tables"]],

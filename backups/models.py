@@ -95,7 +95,9 @@ class Store(models.Model):
         """Where it is, for people."""
         if self.kind == self.Kind.LOCAL:
             return str(self.path)
-        return "/".join(part for part in (self.endpoint or "s3:/", self.bucket, self.prefix.strip("/")) if part)
+        return "/".join(
+            part for part in (self.endpoint or "s3:/", self.bucket, self.prefix.strip("/")) if part
+        )
 
 
 class BackupKey(models.Model):
@@ -206,7 +208,9 @@ class Backup(models.Model):
         indexes = [models.Index(fields=["server", "database", "-started_at"])]
 
     def __str__(self) -> str:
-        return f"{self.database} of {self.server_name}, {timezone.localtime(self.started_at):%Y-%m-%d %H:%M:%S}"
+        return (
+            f"{self.database} of {self.server_name}, {timezone.localtime(self.started_at):%Y-%m-%d %H:%M:%S}"
+        )
 
     def get_absolute_url(self) -> str:
         return reverse("backup", args=[self.server_name, self.pk])

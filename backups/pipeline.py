@@ -255,7 +255,9 @@ class _Fetcher(threading.Thread):
 
 def _named(error: BaseException) -> BaseException:
     if isinstance(error, pyrage.DecryptError) and "No matching keys" in str(error):
-        return NoKey("None of the private keys at hand opens this backup. Bring the key that it was made for.")
+        return NoKey(
+            "None of the private keys at hand opens this backup. Bring the key that it was made for."
+        )
     if isinstance(error, pyrage.DecryptError | OSError):
         return Damaged(f"The encrypted stream is damaged: {str(error).rstrip('.')}.")
     return error
@@ -299,7 +301,10 @@ def checked(
 
 
 def receive(
-    store: Store, volumes: Sequence[Volume], identities: Sequence[str], tick: Callable[[], None] = lambda: None
+    store: Store,
+    volumes: Sequence[Volume],
+    identities: Sequence[str],
+    tick: Callable[[], None] = lambda: None,
 ) -> Iterator[bytes]:
     """The plain bytes of a stream; nothing of it may be believed before the iteration has ended."""
     channel = Channel(tick)

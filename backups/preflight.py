@@ -65,7 +65,9 @@ def database_of(server: Server, name: str) -> Any:
         raise Refused(f"The database {name} of {server} accepts no connections.", field="database")
     if not found.may_connect:
         grant = f"GRANT CONNECT ON DATABASE {_quoted(name)} TO {_role(server)};"
-        raise Refused(f"The role of dbadmin may not connect to {name}. What mends it: {grant}", field="database")
+        raise Refused(
+            f"The role of dbadmin may not connect to {name}. What mends it: {grant}", field="database"
+        )
     return found
 
 
@@ -116,7 +118,9 @@ def check_selection(server: Server, database: str, schemas: Sequence[str], table
         except psycopg.Error:
             known = None
         if not known:
-            raise Refused(f"There is no table {name} in {database}. Write it as schema.table.", field="tables")
+            raise Refused(
+                f"There is no table {name} in {database}. Write it as schema.table.", field="tables"
+            )
 
 
 def check_store(store: Store, server: Server, database: str) -> None:
@@ -172,7 +176,9 @@ def check_version(server: Server, manifest: Manifest) -> None:
     major = int(server.value("select current_setting('server_version_num')::int")) // 10000
     made_with = int(manifest.server_version.partition(".")[0])
     if major < made_with:
-        raise Refused(f"The backup is of PostgreSQL {made_with}, {server} is {major}: restore into {made_with} or later.")
+        raise Refused(
+            f"The backup is of PostgreSQL {made_with}, {server} is {major}: restore into {made_with} or later."
+        )
 
 
 def obstacles(server: Server, database: str) -> Iterator[str]:
@@ -232,5 +238,3 @@ def other_database(server: Server, avoid: Sequence[str]) -> str:
     )]  # fmt: skip
     names += ["template1"]
     return next(name for name in names if name not in avoid)
-
-

@@ -67,7 +67,9 @@ class Producer:
             if not select.select([pipe], [], [], 1)[0]:
                 self._tick()
                 if time.monotonic() - heard > self._stall_seconds:
-                    raise ProducerFailed(f"{self.name} has sent nothing for {self._stall_seconds:.0f} seconds.")
+                    raise ProducerFailed(
+                        f"{self.name} has sent nothing for {self._stall_seconds:.0f} seconds."
+                    )
                 continue
             block = os.read(pipe, BLOCK)
             if not block:

@@ -24,7 +24,9 @@ class ReadBack:
 
     def sentence(self) -> str:
         if self.opened:
-            return f"Every one of {self.stored_bytes} stored bytes was read, decrypted, unpacked and compared."
+            return (
+                f"Every one of {self.stored_bytes} stored bytes was read, decrypted, unpacked and compared."
+            )
         return (
             f"All {self.stored_bytes} stored bytes have the SHA-256 of the manifest. They were not opened, "
             "because the private key is not kept here."
@@ -73,7 +75,9 @@ def _read_archive(
 ) -> None:
     scanner = Scanner()
     try:
-        for block in receive(store, manifest.pieces["database"].volumes, keys_for(manifest, identities), tick):
+        for block in receive(
+            store, manifest.pieces["database"].volumes, keys_for(manifest, identities), tick
+        ):
             scanner.feed(block)
             tell(len(block))
         must_be_same(manifest, scanner)
@@ -86,4 +90,6 @@ def must_be_same(manifest: Manifest, scanner: Scanner) -> None:
     if Contents.of(scanner) != manifest.contents:
         raise Damaged("The archive that was read back does not hold what the manifest lists.")
     if scanner.size_bytes != manifest.plain_bytes:
-        raise Damaged(f"The archive has {scanner.size_bytes} bytes, the manifest says {manifest.plain_bytes}.")
+        raise Damaged(
+            f"The archive has {scanner.size_bytes} bytes, the manifest says {manifest.plain_bytes}."
+        )

@@ -67,7 +67,9 @@ class Taking:
 
     def _reads_passwords(self, work: Work) -> bool:
         with work.connect(self.database) as connection:
-            row = connection.execute("select has_table_privilege('pg_catalog.pg_authid', 'select')").fetchone()
+            row = connection.execute(
+                "select has_table_privilege('pg_catalog.pg_authid', 'select')"
+            ).fetchone()
         return bool(row and row[0])
 
     def dump(self, work: Work) -> None:
@@ -121,7 +123,9 @@ class Taking:
             tables=self.backup.tables_count,
             rows=self.backup.total_rows,
         )
-        work.log(f"{count(self.backup.total_rows)} rows of {self.backup.tables_count} tables listed in the manifest.")
+        work.log(
+            f"{count(self.backup.total_rows)} rows of {self.backup.tables_count} tables listed in the manifest."
+        )
 
     def _manifest(self, work: Work) -> Manifest:
         assert self.scanner.header and self.started_at
@@ -191,9 +195,7 @@ def prove_read(backup: Backup, work: Work) -> None:
 
     backup.lease()
     try:
-        found = read_back(
-            backup.store.open(), manifest, BackupKey.identities(), work.stop_if_cancelled, tell
-        )
+        found = read_back(backup.store.open(), manifest, BackupKey.identities(), work.stop_if_cancelled, tell)
     except Exception as reason:
         catalogue.prove(backup, Backup.Rung.READ, 0, str(reason), {"run": work.run.pk})
         raise

@@ -27,8 +27,12 @@ class TakeBackupForm(forms.Form):
 
     database = DatabaseField()
     store = StoreField()
-    schemas = forms.CharField(required=False, help_text="Only these schemas, separated by commas. Empty: everything.")
-    tables = forms.CharField(required=False, help_text="Only these tables, as schema.table. Empty: everything.")
+    schemas = forms.CharField(
+        required=False, help_text="Only these schemas, separated by commas. Empty: everything."
+    )
+    tables = forms.CharField(
+        required=False, help_text="Only these tables, as schema.table. Empty: everything."
+    )
     compression = forms.IntegerField(
         initial=LEVEL, min_value=1, max_value=19, required=False,
         help_text="Level of zstd: 1 is fastest, 3 fits most, 19 is smallest and slow.",
@@ -78,7 +82,9 @@ class TakeBackup(Operation):
         sealed = f"encrypt for {keys}" if keys else "do not encrypt (no backup key has been made)"
         what = "" if job.selection.everything else f" ({job.selection})"
         return [
-            Call(job.write_globals, f"Write roles and settings of {self.server} with pg_dumpall {job.tools}."),
+            Call(
+                job.write_globals, f"Write roles and settings of {self.server} with pg_dumpall {job.tools}."
+            ),
             Call(
                 job.dump,
                 f"Dump database {job.database}{what} with pg_dump {job.tools} in one snapshot, compress with zstd"

@@ -25,7 +25,10 @@ class VerifyBackupForm(forms.Form):
 
     backup = BackupField()
     how = forms.ChoiceField(
-        choices=[("read", "Read every byte back"), ("restore", "Restore into a scratch database and compare")],
+        choices=[
+            ("read", "Read every byte back"),
+            ("restore", "Restore into a scratch database and compare"),
+        ],
         initial="read",
     )
 

@@ -23,7 +23,9 @@ def _sentence(error: OSError, path: Path) -> str:
             free = _free(path)
             return f"The disk of the store {path} is full ({free} bytes free). Free space or choose another store."
         case errno.EACCES | errno.EPERM:
-            return f"The store {path} may not be written by this user. Give the directory to the worker's user."
+            return (
+                f"The store {path} may not be written by this user. Give the directory to the worker's user."
+            )
         case errno.EROFS:
             return f"The store {path} is on a disk that is mounted read-only."
         case errno.ENOENT | errno.ENOTDIR:

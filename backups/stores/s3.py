@@ -122,7 +122,9 @@ class S3Upload(Upload):
                     Body=part, ChecksumCRC32=checksum,
                 )  # fmt: skip
             if answer.get("ChecksumCRC32", checksum) != checksum:
-                raise StoreError(f"The store received other bytes of {self.key} than were sent (part {number}).")
+                raise StoreError(
+                    f"The store received other bytes of {self.key} than were sent (part {number})."
+                )
             self._parts[number] = {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
         finally:
             self._room.release()
@@ -144,7 +146,10 @@ class S3Upload(Upload):
             parts = [self._parts[number] for number in sorted(self._parts)]
             with self._store.speaking() as (client, where):
                 client.complete_multipart_upload(
-                    **where, Key=self._store.full(self.key), UploadId=self._id, MultipartUpload={"Parts": parts}
+                    **where,
+                    Key=self._store.full(self.key),
+                    UploadId=self._id,
+                    MultipartUpload={"Parts": parts},
                 )
             self._id = ""
         return self.checked(self._store.head(self.key))
@@ -153,7 +158,11 @@ class S3Upload(Upload):
         data = bytes(self._buffer)
         with self._store.speaking() as (client, where):
             client.put_object(
-                **where, Key=self._store.full(self.key), Body=data, ChecksumCRC32=_crc32(data), **self._store.extra()
+                **where,
+                Key=self._store.full(self.key),
+                Body=data,
+                ChecksumCRC32=_crc32(data),
+                **self._store.extra(),
             )
 
     def abort(self) -> None:
@@ -311,7 +320,9 @@ class S3Store(Store):
     def _open_uploads(self, prefix: str) -> list[dict[str, Any]]:
         try:
             with self.speaking() as (client, where):
-                pages = client.get_paginator("list_multipart_uploads").paginate(**where, Prefix=self.full(prefix))
+                pages = client.get_paginator("list_multipart_uploads").paginate(
+                    **where, Prefix=self.full(prefix)
+                )
                 return [upload for page in pages for upload in page.get("Uploads", [])]
         except MissingObject:
             # Some services answer "no such upload" where others answer with an empty list.

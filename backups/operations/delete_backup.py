@@ -1,0 +1,76 @@
+"""Delete a backup from its store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.urls import reverse
+from django.utils import timezone
+
+from backups.forms import BackupField
+from backups.manifest import NAME
+from backups.models import Backup
+from dbadmin.models import Run, Server
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.steps import Call, Step
+from dbadmin.units import size
+
+if TYPE_CHECKING:
+    from dbadmin.runner import Work
+
+
+class DeleteBackupForm(forms.Form):
+    """Which backup."""
+
+    backup = BackupField()
+
+    def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["backup"].offer(server)  # type: ignore[attr-defined]
+
+
+class DeleteBackup(Operation):
+    """Remove a backup's objects from its store: the manifest first, so that no half of it is ever listed."""
+
+    title = "Delete a backup"
+    risk = Risk.DESTROYS
+    queue = "backups"
+    Form = DeleteBackupForm
+
+    def target(self) -> str:
+        return f"backup {self.params['backup']}"
+
+    def plan(self) -> Sequence[Step]:
+        backup = Backup.objects.present().filter(pk=self.params["backup"]).select_related("store").first()
+        if backup is None:
+            raise Refused("This backup is not in the catalogue any more.", field="backup")
+        if backup.is_leased:
+            raise Refused(
+                f"{backup} is being read or restored right now. Wait until that has ended.", field="backup"
+            )
+        if backup.keep:
+            raise Refused(f"{backup} is marked to be kept. Take the mark away first.", field="backup")
+        good = Backup.objects.of(self.server, backup.database).good()
+        if backup in good and good.count() == 1:
+            raise Refused(
+                f"{backup} is the only proven backup of {backup.database}. Take another first.",
+                field="backup",
+            )
+        says = f"Remove {backup} from {backup.store}: {size(backup.stored_bytes)} below {backup.prefix}."
+        return [Call(lambda work: remove(backup, work, f"Deleted by {work.run.user_name}."), says)]
+
+    def result_url(self, run: Run) -> str:
+        return reverse("backups", args=[self.server.name])
+
+
+def remove(backup: Backup, work: Work, why: str) -> None:
+    """Manifest first: from then on it does not exist, whatever happens next."""
+    store = backup.store.open()
+    store.delete(f"{backup.prefix}/{NAME}")
+    backup.deleted_at, backup.deleted_why = timezone.now(), why
+    backup.save(update_fields=["deleted_at", "deleted_why"])
+    for item in list(store.items(f"{backup.prefix}/")):
+        store.delete(item.key)
+        work.log(f"Removed {item.key}.")

@@ -1,0 +1,127 @@
+"""Restore a backup, over the original or under a new name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.urls import reverse
+
+from backups import preflight, restoring, swap
+from backups.forms import BackupField
+from backups.models import Backup
+from backups.restoring import plan_restore
+from dbadmin.models import Run, Server
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.steps import Call, Step
+
+if TYPE_CHECKING:
+    from dbadmin.runner import Work
+
+OVER, NEW = "over", "new"
+
+
+class RestoreBackupForm(forms.Form):
+    """Which backup, and where it goes."""
+
+    backup = BackupField()
+    into = forms.ChoiceField(
+        choices=[
+            (NEW, "A new database beside the others"),
+            (OVER, "In place of the database, which is kept aside"),
+        ],
+        initial=NEW,
+    )
+    database = forms.CharField(
+        required=False,
+        max_length=63,
+        help_text="The new name, or the database to be replaced. Empty: as backed up.",
+    )
+    keep_hours = forms.IntegerField(
+        initial=72, min_value=1, max_value=24 * 90, required=False,
+        help_text="For how many hours the replaced database is kept, so that the restore can be undone.",
+    )  # fmt: skip
+    jobs = forms.IntegerField(initial=2, min_value=2, max_value=32, required=False)
+
+    def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["backup"].offer(None)  # type: ignore[attr-defined]
+
+    def clean_keep_hours(self) -> int:
+        return self.cleaned_data.get("keep_hours") or 72
+
+    def clean_jobs(self) -> int:
+        return self.cleaned_data.get("jobs") or restoring.JOBS
+
+
+class RestoreBackup(Operation):
+    """Restore a backup beside everything else, compare it row for row, and only then put it in place."""
+
+    title = "Restore a backup"
+    risk = Risk.DESTROYS
+    queue = "backups"
+    Form = RestoreBackupForm
+
+    def risk_now(self) -> Risk:
+        return Risk.LOADS if self.params.get("into") == NEW else Risk.DESTROYS
+
+    def backup(self) -> Backup:
+        found = Backup.objects.present().filter(pk=self.params["backup"]).select_related("store").first()
+        if found is None:
+            raise Refused("This backup is not in the catalogue any more.", field="backup")
+        return found
+
+    def target(self) -> str:
+        name = str(self.params.get("database") or "")
+        return name or Backup.objects.filter(pk=self.params["backup"]).values_list("database", flat=True)[0]
+
+    def waits(self) -> str:
+        return f"Everyone in {self.target()} is disconnected once, and can connect again within a second."
+
+    def plan(self) -> Sequence[Step]:
+        backup, name = self.backup(), self.target()
+        there = self.server.value("select true from pg_catalog.pg_database where datname = %s", [name])
+        job = plan_restore(self.server, backup, int(self.params.get("jobs") or restoring.JOBS))
+        if self.params.get("into") == NEW:
+            if there:
+                raise Refused(
+                    f"{self.server} has a database {name} already. Choose another name.", field="database"
+                )
+            job.live = ""
+            return [*job.steps(), self._named(job, name)]
+        if not there:
+            raise Refused(
+                f"{self.server} has no database {name} to replace. Restore to a new name.", field="into"
+            )
+        if not backup_is_whole(backup):
+            raise Refused(
+                f"The backup holds only a part of {name}; in its place the rest would be gone. Restore to a new name.",
+                field="into",
+            )
+        preflight.check_swap(self.server, name)
+        job.live = name
+        return [*job.steps(), self._swap(job, name)]
+
+    def _named(self, job: restoring.Restoring, name: str) -> Step:
+        return Call(
+            lambda work: job.rename(work, name), f"Name the proven database {name}.", f"DROP DATABASE {name};"
+        )
+
+    def _swap(self, job: restoring.Restoring, name: str) -> Step:
+        hours = float(self.params.get("keep_hours") or 72)
+        aside, incoming = swap.beside(name, "before_…"), swap.beside(name, "restore_…")
+        says = f"-- Swap; {aside} is kept for {hours:.0f} hours\n{swap.texts(name, aside, incoming)}"
+        return Call(
+            lambda work: job.put_in_place(work, hours), says, reverse="The operation “Undo a restore”."
+        )
+
+    def clean_up(self, work: Work) -> None:
+        restoring.clean_up(work)
+
+    def result_url(self, run: Run) -> str:
+        return reverse("backups", args=[self.server.name])
+
+
+def backup_is_whole(backup: Backup) -> bool:
+    return not backup.selection.get("schemas") and not backup.selection.get("tables")

@@ -1,0 +1,98 @@
+"""Take a restore back: the old database returns, the restored one is kept aside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.urls import reverse
+
+from backups import preflight, swap
+from backups.models import KeptDatabase, expiry
+from dbadmin.models import Run, Server
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.steps import Call, Step
+
+if TYPE_CHECKING:
+    from dbadmin.runner import Work
+
+
+class KeptField(forms.TypedChoiceField):
+    """One of the databases that restores put aside."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(coerce=int, **kwargs)
+
+    def offer(self, server: Server) -> None:
+        found = KeptDatabase.present(server)
+        self.choices = [(str(kept.pk), f"{kept.name} (was {kept.original})") for kept in found]
+
+
+class UndoRestoreForm(forms.Form):
+    """Which database comes back."""
+
+    kept = KeptField(label="Database")
+
+    def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if server is not None:
+            self.fields["kept"].offer(server)  # type: ignore[attr-defined]
+
+
+def kept_database(server: Server, pk: Any) -> KeptDatabase:
+    """The row, if its database is really there."""
+    kept = KeptDatabase.present(server).filter(pk=pk).first()
+    if kept is None:
+        raise Refused("This database is not kept any more.", field="kept")
+    if not server.value("select true from pg_catalog.pg_database where datname = %s", [kept.name]):
+        raise Refused(f"{server} has no database {kept.name}: somebody dropped or renamed it.", field="kept")
+    return kept
+
+
+class UndoRestore(Operation):
+    """Bring back the database that a restore put aside, by the same swap the other way round."""
+
+    title = "Undo a restore"
+    risk = Risk.DESTROYS
+    queue = "backups"
+    Form = UndoRestoreForm
+
+    def target(self) -> str:
+        kept = KeptDatabase.objects.filter(pk=self.params["kept"]).first()
+        return kept.original if kept else ""
+
+    def waits(self) -> str:
+        return f"Everyone in {self.target()} is disconnected once, and can connect again within a second."
+
+    def plan(self) -> Sequence[Step]:
+        kept = kept_database(self.server, self.params["kept"])
+        preflight.check_swap(self.server, kept.original)
+        aside = kept.name.replace("__before_", "__undone_")
+        says = f"-- Swap back; what was written since the restore stays in {aside}\n"
+        return [
+            Call(lambda work: _undo(work, kept, aside), says + swap.texts(kept.original, aside, kept.name))
+        ]
+
+    def clean_up(self, work: Work) -> None:
+        live = work.facts.get("live")
+        if live:
+            with work.connect(preflight.other_database(self.server, [live])) as connection:
+                swap.allow(connection, live, True)
+
+    def result_url(self, run: Run) -> str:
+        return reverse("backups", args=[self.server.name])
+
+
+def _undo(work: Work, kept: KeptDatabase, aside: str) -> None:
+    work.remember(live=kept.original)
+    with work.connect(preflight.other_database(work.server, [kept.original, kept.name])) as connection:
+        gap, ended = swap.swap(connection, kept.original, aside, kept.name, work.stop_if_cancelled)
+    moment = kept.expires_at if kept.expires_at > expiry(24) else expiry(24)
+    KeptDatabase.objects.create(
+        server=work.server, name=aside, original=kept.original, run=work.run, expires_at=moment
+    )
+    kept.restored_at = work.run.started_at or work.run.queued_at
+    kept.save(update_fields=["restored_at"])
+    work.result(gap_seconds=round(gap, 3), sessions_ended=ended, aside=aside)
+    work.log(f"{kept.original} is the old database again; the restored one is kept as {aside}.")

@@ -1,0 +1,341 @@
+"""Restore a backup beside everything else, prove it, and only then give it a name that people use."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import psycopg
+from django.conf import settings
+from psycopg import sql
+
+from backups import catalogue, logical, preflight, properties, swap
+from backups.archive import Scanner
+from backups.compare import Comparison, compare
+from backups.logical import NoTools, Selection, Source, Tools
+from backups.manifest import Contents, Manifest, NoManifest
+from backups.models import Backup, BackupKey, KeptDatabase, expiry
+from backups.pipeline import receive
+from backups.producer import Producer
+from backups.reading import keys_for, must_be_same
+from backups.restore_errors import classify
+from backups.stores import StoreError
+from dbadmin.models import Server
+from dbadmin.operations import Refused
+from dbadmin.steps import Call, Step
+from dbadmin.units import count, duration
+
+if TYPE_CHECKING:
+    from dbadmin.runner import Work
+
+JOBS = 2
+
+
+class RestoreFailed(Exception):
+    """The restored database is not what was backed up; a sentence that says why. The original is untouched."""
+
+
+def spool_folder() -> Path:
+    """Where archives are unpacked for a restore."""
+    return Path(settings.DBADMIN_STATE) / "scratch"
+
+
+def plan_restore(server: Server, backup: Backup, jobs: int = JOBS, prove: bool = True) -> Restoring:
+    """Look at everything that can be known before; raises Refused."""
+    try:
+        manifest = backup.manifest()
+    except (StoreError, NoManifest) as reason:
+        raise Refused(f"The backup cannot be read: {reason}", field="backup") from reason
+    if manifest.recipients and not BackupKey.objects.exclude(sealed_identity="").exists():
+        raise Refused(
+            "The backup is encrypted and no private key is kept here. Bring the key back on the page of keys first.",
+            field="backup",
+        )
+    tools = _tools(manifest)
+    preflight.check_version(server, manifest)
+    preflight.check_create(server)
+    preflight.check_extensions(server, manifest)
+    preflight.check_spool(spool_folder(), manifest)
+    roles = preflight.missing_roles(server, manifest)
+    return Restoring(server, backup, manifest, tools, roles, max(2, jobs), prove)
+
+
+def _tools(manifest: Manifest) -> Tools:
+    """The same major version that wrote the archive: an older pg_restore cannot read it."""
+    major = int(manifest.tool.split()[1].partition(".")[0])
+    try:
+        return logical.choose(major)
+    except NoTools as reason:
+        raise Refused(str(reason)) from reason
+
+
+@dataclass
+class Restoring:
+    """One restore under way; each method is a step of the plan."""
+
+    server: Server
+    backup: Backup
+    manifest: Manifest
+    tools: Tools
+    missing_roles: Sequence[str]
+    jobs: int = JOBS
+    prove: bool = True
+    live: str = ""
+    scratch: str = ""
+    spool: IO[bytes] | None = None
+    comparison: Comparison | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    def steps(self) -> list[Step]:
+        """Up to a proven scratch database."""
+        shown = swap.beside(self.name, "restore_…")
+        first = (
+            f"Read {self.backup} from {self.backup.store}, check every byte, and unpack it on this worker."
+        )
+        steps = [Call(self.fetch, first)]
+        if self.missing_roles:
+            listed = "\n".join(str(each.as_string(None)) + ";" for each in self._role_statements())
+            steps.append(
+                Call(self.create_roles, f"-- Create the missing roles, which nobody can sign in as\n{listed}")
+            )
+        create = properties.create_statement(self.manifest, shown).as_string(None)
+        return [
+            *steps,
+            Call(self.create, f"-- Beside everything else\n{create};", reverse=f"DROP DATABASE {shown};"),
+            Call(
+                self.load,
+                f"Load the archive into {shown} with pg_restore {self.tools}, {self.jobs} jobs, and stop at any error.",
+            ),
+            Call(
+                self.finish,
+                f"Give {shown} the owner, rights, settings and limits of {self.name}, then ANALYZE.",
+            ),
+            Call(
+                self.compare, f"Compare {shown} with the manifest: every row, every value, every definition."
+            ),
+        ]
+
+    @property
+    def name(self) -> str:
+        """The database whose place or properties the restored one takes."""
+        return self.live or self.backup.database
+
+    def _role_statements(self) -> list[sql.Composed]:
+        return [sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)) for name in self.missing_roles]
+
+    def fetch(self, work: Work) -> None:
+        self.started = time.monotonic()
+        self.backup.lease()
+        work.remember(leased=self.backup.pk)
+        folder = spool_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        # A file without a name: whatever happens to this process, the disk is free again afterwards.
+        self.spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed when the archive was loaded
+        scanner, keys = Scanner(), keys_for(self.manifest, BackupKey.identities())
+        volumes = self.manifest.pieces["database"].volumes
+        for block in receive(self.backup.store.open(), volumes, keys, work.stop_if_cancelled):
+            scanner.feed(block)
+            self.spool.write(block)
+            work.progress(scanner.size_bytes, self.manifest.plain_bytes, "bytes")
+            work.stop_if_cancelled()
+        self.spool.flush()
+        must_be_same(self.manifest, scanner)
+        work.log(f"The archive of {len(self.manifest.contents.tables)} tables is whole.")
+
+    def create_roles(self, work: Work) -> None:
+        with work.connect() as connection:
+            for statement in self._role_statements():
+                connection.execute(statement)
+                work.log(statement.as_string(None))
+
+    def create(self, work: Work) -> None:
+        moment = work.run.queued_at.strftime("%Y%m%d_%H%M%S")
+        self.scratch = swap.beside(self.name, f"restore_{moment}")
+        work.remember(scratch=self.scratch)
+        with work.connect(preflight.other_database(self.server, [self.name])) as connection:
+            connection.execute(properties.create_statement(self.manifest, self.scratch))
+            row = connection.execute(
+                "select oid from pg_catalog.pg_database where datname = %s", [self.scratch]
+            )
+            work.remember(scratch_oid=row.fetchone()[0])  # type: ignore[index]
+        work.log(f"Created {self.scratch}.")
+
+    def load(self, work: Work) -> None:
+        assert self.spool
+        number = self.spool.fileno()
+        command = logical.restore_command(self.tools, self.scratch, f"/proc/self/fd/{number}", self.jobs)
+        environment = logical.environment(self.server.dsn("operate"), self.scratch)
+        process = work.popen(
+            [*command, "--verbose"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, pass_fds=[number],
+        )  # fmt: skip
+        try:
+            self._listen(work, process)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+            self.spool.close()
+
+    def _listen(self, work: Work, process: subprocess.Popen[bytes]) -> None:
+        """Follow pg_restore line by line; the first error that is not known to be harmless ends it."""
+        assert process.stderr
+        done, total = 0, len(self.manifest.contents.definitions) + len(self.manifest.contents.tables)
+        harmless = 0
+        for raw in process.stderr:
+            work.stop_if_cancelled()
+            line = raw.decode("utf-8", "replace").rstrip()
+            error = classify(line)
+            if error and not error.harmless:
+                process.terminate()
+                raise RestoreFailed(f"{error}. The original is untouched.")
+            if error:
+                harmless += 1
+                work.log(str(error))
+            elif line.startswith(
+                ("pg_restore: finished item", "pg_restore: creating ", "pg_restore: processing data")
+            ):
+                done += 1
+                work.progress(min(done, total), total, "objects")
+        code = process.wait()
+        if code and not (harmless and code == 1):
+            raise RestoreFailed(f"pg_restore ended with status {code}. The original is untouched.")
+
+    def finish(self, work: Work) -> None:
+        with work.connect(self.scratch) as connection:
+            found = properties.of_live(connection, self.name) or properties.of_manifest(self.manifest)
+            for statement in properties.statements(found, self.scratch):
+                connection.execute(statement)
+                work.log(statement.as_string(None))
+        with work.connect(self.scratch) as connection:
+            connection.execute("analyze")
+        work.log(f"Analyzed {self.scratch}.")
+
+    def compare(self, work: Work) -> None:
+        """Dump the restored database in the same way and look at what passes by."""
+        chosen = self.manifest.selection
+        selection = Selection(chosen.get("schemas", ()), [tuple(table) for table in chosen.get("tables", ())])
+        source = Source(self.tools, self.server.dsn("operate"), self.scratch, selection)
+        producer = Producer(
+            logical.dump_command(source), source.environment(), work.popen, work.stop_if_cancelled
+        )
+        scanner = Scanner()
+        try:
+            for block in producer:
+                scanner.feed(block)
+                work.progress(scanner.size_bytes, max(self.manifest.plain_bytes, scanner.size_bytes), "bytes")
+        finally:
+            producer.stop()
+        self.comparison = compare(self.manifest.contents, Contents.of(scanner))
+        self._judge(work)
+
+    def _judge(self, work: Work) -> None:
+        assert self.comparison
+        for difference in self.comparison.differences[:100]:
+            work.log(f"Differs: {difference}")
+        seconds = time.monotonic() - self.started
+        problem = "" if self.comparison.data_is_equal else self.comparison.sentence()
+        facts = {
+            "run": work.run.pk,
+            "says": self.comparison.sentence(),
+            "differences": [str(each) for each in self.comparison.differences[:100]],
+        }
+        catalogue.prove(self.backup, Backup.Rung.RESTORED, seconds, problem, facts)
+        work.result(**facts)
+        if problem:
+            raise RestoreFailed(
+                f"The restored database differs from the backup: {problem} The original is untouched."
+            )
+        work.log(self.comparison.sentence())
+        work.log(f"Restored and proven in {duration(seconds)}.")
+
+    def drop_scratch(self, work: Work) -> None:
+        with work.connect(preflight.other_database(self.server, [self.scratch])) as connection:
+            _drop(connection, self.scratch)
+        self.backup.release()
+        work.log(f"Dropped {self.scratch}.")
+
+    def rename(self, work: Work, name: str) -> None:
+        """The proven database takes its new name."""
+        with work.connect(preflight.other_database(self.server, [self.scratch])) as connection:
+            swap.empty(connection, [self.scratch], work.stop_if_cancelled)
+            statement = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+            connection.execute(statement.format(sql.Identifier(self.scratch), sql.Identifier(name)))
+        work.remember(renamed=name)
+        self.backup.release()
+        work.result(database=name)
+        work.log(f"The restored database is {name}.")
+
+    def put_in_place(self, work: Work, keep_hours: float) -> None:
+        """Fence, swap, and remember the old database for the time in which this can be undone."""
+        aside = self.scratch.replace("__restore_", "__before_")
+        with work.connect(preflight.other_database(self.server, [self.live, self.scratch])) as connection:
+            found = ", ".join(preflight.obstacles(self.server, self.live))
+            if found:
+                raise RestoreFailed(
+                    f"{self.live} has {found}; it was not swapped. The original is untouched."
+                )
+            work.remember(live=self.live, aside=aside, keep_hours=keep_hours)
+            gap, ended = swap.swap(connection, self.live, aside, self.scratch, work.stop_if_cancelled)
+        kept = record_kept(work, self.server, self.live, aside, self.backup, keep_hours)
+        self.backup.release()
+        work.result(kept=kept.pk, aside=aside, gap_seconds=round(gap, 3), sessions_ended=ended)
+        work.log(
+            f"{self.live} is the restored database now. {count(ended)} sessions were ended; nobody could connect "
+            f"for {duration(gap)}. The old one is kept as {aside}."
+        )
+
+
+def record_kept(
+    work: Work, server: Server, live: str, aside: str, backup: Backup | None, keep_hours: float
+) -> KeptDatabase:
+    return KeptDatabase.objects.update_or_create(
+        server=server,
+        name=aside,
+        defaults={"original": live, "backup": backup, "run": work.run, "expires_at": expiry(keep_hours)},
+    )[0]
+
+
+def _drop(connection: psycopg.Connection[Any], name: str) -> None:
+    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def clean_up(work: Work) -> None:
+    """Whatever a restore left: its scratch database goes, a fence is opened, a finished swap is written down."""
+    backup = Backup.objects.filter(pk=work.facts.get("leased")).first()
+    if backup:
+        backup.release()
+    scratch = work.facts.get("scratch")
+    if not scratch or work.facts.get("renamed"):
+        return
+    live, aside = work.facts.get("live", ""), work.facts.get("aside", "")
+    with work.connect(preflight.other_database(work.server, [scratch, live])) as connection:
+        _end_sessions_of(connection, work)
+        if aside and _swapped(connection, work, live):
+            record_kept(work, work.server, live, aside, backup, work.facts.get("keep_hours", 72))
+            work.log(f"The swap was complete: {live} is the restored database, the old one is {aside}.")
+            return
+        _drop(connection, scratch)
+        work.log(f"Dropped {scratch}, if it was there.")
+        if live:
+            swap.allow(connection, live, True)
+            work.log(f"{live} is as it was and takes connections.")
+
+
+def _swapped(connection: psycopg.Connection[Any], work: Work, live: str) -> bool:
+    row = connection.execute("select oid from pg_catalog.pg_database where datname = %s", [live]).fetchone()
+    return row is not None and row[0] == work.facts.get("scratch_oid")
+
+
+def _end_sessions_of(connection: psycopg.Connection[Any], work: Work) -> None:
+    """The programs of a dead worker are dead; their sessions may not have noticed yet."""
+    connection.execute(
+        "select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity"
+        " where application_name = %s and pid <> pg_catalog.pg_backend_pid()",
+        [f"dbadmin run {work.run.pk}"],
+    )

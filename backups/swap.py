@@ -1,0 +1,106 @@
+"""Put one database in another's place: a fence, then both renames in one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+#: How long clients may hold on after they were told to leave.
+PATIENCE_SECONDS = 20
+LONGEST_NAME = 63
+
+
+class SwapFailed(Exception):
+    """The databases have their old names; a sentence that says what was in the way."""
+
+
+def beside(name: str, mark: str) -> str:
+    """`shop` -> `shop__restore_20250301_094700`, cut so that it fits PostgreSQL's 63 bytes."""
+    room = LONGEST_NAME - len(f"__{mark}".encode())
+    return name.encode()[:room].decode(errors="ignore") + f"__{mark}"
+
+
+def allow(connection: psycopg.Connection[Any], name: str, allowed: bool) -> None:
+    statement = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    connection.execute(statement.format(sql.Identifier(name), sql.SQL("true" if allowed else "false")))
+
+
+def empty(connection: psycopg.Connection[Any], names: Sequence[str], tick: Callable[[], None]) -> int:
+    """End every session in these databases and wait until they are gone."""
+    deadline, ended = time.monotonic() + PATIENCE_SECONDS, 0
+    while True:
+        rows = connection.execute(
+            "select pid, usename, pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity"
+            " where datname = any(%s) and pid <> pg_catalog.pg_backend_pid()",
+            [list(names)],
+        ).fetchall()
+        if not rows:
+            return ended
+        ended = max(ended, len(rows))
+        if time.monotonic() > deadline:
+            raise SwapFailed(
+                f"{len(rows)} sessions did not leave {' and '.join(names)} in {PATIENCE_SECONDS} seconds."
+            )
+        tick()
+        time.sleep(0.01)
+
+
+def swap(
+    connection: psycopg.Connection[Any], live: str, aside: str, incoming: str, tick: Callable[[], None]
+) -> tuple[float, int]:
+    """`live` becomes `aside`, `incoming` becomes `live`; says how long clients were shut out, and how many.
+
+    `aside` stays fenced: nobody writes to what may have to come back.
+    """
+    started = time.monotonic()
+    fenced = [name for name in (live, incoming) if name]
+    try:
+        for name in fenced:
+            allow(connection, name, False)
+        ended = empty(connection, fenced, tick)
+        with connection.transaction():
+            _rename(connection, live, aside)
+            _rename(connection, incoming, live)
+            allow(connection, live, True)
+    except BaseException:
+        for name in fenced:
+            _allow_again(connection, name)
+        raise
+    return time.monotonic() - started, ended
+
+
+def _rename(connection: psycopg.Connection[Any], old: str, new: str) -> None:
+    connection.execute(
+        sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new))
+    )
+
+
+def _allow_again(connection: psycopg.Connection[Any], name: str) -> None:
+    try:
+        allow(connection, name, True)
+    except psycopg.Error:
+        # The connection is gone too; the clean-up of the run opens the database again.
+        return
+
+
+def texts(live: str, aside: str, incoming: str) -> str:
+    """The statements of a swap, to be read before it."""
+    names = {
+        "live": sql.Identifier(live),
+        "aside": sql.Identifier(aside),
+        "incoming": sql.Identifier(incoming),
+    }
+    quoted = {key: name.as_string(None) for key, name in names.items()}
+    return (
+        "ALTER DATABASE {live} ALLOW_CONNECTIONS false;\n"
+        "-- end its sessions and wait until they are gone\n"
+        "BEGIN;\n"
+        "ALTER DATABASE {live} RENAME TO {aside};\n"
+        "ALTER DATABASE {incoming} RENAME TO {live};\n"
+        "ALTER DATABASE {live} ALLOW_CONNECTIONS true;\n"
+        "COMMIT;"
+    ).format(**quoted)
