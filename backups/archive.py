@@ -1,8 +1,8 @@
 """Read a pg_dump archive as it passes by: its table of contents, and for every table its rows and a digest.
 
-The archive is the uncompressed custom format. Nothing is kept but the table of contents, so the memory does not
-grow with the data. The digest of a table is the SHA-256 of its COPY text as the dump's own snapshot saw it: the
-same digest after a restore means that every row, value and their order are the same.
+The archive is the uncompressed custom format. Nothing is kept but the table of contents, so the memory does
+not grow with the data. The digest of a table is the SHA-256 of its COPY text as the dump's own snapshot saw it:
+the same digest after a restore means that every row, value and their order are the same.
 """
 
 from __future__ import annotations
@@ -96,17 +96,17 @@ class _Reader:
     def byte(self) -> int:
         return self.take(1)[0]
 
-    def int(self) -> int:
+    def number(self) -> int:
         raw = self.take(1 + self.int_size)
         value = int.from_bytes(raw[1:], "little")
         return -value if raw[0] else value
 
-    def str(self) -> str | None:
-        length = self.int()
+    def string(self) -> str | None:
+        length = self.number()
         return None if length < 0 else self.take(length).decode("utf-8", "surrogateescape")
 
     def text(self) -> str:
-        return self.str() or ""
+        return self.string() or ""
 
 
 def _read_header(reader: _Reader) -> Header:
@@ -118,26 +118,26 @@ def _read_header(reader: _Reader) -> Header:
     reader.int_size, offset_size = reader.byte(), reader.byte()
     if reader.byte() != 1:
         raise ArchiveError("The archive is not in the custom format.")
-    compressed = reader.byte() if version >= (1, 15, 0) else reader.int()
+    compressed = reader.byte() if version >= (1, 15, 0) else reader.number()
     if compressed:
         raise ArchiveError("The archive is compressed by pg_dump; here it is compressed behind it.")
     for _ in range(7):
-        reader.int()
+        reader.number()
     return Header(version, reader.int_size, offset_size, reader.text(), reader.text(), reader.text())
 
 
 def _read_entry(reader: _Reader, header: Header) -> Entry:
-    dump_id, has_data = reader.int(), bool(reader.int())
-    reader.str(), reader.str()
+    dump_id, has_data = reader.number(), bool(reader.number())
+    reader.string(), reader.string()
     name, kind = reader.text(), reader.text()
-    reader.int()
-    definition, _drop, copy = reader.text(), reader.str(), reader.text()
+    reader.number()
+    definition, _drop, copy = reader.text(), reader.string(), reader.text()
     schema, tablespace = reader.text(), reader.text()
     access_method = reader.text() if header.version >= (1, 14, 0) else ""
     if header.version >= (1, 16, 0):
-        reader.int()
-    owner, _oids = reader.text(), reader.str()
-    while reader.str() is not None:
+        reader.number()
+    owner, _oids = reader.text(), reader.string()
+    while reader.string() is not None:
         pass
     reader.take(1 + header.offset_size)
     return Entry(dump_id, has_data, kind, schema, name, owner, definition, copy, tablespace, access_method)
@@ -148,15 +148,15 @@ def read_contents(data: bytes) -> tuple[Header, int] | None:
     reader = _Reader(data)
     try:
         header = _read_header(reader)
-        header.entries = [_read_entry(reader, header) for _ in range(reader.int())]
+        header.entries = [_read_entry(reader, header) for _ in range(reader.number())]
     except _More:
         return None
     return header, reader.at
 
 
-# A row of COPY text ends with a line feed and contains no NUL. Each row is preceded by its length as five bytes (a
-# zero sign and four bytes, low first), and a length of zero ends the table. So the first five zero bytes after a
-# line feed are the end, and the line feeds are the rows, except those inside a length, which this finds as well.
+# A row of COPY text ends with a line feed and contains no NUL. Each row is preceded by its length as five bytes
+# (a zero sign and four bytes, low first), and a length of zero ends the table. So the first five zero bytes
+# after a line feed are the end, and the line feeds are the rows, except those inside a length, found as well.
 _END_OR_ODD = re.compile(rb"\n\x00(?:\x00{4}|\n...|.\n..|..\n.|...\n)", re.DOTALL)
 _END = b"\n\x00\x00\x00\x00\x00"
 # pg_dump closes the rows of a table with this chunk, which is no row.
@@ -164,7 +164,7 @@ _CLOSING = b"\\.\n\n\n"
 
 
 class Scanner:
-    """Fed with an archive in any portions, it knows the contents afterwards; `finish` refuses an incomplete one."""
+    """Fed with an archive in any portions, it knows the contents afterwards; `finish` refuses a part."""
 
     def __init__(self) -> None:
         self.header: Header | None = None
@@ -244,7 +244,7 @@ class Scanner:
         self._left, self._in_blob = 0, block == DATA
         self._buffer = self._buffer[length:]
         if entry.kind == "TABLE DATA" and header.rows_are_chunks:
-            # The line feed that would end a row before the first one, so that an empty table looks like any other.
+            # The line feed that would end a row before the first: so an empty table looks like any other.
             self._buffer = b"\n" + self._buffer
             self._current.rows, self._skip = -1, 1
         return True

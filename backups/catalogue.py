@@ -32,7 +32,7 @@ def enter(store: Store, manifest: Manifest) -> Backup:
         "server_name": server.name if server else manifest.server,
         "database": manifest.database,
         "kind": manifest.kind,
-        "run": Run.objects.filter(pk=manifest.run).first(),
+        "run": Run.objects.filter(pk=manifest.run or 0).first(),
         "selection": dict(manifest.selection),
         "made_by": manifest.by,
         "started_at": manifest.started_at,
@@ -50,7 +50,7 @@ def enter(store: Store, manifest: Manifest) -> Backup:
 
 
 def reread(store: Store) -> tuple[int, int, list[str]]:
-    """Make the catalogue agree with the store: how many are there, how many are gone, and what cannot be read."""
+    """Make the catalogue agree with the store: how many are there and gone, and what cannot be read."""
     opened, found, problems = store.open(), set(), []
     for item in opened.items():
         if not item.key.endswith(f"/{NAME}"):

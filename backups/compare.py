@@ -88,7 +88,7 @@ def _compare_tables(
         was, now = old.get(key), new.get(key)
         says = _difference(was, now)
         label = (was or now).label  # type: ignore[union-attr]
-        lines.append(TableComparison(label, was and was.rows, now and now.rows, not says))
+        lines.append(TableComparison(label, was.rows if was else None, now.rows if now else None, not says))
         if says:
             differences.append(Difference(label, says, grave=True))
     return lines, differences

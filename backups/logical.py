@@ -98,7 +98,7 @@ def installed() -> tuple[Tools, ...]:
 
 
 def choose(major: int, sets: Iterable[Tools] | None = None) -> Tools:
-    """The newest set of the server's own major version, else of the next higher one; an older one refuses to dump."""
+    """The newest set of the server's own major version, else of the next higher: an older one would refuse."""
     fitting = [tools for tools in (installed() if sets is None else sets) if tools.major >= major]
     if not fitting:
         have = ", ".join(tools.version for tools in (installed() if sets is None else sets)) or "none"
@@ -187,7 +187,7 @@ def globals_command(source: Source, with_passwords: bool) -> list[str]:
 
 
 def restore_command(tools: Tools, database: str, archive: str, jobs: int = 2) -> list[str]:
-    """Several jobs even for a small archive: only then is each table filled in the order that the digest expects."""
+    """Always several jobs: only then is each table filled in the order that the digest expects."""
     return [
         tools.path("pg_restore"),
         f"--dbname={make_conninfo(dbname=database)}",

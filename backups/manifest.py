@@ -1,4 +1,4 @@
-"""The manifest of a backup: written last, in clear text, so that a backup exists exactly if it can be described."""
+"""The manifest of a backup: written last, in clear, so that a backup exists exactly if it can be described."""
 
 from __future__ import annotations
 
@@ -193,7 +193,8 @@ _FACTS = {
                || jsonb_build_object(
                     'owner', pg_catalog.pg_get_userbyid(d.datdba),
                     'encoding', pg_catalog.pg_encoding_to_char(d.encoding),
-                    'tablespace', (select spcname from pg_catalog.pg_tablespace t where t.oid = d.dattablespace),
+                    'tablespace',
+                    (select spcname from pg_catalog.pg_tablespace t where t.oid = d.dattablespace),
                     'acl', d.datacl::text[],
                     'comment', pg_catalog.shobj_description(d.oid, 'pg_database'),
                     'size_bytes', pg_catalog.pg_database_size(d.oid)) as properties
@@ -201,7 +202,8 @@ _FACTS = {
     "settings": """
         select coalesce(pg_catalog.pg_get_userbyid(nullif(setrole, 0)), '') as role, setconfig as settings
         from pg_catalog.pg_db_role_setting
-        where setdatabase = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
+        where setdatabase =
+            (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
         order by 1""",
     "extensions": """
         select e.extname as name, e.extversion as version, n.nspname as schema
@@ -220,7 +222,8 @@ _FACTS = {
         where n.nspname <> 'pg_catalog' order by 1, 2""",
     "findings": """
         select (select count(*) from pg_catalog.pg_index where not indisvalid) as invalid_indexes,
-               (select count(*) from pg_catalog.pg_constraint where not convalidated) as unvalidated_constraints,
+               (select count(*) from pg_catalog.pg_constraint where not convalidated)
+                 as unvalidated_constraints,
                (select count(*) from pg_catalog.pg_largeobject_metadata) as large_objects,
                (select count(*) from pg_catalog.pg_class
                 where relkind = 'm' and not relispopulated) as unpopulated_views,
@@ -236,7 +239,7 @@ def read_facts(connection: psycopg.Connection[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with connection.cursor(row_factory=dict_row) as cursor:
         for name, query in _FACTS.items():
-            rows = cursor.execute(query).fetchall()  # type: ignore[call-overload]
+            rows = cursor.execute(query).fetchall()
             found[name] = rows[0] if name in ("snapshot", "findings") else rows
     found["properties"] = {**found["properties"][0]["properties"], "settings": found.pop("settings")}
     found["roles"] = [row["role"] for row in found["roles"]]

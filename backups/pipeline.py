@@ -1,7 +1,7 @@
-"""From a process to a store and back: compressed, encrypted, hashed, in memory that does not grow with the data.
+"""From a process to a store and back: compressed, encrypted, hashed, in memory that does not grow.
 
-The way there is process -> scan -> zstd -> age -> volumes. The way back is volumes -> age -> zstd. Each layer is
-checked by the one outside it, and an object is published only after the process that fed it has ended well.
+The way there is process -> scan -> zstd -> age -> volumes. The way back is volumes -> age -> zstd. Each layer
+is checked by the one outside it, and an object is published only after the process that fed it ended well.
 """
 
 from __future__ import annotations
@@ -68,35 +68,33 @@ class VolumeWriter:
     def write(self, data: bytes) -> int:
         left = memoryview(bytes(data))
         while left:
-            if self._upload is None:
-                self._begin()
-            assert self._upload
-            room = self._store.largest_object_bytes - self._upload.size_bytes
+            upload = self._upload or self._begin()
+            room = self._store.largest_object_bytes - upload.size_bytes
             part = bytes(left[:room])
-            self._upload.write(part)
+            upload.write(part)
             self._hash.update(part)
             left = left[len(part) :]
             if len(part) == room:
-                self._finish()
+                self._finish(upload)
         return len(data)
 
     def flush(self) -> None:
         """Nothing to do; the encryption library expects it."""
 
-    def _begin(self) -> None:
+    def _begin(self) -> Upload:
         number = len(self.volumes) + 1
         key = self._key if number == 1 else f"{self._key}.{number:03d}"
         self._upload, self._hash = self._store.upload(key, self._opened), hashlib.sha256()
+        return self._upload
 
-    def _finish(self) -> None:
-        assert self._upload
-        item: Item = self._upload.complete()
+    def _finish(self, upload: Upload) -> None:
+        item: Item = upload.complete()
         self._upload = None
         self.volumes.append(Volume(item.key, item.size_bytes, self._hash.hexdigest()))
 
     def complete(self) -> list[Volume]:
         if self._upload is not None:
-            self._finish()
+            self._finish(self._upload)
         return self.volumes
 
     def abort(self) -> None:
@@ -127,7 +125,7 @@ class _Encryptor(threading.Thread):
             else:
                 while block := self._channel.next():
                     self._out.write(block)
-        except BaseException as error:  # handed to the thread that waits, which raises it
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits, which raises it
             self.failure = self._sink.failure or self._source.failure or error
             self._channel.break_off()
 
@@ -167,7 +165,7 @@ class _Sink:
 
 def compressor(level: int = LEVEL, workers: int = WORKERS) -> zstd.ZstdCompressor:
     """One frame with a checksum. Small jobs keep the memory of the threads low."""
-    options = {
+    options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: level,
         zstd.CompressionParameter.checksum_flag: 1,
         zstd.CompressionParameter.nb_workers: workers,
@@ -248,7 +246,7 @@ class _Fetcher(threading.Thread):
                     raise Damaged("Something follows the end of the encrypted stream.")
                 sink.write(block)
             self._channel.end()
-        except BaseException as error:  # handed to the thread that waits, which raises it
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits, which raises it
             self.failure = self._source.failure or sink.failure or _named(error)
             self._channel.break_off()
 
@@ -264,7 +262,7 @@ def _named(error: BaseException) -> BaseException:
 
 
 class _Stream:
-    """Blocks of an iterator as a file; remembers the error that foreign code would turn into its own words."""
+    """Blocks of an iterator as a file; remembers the error that foreign code would put otherwise."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks, self._rest = blocks, b""

@@ -28,20 +28,23 @@ _DATABASE = """
 
 _RIGHTS = """
     with mine as (
-        select c.oid, n.oid as schema, pg_catalog.format('%%I.%%I', n.nspname, c.relname) as name, c.relrowsecurity
+        select c.oid, n.oid as schema, c.relrowsecurity,
+               pg_catalog.format('%%I.%%I', n.nspname, c.relname) as name
         from pg_catalog.pg_class c
         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
         where c.relkind in ('r', 'p', 'S') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
           and (%(schemas)s::text[] = '{}' or n.nspname = any(%(schemas)s))
-          and (%(tables)s::text[] = '{}' or pg_catalog.format('%%I.%%I', n.nspname, c.relname) = any(%(tables)s))
+          and (%(tables)s::text[] = '{}'
+               or pg_catalog.format('%%I.%%I', n.nspname, c.relname) = any(%(tables)s))
           and not exists (select from pg_catalog.pg_depend d
-                          where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'))
+                          where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid
+                            and d.deptype = 'e'))
     select pg_catalog.current_setting('is_superuser') = 'on' as is_superuser,
            current_user as role,
            array(select name from mine where not (pg_catalog.has_schema_privilege(schema, 'usage')
                  and pg_catalog.has_table_privilege(oid, 'select')) order by 1) as unreadable,
-           array(select name from mine where relrowsecurity and pg_catalog.row_security_active(oid) order by 1)
-             as filtered,
+           array(select name from mine
+                 where relrowsecurity and pg_catalog.row_security_active(oid) order by 1) as filtered,
            (select count(*) from pg_catalog.pg_largeobject_metadata m
             where not pg_catalog.pg_has_role(m.lomowner, 'usage')
               and not exists (select from pg_catalog.aclexplode(m.lomacl) a where a.privilege_type = 'SELECT'
@@ -88,17 +91,18 @@ def check_rights(server: Server, database: str, schemas: Sequence[str], tables: 
     role = _quoted(found.role)
     if found.filtered:
         raise Refused(
-            f"Row security hides rows of {_some(found.filtered)} from {found.role}, so a backup would lack them. "
-            f"What mends it: ALTER ROLE {role} BYPASSRLS;"
+            f"Row security hides rows of {_some(found.filtered)} from {found.role}, so a backup would lack "
+            f"them. What mends it: ALTER ROLE {role} BYPASSRLS;"
         )
     if found.unreadable:
         raise Refused(
-            f"{found.role} may not read {_some(found.unreadable)}. What mends it: GRANT pg_read_all_data TO {role};"
+            f"{found.role} may not read {_some(found.unreadable)}. "
+            f"What mends it: GRANT pg_read_all_data TO {role};"
         )
     if found.large_objects:
         raise Refused(
-            f"{found.role} may not read {found.large_objects} large objects, which need their owner or a superuser. "
-            f"What mends it: back up with their owner's role, or GRANT SELECT ON LARGE OBJECT … TO {role};"
+            f"{found.role} may not read {found.large_objects} large objects, which need their owner or a "
+            f"superuser. What mends it: back up with their owner's role, or GRANT SELECT ON LARGE OBJECT … TO {role};"
         )
 
 
@@ -177,7 +181,8 @@ def check_version(server: Server, manifest: Manifest) -> None:
     made_with = int(manifest.server_version.partition(".")[0])
     if major < made_with:
         raise Refused(
-            f"The backup is of PostgreSQL {made_with}, {server} is {major}: restore into {made_with} or later."
+            f"The backup is of PostgreSQL {made_with}, {server} is {major}: "
+            f"restore into {made_with} or later."
         )
 
 
@@ -185,7 +190,8 @@ def obstacles(server: Server, database: str) -> Iterator[str]:
     """What forbids to rename a database."""
     queries = {
         "prepared transactions": "select count(*) from pg_catalog.pg_prepared_xacts where database = %s",
-        "logical replication slots": "select count(*) from pg_catalog.pg_replication_slots where database = %s",
+        "logical replication slots": "select count(*) from pg_catalog.pg_replication_slots"
+        " where database = %s",
         "subscriptions": "select count(*) from pg_catalog.pg_subscription s join pg_catalog.pg_database d"
         " on d.oid = s.subdbid where d.datname = %s",
     }
@@ -210,7 +216,8 @@ def check_swap(server: Server, database: str) -> None:
         "select pg_catalog.current_setting('is_superuser') = 'on' or (r.rolcreatedb and"
         " pg_catalog.pg_has_role(d.datdba, 'member')) as rename, r.rolname as role,"
         " pg_catalog.pg_get_userbyid(d.datdba) as owner"
-        " from pg_catalog.pg_database d, pg_catalog.pg_roles r where d.datname = %s and r.rolname = current_user",
+        " from pg_catalog.pg_database d, pg_catalog.pg_roles r"
+        " where d.datname = %s and r.rolname = current_user",
         [database],
     )
     if may and not may.rename:
@@ -237,4 +244,4 @@ def other_database(server: Server, avoid: Sequence[str]) -> str:
         " and pg_catalog.has_database_privilege(oid, 'connect') order by datname <> 'postgres', datname"
     )]  # fmt: skip
     names += ["template1"]
-    return next(name for name in names if name not in avoid)
+    return str(next(name for name in names if name not in avoid))

@@ -9,7 +9,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 BLOCK = 256 << 10
 PIPE = 1 << 20
@@ -38,21 +39,20 @@ class Producer:
         stall_seconds: float = STALL_SECONDS,
     ) -> None:
         self.argv = list(argv)
-        self.name = os.path.basename(argv[0])
+        self.name = Path(argv[0]).name
         self._tick = tick
         self._stall_seconds = stall_seconds
         self._lines: deque[str] = deque(maxlen=200)
         self.process = popen(
             self.argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        assert self.process.stdout and self.process.stderr
-        _widen(self.process.stdout.fileno())
+        self._out, self._err = _given(self.process.stdout), _given(self.process.stderr)
+        _widen(self._out.fileno())
         self._listener = threading.Thread(target=self._listen, name=f"{self.name}-stderr", daemon=True)
         self._listener.start()
 
     def _listen(self) -> None:
-        assert self.process.stderr
-        for line in self.process.stderr:
+        for line in self._err:
             self._lines.append(line.decode("utf-8", "replace").rstrip())
 
     @property
@@ -60,8 +60,7 @@ class Producer:
         return list(self._lines)
 
     def __iter__(self) -> Iterator[bytes]:
-        assert self.process.stdout
-        pipe = self.process.stdout.fileno()
+        pipe = self._out.fileno()
         heard = time.monotonic()
         while True:
             if not select.select([pipe], [], [], 1)[0]:
@@ -101,8 +100,14 @@ class Producer:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        if self.process.stdout:
-            self.process.stdout.close()
+        self._out.close()
+
+
+def _given(pipe: IO[bytes] | None) -> IO[bytes]:
+    """A pipe that was asked for is there; the types of the library do not know it."""
+    if pipe is None:
+        raise ProducerFailed("The process was started without a pipe.")
+    return pipe
 
 
 def _widen(pipe: int) -> None:

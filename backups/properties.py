@@ -17,16 +17,18 @@ _LISTS = {"search_path", "temp_tablespaces", "local_preload_libraries", "session
 _NAME_IN_LIST = re.compile(r'"((?:[^"]|"")*)"|([^",\s]+)')
 
 _READ = """
-    select d.datname as name, pg_catalog.pg_get_userbyid(d.datdba) as owner, d.datconnlimit as connection_limit,
-           d.datacl is not null as has_acl, d.datistemplate as is_template,
+    select d.datname as name, pg_catalog.pg_get_userbyid(d.datdba) as owner,
+           d.datconnlimit as connection_limit, d.datacl is not null as has_acl, d.datistemplate as is_template,
            pg_catalog.shobj_description(d.oid, 'pg_database') as comment,
            array(select jsonb_build_object(
                    'grantee', case when a.grantee = 0 then '' else pg_catalog.pg_get_userbyid(a.grantee) end,
                    'privilege', a.privilege_type, 'grantable', a.is_grantable)
                  from pg_catalog.aclexplode(d.datacl) a) as grants,
            array(select jsonb_build_object(
-                   'role', coalesce(pg_catalog.pg_get_userbyid(nullif(s.setrole, 0)), ''), 'settings', s.setconfig)
-                 from pg_catalog.pg_db_role_setting s where s.setdatabase = d.oid order by s.setrole) as settings
+                   'role', coalesce(pg_catalog.pg_get_userbyid(nullif(s.setrole, 0)), ''),
+                   'settings', s.setconfig)
+                 from pg_catalog.pg_db_role_setting s
+                 where s.setdatabase = d.oid order by s.setrole) as settings
     from pg_catalog.pg_database d where d.datname = %s"""
 
 

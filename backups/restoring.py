@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import tempfile
 import time
@@ -37,7 +38,7 @@ JOBS = 2
 
 
 class RestoreFailed(Exception):
-    """The restored database is not what was backed up; a sentence that says why. The original is untouched."""
+    """The restored database is not what was backed up; a sentence says why. The original is untouched."""
 
 
 def spool_folder() -> Path:
@@ -53,7 +54,8 @@ def plan_restore(server: Server, backup: Backup, jobs: int = JOBS, prove: bool =
         raise Refused(f"The backup cannot be read: {reason}", field="backup") from reason
     if manifest.recipients and not BackupKey.objects.exclude(sealed_identity="").exists():
         raise Refused(
-            "The backup is encrypted and no private key is kept here. Bring the key back on the page of keys first.",
+            "The backup is encrypted and no private key is kept here. "
+            "Bring the key back on the page of keys first.",
             field="backup",
         )
     tools = _tools(manifest)
@@ -87,9 +89,8 @@ class Restoring:
     prove: bool = True
     live: str = ""
     scratch: str = ""
-    spool: IO[bytes] | None = None
-    comparison: Comparison | None = None
     started: float = field(default_factory=time.monotonic)
+    spool: IO[bytes] = field(default_factory=io.BytesIO)
 
     def steps(self) -> list[Step]:
         """Up to a proven scratch database."""
@@ -109,7 +110,7 @@ class Restoring:
             Call(self.create, f"-- Beside everything else\n{create};", reverse=f"DROP DATABASE {shown};"),
             Call(
                 self.load,
-                f"Load the archive into {shown} with pg_restore {self.tools}, {self.jobs} jobs, and stop at any error.",
+                f"Load the archive into {shown} with pg_restore {self.tools}, {self.jobs} jobs; stop at any error.",
             ),
             Call(
                 self.finish,
@@ -135,7 +136,7 @@ class Restoring:
         folder = spool_folder()
         folder.mkdir(parents=True, exist_ok=True)
         # A file without a name: whatever happens to this process, the disk is free again afterwards.
-        self.spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed when the archive was loaded
+        self.spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it outlives this step
         scanner, keys = Scanner(), keys_for(self.manifest, BackupKey.identities())
         volumes = self.manifest.pieces["database"].volumes
         for block in receive(self.backup.store.open(), volumes, keys, work.stop_if_cancelled):
@@ -166,7 +167,6 @@ class Restoring:
         work.log(f"Created {self.scratch}.")
 
     def load(self, work: Work) -> None:
-        assert self.spool
         number = self.spool.fileno()
         command = logical.restore_command(self.tools, self.scratch, f"/proc/self/fd/{number}", self.jobs)
         environment = logical.environment(self.server.dsn("operate"), self.scratch)
@@ -184,10 +184,9 @@ class Restoring:
 
     def _listen(self, work: Work, process: subprocess.Popen[bytes]) -> None:
         """Follow pg_restore line by line; the first error that is not known to be harmless ends it."""
-        assert process.stderr
         done, total = 0, len(self.manifest.contents.definitions) + len(self.manifest.contents.tables)
         harmless = 0
-        for raw in process.stderr:
+        for raw in process.stderr or ():
             work.stop_if_cancelled()
             line = raw.decode("utf-8", "replace").rstrip()
             error = classify(line)
@@ -231,19 +230,17 @@ class Restoring:
                 work.progress(scanner.size_bytes, max(self.manifest.plain_bytes, scanner.size_bytes), "bytes")
         finally:
             producer.stop()
-        self.comparison = compare(self.manifest.contents, Contents.of(scanner))
-        self._judge(work)
+        self._judge(work, compare(self.manifest.contents, Contents.of(scanner)))
 
-    def _judge(self, work: Work) -> None:
-        assert self.comparison
-        for difference in self.comparison.differences[:100]:
+    def _judge(self, work: Work, found: Comparison) -> None:
+        for difference in found.differences[:100]:
             work.log(f"Differs: {difference}")
         seconds = time.monotonic() - self.started
-        problem = "" if self.comparison.data_is_equal else self.comparison.sentence()
+        problem = "" if found.data_is_equal else found.sentence()
         facts = {
             "run": work.run.pk,
-            "says": self.comparison.sentence(),
-            "differences": [str(each) for each in self.comparison.differences[:100]],
+            "says": found.sentence(),
+            "differences": [str(each) for each in found.differences[:100]],
         }
         catalogue.prove(self.backup, Backup.Rung.RESTORED, seconds, problem, facts)
         work.result(**facts)
@@ -251,7 +248,7 @@ class Restoring:
             raise RestoreFailed(
                 f"The restored database differs from the backup: {problem} The original is untouched."
             )
-        work.log(self.comparison.sentence())
+        work.log(found.sentence())
         work.log(f"Restored and proven in {duration(seconds)}.")
 
     def drop_scratch(self, work: Work) -> None:
@@ -286,8 +283,8 @@ class Restoring:
         self.backup.release()
         work.result(kept=kept.pk, aside=aside, gap_seconds=round(gap, 3), sessions_ended=ended)
         work.log(
-            f"{self.live} is the restored database now. {count(ended)} sessions were ended; nobody could connect "
-            f"for {duration(gap)}. The old one is kept as {aside}."
+            f"{self.live} is the restored database now. {count(ended)} sessions were ended; nobody could "
+            f"connect for {duration(gap)}. The old one is kept as {aside}."
         )
 
 
@@ -306,8 +303,8 @@ def _drop(connection: psycopg.Connection[Any], name: str) -> None:
 
 
 def clean_up(work: Work) -> None:
-    """Whatever a restore left: its scratch database goes, a fence is opened, a finished swap is written down."""
-    backup = Backup.objects.filter(pk=work.facts.get("leased")).first()
+    """What a restore left: its scratch database goes, a fence is opened, a finished swap is written down."""
+    backup = Backup.objects.filter(pk=work.facts.get("leased", 0)).first()
     if backup:
         backup.release()
     scratch = work.facts.get("scratch")

@@ -38,12 +38,11 @@ class Taking:
     selection: Selection = field(default_factory=Selection)
     level: int = LEVEL
     prefix: str = ""
-    started_at: datetime | None = None
+    started_at: datetime = field(default_factory=timezone.now)
     pieces: dict[str, Piece] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     scanner: Scanner = field(default_factory=Scanner)
     recipients: Sequence[str] = ()
-    backup: Backup | None = None
 
     @property
     def source(self) -> Source:
@@ -115,21 +114,18 @@ class Taking:
         """From here on the backup exists."""
         manifest = self._manifest(work)
         self.store.open().put(f"{self.prefix}/{NAME}", manifest.dump())
-        self.backup = catalogue.enter(self.store, manifest)
+        backup = catalogue.enter(self.store, manifest)
         work.result(
-            backup=self.backup.pk,
+            backup=backup.pk,
             stored_bytes=manifest.stored_bytes,
             plain_bytes=manifest.plain_bytes,
-            tables=self.backup.tables_count,
-            rows=self.backup.total_rows,
+            tables=backup.tables_count,
+            rows=backup.total_rows,
         )
-        work.log(
-            f"{count(self.backup.total_rows)} rows of {self.backup.tables_count} tables listed in the manifest."
-        )
+        work.log(f"{count(backup.total_rows)} rows of {backup.tables_count} tables listed in the manifest.")
 
     def _manifest(self, work: Work) -> Manifest:
-        assert self.scanner.header and self.started_at
-        header = self.scanner.header
+        header = self.scanner.finish()
         return Manifest(
             server=self.server.name,
             server_key=str(self.server.key),
@@ -151,8 +147,7 @@ class Taking:
         )
 
     def read_back(self, work: Work) -> None:
-        assert self.backup
-        prove_read(self.backup, work)
+        prove_read(Backup.objects.get(pk=work.run.result["backup"]), work)
 
 
 class Scanless:
@@ -164,7 +159,7 @@ class Scanless:
 
 @dataclass
 class Watched:
-    """Looks at the archive as it passes by: its contents, the progress, and when the snapshot may be let go."""
+    """Looks at the archive as it passes by: its contents, the progress, when the snapshot may go."""
 
     scanner: Scanner
     work: Work
@@ -209,7 +204,7 @@ def prove_read(backup: Backup, work: Work) -> None:
 
 def clean_up(work: Work) -> None:
     """What a run that did not end well left in the store; a published backup stays, for it is whole."""
-    store = Store.objects.filter(pk=work.facts.get("store")).first()
+    store = Store.objects.filter(pk=work.facts.get("store", 0)).first()
     prefix = work.facts.get("prefix")
     if store is None or not prefix:
         return

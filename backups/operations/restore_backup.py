@@ -96,7 +96,8 @@ class RestoreBackup(Operation):
             )
         if not backup_is_whole(backup):
             raise Refused(
-                f"The backup holds only a part of {name}; in its place the rest would be gone. Restore to a new name.",
+                f"The backup holds only a part of {name}; in its place the rest would be gone. "
+                "Restore to a new name.",
                 field="into",
             )
         preflight.check_swap(self.server, name)

@@ -87,8 +87,8 @@ class TakeBackup(Operation):
             ),
             Call(
                 job.dump,
-                f"Dump database {job.database}{what} with pg_dump {job.tools} in one snapshot, compress with zstd"
-                f" level {job.level}, {sealed}, send to {job.store} ({job.store.where}).",
+                f"Dump database {job.database}{what} with pg_dump {job.tools} in one snapshot, compress with"
+                f" zstd level {job.level}, {sealed}, send to {job.store} ({job.store.where}).",
             ),
             Call(job.publish, "Write the manifest: sizes, hashes, rows and digest of every table."),
             Call(job.read_back, "Read every stored byte back and compare it with the manifest."),

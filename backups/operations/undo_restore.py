@@ -88,7 +88,7 @@ def _undo(work: Work, kept: KeptDatabase, aside: str) -> None:
     work.remember(live=kept.original)
     with work.connect(preflight.other_database(work.server, [kept.original, kept.name])) as connection:
         gap, ended = swap.swap(connection, kept.original, aside, kept.name, work.stop_if_cancelled)
-    moment = kept.expires_at if kept.expires_at > expiry(24) else expiry(24)
+    moment = max(kept.expires_at, expiry(24))
     KeptDatabase.objects.create(
         server=work.server, name=aside, original=kept.original, run=work.run, expires_at=moment
     )

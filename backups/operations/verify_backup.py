@@ -53,7 +53,9 @@ class VerifyBackup(Operation):
         if backup is None:
             raise Refused("This backup is not in the catalogue any more.", field="backup")
         if self.params.get("how") != "restore":
-            says = f"Read every stored byte of {backup} back from {backup.store} and compare it with the manifest."
+            says = (
+                f"Read every stored byte of {backup} back from {backup.store}, compare it with the manifest."
+            )
             return [Call(lambda work: prove_read(backup, work), says)]
         job = plan_restore(self.server, backup)
         return [*restore_steps(job), Call(job.drop_scratch, "Drop the scratch database.")]

@@ -93,7 +93,7 @@ class Store(ABC):
 
     @abstractmethod
     def abort_stale(self, prefix: str, older_than: timedelta, spare: Collection[str] = ()) -> list[str]:
-        """Remove what unfinished uploads below the prefix left, except keys that begin with one in `spare`."""
+        """Remove what unfinished uploads below the prefix left, except below the keys in `spare`."""
 
     def free_bytes(self) -> int | None:
         """How much more fits, where the store can say it."""

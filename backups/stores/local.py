@@ -1,4 +1,4 @@
-"""A directory as a store: objects appear whole, are synced to the disk, and leave nothing when their writer dies."""
+"""A directory as a store: objects appear whole, are synced, and leave nothing when their writer dies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _sentence(error: OSError, path: Path) -> str:
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             free = _free(path)
-            return f"The disk of the store {path} is full ({free} bytes free). Free space or choose another store."
+            return f"The disk of the store {path} is full ({free} bytes free). Free space there."
         case errno.EACCES | errno.EPERM:
             return (
                 f"The store {path} may not be written by this user. Give the directory to the worker's user."
@@ -41,7 +41,7 @@ def _free(path: Path) -> int:
 
 
 class LocalUpload(Upload):
-    """Written to a file without a name where the system can do that, so that a killed writer leaves nothing."""
+    """Written to a file without a name where the system can, so that a killed writer leaves nothing."""
 
     def __init__(self, store: LocalStore, key: str) -> None:
         super().__init__(key)
@@ -101,7 +101,7 @@ class LocalUpload(Upload):
             # linkat never overwrites, so the file takes a passing name and then, by a rename, its own.
             self._partial = self._path.with_name(f"{PARTIAL}{secrets.token_hex(6)}-{self._path.name}")
             os.link(f"/proc/self/fd/{self._file}", self._partial, src_dir_fd=0, follow_symlinks=True)
-        os.replace(self._partial, self._path)
+        self._partial.replace(self._path)
         self._partial = None
 
     def abort(self) -> None:

@@ -6,7 +6,7 @@ import base64
 import threading
 import zlib
 from collections.abc import Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -92,16 +92,14 @@ class S3Upload(Upload):
             self._send(part)
 
     def _send(self, part: bytes) -> None:
-        if not self._id:
-            self._begin()
-        assert self._pool
+        pool = self._pool or self._begin()
         while not self._room.acquire(timeout=1):
             self._raise_failed()
         number = len(self._flights) + 1
-        self._flights.append(self._pool.submit(self._fly, number, part))
+        self._flights.append(pool.submit(self._fly, number, part))
         self._raise_failed()
 
-    def _begin(self) -> None:
+    def _begin(self) -> ThreadPoolExecutor:
         if self._opened:
             self._opened(self.key, "")
         with self._store.speaking() as (client, where):
@@ -112,6 +110,7 @@ class S3Upload(Upload):
         if self._opened:
             self._opened(self.key, self._id)
         self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="s3-part")
+        return self._pool
 
     def _fly(self, number: int, part: bytes) -> None:
         try:
@@ -138,11 +137,13 @@ class S3Upload(Upload):
         if not self._id:
             self._put_whole()
         else:
-            self._send(bytes(self._buffer)) if self._buffer else None
+            if self._buffer:
+                self._send(bytes(self._buffer))
             for flight in self._flights:
                 flight.result()
-            assert self._pool
-            self._pool.shutdown()
+            if self._pool:
+                self._pool.shutdown()
+                self._pool = None
             parts = [self._parts[number] for number in sorted(self._parts)]
             with self._store.speaking() as (client, where):
                 client.complete_multipart_upload(
@@ -168,7 +169,9 @@ class S3Upload(Upload):
     def abort(self) -> None:
         self._buffer.clear()
         if self._pool:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            # A part that hangs is not waited for; the clean-up of the run aborts the upload again.
+            wait(self._flights, timeout=5)
             self._pool = None
         if self._id:
             with self._store.speaking() as (client, where):
@@ -268,7 +271,7 @@ class S3Store(Store):
                     yield block
             except StoreError:
                 failures = 0 if start > before else failures + 1
-                if failures >= RECONNECTS or isinstance(self.head(key), type(None)):
+                if failures >= RECONNECTS or self.head(key) is None:
                     raise
             else:
                 failures = 0 if start > before else failures + 1

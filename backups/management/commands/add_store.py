@@ -1,0 +1,60 @@
+"""manage.py add_store shelf --directory /var/backups, or add_store cloud --bucket b --endpoint https://…"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from backups.models import BackupKey, Store
+from backups.stores import StoreError
+
+
+class Command(BaseCommand):
+    """Add or change a store; it is tried before it is kept."""
+
+    help = "Add a store for backups, or change it. Keys of S3 come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name")
+        parser.add_argument(
+            "--directory", default="", help="a directory; relative: below the state directory"
+        )
+        parser.add_argument("--bucket", default="")
+        parser.add_argument("--endpoint", default="")
+        parser.add_argument("--region", default="us-east-1")
+        parser.add_argument("--prefix", default="")
+        parser.add_argument("--encryption", default="", help="AES256 or aws:kms")
+        parser.add_argument("--key", default="", help="also make a key of this name, unless there is one")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        store = Store.objects.filter(name=options["name"]).first() or Store(name=options["name"])
+        for name in ("directory", "bucket", "endpoint", "region", "prefix", "encryption"):
+            setattr(store, name, options[name])
+        store.kind = Store.Kind.S3 if options["bucket"] else Store.Kind.LOCAL
+        if store.kind == Store.Kind.S3:
+            for name, variable in (
+                ("access_key", "AWS_ACCESS_KEY_ID"),
+                ("secret_key", "AWS_SECRET_ACCESS_KEY"),
+            ):
+                store.seal(name, os.environ.get(variable, ""))
+        self._try(store)
+        store.tested_at, store.test_problem = timezone.now(), ""
+        store.save()
+        self.stdout.write(f"Store {store} is {store.where}.")
+        if options["key"] and not BackupKey.objects.filter(name=options["key"]).exists():
+            key, _identity = BackupKey.make(options["key"], keep=True)
+            self.stdout.write(f"Key {key} made, its private half is kept sealed; public half {key.recipient}")
+
+    def _try(self, store: Store) -> None:
+        try:
+            if store.kind == Store.Kind.LOCAL:
+                store.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            wrong = [finding for finding in store.open().test() if not finding.ok]
+        except (StoreError, OSError) as reason:
+            raise CommandError(str(reason)) from reason
+        if wrong:
+            raise CommandError(f"{wrong[0].what}: {wrong[0].says}")

@@ -1,0 +1,63 @@
+"""
+title:    Backup age
+about:    How long ago each database was last backed up, and how far the newest backups are proven.
+empty:    The server has no database.
+scope:    instance
+every:    300s
+key:      database
+series:   max(written_seconds), max(proven_seconds)
+warning:  written_seconds > 93600
+critical: written_seconds > 180000
+actions:  take_backup(database)
+column written_seconds:  since the newest backup was written; nothing when there is none
+column proven_seconds:   since the newest backup that was read back or restored was written
+column restored_seconds: since the newest backup that was restored and compared was written
+column stored_bytes:     size of the newest backup in its store
+column problem:          what the last proof found wrong
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.utils import timezone
+
+from backups.models import Backup
+from dbadmin.connections import Session
+
+COLUMNS = (
+    "database", "size_bytes", "written_seconds", "proven_seconds", "restored_seconds", "stored_bytes", "backups_count",
+    "problem",
+)  # fmt: skip
+
+_DATABASES = """
+    select datname as database,
+           case when pg_catalog.has_database_privilege(oid, 'connect') then pg_catalog.pg_database_size(oid) end
+             as size_bytes
+    from pg_catalog.pg_database where datallowconn and not datistemplate order by 1"""
+
+
+def rows(session: Session) -> Iterable[tuple[Any, ...]]:
+    """One row for each database that the server has now."""
+    if session.server is None:
+        return []
+    server = session.server.primary or session.server
+    found = Backup.objects.present().filter(server=server, selection__schemas=[], selection__tables=[])
+    return [_row(found.filter(database=each.database), each) for each in session.rows(_DATABASES)]
+
+
+def _row(found: Any, database: Any) -> tuple[Any, ...]:
+    newest = found.first()
+    ages = [
+        _age(newest),
+        _age(found.good().first()),
+        _age(found.exclude(restored_at=None).filter(problem="").first()),
+    ]
+    stored = newest.stored_bytes if newest else None
+    problem = newest.problem if newest else None
+    return (database.database, database.size_bytes, *ages, stored, found.count(), problem or None)
+
+
+def _age(backup: Backup | None) -> float | None:
+    return (timezone.now() - backup.started_at).total_seconds() if backup else None

@@ -1,0 +1,65 @@
+"""The commands that bring a backup back with stock tools alone; a test runs exactly these lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from shlex import quote
+
+from backups.manifest import Manifest, Piece
+from backups.models import Backup, Store
+from backups.pipeline import Volume
+
+
+def kit_lines(backup: Backup, manifest: Manifest) -> list[tuple[str, list[str]]]:
+    """Headings, each with its shell lines."""
+    database, globals_ = manifest.pieces["database"], manifest.pieces["globals"]
+    return [
+        ("Fetch the objects", _fetch(backup.store, [*globals_.volumes, *database.volumes])),
+        ("Check that they are what was written", _check([*globals_.volumes, *database.volumes])),
+        (
+            "Unpack them",
+            _unpack(globals_, "globals.sql", manifest) + _unpack(database, "database.dump", manifest),
+        ),
+        ("Load them", _load(manifest)),
+    ]
+
+
+def _name(volume: Volume) -> str:
+    return volume.key.rpartition("/")[2]
+
+
+def _fetch(store: Store, volumes: Sequence[Volume]) -> list[str]:
+    if store.kind == Store.Kind.LOCAL:
+        return [f"cp {quote(str(store.path / volume.key))} ." for volume in volumes]
+    endpoint = f" --endpoint-url {quote(store.endpoint)}" if store.endpoint else ""
+    prefix = f"{store.prefix.strip('/')}/" if store.prefix.strip("/") else ""
+    return [
+        f"aws s3 cp{endpoint} {quote(f's3://{store.bucket}/{prefix}{volume.key}')} ." for volume in volumes
+    ]
+
+
+def _check(volumes: Sequence[Volume]) -> list[str]:
+    return [
+        "sha256sum --check <<'SUMS'",
+        *(f"{volume.sha256}  {_name(volume)}" for volume in volumes),
+        "SUMS",
+    ]
+
+
+def _unpack(piece: Piece, name: str, manifest: Manifest) -> list[str]:
+    parts = " ".join(quote(_name(volume)) for volume in piece.volumes)
+    opened = " | age --decrypt --identity key.txt" if manifest.recipients else ""
+    return [f"cat {parts}{opened} | zstd --decompress > {name}"]
+
+
+def _load(manifest: Manifest) -> list[str]:
+    name = quote(manifest.database)
+    found = manifest.properties
+    options = [f"--encoding={found['encoding']}", f"--lc-collate={quote(str(found['datcollate']))}",
+               f"--lc-ctype={quote(str(found['datctype']))}"]  # fmt: skip
+    return [
+        "psql --dbname=postgres --file=globals.sql",
+        f"createdb --template=template0 {' '.join(options)} -- {name}",
+        f"pg_restore --exit-on-error --jobs=2 --dbname={name} database.dump",
+        f"vacuumdb --analyze-only --dbname={name}",
+    ]

@@ -1,0 +1,142 @@
+"""Settings of stores: where backups go, tried before it is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from backups import catalogue
+from backups.models import Store
+from backups.stores import Finding, StoreError
+from dbadmin.events import record
+from dbadmin.permissions import require
+
+RIGHT = "stores.change"
+
+
+class StoreForm(forms.ModelForm[Store]):
+    """A directory or a bucket; empty keys leave those that are kept."""
+
+    access_key = forms.CharField(required=False, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    secret_key = forms.CharField(
+        required=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="Kept encrypted and never shown again. Empty: what is kept stays; or the worker's own role is used.",
+    )
+
+    class Meta:
+        model = Store
+        fields = (
+            "name", "kind", "directory", "endpoint", "region", "bucket", "prefix", "path_style", "encryption",
+            "lock_days", "enabled",
+        )  # fmt: skip
+        labels = {
+            "path_style": "Bucket in the path, not in the host name",
+            "encryption": "Server-side encryption",
+            "lock_days": "Lock objects for days",
+        }
+        help_texts = {
+            "name": "Small letters, digits, - and _.",
+            "directory": "On the worker's host; empty: below the state directory. For the kind Directory only.",
+            "endpoint": "https://s3.example.org; empty: Amazon. For S3 only, as are the fields below.",
+            "encryption": "AES256 or aws:kms, if the bucket does not do it by itself.",
+            "lock_days": "0: none. The bucket must have object lock; nobody can delete a backup before that time.",
+        }
+
+    def clean(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().clean() or {}
+        if found.get("kind") == Store.Kind.S3 and not found.get("bucket"):
+            self.add_error("bucket", "An S3 store needs the name of a bucket.")
+        return found
+
+    def save(self, commit: bool = True) -> Store:
+        store: Store = super().save(commit=False)
+        for name in ("access_key", "secret_key"):
+            if self.cleaned_data.get(name):
+                store.seal(name, self.cleaned_data[name])
+        if commit:
+            store.save()
+        return store
+
+
+@login_required
+@require_GET
+def stores(request: HttpRequest) -> HttpResponse:
+    """All stores."""
+    require(request.user, RIGHT)
+    return render(request, "backups/stores.html", {"stores": Store.objects.all()})
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def add(request: HttpRequest) -> HttpResponse:
+    """A new store."""
+    require(request.user, RIGHT)
+    return _edit(request, None)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def change(request: HttpRequest, name: str) -> HttpResponse:
+    """A store that is known."""
+    require(request.user, RIGHT)
+    return _edit(request, get_object_or_404(Store, name=name))
+
+
+def _edit(request: HttpRequest, store: Store | None) -> HttpResponse:
+    """Save or test: both try the store as it is written in the form."""
+    form = StoreForm(request.POST or None, instance=store)
+    findings: list[Finding] = []
+    if request.method == "POST" and form.is_valid():
+        tried = form.save(commit=False)
+        findings = _tried(tried)
+        if "test" not in request.POST.get("action", ""):
+            return _saved(request, tried, findings)
+    context = {"form": form, "store": store, "findings": findings}
+    return render(request, "backups/store_form.html", context, status=422 if form.errors else 200)
+
+
+def _tried(store: Store) -> list[Finding]:
+    try:
+        if store.kind == Store.Kind.LOCAL:
+            store.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return store.open().test()
+    except (StoreError, OSError) as reason:
+        return [Finding("Reach the store", False, str(reason))]
+
+
+def _saved(request: HttpRequest, store: Store, findings: list[Finding]) -> HttpResponse:
+    wrong = next((finding for finding in findings if not finding.ok), None)
+    store.tested_at, store.test_problem = timezone.now(), f"{wrong.what}: {wrong.says}" if wrong else ""
+    store.save()
+    record(request, "store", f"Saved the store {store}.", where=store.where)
+    if wrong:
+        messages.warning(request, f"{store} is saved, but it does not work yet. {store.test_problem}")
+    else:
+        messages.success(request, f"{store} is saved and works: written, listed, read, deleted.")
+    return redirect("stores")
+
+
+@login_required
+@require_POST
+def reread(request: HttpRequest, name: str) -> HttpResponse:
+    """Make the catalogue agree with what the store holds."""
+    require(request.user, RIGHT)
+    store = get_object_or_404(Store, name=name)
+    try:
+        found, gone, problems = catalogue.reread(store)
+    except StoreError as reason:
+        messages.error(request, str(reason))
+        return redirect("stores")
+    record(request, "store", f"Read the store {store} again: {found} backups.", gone=gone)
+    messages.success(request, f"{store} holds {found} backups; {gone} of the catalogue are no longer there.")
+    for problem in problems[:5]:
+        messages.warning(request, problem)
+    return redirect("stores")

@@ -1,0 +1,23 @@
+"""Addresses of the rooms of backups, and of their settings."""
+
+from django.urls import path
+
+from backups import key_views, store_views, views
+
+urlpatterns = [
+    path("backups/", views.catalogue, name="backups"),
+    path("backups/<int:pk>/", views.backup, name="backup"),
+    path("backups/<int:pk>/kit/", views.recovery_kit, name="recovery_kit"),
+    path("backups/<int:pk>/keep/", views.keep, name="keep_backup"),
+    path("backups/<int:pk>/download/<str:piece>/", views.download, name="download_backup"),
+    path("restore/", views.restore, name="restore"),
+]
+
+settings_urlpatterns = [
+    path("stores/", store_views.stores, name="stores"),
+    path("stores/add/", store_views.add, name="store_add"),
+    path("stores/<slug:name>/", store_views.change, name="store"),
+    path("stores/<slug:name>/reread/", store_views.reread, name="store_reread"),
+    path("backup-keys/", key_views.keys, name="backup_keys"),
+    path("backup-keys/<slug:name>/", key_views.change, name="backup_key"),
+]

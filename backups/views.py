@@ -1,0 +1,222 @@
+"""The catalogue of a server's backups, one backup with its proofs, and the way to a restore."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from backups.catalogue import proofs
+from backups.manifest import Manifest, NoManifest
+from backups.models import Backup, BackupKey, KeptDatabase, Store
+from backups.recovery_kit import kit_lines
+from backups.stores import StoreError
+from dbadmin.events import record
+from dbadmin.models import Server
+from dbadmin.permissions import may, require
+
+ROWS = 50
+MOST_TABLES = 500
+
+
+def _server(request: HttpRequest, server_name: str, permission: str) -> Server:
+    server = get_object_or_404(Server.objects.visible_to(request.user), name=server_name)
+    require(request.user, permission, server)
+    return server
+
+
+@login_required
+@require_GET
+def catalogue(request: HttpRequest, server_name: str) -> HttpResponse:
+    """All backups of a server, newest first, and the databases that restores put aside."""
+    server = _server(request, server_name, "backups.view")
+    found = Backup.objects.of(server).select_related("store", "run")
+    databases = sorted(set(found.values_list("database", flat=True)))
+    if chosen := request.GET.get("database"):
+        found = found.filter(database=chosen)
+    page = Paginator(found, ROWS).get_page(request.GET.get("page"))
+    context = {
+        "server": server,
+        "page": page,
+        "databases": databases,
+        "chosen": chosen,
+        "latest": [_latest(server, name) for name in databases],
+        "kept": KeptDatabase.present(server).select_related("backup"),
+        "has_store": Store.objects.filter(enabled=True).exists(),
+        "has_key": BackupKey.objects.filter(retired_at=None).exists(),
+        "may_set_up": may(request.user, "stores.change"),
+    }
+    return render(request, "backups/catalogue.html", context)
+
+
+def _latest(server: Server, database: str) -> dict[str, Any]:
+    """The newest backup of a database, and the newest that is proven."""
+    found = Backup.objects.of(server, database)
+    newest, good = found.first(), found.good().first()
+    return {
+        "database": database,
+        "newest": newest,
+        "good": good,
+        "restored": found.exclude(restored_at=None).first(),
+    }
+
+
+def _backup(server: Server, pk: int) -> Backup:
+    return get_object_or_404(Backup.objects.select_related("store", "run"), server=server, pk=pk)
+
+
+@login_required
+@require_GET
+def backup(request: HttpRequest, server_name: str, pk: int) -> HttpResponse:
+    """One backup: what it holds, how far it is proven, what can be done with it."""
+    server = _server(request, server_name, "backups.view")
+    found = _backup(server, pk)
+    manifest, problem = _manifest(found)
+    context = {
+        "server": server,
+        "backup": found,
+        "manifest": manifest,
+        "problem": problem or found.problem,
+        "rungs": _rungs(found),
+        "proofs": _proofs(found) if manifest else [],
+        "tables": _tables(manifest) if manifest else [],
+        "more_tables": max(0, len(manifest.contents.tables) - MOST_TABLES) if manifest else 0,
+        "keys": _keys(manifest) if manifest else [],
+        "may_download": may(request.user, "backups.download", server),
+    }
+    return render(request, "backups/backup.html", context)
+
+
+def _manifest(found: Backup) -> tuple[Manifest | None, str]:
+    if found.deleted_at:
+        return None, f"Deleted. {found.deleted_why}"
+    try:
+        return found.manifest(), ""
+    except (StoreError, NoManifest) as reason:
+        return None, str(reason)
+
+
+def _proofs(found: Backup) -> list[dict[str, Any]]:
+    try:
+        return list(proofs(found.store.open(), found.prefix))
+    except (StoreError, ValueError):
+        return []
+
+
+def _rungs(found: Backup) -> list[dict[str, Any]]:
+    """The ladder: each rung, whether it was reached, when, and how long it took."""
+    return [
+        {"title": "Written", "at": found.written_at, "seconds": found.seconds,
+         "about": "Every process ended well, every object has the size that was sent, the manifest is there."},
+        {"title": "Read back", "at": found.read_at, "seconds": found.read_seconds,
+         "about": "Every stored byte was read, decrypted, unpacked, and compared with the manifest."},
+        {"title": "Restored", "at": found.restored_at, "seconds": found.restored_seconds,
+         "about": "Restored beside, dumped again, and equal in every row, value and definition."},
+    ]  # fmt: skip
+
+
+def _tables(manifest: Manifest) -> list[dict[str, Any]]:
+    largest = sorted(manifest.contents.tables, key=lambda table: -table.size_bytes)
+    return [
+        {"label": table.label, "rows": table.rows, "size": table.size_bytes, "digest": table.sha256[:16]}
+        for table in largest[:MOST_TABLES]
+    ]
+
+
+def _keys(manifest: Manifest) -> list[dict[str, Any]]:
+    """For whom it is encrypted: names where we know them, and whether we could open it."""
+    known = {key.recipient: key for key in BackupKey.objects.all()}
+    return [
+        {
+            "recipient": each,
+            "key": known.get(each),
+            "opens": bool(each in known and known[each].sealed_identity),
+        }
+        for each in manifest.recipients
+    ]
+
+
+@login_required
+@require_GET
+def recovery_kit(request: HttpRequest, server_name: str, pk: int) -> HttpResponse:
+    """How to get the data back with stock tools, when there is no dbadmin any more; to be printed."""
+    server = _server(request, server_name, "backups.view")
+    found = _backup(server, pk)
+    manifest, problem = _manifest(found)
+    if manifest is None:
+        raise Http404(problem)
+    context = {
+        "server": server,
+        "backup": found,
+        "manifest": manifest,
+        "lines": kit_lines(found, manifest),
+        "keys": _keys(manifest),
+    }
+    return render(request, "backups/recovery_kit.html", context)
+
+
+@login_required
+@require_POST
+def keep(request: HttpRequest, server_name: str, pk: int) -> HttpResponse:
+    """Mark a backup to be kept for ever, or take the mark away."""
+    server = _server(request, server_name, "backups.delete_backup")
+    found = _backup(server, pk)
+    found.keep = not found.keep
+    found.save(update_fields=["keep"])
+    says = (
+        f"{found} is kept until the mark is taken away."
+        if found.keep
+        else f"{found} is kept by its policy only."
+    )
+    record(request, "backup", says, server, backup=found.pk)
+    messages.success(request, says)
+    return redirect(found)
+
+
+@login_required
+@require_GET
+def download(
+    request: HttpRequest, server_name: str, pk: int, piece: str
+) -> HttpResponse | StreamingHttpResponse:
+    """The stored bytes as they are: encrypted for those who hold the key."""
+    server = _server(request, server_name, "backups.download")
+    found = _backup(server, pk)
+    manifest, problem = _manifest(found)
+    if manifest is None or piece not in manifest.pieces:
+        raise Http404(problem or "There is no such part.")
+    volumes = manifest.pieces[piece].volumes
+    record(request, "backup.download", f"Downloaded {piece} of {found}.", server, backup=found.pk)
+    store = found.store.open()
+
+    def blocks() -> Iterator[bytes]:
+        for volume in volumes:
+            yield from store.read(volume.key)
+
+    answer = StreamingHttpResponse(blocks(), content_type="application/octet-stream")
+    name = f"{found.database}-{found.started_at:%Y%m%dT%H%M%SZ}-{volumes[0].key.rpartition('/')[2]}"
+    answer["Content-Disposition"] = f'attachment; filename="{name}"'
+    answer["Content-Length"] = str(sum(volume.size_bytes for volume in volumes))
+    return answer
+
+
+@login_required
+@require_GET
+def restore(request: HttpRequest, server_name: str) -> HttpResponse:
+    """The first step of a restore: which backup. The next one is the operation's own page."""
+    server = _server(request, server_name, "backups.restore_backup")
+    if chosen := request.GET.get("backup"):
+        query = urlencode({"backup": chosen, "into": request.GET.get("into", "new")})
+        return redirect(f"{reverse('operate', args=[server.name, 'restore_backup'])}?{query}")
+    own = list(Backup.objects.of(server).select_related("store")[:ROWS])
+    visible = Server.objects.visible_to(request.user).exclude(pk=server.pk)
+    others = Backup.objects.present().filter(server__in=visible).select_related("store")[:ROWS]
+    context = {"server": server, "own": own, "others": list(others), "kept": KeptDatabase.present(server)}
+    return render(request, "backups/restore.html", context)

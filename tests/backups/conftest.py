@@ -1,0 +1,91 @@
+"""What tests of backups are given: a store, a key, and operations that really run."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backups.models import Backup, BackupKey, Store
+from dbadmin.models import Run, Server
+from dbadmin.operations import REGISTRY
+from dbadmin.runner import execute
+from dbadmin.steps import Step
+
+
+@pytest.fixture
+def store(db: None, tmp_path: Path) -> Store:
+    """A local store in a directory of its own."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    return Store.objects.create(name="shelf", kind=Store.Kind.LOCAL, directory=str(folder))
+
+
+@pytest.fixture
+def bucket(db: None, s3: dict[str, str]) -> Iterator[Store]:
+    """A bucket of an S3 server, below a prefix of its own."""
+    row = Store(
+        name="bucket", kind=Store.Kind.S3, endpoint=s3["endpoint"], bucket=s3["bucket"], prefix="dbadmin/test"
+    )
+    row.seal("access_key", s3["key"])
+    row.seal("secret_key", s3["secret"])
+    row.save()
+    yield row
+    opened = row.open()
+    for item in list(opened.items()):
+        opened.delete(item.key)
+
+
+@pytest.fixture
+def key(db: None) -> BackupKey:
+    """A key whose private half is kept."""
+    return BackupKey.make("night", keep=True)[0]
+
+
+@pytest.fixture
+def run(server: Server) -> Callable[..., Run]:
+    """Run an operation as a worker would: run("take_backup", database=…). Asserts nothing."""
+
+    def start(operation: str, **params: Any) -> Run:
+        made = queue(server, operation, params)
+        execute(made.pk)
+        made.refresh_from_db()
+        return made
+
+    return start
+
+
+def queue(server: Server, operation: str, params: dict[str, Any]) -> Run:
+    """A run as the page leaves it: planned and queued."""
+    kind = REGISTRY[operation]
+    form = kind.form(server, params)
+    assert form.is_valid(), form.errors
+    ready = kind(server, form.cleaned_data)
+    steps: list[Step] = list(ready.plan())
+    return Run.objects.create(
+        server=server,
+        server_name=server.name,
+        operation=operation,
+        title=kind.title,
+        target=ready.target(),
+        params=json.loads(json.dumps(dict(form.cleaned_data))),
+        plan=[str(step) for step in steps],
+        reverse=[step.reverse for step in steps],
+        risk=ready.risk_now().value,
+        queue=kind.queue,
+        user_name="tester",
+        door=Run.Door.COMMAND,
+    )
+
+
+@pytest.fixture
+def taken(run: Callable[..., Run], store: Store, key: BackupKey, database: str) -> Callable[..., Backup]:
+    """Take a backup that must succeed."""
+
+    def take(**params: Any) -> Backup:
+        done = run("take_backup", **{"database": database, "store": "shelf", **params})
+        assert done.status == Run.Status.SUCCEEDED, (done.message, [line.text for line in done.lines.all()])
+        return Backup.objects.get(pk=done.result["backup"])
+
+    return take
