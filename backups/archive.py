@@ -1,7 +1,7 @@
 """Read a pg_dump archive as it passes by: its table of contents, and for every table its rows and a digest.
 
 The archive is the uncompressed custom format. Nothing is kept but the table of contents, so the memory does
-not grow with the data. The digest of a table is the SHA-256 of its COPY text as the dump's own snapshot saw it:
+not grow with the data. The digest of a table is the SHA-256 of its COPY text as the dump's snapshot saw it:
 the same digest after a restore means that every row, value and their order are the same.
 """
 
@@ -154,7 +154,7 @@ def read_contents(data: bytes) -> tuple[Header, int] | None:
     return header, reader.at
 
 
-# A row of COPY text ends with a line feed and contains no NUL. Each row is preceded by its length as five bytes
+# A row of COPY text ends with a line feed and contains no NUL. Each row is preceded by its length, five bytes
 # (a zero sign and four bytes, low first), and a length of zero ends the table. So the first five zero bytes
 # after a line feed are the end, and the line feeds are the rows, except those inside a length, found as well.
 _END_OR_ODD = re.compile(rb"\n\x00(?:\x00{4}|\n...|.\n..|..\n.|...\n)", re.DOTALL)

@@ -26,13 +26,13 @@ class KeyForm(forms.Form):
     recipient = forms.CharField(
         required=False,
         label="Public key",
-        help_text="age1…, if you made the key yourself. Empty: a new one is made and its private half shown once.",
+        help_text="age1…, if you made the key yourself. Empty: a new one is made, its secret shown once.",
     )
     keep = forms.BooleanField(
         required=False,
         initial=True,
         label="Keep the private key here, encrypted",
-        help_text="Needed to read backups back, to prove and to restore them from here without bringing the key.",
+        help_text="Needed to prove and to restore backups from here without bringing the key each time.",
     )
 
     def clean_name(self) -> str:

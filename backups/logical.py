@@ -98,7 +98,7 @@ def installed() -> tuple[Tools, ...]:
 
 
 def choose(major: int, sets: Iterable[Tools] | None = None) -> Tools:
-    """The newest set of the server's own major version, else of the next higher: an older one would refuse."""
+    """The newest set of the server's own major version, else of the next higher: an older one refuses."""
     fitting = [tools for tools in (installed() if sets is None else sets) if tools.major >= major]
     if not fitting:
         have = ", ".join(tools.version for tools in (installed() if sets is None else sets)) or "none"

@@ -1,4 +1,4 @@
-"""The manifest of a backup: written last, in clear, so that a backup exists exactly if it can be described."""
+"""The manifest of a backup: written last, so that a backup exists exactly if it can be described."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def check_rights(server: Server, database: str, schemas: Sequence[str], tables: 
     if found.large_objects:
         raise Refused(
             f"{found.role} may not read {found.large_objects} large objects, which need their owner or a "
-            f"superuser. What mends it: back up with their owner's role, or GRANT SELECT ON LARGE OBJECT … TO {role};"
+            f"superuser. What mends it: GRANT SELECT ON LARGE OBJECT … TO {role}; or another role."
         )
 
 

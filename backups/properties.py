@@ -18,7 +18,8 @@ _NAME_IN_LIST = re.compile(r'"((?:[^"]|"")*)"|([^",\s]+)')
 
 _READ = """
     select d.datname as name, pg_catalog.pg_get_userbyid(d.datdba) as owner,
-           d.datconnlimit as connection_limit, d.datacl is not null as has_acl, d.datistemplate as is_template,
+           d.datconnlimit as connection_limit, d.datacl is not null as has_acl,
+           d.datistemplate as is_template,
            pg_catalog.shobj_description(d.oid, 'pg_database') as comment,
            array(select jsonb_build_object(
                    'grantee', case when a.grantee = 0 then '' else pg_catalog.pg_get_userbyid(a.grantee) end,

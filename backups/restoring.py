@@ -110,7 +110,7 @@ class Restoring:
             Call(self.create, f"-- Beside everything else\n{create};", reverse=f"DROP DATABASE {shown};"),
             Call(
                 self.load,
-                f"Load the archive into {shown} with pg_restore {self.tools}, {self.jobs} jobs; stop at any error.",
+                f"Load it into {shown} with pg_restore {self.tools}, {self.jobs} jobs, to the first error.",
             ),
             Call(
                 self.finish,

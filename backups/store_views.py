@@ -28,7 +28,7 @@ class StoreForm(forms.ModelForm[Store]):
     secret_key = forms.CharField(
         required=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="Kept encrypted and never shown again. Empty: what is kept stays; or the worker's own role is used.",
+        help_text="Kept encrypted, never shown. Empty: what is kept stays, or the worker's role is used.",
     )
 
     class Meta:
@@ -44,10 +44,10 @@ class StoreForm(forms.ModelForm[Store]):
         }
         help_texts = {
             "name": "Small letters, digits, - and _.",
-            "directory": "On the worker's host; empty: below the state directory. For the kind Directory only.",
+            "directory": "On the worker's host; empty: below the state directory. For a directory only.",
             "endpoint": "https://s3.example.org; empty: Amazon. For S3 only, as are the fields below.",
             "encryption": "AES256 or aws:kms, if the bucket does not do it by itself.",
-            "lock_days": "0: none. The bucket must have object lock; nobody can delete a backup before that time.",
+            "lock_days": "0: none. The bucket must have object lock; nobody can delete a backup earlier.",
         }
 
     def clean(self) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def _rungs(found: Backup) -> list[dict[str, Any]]:
     """The ladder: each rung, whether it was reached, when, and how long it took."""
     return [
         {"title": "Written", "at": found.written_at, "seconds": found.seconds,
-         "about": "Every process ended well, every object has the size that was sent, the manifest is there."},
+         "about": "Every process ended well, every object has the size that was sent, a manifest lists all."},
         {"title": "Read back", "at": found.read_at, "seconds": found.read_seconds,
          "about": "Every stored byte was read, decrypted, unpacked, and compared with the manifest."},
         {"title": "Restored", "at": found.restored_at, "seconds": found.restored_seconds,

@@ -27,14 +27,14 @@ from backups.models import Backup
 from dbadmin.connections import Session
 
 COLUMNS = (
-    "database", "size_bytes", "written_seconds", "proven_seconds", "restored_seconds", "stored_bytes", "backups_count",
-    "problem",
+    "database", "size_bytes", "written_seconds", "proven_seconds", "restored_seconds", "stored_bytes",
+    "backups_count", "problem",
 )  # fmt: skip
 
 _DATABASES = """
     select datname as database,
-           case when pg_catalog.has_database_privilege(oid, 'connect') then pg_catalog.pg_database_size(oid) end
-             as size_bytes
+           case when pg_catalog.has_database_privilege(oid, 'connect')
+                then pg_catalog.pg_database_size(oid) end as size_bytes
     from pg_catalog.pg_database where datallowconn and not datistemplate order by 1"""
 
 

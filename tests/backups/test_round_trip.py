@@ -7,13 +7,15 @@ import pytest
 from backups.models import Backup, KeptDatabase
 from dbadmin.connections import Session
 from dbadmin.models import Run
+from tests.fixtures.servers import Postgres
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
 EVERYTHING = r"""
 create schema "odd ""schema"" ü";
 create table "odd ""schema"" ü"."tab.le, 'x'" ("col umn" text, "größe" int generated always as identity);
-insert into "odd ""schema"" ü"."tab.le, 'x'" ("col umn") values (E'a\nb\tc\\'), (null), (''), ('\N'), ('\.'), ('ü');
+insert into "odd ""schema"" ü"."tab.le, 'x'" ("col umn")
+values (E'a\nb\tc\\'), (null), (''), ('\N'), ('\.'), ('ü');
 create type mood as enum ('sad', 'ok', 'happy');
 create domain positive as int check (value > 0);
 create type pair as (a int, b text);
@@ -33,7 +35,8 @@ create table measures (at date not null, value float8) partition by range (at);
 create table measures_2024 partition of measures for values from ('2024-01-01') to ('2025-01-01');
 create table measures_rest partition of measures default;
 insert into measures select '2024-06-01'::date + n, n * 1.1 from generate_series(0, 400) n;
-create materialized view totals as select date_trunc('month', at) as month, sum(value) from measures group by 1;
+create materialized view totals as
+select date_trunc('month', at) as month, sum(value) from measures group by 1;
 create unique index on totals (month);
 create view happy as select * from people where mood = 'happy';
 alter table people enable row level security;
@@ -86,39 +89,33 @@ def test_gives_back_every_row_value_and_definition(
     assert backup.rung == Backup.Rung.RESTORED
 
 
+PROPERTIES = """
+    select array(select unnest(datacl)::text order by 1), datconnlimit, datdba::regrole::text,
+           array(select setrole::text || setconfig::text from pg_db_role_setting
+                 where setdatabase = d.oid order by 1),
+           shobj_description(oid, 'pg_database')
+    from pg_database d where datname = current_database()"""
+
+
 def test_swaps_with_the_original_and_back(
-    rich: str, taken: Callable[..., Backup], run: Callable[..., Run], postgres
+    rich: str, taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres
 ) -> None:
     backup = taken()
     with postgres.connect(rich) as connection:
-        before = connection.execute(
-            "select array(select datacl::text[] x), datconnlimit, datdba from pg_database where datname = current_database()"
-        ).fetchone()
-        settings = connection.execute(
-            "select setrole, setconfig from pg_db_role_setting s join pg_database d on d.oid = setdatabase where datname = current_database() order by 1"
-        ).fetchall()
+        before = connection.execute(PROPERTIES).fetchone()
         connection.execute("drop table people cascade")
     done = run("restore_backup", backup=backup.pk, into="over", database=rich)
     assert done.status == Run.Status.SUCCEEDED, (done.message, [line.text for line in done.lines.all()])
+    assert done.result["gap_seconds"] < 2
     with postgres.connect(rich) as connection:
         assert connection.execute("select count(*) from people").fetchone() == (2000,)
-        assert (
-            connection.execute(
-                "select array(select datacl::text[] x), datconnlimit, datdba from pg_database where datname = current_database()"
-            ).fetchone()
-            == before
-        )
-        assert (
-            connection.execute(
-                "select setrole, setconfig from pg_db_role_setting s join pg_database d on d.oid = setdatabase where datname = current_database() order by 1"
-            ).fetchall()
-            == settings
-        )
+        assert connection.execute(PROPERTIES).fetchone() == before
     kept = KeptDatabase.objects.get()
     back = run("undo_restore", kept=kept.pk)
     assert back.status == Run.Status.SUCCEEDED, back.message
     with postgres.connect(rich) as connection:
         assert connection.execute("select to_regclass('people')").fetchone() == (None,)
+        assert connection.execute(PROPERTIES).fetchone() == before
     for one in KeptDatabase.present(kept.server):
         gone = run("drop_kept_database", kept=one.pk)
         assert gone.status == Run.Status.SUCCEEDED, gone.message

@@ -16,7 +16,7 @@ from backups.stores import StoreError
 class Command(BaseCommand):
     """Add or change a store; it is tried before it is kept."""
 
-    help = "Add a store for backups, or change it. Keys of S3 come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    help = "Add a store for backups, or change it. S3 keys: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name")
