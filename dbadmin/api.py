@@ -103,7 +103,7 @@ def reading(request: HttpRequest, server_name: str, probe: str) -> HttpResponse:
 
 @door("POST", scope=ApiToken.Scope.OPERATE)
 def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
-    """Preview ({"dry_run": true}) or start an operation: {"params": {…}, "digest": "<of the preview>", "agreed": true, "typed": "…"}."""
+    """Preview ({"dry_run": true}) or start an operation: {"params": {…}, "digest": "<of the preview>", "understood": true, "typed": "…"}."""
     server = server_or_404(request, server_name)
     operation_class = REGISTRY.get(name)
     if operation_class is None:
@@ -122,7 +122,7 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
 
 
 #: Fields of consent -> keys of the JSON body.
-CONSENT = {"plan_digest": "digest", "agreed": "agreed", "typed": "typed"}
+CONSENT = {"plan": "digest", "understood": "understood", "typed": "typed"}
 
 
 def planned(request: HttpRequest, operation: Any, body: dict[str, Any]) -> HttpResponse:
@@ -136,7 +136,7 @@ def planned(request: HttpRequest, operation: Any, body: dict[str, Any]) -> HttpR
             return JsonResponse(preview | {"waits": operation.waits(), "target": operation.target()})
         answer = {name: str(body.get(key) or "") for name, key in CONSENT.items()}
         if operation.risk_now() is Risk.HARMLESS:
-            answer["plan_digest"] = preview["digest"]
+            answer["plan"] = preview["digest"]
         missing = consent.missing(operation, plan, answer)
         if missing:
             return refuse(409, missing, **preview)

@@ -20,9 +20,9 @@ def digest(plan: Sequence[str]) -> str:
 def missing(operation: Operation, plan: Sequence[str], answer: Mapping[str, str]) -> str:
     """What the answer still lacks, as a sentence; "" when the person agreed to this very plan."""
     risk = operation.risk_now()
-    if answer.get("plan_digest") != digest(plan):
+    if answer.get("plan") != digest(plan):
         return "The server changed since the preview. Look at the new plan."
-    if risk is Risk.BLOCKS and not answer.get("agreed"):
+    if risk is Risk.BLOCKS and not answer.get("understood"):
         return "Tick the box that says who will wait."
     if risk is Risk.DESTROYS and answer.get("typed", "").strip() != operation.target():
         return f"Type {operation.target()} to confirm."

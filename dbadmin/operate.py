@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from psycopg import Error
 from psycopg_pool import PoolTimeout
@@ -24,7 +25,6 @@ from dbadmin.models import Run, Server
 from dbadmin.operations import REGISTRY, Operation, Refused, Risk, plan_texts
 from dbadmin.permissions import may, require, servers_with
 from dbadmin.steps import Step
-from dbadmin.tables import Pager
 
 
 def operation_or_404(name: str) -> type[Operation]:
@@ -84,7 +84,7 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
     plan = plan_texts(steps)
     fresh = operation is None or consent.is_fresh(request, operation.risk_now())
 
-    if operation and plan and "confirm" in request.POST:
+    if operation and plan and request.method == "POST":
         missing = consent.missing(operation, plan, request.POST.dict())
         if not missing and fresh:
             return started(request, operation, server)
@@ -94,19 +94,25 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
         "operation_class": operation_class,
         "operation": operation,
         "form": form,
-        "plan": plan,
-        "steps": [{"text": str(step), "reverse": step.reverse} for step in steps],
-        "undoable": bool(steps) and any(step.reverse for step in steps),
+        "plan": steps,
         "plan_digest": consent.digest(plan),
         "refusal": refusal,
-        "confirm_error": missing,
-        "risk": operation.risk_now() if operation else operation_class.risk,
+        "missing": missing,
+        "risk": (operation.risk_now() if operation else operation_class.risk).value,
         "waits": operation.waits() if operation else "",
         "target": operation.target() if operation else "",
         "fresh": fresh,
         "reauthenticate_url": reauthenticate_url(request, form),
+        "back_url": back_url(request, server),
     }
     return render(request, "dbadmin/operate.html", context, status=422 if missing or form.errors else 200)
+
+
+def back_url(request: HttpRequest, server: Server) -> str:
+    """Where the person came from, when that was one of our pages."""
+    wanted = request.GET.get("next", "")
+    safe = url_has_allowed_host_and_scheme(wanted, allowed_hosts={request.get_host()})
+    return wanted if safe else server.get_absolute_url()
 
 
 def reauthenticate_url(request: HttpRequest, form: forms.Form) -> str:
@@ -168,10 +174,8 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "steps": steps_of(found),
         "lines": list(found.lines.order_by("-id")[:500])[::-1],
         "may_cancel": may_act and found.is_open,
-        "may_repeat": may_act and not found.is_open,
-        "repeat_url": again_url(found),
-        "may_undo": may_act and bool(runs.undo_url(found)),
-        "undo_url": runs.undo_url(found),
+        "again_url": again_url(found) if may_act and not found.is_open else "",
+        "undo_url": runs.undo_url(found) if may_act else "",
         "result_url": operation.result_url(found)
         if operation and found.status == Run.Status.SUCCEEDED
         else "",
@@ -181,6 +185,7 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         if found.finished_at and found.started_at
         else "",
     }
+    context["live"] = 1 if found.is_open else 0
     template = "dbadmin/_run.html" if request.headers.get("HX-Request") else "dbadmin/run.html"
     return render(request, template, context)
 
@@ -234,7 +239,13 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 #: Parameters of the list -> columns of a run.
-FILTERS = {"server": "server_name", "operation": "operation", "status": "status", "user": "user_name"}
+FILTERS = {
+    "server": "server_name",
+    "server_name": "server_name",
+    "operation": "operation",
+    "status": "status",
+    "user_name": "user_name",
+}
 
 
 @login_required
@@ -247,40 +258,19 @@ def run_list(request: HttpRequest) -> HttpResponse:
         if not allowed.exists():
             raise PermissionDenied("This needs a role on some server.")
         found = found.filter(server__in=allowed)
-    filters = {name: request.GET.get(name, "") for name in FILTERS}
-    found = found.filter(**{FILTERS[name]: value for name, value in filters.items() if value})
-    page = Paginator(found, 50).get_page(request.GET.get("page"))
-    servers = Server.objects.visible_to(request.user).values_list("name", flat=True)
+    chosen = {name: request.GET[name] for name in FILTERS if request.GET.get(name)}
+    found = found.filter(**{FILTERS[name]: value for name, value in chosen.items()})
     context = {
-        "runs": page.object_list,
-        "total": page.paginator.count,
-        "filters": filters,
-        "is_filtered": any(filters.values()),
-        "choices": {
-            "servers": [(name, name) for name in servers],
-            "operations": sorted(
-                ((name, cls.title) for name, cls in REGISTRY.items()), key=lambda item: item[1]
-            ),
-            "statuses": Run.Status.choices,
-        },
-        "pager": pager(request, page),
+        "server": None,
+        "runs": (page := Paginator(found, 50).get_page(request.GET.get("page"))).object_list,
+        "page": page,
+        "chosen": chosen,
+        "operations": sorted(((name, cls.title) for name, cls in REGISTRY.items()), key=lambda item: item[1]),
+        "statuses": Run.Status.choices,
+        "servers": Server.objects.visible_to(request.user),
+        "workers": runs.workers_note(),
     }
     return render(request, "dbadmin/runs.html", context)
-
-
-def pager(request: HttpRequest, page: Any) -> Pager | None:
-    """Where we are in a long list; nothing when all is on one page."""
-    if page.paginator.num_pages < 2:
-        return None
-
-    def url(number: int) -> str:
-        params = request.GET.copy()
-        params["page"] = str(number)
-        return f"?{params.urlencode()}"
-
-    before = url(page.previous_page_number()) if page.has_previous() else ""
-    after = url(page.next_page_number()) if page.has_next() else ""
-    return Pager(page.start_index(), page.end_index(), page.paginator.count, before, after)
 
 
 def offered(user: Any, server: Server) -> list[dict[str, Any]]:

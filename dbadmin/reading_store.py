@@ -180,10 +180,12 @@ def in_words(reading: Reading, row: Any, column: str) -> str:
     probe = reading.probe
     labels = [name for name in probe.key if name in row._fields]
     if not labels:
-        labels = [each.name for each in reading.columns if not each.unit.numeric][:1]
-    name = ".".join(str(getattr(row, each)) for each in labels)
-    value = probe.column(column).unit.text(getattr(row, column))
-    what = f"{probe.column(column).label.lower()} {value}"
+        labels = [each.name for each in reading.columns if not each.unit.numeric and each.unit.suffix != "_at"][:2]
+    name = ".".join(str(value) for each in labels if (value := getattr(row, each)) is not None)[:120]
+    value = getattr(row, column)
+    if column.endswith("_count") and value == 1 and name:
+        return name
+    what = f"{probe.column(column).label.lower()} {probe.column(column).unit.text(value)}"
     return f"{name}: {what}" if name else what
 
 

@@ -77,10 +77,9 @@ def schedules_list(request: HttpRequest) -> HttpResponse:
     ]
     changeable = list(servers_with(request.user, "schedules.change"))
     context = {
-        "schedules": rows,
-        "may_change": bool(changeable),
+        "rows": rows,
         "servers": changeable,
-        "operations": sorted(REGISTRY.values(), key=lambda each: each.title) if changeable else [],
+        "operations": sorted(REGISTRY.items(), key=lambda item: item[1].title) if changeable else [],
     }
     return render(request, "dbadmin/schedules.html", context)
 
@@ -115,7 +114,7 @@ def edit(request: HttpRequest, schedule: Schedule, operation_class: type[Operati
     plan, refusal = [], ""
     if request.method == "POST" and form.is_valid() and params.is_valid():
         plan, refusal = preview(operation_class(server, params.cleaned_data))
-        if not refusal and "preview" not in request.POST:
+        if not refusal and request.POST.get("action") != "preview":
             schedule = form.save(commit=False)
             schedule.params, schedule.created_by_id, schedule.due_at = (
                 params.cleaned_data,
@@ -135,15 +134,15 @@ def edit(request: HttpRequest, schedule: Schedule, operation_class: type[Operati
             )
             return redirect("schedules")
     context = {
-        "schedule": schedule if schedule.pk else None,
+        "schedule": schedule,
         "server": server,
         "operation_class": operation_class,
         "form": form,
-        "operation_form": params,
+        "params_form": params,
         "plan": plan,
         "refusal": refusal,
-        "upcoming": next_of(form),
-        "delete_url": reverse("schedule_remove", args=[schedule.pk]) if schedule.pk else "",
+        "next": next_of(form),
+        "runs": schedule.runs.all()[:10] if schedule.pk else [],
     }
     return render(
         request, "dbadmin/schedule_form.html", context, status=422 if form.errors or params.errors else 200

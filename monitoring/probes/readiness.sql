@@ -1,7 +1,7 @@
 -- title:    Readiness
 -- about:    What this server allows us to see, and the exact statement for what is missing.
 -- empty:    The server could not be asked.
--- scope:    database
+-- scope:    instance
 -- every:    5m
 -- key:      check
 -- warning:  missing_count > 0
