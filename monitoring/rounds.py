@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +18,10 @@ from dbadmin.deadlines import deadline
 from dbadmin.models import Server
 from dbadmin.probes import PROBES, Probe, Problem, Reading
 from monitoring.cadence import Cadence
+from monitoring.cost import Budget
+from monitoring.epochs import Evidence, Witness
+from monitoring.marks import NewMark, changed_settings, epoch_marks
+from monitoring.recorder import Hole, Moment, Recorder, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -35,41 +41,84 @@ class Batch:
     """What one round found; the writer stores it."""
 
     server: Server
+    taken_at: dt.datetime = field(default_factory=timezone.now)
     readings: list[Reading] = field(default_factory=list)
     databases: list[str] | None = None
     trouble: Problem | None = None
-    taken_at: Any = field(default_factory=timezone.now)
+    samples: list[Sample] = field(default_factory=list)
+    holes: list[Hole] = field(default_factory=list)
+    marks: list[NewMark] = field(default_factory=list)
+    cost_ratio: float | None = None
+    slowed: float = 1.0
+    is_first: bool = False
 
 
 class Round:
     """Everything that is due on one server now."""
 
-    def __init__(self, server: Server, put: Callable[[Batch], None]) -> None:
+    def __init__(self, server: Server, put: Callable[[Batch], None], settings: Reading | None = None) -> None:
         self.server, self.put = server, put
         self.cadence = Cadence(str(server.key))
         self.connection: psycopg.Connection[Any] | None = None
         self.databases: list[str] = []
         self.rest = REST
+        self.recorder, self.witness, self.budget = Recorder(), Witness(), Budget()
+        self.last: Evidence | None = None
+        self.settings = settings
+        self.is_first = True
 
     def run(self) -> float:
         """Ask what is due, hand it over; returns how long there is nothing to do."""
         due = self.take_due()
         if not due:
             return self.cadence.pause(5.0)
-        batch = Batch(self.server)
+        batch = Batch(self.server, is_first=self.is_first)
         try:
             session = self.open()
             if ("", "databases") in due or not self.databases:
                 self.databases = batch.databases = self.discover(session)
-            batch.readings.extend(self.read_instance(session, due))
-            batch.readings.extend(self.read_databases(session, due))
-            self.rest = REST
+                due += self.take_due()
+            self.read_all(session, due, batch)
+            self.rest, self.is_first = REST, False
         except psycopg.Error as error:
             self.close()
             batch.trouble = self.explain(error)
             self.rest = min(self.rest * 2, LONGEST_REST)
         self.put(batch)
         return self.rest if batch.trouble else self.cadence.pause(5.0)
+
+    def read_all(self, session: Session, due: list[tuple[str, str]], batch: Batch) -> None:
+        """The readings between two looks at the epoch, then their samples."""
+        before = self.look(session)
+        taken: list[tuple[Reading, float]] = []
+        for read in (self.read_instance(session, due), self.read_databases(session, due)):
+            taken.extend(read)
+        after = self.look(session)
+        pace = self.cadence.slower
+        for reading, steady in taken:
+            moment = Moment(reading.taken_at, steady, before, after)
+            sample, holes = self.recorder.record(reading, moment, pace)
+            batch.samples.extend([sample] if sample else [])
+            batch.holes.extend(holes)
+        batch.readings.extend(reading for reading, _ in taken)
+        self.note(batch, before)
+
+    def note(self, batch: Batch, evidence: Evidence) -> None:
+        """Marks for the timeline, and what we cost."""
+        if self.last is not None:
+            batch.marks.extend(epoch_marks(self.last, evidence, batch.taken_at))
+        self.last = evidence
+        for reading in batch.readings:
+            if reading.probe.name == "settings" and not reading.problem:
+                batch.marks.extend(changed_settings(self.settings, reading))
+                self.settings = reading
+        batch.cost_ratio, self.cadence.slower = self.budget.after(batch.readings, self.cadence.slower)
+        batch.slowed = self.cadence.slower
+
+    def look(self, session: Session) -> Evidence:
+        """The evidence for comparing counters."""
+        with deadline(session.connection, 3):
+            return self.witness.look(session)
 
     def take_due(self) -> list[tuple[str, str]]:
         """(database, probe) pairs that are due."""
@@ -103,14 +152,14 @@ class Round:
         with deadline(session.connection, 3):
             return [row.datname for row in session.rows(DATABASES)]
 
-    def read_instance(self, session: Session, due: list[tuple[str, str]]) -> Iterator[Reading]:
+    def read_instance(self, session: Session, due: list[tuple[str, str]]) -> Iterator[tuple[Reading, float]]:
         """Probes of the whole server, on the one connection."""
         for _, name in due:
             probe = PROBES.get(name)
             if probe is not None and probe.scope == "instance":
                 yield self.read(session if probe.source == "postgres" else None, probe)
 
-    def read_databases(self, session: Session, due: list[tuple[str, str]]) -> Iterator[Reading]:
+    def read_databases(self, session: Session, due: list[tuple[str, str]]) -> Iterator[tuple[Reading, float]]:
         """Probes of each database: a short visit, all due probes in it."""
         for database in self.databases:
             probes = [PROBES[name] for where, name in due if where == database and name in PROBES]
@@ -121,7 +170,7 @@ class Round:
             else:
                 yield from self.visit(database, probes)
 
-    def visit(self, database: str, probes: list[Probe]) -> Iterator[Reading]:
+    def visit(self, database: str, probes: list[Probe]) -> Iterator[tuple[Reading, float]]:
         """Read in another database of the server; one that cannot be entered does not stop the round."""
         try:
             connection = connect(self.server, "monitor", database, read_only=True)
@@ -132,39 +181,41 @@ class Round:
             for probe in probes:
                 yield self.read(Session(connection, self.server), probe)
 
-    def read(self, session: Session | None, probe: Probe) -> Reading:
-        """One probe, within its time; a connection that hangs ends the round."""
+    def read(self, session: Session | None, probe: Probe) -> tuple[Reading, float]:
+        """One probe within its time, and when by the steady clock; a connection that hangs ends the round."""
+        started = time.monotonic()
         if session is None:
             return self.read_elsewhere(probe)
         with deadline(session.connection, probe.timeout + 1):
             reading = probe.read(session)
         if session.connection.closed:
             raise psycopg.OperationalError(reading.problem.message if reading.problem else "connection lost")
-        return reading
+        return reading, started
 
-    def read_elsewhere(self, probe: Probe) -> Reading:
+    def read_elsewhere(self, probe: Probe) -> tuple[Reading, float]:
         """A probe of the server's PgBouncer."""
+        started = time.monotonic()
         if not self.server.sealed_pgbouncer_dsn:
             return self.failed(probe, "", Problem("unsupported", "No PgBouncer is known for this server."))
         try:
             with connect(self.server, "pgbouncer") as connection, deadline(connection, probe.timeout + 1):
-                return probe.read(Session(connection, self.server))
+                return probe.read(Session(connection, self.server)), started
         except psycopg.Error as error:
             return self.failed(probe, "", self.explain(error))
 
-    def failed(self, probe: Probe, database: str, problem: Problem) -> Reading:
+    def failed(self, probe: Probe, database: str, problem: Problem) -> tuple[Reading, float]:
         """A reading that says why there is none."""
         reading = Reading(probe, self.server.name, database, timezone.now(), 0.0)
         reading.problem = problem
-        return reading
+        return reading, time.monotonic()
 
 
 class ServerThread(threading.Thread):
     """Repeats rounds until told to stop."""
 
-    def __init__(self, server: Server, put: Callable[[Batch], None]) -> None:
+    def __init__(self, server: Server, put: Callable[[Batch], None], settings: Reading | None = None) -> None:
         super().__init__(name=f"server {server.name}", daemon=True)
-        self.round, self.stopping = Round(server, put), threading.Event()
+        self.round, self.stopping = Round(server, put, settings), threading.Event()
 
     def run(self) -> None:
         """Rounds for ever; an error of ours is logged and costs one round."""

@@ -11,7 +11,9 @@ import time
 import psycopg
 from django.db import Error, connection
 
+from dbadmin import reading_store
 from dbadmin.models import Server, ServerState
+from monitoring.closer import Closer
 from monitoring.leases import Leases
 from monitoring.rounds import ServerThread
 from monitoring.writer import Writer
@@ -30,6 +32,7 @@ class Sampler:
     def __init__(self) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.leases, self.writer = Leases(), Writer()
+        self.closer = Closer(lambda: list(self.threads))
         self.threads: dict[int, ServerThread] = {}
         self.known: dict[int, Server] = {}
         self.stopping = threading.Event()
@@ -37,6 +40,7 @@ class Sampler:
     def run(self) -> None:
         """Work until stop() is called."""
         self.writer.start()
+        self.closer.start()
         while not self.stopping.is_set():
             try:
                 self.look()
@@ -66,7 +70,8 @@ class Sampler:
         logger.info("%s is read by %s", server, self.name)
         self.known[server.pk] = server
         ServerState.objects.update_or_create(server=server, defaults={"sampler": self.name})
-        self.threads[server.pk] = ServerThread(server, self.writer.put)
+        settings = reading_store.latest(server, "settings")
+        self.threads[server.pk] = ServerThread(server, self.writer.put, settings)
         self.threads[server.pk].start()
 
     def give_back(self, server_id: int) -> None:
@@ -84,5 +89,6 @@ class Sampler:
         for thread in self.threads.values():
             thread.finish(until - time.monotonic())
         self.writer.finish(PATIENCE)
+        self.closer.finish(PATIENCE)
         self.leases.drop(lambda _: None)
         connection.close()
