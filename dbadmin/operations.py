@@ -51,7 +51,8 @@ class Operation:
     name: ClassVar[str]
     app: ClassVar[str]
     title: ClassVar[str]
-    risk: ClassVar[Risk] = Risk.BLOCKS
+    risk: ClassVar[Risk] = Risk.BLOCKS  # the heaviest
+    least_risk: ClassVar[Risk | None] = None  # with the gentlest parameters, where that differs
     queue: ClassVar[str] = "operations"
     Form: ClassVar[type[forms.Form]] = NoParameters
 

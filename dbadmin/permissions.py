@@ -8,7 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 
 from dbadmin.models import Grant, Role, Server
-from dbadmin.operations import REGISTRY, Risk
+from dbadmin.operations import REGISTRY, Operation, Risk
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -41,8 +41,12 @@ def roles_for(permission: str) -> set[Role]:
     operation = REGISTRY[permission.partition(".")[2]]
     if operation.permission() != permission:
         raise KeyError(permission)
-    gentle = operation.risk in {Risk.HARMLESS, Risk.LOADS}
-    return {Role.OPERATOR, Role.ADMIN} if gentle else {Role.ADMIN}
+    return roles_for_risk(operation.least_risk or operation.risk)
+
+
+def roles_for_risk(risk: Risk) -> set[Role]:
+    """Who may run what has this risk."""
+    return {Role.OPERATOR, Role.ADMIN} if risk in {Risk.HARMLESS, Risk.LOADS} else {Role.ADMIN}
 
 
 def grants_of(user: AbstractBaseUser | AnonymousUser) -> list[Grant]:
@@ -74,6 +78,16 @@ def require(user: Any, permission: str, server: Server | None = None) -> None:
         where = f" on {server}" if server else ""
         needed = " or ".join(sorted(role.value for role in roles_for(permission)))
         raise PermissionDenied(f"This needs the role {needed}{where}.")
+
+
+def require_operation(user: Any, operation: Operation) -> None:
+    """Raise PermissionDenied unless the person may do this very change: its parameters may make it riskier."""
+    require(user, operation.required(), operation.server)
+    risk = operation.risk_now()
+    roles = roles_for_risk(risk)
+    if not any(grant.role in roles and grant.covers(operation.server) for grant in grants_of(user)):
+        needed = " or ".join(sorted(role.value for role in roles))
+        raise PermissionDenied(f"This {risk.value}: it needs the role {needed} on {operation.server}.")
 
 
 def covered(grants: list[Grant]) -> Q:

@@ -16,7 +16,7 @@ from dbadmin import queues
 from dbadmin.failures import sentence
 from dbadmin.models import Run, Schedule, WorkerBeat
 from dbadmin.operations import Operation, Refused, plan_texts
-from dbadmin.permissions import require
+from dbadmin.permissions import require, require_operation
 from dbadmin.steps import Step
 
 #: A worker that has not been seen for so long is gone.
@@ -39,7 +39,7 @@ def start(
     person saw them; Refused when the server has moved on since. A scheduled run is planned by its worker.
     """
     if user is not None:
-        require(user, operation.required(), operation.server)
+        require_operation(user, operation)
     elif door != Run.Door.COMMAND:
         raise PermissionDenied("It belongs to nobody; let somebody with the right start it.")
     if not operation.server.enabled:

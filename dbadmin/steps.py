@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from psycopg import Connection
+from psycopg.errors import LockNotAvailable
 from psycopg.sql import SQL, Composable, Literal
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ def text_of(statement: str | Composable, params: Sequence[Any] | None = None) ->
 class Sql:
     """One statement, in autocommit mode, in a database of choice (else the server's own).
 
-    says: a sentence before the statement; settings: for this statement only, such as {"lock_timeout": "5s"}.
+    says: a sentence before the statement; settings: for this statement only, such as {"lock_timeout": "2s"};
+    attempts: with a lock_timeout, how often to try: between attempts nobody queues behind us.
     """
 
     statement: str | Composable
@@ -47,9 +50,11 @@ class Sql:
     reverse: str = ""
     says: str = ""
     settings: Mapping[str, str] | None = None
+    attempts: int = 1
 
     def __str__(self) -> str:
         note = f"-- {self.says}\n" if self.says else ""
+        note += f"-- tried up to {self.attempts} times\n" if self.attempts > 1 else ""
         where = f"\\connect {self.database}\n" if self.database else ""
         limits = "".join(f"SET {name} = '{value}';\n" for name, value in (self.settings or {}).items())
         return f"{note}{where}{limits}{text_of(self.statement, self.params)};"
@@ -59,8 +64,21 @@ class Sql:
         with work.connect(self.database or None) as connection:
             for name, value in (self.settings or {}).items():
                 connection.execute("select pg_catalog.set_config(%s, %s, false)", [name, value])
-            cursor = connection.execute(self.statement, self.params)  # type: ignore[arg-type]
-            work.log(f"{cursor.statusmessage or 'done'}")
+            self.perform(work, connection)
+
+    def perform(self, work: Work, connection: Connection[Any]) -> None:
+        """The statement itself, on a connection that is ready; kinds of statements add what they know."""
+        for attempt in range(1, self.attempts + 1):
+            try:
+                cursor = connection.execute(self.statement, self.params)  # type: ignore[arg-type]
+            except LockNotAvailable:
+                if attempt == self.attempts:
+                    raise
+                work.log(f"Somebody holds a lock on it; attempt {attempt + 1} of {self.attempts} follows.")
+                work.pause(2.0 * attempt)
+            else:
+                work.log(cursor.statusmessage or "done")
+                return
 
 
 @dataclass(frozen=True)

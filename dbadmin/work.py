@@ -124,6 +124,7 @@ class Work:
         connection = connections.open_dsn(
             self.server.dsn("operate", database), self.application_name, RunConnection
         )
+        connection.add_notice_handler(self.note)
         # Should this process die, the server ends the statement instead of finishing it for nobody.
         with suppress(psycopg.Error):
             connection.execute(
@@ -132,6 +133,18 @@ class Work:
         self.connections = [known for known in self.connections if not known.closed]
         self.connections.append(connection)  # type: ignore[arg-type]
         return connection
+
+    def note(self, said: psycopg.errors.Diagnostic) -> None:
+        """A warning of the server belongs to the log."""
+        if said.severity_nonlocalized in {"WARNING", "NOTICE"}:
+            self.log(f"{said.severity}: {said.message_primary}")
+
+    def pause(self, seconds: float) -> None:
+        """Sleep; a cancel ends it."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.stop_if_cancelled()
+            time.sleep(min(0.2, max(deadline - time.monotonic(), 0)))
 
     def popen(self, argv: list[str], **kwargs: Any) -> subprocess.Popen[bytes]:
         """Start a program that dies with this process and ends when the run is cancelled.

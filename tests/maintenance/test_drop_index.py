@@ -1,0 +1,71 @@
+"""Dropping an index: never one that something rests on, and it can be taken back."""
+
+import pytest
+
+from dbadmin.operations import Refused, Risk
+from tests.carrying_out import carry_out, operation
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
+
+
+@pytest.fixture
+def seats(target):
+    target.rows("create table seats (number int unique, row_name text)")
+    target.rows("create index seats_row_name on seats (row_name) where number > 3")
+    return target
+
+
+def drop(server, index):
+    return operation("drop_index", server, index=index)
+
+
+def test_drops_it_and_knows_the_way_back(seats, server):
+    wanted = drop(server, "seats_row_name")
+    assert wanted.risk_now() is Risk.DESTROYS
+    assert wanted.target() == "public.seats_row_name"
+    run = carry_out(wanted)
+    assert run.status == "succeeded", run.message
+    assert run.message == "Dropped the index public.seats_row_name, which freed 8 KiB."
+    assert run.plan == ['DROP INDEX CONCURRENTLY "public"."seats_row_name";']
+    assert run.reverse == [
+        "CREATE INDEX CONCURRENTLY seats_row_name ON public.seats USING btree (row_name) WHERE (number > 3)"
+    ]
+    assert seats.value("select to_regclass('seats_row_name')") is None
+    seats.rows(run.reverse[0])
+    assert seats.value("select to_regclass('seats_row_name')") == "seats_row_name"
+
+
+def test_refuses_the_index_of_a_constraint(seats, server):
+    with pytest.raises(Refused) as refusal:
+        drop(server, "seats_number_key").plan()
+    assert str(refusal.value) == (
+        "public.seats_number_key backs the constraint seats_number_key. Drop the constraint instead."
+    )
+
+
+def test_refuses_an_index_that_a_foreign_key_refers_to(seats, server):
+    seats.rows("create unique index seats_row on seats (row_name)")
+    seats.rows("create table bookings (row_name text references seats (row_name))")
+    with pytest.raises(Refused, match=r"^public.seats_row is what a foreign key refers to\. "):
+        drop(server, "seats_row").plan()
+
+
+def test_refuses_the_indexes_of_partitioned_tables_and_of_their_partitions(target, server):
+    target.rows("create table events (at date) partition by range (at)")
+    target.rows("create table events_1 partition of events for values from ('2026-01-01') to ('2026-02-01')")
+    target.rows("create index events_at on events (at)")
+    with pytest.raises(Refused) as refusal:
+        drop(server, "events_at").plan()
+    assert str(refusal.value) == (
+        "public.events_at is the index of a partitioned table: PostgreSQL cannot drop it concurrently."
+    )
+    with pytest.raises(Refused) as refusal:
+        drop(server, "events_1_at_idx").plan()
+    assert str(refusal.value) == (
+        "public.events_1_at_idx belongs to its partitioned table's index, which cannot be dropped in part."
+    )
+
+
+def test_refuses_an_index_that_is_not_there(target, server):
+    with pytest.raises(Refused, match=r"^There is no index public.nothing on shop\.$"):
+        drop(server, "nothing").plan()
