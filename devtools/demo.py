@@ -9,8 +9,9 @@ from devtools.memory import ROLES, Memory
 from devtools.places import Places, remove
 from devtools.ports import HOST
 from devtools.say import Say
-from devtools.stack import DATABASE, Stack
+from devtools.stack import Stack
 from devtools.supervisor import supervising
+from devtools.target import DATABASE
 
 
 def demo(places: Places, say: Say) -> int:
@@ -31,7 +32,8 @@ def demo(places: Places, say: Say) -> int:
 def run(stack: Stack, lock: Lock) -> None:
     """The demo's life, once everything that it needs is on the machine."""
     say = stack.say
-    stack.start_servers()
+    stack.start_own_servers()
+    stack.start_target()
     say.step(
         "servers",
         f"PostgreSQL {stack.programs.version} on {HOST}:{stack.target.port} with a replica,"
@@ -39,8 +41,6 @@ def run(stack: Stack, lock: Lock) -> None:
         f" as user {stack.places.account.name}",
     )
     stack.prepare()
-    stack.load_sample()
-    say.step("database", "migrated, sample data in place")
     stack.start_product()
     lock.write(stack.memory.url)
     announce(stack)

@@ -56,7 +56,7 @@ def unpack(places: Places, name: str, wanted: Sequence[str], say: Say, log: Path
     (part / "complete").write_text(mark)
     remove(root)
     part.rename(root)
-    remove(places.local / "apt" / "archives")
+    remove(apt.directory)
     return root
 
 

@@ -8,46 +8,18 @@ from pathlib import Path
 from devtools import commands, processes, venv
 from devtools.cluster import Cluster
 from devtools.memory import ROLES, Memory
-from devtools.places import Places, remove
+from devtools.places import Places
 from devtools.ports import HOST, answers_http
 from devtools.processes import PRODUCT
 from devtools.say import Say
 from devtools.servers import Programs
 from devtools.supervisor import Service, Supervisor
+from devtools.target import DATABASE, TARGET_SETTINGS, Target
 
-DATABASE = "academy"
-SLOT = "academy_replica"
 BUCKET = "dbadmin-demo"
 
-TARGET_SETTINGS = {
-    "shared_preload_libraries": "pg_stat_statements",
-    "track_io_timing": "on",
-    "track_commit_timestamp": "on",
-    "wal_level": "replica",
-    "max_slot_wal_keep_size": "1GB",
-    "max_wal_size": "1GB",
-    "shared_buffers": "128MB",
-    "log_lock_waits": "on",
-    "hot_standby_feedback": "on",
-    # A restart must not take long, and the disk of a demo holds nothing that cannot be made again.
-    "synchronous_commit": "off",
-}
 CONTROL_SETTINGS = {"shared_buffers": "64MB"}
 
-# The roles of a server that is looked after; docs/servers.md tells how to make them with fewer rights.
-ROLES_SQL = """
-select format('create role %I login', name)
-from unnest(array['dbadmin_monitor', 'dbadmin_operate', 'academy']) name
-where not exists (select from pg_catalog.pg_roles where rolname = name) \\gexec
-alter role dbadmin_monitor password '{dbadmin_monitor}';
-alter role dbadmin_operate superuser password '{dbadmin_operate}';
-alter role academy password '{academy}';
-grant pg_monitor to dbadmin_monitor;
-select 'create database academy owner academy'
-where not exists (select from pg_catalog.pg_database where datname = 'academy') \\gexec
-select pg_catalog.pg_create_physical_replication_slot('{slot}', true)
-where not exists (select from pg_catalog.pg_replication_slots where slot_name = '{slot}');
-"""
 CONTROL_SQL = """
 select 'create role dbadmin login'
 where not exists (select from pg_catalog.pg_roles where rolname = 'dbadmin') \\gexec
@@ -91,30 +63,37 @@ class Stack:
         """The log of one process."""
         return self.places.logs / f"{name}.log"
 
-    def start_servers(self) -> None:
-        """The databases, Redis, S3, and the pooler."""
-        for cluster in (self.control, self.target):
-            cluster.stop_leftover()
-            cluster.create()
+    def start_own_servers(self) -> None:
+        """What the product itself needs: its database, Redis, an S3 store."""
+        self.control.stop_leftover()
+        self.control.create()
+        port, word = self.memory.port("redis"), self.memory.password("redis")
+        redis = processes.redis(self.programs, port, word, self.own / "redis", self.log("redis"), keeps=True)
         self.supervisor.start(
-            processes.postgres(self.control, self.log("control"), processes.CONTROL),
-            processes.postgres(self.target, self.log("target"), processes.TARGET),
-            processes.redis(
-                self.programs,
-                self.memory.port("redis"),
-                self.memory.password("redis"),
-                self.own / "redis",
-                self.log("redis"),
-                keeps=True,
-            ),
-            self.s3(),
+            processes.postgres(self.control, self.log("control"), processes.CONTROL), redis, self.s3()
         )
-        words = self.memory.facts["passwords"]
-        self.control.sql(CONTROL_SQL.format(**words))
-        self.target.sql(ROLES_SQL.format(**words, slot=SLOT))
-        self.start_replica()
-        if self.programs.pgbouncer:
-            self.supervisor.start(self.pooler())
+        self.control.sql(CONTROL_SQL.format(control=self.memory.password("control")))
+
+    def start_target(self) -> None:
+        """What it looks after: the sample's database, a replica of it, a pooler before it."""
+        target = Target(self.target, self.replica, self.memory, self.supervisor)
+        target.stop_leftovers()
+        mark = self.mark(os.environ.get("DEMO_SCALE", ""), "dbadmin/sample/*")
+        if not target.is_loaded(mark):
+            self.say.step("sample", "loading the learning platform (only the first time)")
+            target.load(self.load_sample, mark)
+        target.start(self.places.server_directory("demo", "pgbouncer"), self.log("pgbouncer"))
+
+    def load_sample(self) -> None:
+        """Fill the sample's database."""
+        commands.run(
+            self.manage("sample", "load"),
+            log=self.log("sample"),
+            says="The sample could not be loaded.",
+            say=self.say,
+            env=self.environment(),
+            cwd=self.places.checkout,
+        )
 
     def s3(self) -> Service:
         """A store for backups that is not a directory."""
@@ -126,30 +105,6 @@ class Stack:
             self.own / "s3",
             self.log("s3"),
         )
-
-    def pooler(self) -> Service:
-        """PgBouncer before the target."""
-        monitor = {"dbadmin_monitor": self.memory.password("dbadmin_monitor")}
-        directory = self.places.server_directory("demo", "pgbouncer")
-        port = self.memory.port("pgbouncer")
-        return processes.pooler(self.programs, port, self.target, monitor, directory, self.log("pgbouncer"))
-
-    def start_replica(self) -> None:
-        """A streaming copy of the target; one that cannot follow any more is made again."""
-        self.replica.stop_leftover()
-        if "lost" in self.target.sql("select wal_status from pg_catalog.pg_replication_slots"):
-            remove(self.replica.data)
-            self.target.sql(f"select pg_drop_replication_slot('{SLOT}')")
-            self.target.sql(f"select pg_create_physical_replication_slot('{SLOT}', true)")
-        if not self.replica.exists():
-            self.replica.copy_of(self.target, SLOT)
-        # The target's port may be another one than last time.
-        conninfo = (
-            f"{self.target.conninfo()} password={self.target.password} application_name={DATABASE}-replica"
-        )
-        lines = [f"primary_conninfo = '{conninfo}'", f"primary_slot_name = '{SLOT}'"]
-        self.replica.write(self.replica.data / "postgresql.auto.conf", "\n".join(lines) + "\n")
-        self.supervisor.start(processes.postgres(self.replica, self.log("replica"), processes.REPLICA))
 
     def sample_dsn(self) -> str:
         """The sample's database, as a superuser."""
@@ -213,10 +168,7 @@ class Stack:
     def prepare(self) -> None:
         """Do the preparations when they, or the migrations, differ from those that were done."""
         todo = self.preparations()
-        migrations = sorted(path for path in self.places.checkout.glob("*/migrations/*.py"))
-        evidence = json.dumps(todo).encode() + b"".join(path.read_bytes() for path in migrations)
-        mark = hashlib.sha256(evidence).hexdigest()
-        done = self.control.data / "dbadmin-prepared"
+        done, mark = self.control.data / "prepared", self.mark(json.dumps(todo), "*/migrations/*.py")
         if done.exists() and done.read_text() == mark:
             return
         commands.run(
@@ -230,16 +182,10 @@ class Stack:
         )
         done.write_text(mark)
 
-    def load_sample(self) -> None:
-        """Fill the sample's database; what is there already stays."""
-        commands.run(
-            self.manage("sample", "load"),
-            log=self.log("sample"),
-            says="The sample could not be loaded.",
-            say=self.say,
-            env=self.environment(),
-            cwd=self.places.checkout,
-        )
+    def mark(self, words: str, pattern: str) -> str:
+        """Changes when the words change or one of the files."""
+        files = sorted(path for path in self.places.checkout.glob(pattern) if path.is_file())
+        return hashlib.sha256(words.encode() + b"".join(path.read_bytes() for path in files)).hexdigest()
 
     def manage(self, *words: str) -> list[str]:
         """The words that run a management command."""
@@ -249,19 +195,29 @@ class Stack:
         """Web, workers, scheduler, sampler, and the people who use the sample."""
         port = self.memory.port("web")
         web = [str(self.places.python), "-m", "gunicorn", "dbadmin.wsgi", "-b", f"{HOST}:{port}", "-w", "2"]
-        web += ["-k", "gthread", "--threads", "8", "--no-control-socket", "--access-logfile", "-"]
+        web += [
+            "-k",
+            "gthread",
+            "--threads",
+            "8",
+            "--preload",
+            "--no-control-socket",
+            "--access-logfile",
+            "-",
+        ]
         parts = {
-            "web": web,
             "worker-1": self.manage("worker"),
             "worker-2": self.manage("worker"),
             "scheduler": self.manage("scheduler"),
             "sampler": self.manage("sampler"),
             "workload": self.manage("sample", "work"),
         }
-        services = [self.product(name, argv) for name, argv in parts.items()]
-        services[0].env = {**services[0].env, "DBADMIN_POOL": "1"}
-        services[0].is_ready = lambda: answers_http(f"{self.memory.url}accounts/login/")
-        self.supervisor.start(*services)
+        pages = self.product("web", web)
+        pages.env = {**pages.env, "DBADMIN_POOL": "1"}
+        pages.is_ready = lambda: answers_http(f"{self.memory.url}accounts/login/")
+        # The pages first: they are what somebody waits for.
+        self.supervisor.start(pages)
+        self.supervisor.start(*(self.product(name, argv) for name, argv in parts.items()))
 
     def product(self, name: str, argv: list[str]) -> Service:
         """One of the product's processes; it is started again when it ends."""

@@ -113,7 +113,7 @@ class Running:
         if now - self.started > HEALTHY_SECONDS:
             self.restarts = 0
         if not self.service.may_restart or self.restarts >= RESTARTS:
-            raise self.failure(f"ended with status {self.process.returncode}")
+            raise self.failure(f"ended with status {self.process.returncode}, {self.restarts + 1} times now")
         self.due = now + 2**self.restarts
         self.restarts += 1
 
@@ -163,6 +163,14 @@ class Supervisor:
                         one.service.name, f"ended with status {one.process.returncode}; starting it again"
                     )
             time.sleep(0.3)
+
+    def stop_one(self, name: str) -> None:
+        """Stop the service of this name, cleanly."""
+        one = next(one for one in self.running if one.service.name == name)
+        one.ask_to_stop()
+        if not one.end():
+            raise one.failure(f"did not stop within {one.service.stop_seconds:.0f} s")
+        self.running.remove(one)
 
     def stop(self) -> None:
         """Stop the highest tier first."""
