@@ -1,0 +1,178 @@
+"""Who may do what: every address and every operation, for every role."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from dbadmin.models import Grant, Run, Schedule, Server
+from dbadmin.operations import REGISTRY, Risk
+from dbadmin.pages import PAGES
+from dbadmin.permissions import RIGHTS, may, roles_for
+from dbadmin.probes import PROBES
+
+ROLES = ("", "nobody", "viewer", "auditor", "operator", "admin")
+READERS = {"viewer", "operator", "admin"}
+AUDITORS = {"auditor", "admin"}
+EVERYBODY = {"viewer", "auditor", "operator", "admin"}
+#: Open to strangers: signing in, its machinery, and the probe of load balancers.
+OPEN = ("accounts/", "login/", "healthz")
+#: Names of addresses -> who may enter. What is not listed here must be listed by its app in PERMISSIONS.
+MATRIX: dict[str, set[str]] = {
+    "fleet": EVERYBODY,
+    "style": EVERYBODY | {"nobody"},
+    "runs": EVERYBODY,
+    "run": EVERYBODY,
+    "schedules": READERS,
+    "schedule_add": {"admin"},
+    "schedule": {"admin"},
+    "server_list": {"admin"},
+    "server_add": {"admin"},
+    "server_change": {"admin"},
+    "people": {"admin"},
+    "person": {"admin"},
+    "tokens": EVERYBODY | {"nobody"},
+    "events": AUDITORS,
+    "server": EVERYBODY,
+    "readiness": READERS,
+    "queries": READERS,
+    "statement": READERS,
+}
+
+
+def patterns(found: Any, before: str = "") -> Iterator[tuple[str, URLPattern]]:
+    """Every address of the house, with its route."""
+    for each in found:
+        if isinstance(each, URLResolver):
+            yield from patterns(each.url_patterns, before + str(each.pattern))
+        else:
+            yield before + str(each.pattern), each
+
+
+ROUTES = [
+    (route, pattern)
+    for route, pattern in patterns(get_resolver().url_patterns)
+    if not route.startswith(OPEN) and not route.startswith("api/")
+]
+
+
+def test_every_right_belongs_to_somebody() -> None:
+    assert all(RIGHTS.values())
+    for page in PAGES.values():
+        assert roles_for(page.permission)
+    for probe in PROBES.values():
+        assert f"{probe.app}.view" in RIGHTS
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_an_operation_asks_for_the_role_that_its_risk_demands(name: str) -> None:
+    operation = REGISTRY[name]
+    gentle = operation.risk in {Risk.HARMLESS, Risk.LOADS}
+    expected = {"operator", "admin"} if gentle else {"admin"}
+    assert {role.value for role in roles_for(operation.permission())} == expected
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_an_operation_page_opens_for_its_roles_only(
+    name: str, role: str, client_as: Callable[[str], Client], server: Server
+) -> None:
+    answer = client_as(role).get(f"/servers/{server.name}/do/{name}/")
+    allowed = {each.value for each in roles_for(REGISTRY[name].permission())}
+    assert answer.status_code == expected_status(role, allowed, hidden=role == "nobody")
+
+
+def expected_status(role: str, allowed: set[str], hidden: bool = False) -> int:
+    """200 for the allowed, a sign-in page for strangers, 404 for servers that one may not see, else 403."""
+    if role in allowed:
+        return 200
+    if not role:
+        return 302
+    return 404 if hidden else 403
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("name", sorted(page.name for page in PAGES.values() if page.panels))
+def test_a_room_opens_for_its_roles_only(
+    name: str, role: str, client_as: Callable[[str], Client], server: Server
+) -> None:
+    allowed = {each.value for each in roles_for(PAGES[name].permission)}
+    if not name:
+        allowed = EVERYBODY  # the overview shows each role what it may see
+    answer = client_as(role).get(f"/servers/{server.name}/{name}/" if name else f"/servers/{server.name}/")
+    assert answer.status_code == expected_status(role, allowed, hidden=role == "nobody")
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("name", sorted(MATRIX))
+def test_an_address_opens_for_its_roles_only(
+    name: str, role: str, client_as: Callable[[str], Client], server: Server, user_as: Callable[..., Any]
+) -> None:
+    route = next((route for route, pattern in ROUTES if pattern.name == name), None)
+    if route is None:
+        pytest.fail(f"no address is called {name}")
+    answer = client_as(role).get(filled(route, server, user_as("viewer", "another")))
+    hidden = role == "nobody" and "server_name" in route
+    if role in MATRIX[name] or not role:
+        assert answer.status_code in ({302} if not role else {200, 302 if name == "people" else 200})
+    else:
+        assert answer.status_code in ({404} if hidden else {403, 404})
+
+
+def filled(route: str, server: Server, person: Any) -> str:
+    """A route with things that exist in the place of its parameters."""
+    run, _ = Run.objects.get_or_create(
+        server=server, server_name=server.name, operation="refresh_view", risk="loads", queue="operations",
+        status="succeeded", title="Refresh view",
+    )  # fmt: skip
+    schedule, _ = Schedule.objects.get_or_create(server=server, operation="refresh_view", cron="0 3 * * *")
+    number = {"runs/": run.pk, "schedules/": schedule.pk, "settings/people/": person.pk}
+    key = next((value for start, value in number.items() if route.startswith(start)), 1)
+    address = route.replace("<slug:server_name>", server.name).replace("<int:pk>", str(key))
+    query = f"?server={server.name}&operation=refresh_view" if route == "schedules/add/" else ""
+    return f"/{address}{query}"
+
+
+@pytest.mark.parametrize(("route", "pattern"), ROUTES, ids=[route or "/" for route, _ in ROUTES])
+def test_no_address_tells_a_stranger_anything(route: str, pattern: URLPattern, db: None) -> None:
+    address = "/" + route
+    for kind in ("slug", "int", "str", "path", "uuid"):
+        while f"<{kind}:" in address:
+            start = address.index(f"<{kind}:")
+            value = "00000000-0000-0000-0000-000000000000" if kind == "uuid" else "1"
+            address = address[:start] + value + address[address.index(">", start) + 1 :]
+    for method in ("get", "post"):
+        answer = getattr(Client(), method)(address)
+        assert answer.status_code in {302, 405}, f"{method} {address}"
+        if answer.status_code == 302:
+            assert answer["Location"].startswith(("/accounts/login/", "/login/"))
+
+
+def test_a_grant_on_one_server_opens_no_other(
+    user_as: Callable[..., Any], client_as: Callable[[str], Client], server: Server
+) -> None:
+    other = Server.objects.create(name="other", sealed_monitor_dsn=server.sealed_monitor_dsn)
+    user = user_as("nobody", "half")
+    Grant.objects.create(user=user, role="admin", server=server)
+    client = Client()
+    client.force_login(user)
+    assert client.get(f"/servers/{server.name}/readiness/").status_code == 200
+    assert client.get(f"/servers/{other.name}/readiness/").status_code == 404
+    assert client.get("/settings/people/").status_code == 403
+    assert not may(user, "users.change")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("environment", "staging"), ("tag", "blue"), ("server", None)]
+)
+def test_a_grant_covers_what_it_names(
+    column: str, value: Any, user_as: Callable[..., Any], server: Server
+) -> None:
+    inside = Server.objects.create(name="inside", environment="staging", tags=["blue"])
+    user = user_as("nobody", "half")
+    Grant.objects.create(user=user, role="viewer", **{column: value or inside})
+    assert list(Server.objects.visible_to(user)) == [inside]
+    assert may(user, "monitoring.view", inside)
+    assert not may(user, "monitoring.view", server)

@@ -1,0 +1,135 @@
+"""Adding a server: each mistake is named where it was made; passwords are sealed and never shown."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from dbadmin import connections
+from dbadmin.models import Event, Server
+
+FORM = {"name": "shop", "environment": "production", "tags": "a, b", "queue": ""}
+
+
+def post(client: Client, dsn: str, **more: str) -> Any:
+    """Send the form."""
+    return client.post("/settings/servers/add/", {**FORM, "dsn": dsn, **more})
+
+
+def errors(answer: Any, field: str) -> list[str]:
+    """What the form says at a field."""
+    found: list[str] = answer.context["form"].errors.get(field, [])
+    return found
+
+
+def test_a_good_server_is_kept_sealed(client_as: Callable[[str], Client], postgres: Any) -> None:
+    dsn = postgres.dsn_for("postgres", "dbadmin_monitor")
+    answer = post(client_as("admin"), dsn)
+    assert answer.status_code == 302, answer.context["form"].errors
+    assert answer["Location"] == "/servers/shop/readiness/"
+    server = Server.objects.get()
+    assert postgres.password not in server.sealed_monitor_dsn
+    assert postgres.password in server.dsn()
+    assert postgres.password not in server.safe_dsn()
+    assert server.tags == ["a", "b"]
+    assert Event.objects.filter(kind="server", text="Added server shop.").exists()
+
+
+def test_testing_keeps_nothing_and_lists_what_is_missing(
+    client_as: Callable[[str], Client], postgres: Any
+) -> None:
+    with postgres.connect() as connection:
+        connection.execute("create role plain login password 'plain'")
+    answer = post(client_as("admin"), postgres.dsn_for("postgres", "dbadmin_monitor"), action="test")
+    assert answer.status_code == 200
+    assert not Server.objects.exists()
+    assert [check.state for check in answer.context["checks"]]
+
+
+def test_a_password_never_comes_back(client_as: Callable[[str], Client], postgres: Any) -> None:
+    answer = post(client_as("admin"), f"postgresql://u:verysecret@{postgres.host}:{postgres.port}/postgres")
+    assert answer.status_code == 422
+    assert "verysecret" not in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("dsn", "field", "message"),
+    [
+        ("nonsense=", "dsn", "This is not a DSN."),
+        ("host=", "dsn", "This is not a DSN."),
+        ("dbname=x", "dsn", "The DSN names no host."),
+        (
+            "host=no-such-host.invalid user=x",
+            "dsn",
+            "The host name no-such-host.invalid is not known to this machine's resolver.",
+        ),
+        ("host=127.0.0.1 port=1 user=x", "dsn", "Nothing listens at this host and port: connection refused."),
+    ],
+)
+def test_a_wrong_dsn_is_explained_at_its_field(
+    dsn: str, field: str, message: str, client_as: Callable[[str], Client]
+) -> None:
+    answer = post(client_as("admin"), dsn)
+    assert answer.status_code == 422
+    assert any(text.startswith(message) for text in errors(answer, field)), answer.context["form"].errors
+    assert not Server.objects.exists()
+
+
+def test_a_wrong_password_is_explained_at_the_password(
+    client_as: Callable[[str], Client], postgres: Any
+) -> None:
+    dsn = f"host=127.0.0.1 port={postgres.port} dbname=postgres user=dbadmin_monitor"
+    answer = post(client_as("admin"), dsn, password="wrong")  # noqa: S106
+    assert errors(answer, "password") == ["The password of dbadmin_monitor is wrong."]
+
+
+def test_an_absent_database_is_explained(client_as: Callable[[str], Client], postgres: Any) -> None:
+    answer = post(client_as("admin"), postgres.dsn_for("nowhere", "dbadmin_monitor"))
+    assert errors(answer, "dsn") == ["There is no database nowhere on the server."]
+
+
+def test_an_unreachable_host_is_given_up_after_three_seconds(client_as: Callable[[str], Client]) -> None:
+    import socket
+    import time
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        started = time.monotonic()
+        answer = post(client_as("admin"), f"host=127.0.0.1 port={port} user=x dbname=x")
+        assert time.monotonic() - started < 5
+    expected = "No answer within 3 s: the host or port is unreachable (firewall, routing, wrong port)."
+    assert errors(answer, "dsn") == [expected]
+
+
+def test_an_empty_dsn_keeps_the_stored_one(client_as: Callable[[str], Client], server: Server) -> None:
+    before = server.dsn()
+    answer = client_as("admin").post(
+        f"/settings/servers/{server}/", {**FORM, "name": "renamed", "dsn": "", "environment": "staging"}
+    )
+    assert answer.status_code == 302, answer.context["form"].errors
+    server.refresh_from_db()
+    assert (server.name, server.environment, server.dsn()) == ("renamed", "staging", before)
+
+
+def test_removing_a_server_wants_its_name(client_as: Callable[[str], Client], server: Server) -> None:
+    client = client_as("admin")
+    client.post(f"/settings/servers/{server}/remove/", {"typed": "something else"})
+    assert Server.objects.exists()
+    client.post(f"/settings/servers/{server}/remove/", {"typed": server.name})
+    assert not Server.objects.exists()
+
+
+def test_a_sealed_dsn_opens_only_in_its_own_place(server: Server) -> None:
+    from dbadmin import secrets
+
+    other = Server(name="other", sealed_monitor_dsn=server.sealed_monitor_dsn)
+    message = "The secret was altered, or key test in DBADMIN_KEYS is another one."
+    with pytest.raises(secrets.CannotOpen, match=message):
+        other.dsn()
+
+
+def test_what_is_shown_of_a_dsn_opens_no_door() -> None:
+    shown = connections.safe_dsn("postgresql://me:secret@db.example:6432/shop?sslmode=verify-full&options=x")
+    assert shown == "postgresql://me@db.example:6432/shop?sslmode=verify-full"
+    assert connections.safe_dsn("password=x nonsense") == "(not a valid DSN)"
