@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import messages
@@ -20,8 +20,13 @@ from dbadmin.permissions import require
 
 RIGHT = "stores.change"
 
+if TYPE_CHECKING:  # Django's forms take no type argument at run time
+    StoreModelForm = forms.ModelForm[Store]
+else:
+    StoreModelForm = forms.ModelForm
 
-class StoreForm(forms.ModelForm[Store]):
+
+class StoreForm(StoreModelForm):
     """A directory or a bucket; empty keys leave those that are kept."""
 
     access_key = forms.CharField(required=False, widget=forms.TextInput(attrs={"autocomplete": "off"}))
