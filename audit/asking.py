@@ -1,0 +1,138 @@
+"""A request to the log: which server and database, who asks, and that it is recorded who looked at what."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
+
+import psycopg
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+from django.views.decorators.http import require_GET
+from psycopg_pool import PoolTimeout, TooManyRequests
+
+from audit.registry import Installed, installed
+from audit.search import Filter
+from dbadmin import connections
+from dbadmin.events import record
+from dbadmin.models import Server
+from dbadmin.probes import Problem
+from dbadmin.readings import main_database
+from dbadmin.views import server_for
+
+TROUBLE = (psycopg.Error, PoolTimeout, TooManyRequests)
+
+
+@dataclass
+class Asked:
+    """What a view works with."""
+
+    request: HttpRequest
+    server: Server
+    database: str
+    session: connections.Session
+    state: Installed = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.state = installed(self.rows)
+
+    def rows(self, query: Any, params: Any = None) -> Sequence[Any]:
+        """Ask the log; the connection is read only and its statements are short."""
+        return self.session.rows(query, params)
+
+    def note(self, text: str, **facts: Any) -> None:
+        """Looking at audit data is itself recorded."""
+        record(self.request, "audit.view", text, self.server, database=self.database, **facts)
+
+    def context(self, **more: Any) -> dict[str, Any]:
+        """What each template of the log is given."""
+        return {
+            "server": self.server,
+            "database": self.database,
+            "db_query": self.request.GET.get("db", ""),
+            "state": self.state,
+            "tab": more.pop("tab", "log"),
+            **more,
+        }
+
+
+View = Callable[..., HttpResponse]
+
+
+@contextmanager
+def opened(request: HttpRequest, server: Server, database: str) -> Any:
+    """A session on the log's database."""
+    with connections.session(server, "operate", database or None) as session:
+        yield Asked(request, server, database or session.database, session)
+
+
+def auditors(view: Callable[..., HttpResponse], permission: str = "audit.view") -> View:
+    """A view of the log: for those who may, with an open session; trouble of the server becomes a page."""
+
+    @login_required
+    @require_GET
+    @wraps(view)
+    def asked(request: HttpRequest, server_name: str, **parts: Any) -> HttpResponse:
+        server = server_for(request, server_name, permission)
+        database = request.GET.get("db") or ""
+        try:
+            with opened(request, server, database) as asked:
+                return view(asked, **parts)
+        except TROUBLE as error:
+            problem = explain(error)
+            context = {"server": server, "problem": problem, "database": database, "tab": "log"}
+            return render(request, "audit/problem.html", context, status=503)
+
+    return asked
+
+
+def explain(error: Exception) -> Problem:
+    """An error of the driver as a sentence."""
+    text = str(error).strip().partition("\n")[0]
+    match error:
+        case psycopg.errors.InsufficientPrivilege():
+            remedy = "GRANT dbadmin_audit TO <role of the operate DSN>;"
+            return Problem("privilege", f"The role may not read the audit log: {text}.", remedy)
+        case psycopg.errors.QueryCanceled():
+            return Problem("timeout", "No answer within the time limit. Narrow the search by table, person or time.")
+        case psycopg.OperationalError() | PoolTimeout():
+            return Problem("unreachable", f"The server does not answer: {text}")
+        case TooManyRequests():
+            return Problem("busy", "Too many readers wait for this server; try again in a moment.")
+        case _:
+            return Problem("error", text)
+
+
+def moment(text: str) -> dt.datetime | None:
+    """2026-03-01, 2026-03-01T09:47 -> a moment of the site's zone; None for anything else."""
+    try:
+        parsed = parse_datetime(text) if len(text) > 10 else None
+        if parsed is None and (day := parse_date(text[:10])):
+            parsed = dt.datetime.combine(day, dt.time())  # noqa: DTZ001 - made aware below
+    except ValueError:
+        return None
+    if parsed is None:
+        return None
+    return parsed if timezone.is_aware(parsed) else timezone.make_aware(parsed)
+
+
+def filter_of(request: HttpRequest) -> Filter:
+    """The search that the address names."""
+    said = {name: request.GET.get(name, "").strip() for name in Filter.__dataclass_fields__}
+    return Filter(**{**said, "since": moment(said["since"]), "until": moment(said["until"])})
+
+
+def number(request: HttpRequest, name: str) -> int | None:
+    """A number in the address, or None."""
+    text = request.GET.get(name, "")
+    return int(text) if text.isdecimal() and len(text) < 19 else None
+
+
+__all__ = ["Asked", "auditors", "filter_of", "main_database", "moment", "number", "opened"]

@@ -1,0 +1,99 @@
+"""Statements as lines of a list: what happened in a few words, with the change itself where it was one row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg.sql import SQL, Identifier, Literal
+
+from audit import diff
+from audit.capture import SCHEMA
+from audit.changes import columns_of, exact, image, paired
+from audit.registry import Installed, Watched
+from audit.search import OPERATIONS, Change, key_text
+from audit.tables import Rows
+
+VERBS = {"I": "inserted", "U": "updated", "D": "deleted", "T": "emptied", "A": "altered"}
+
+
+@dataclass
+class Line:
+    """A statement for the eye."""
+
+    statement: Any
+    table: Watched | None
+    change: Change | None = None
+    brief: list[diff.Line] = field(default_factory=list)
+
+    @property
+    def operation(self) -> str:
+        """insert, update …"""
+        return OPERATIONS.get(self.statement.operation, self.statement.operation)
+
+    @property
+    def verb(self) -> str:
+        """inserted, updated …"""
+        return VERBS.get(self.statement.operation, self.statement.operation)
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows; an update keeps two images of each. None where the server does not say."""
+        images = self.statement.images
+        if images is None or self.statement.operation in "TA":
+            return None
+        return (images + 1) // 2 if self.statement.operation == "U" else images
+
+    @property
+    def key(self) -> str:
+        """The row's key, when it is one row and has one."""
+        return key_text(self.change.key) if self.change and self.change.key else ""
+
+    @property
+    def more(self) -> int:
+        """Changed columns that the short form leaves out."""
+        if not self.change or self.change.kind != "update":
+            return 0
+        return max(len(self.change.changed) - len({line.name.partition(".")[0] for line in self.brief}), 0)
+
+
+def lines_of(rows: Rows, state: Installed, statements: list[Any], detail: bool = True) -> list[Line]:
+    """Lines in the order of the statements."""
+    lines = [Line(each, state.watched.get(each.watched_id)) for each in statements]
+    if not detail:
+        return lines
+    single = [line for line in lines if line.rows == 1]
+    found = first_rows(rows, state, [line.statement for line in single])
+    for line in single:
+        line.change = found.get(line.statement.id)
+        if line.change:
+            line.brief = diff.brief(line.change.old, line.change.new)
+    return lines
+
+
+def first_rows(rows: Rows, state: Installed, statements: list[Any]) -> dict[int, Change]:
+    """The only row of each of these statements, in one question per version of columns."""
+    by_shape: dict[int, list[Any]] = {}
+    for each in statements:
+        by_shape.setdefault(each.shape_id, []).append(each)
+    found: dict[int, Change] = {}
+    for shape_id, group in by_shape.items():
+        shape = state.shapes.get(shape_id)
+        if shape is None:
+            continue
+        query = SQL(
+            "select r.statement_id, r.n, r.side::text as side, {columns} as texts from {table} r"
+            " where r.statement_id = any({ids}) and r.at between {low} and {high} order by 1, 2, 3"
+        ).format(
+            columns=columns_of(shape, "r"), table=Identifier(SCHEMA, f"rows_{shape.id}"),
+            ids=Literal([each.id for each in group]),
+            low=Literal(min(each.at for each in group)), high=Literal(max(each.at for each in group)),
+        )  # fmt: skip
+        images: dict[int, list[tuple[int, str, Any]]] = {}
+        for row in rows(exact(query)):
+            images.setdefault(row.statement_id, []).append((row.n, row.side, image(shape, row.texts)))
+        for each in group:
+            changes = paired(each, shape, images.get(each.id, []))
+            if changes:
+                found[each.id] = changes[0]
+    return found

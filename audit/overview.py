@@ -1,0 +1,101 @@
+"""The state of capture: each table of the database, whether it is watched, and what its log takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from audit.registry import Installed, Watched
+from audit.tables import Rows, describe
+
+TABLES = """
+select c.oid::bigint as relid, n.nspname as schema_name, c.relname as table_name, c.relkind::text as kind,
+       greatest(c.reltuples, 0)::bigint as estimated_rows,
+       coalesce(s.n_tup_ins + s.n_tup_upd + s.n_tup_del, 0) as writes,
+       (select count(*) from pg_catalog.pg_trigger t where t.tgrelid = c.oid and t.tgname like 'dbadmin\\_audit\\_%%') as triggers,
+       (select bool_and(t.tgenabled in ('O', 'A')) from pg_catalog.pg_trigger t
+        where t.tgrelid = c.oid and t.tgname like 'dbadmin\\_audit\\_%%') as enabled
+from pg_catalog.pg_class c
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+left join pg_catalog.pg_stat_all_tables s on s.relid = c.oid
+where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't'
+  and n.nspname not in ('pg_catalog', 'information_schema', 'dbadmin_audit') and n.nspname !~ '^pg_toast'
+order by n.nspname, c.relname
+limit 2000
+"""
+SIZES = """
+select substring(parent.relname from '\\d+')::int as shape_id,
+       sum(c.relpages)::bigint * current_setting('block_size')::bigint as size_bytes
+from pg_catalog.pg_class c
+join pg_catalog.pg_inherits i on i.inhrelid = c.oid
+join pg_catalog.pg_class parent on parent.oid = i.inhparent
+where parent.relnamespace = 'dbadmin_audit'::regnamespace and parent.relname ~ '^rows_\\d+$'
+group by 1
+"""
+LAST = """
+select w.id as watched_id, s.at, s.person
+from dbadmin_audit.watched w
+left join lateral (select at, coalesce(app_user, set_role, session_role) as person from dbadmin_audit.statement s
+    where s.watched_id = w.id order by (id >> 8) desc, id desc limit 1) s on true
+"""
+
+
+@dataclass
+class TableState:
+    """One table, for the page."""
+
+    schema: str
+    name: str
+    estimated_rows: int
+    writes: int
+    watched: Watched | None = None
+    size_bytes: int | None = None
+    last_at: Any = None
+    last_person: str = ""
+    trouble: list[str] = field(default_factory=list)
+    is_gone: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+def capture_overview(rows: Rows, state: Installed) -> list[TableState]:
+    """Tables of the database, and watched ones that are gone."""
+    watched = {w.relid: w for w in state.watched.values() if w.until is None}
+    sizes = {row.shape_id: row.size_bytes for row in rows(SIZES, [])} if state.version else {}
+    last = {row.watched_id: row for row in rows(LAST)} if state.version else {}
+    found = []
+    for row in rows(TABLES, []):
+        one = TableState(row.schema_name, row.table_name, row.estimated_rows, row.writes, watched.pop(row.relid, None))
+        if one.watched:
+            fill(one, sizes, last)
+            one.trouble = troubles(rows, one, row)
+        found.append(one)
+    for gone in watched.values():
+        one = TableState(gone.schema, gone.name, 0, 0, gone, is_gone=True)
+        fill(one, sizes, last)
+        found.append(one)
+    return sorted(found, key=lambda one: (one.watched is None, one.schema, one.name))
+
+
+def fill(one: TableState, sizes: dict[int, int], last: dict[int, Any]) -> None:
+    """What the log knows of it."""
+    assert one.watched is not None
+    one.size_bytes = sum(sizes.get(shape.id, 0) for shape in one.watched.shapes)
+    latest = last.get(one.watched.id)
+    if latest:
+        one.last_at, one.last_person = latest.at, latest.person or ""
+
+
+def troubles(rows: Rows, one: TableState, row: Any) -> list[str]:
+    """Why changes may be missing or less readable."""
+    assert one.watched is not None
+    found = []
+    if row.triggers < 4:
+        found.append(f"{4 - row.triggers} of 4 triggers are missing")
+    elif not row.enabled:
+        found.append("a trigger is disabled")
+    table = describe(rows, one.schema, one.name)
+    if table and one.watched.shapes and table.signature != one.watched.shapes[-1].signature:
+        found.append("columns changed since: watch it again to take them in")
+    return found

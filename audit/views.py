@@ -1,0 +1,163 @@
+"""The pages of the audit log: the log, a statement, a change, a row's life, a transaction, people, and capture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+
+from audit import activity, changes, diff, search
+from audit.asking import Asked, auditors, filter_of, number
+from audit.listing import lines_of
+from audit.overview import capture_overview
+from audit.registry import Watched
+from dbadmin import readings
+
+#: Rows of one statement per page, changes of a row per page.
+ROWS = 50
+
+
+@auditors
+def log(asked: Asked) -> HttpResponse:
+    """Statements, newest first, under the filters of the address."""
+    wanted = filter_of(asked.request)
+    before, after = number(asked.request, "before"), number(asked.request, "after")
+    refusal, page = None, search.Page()
+    try:
+        page = search.find(asked.rows, asked.state, wanted, before, after)
+    except search.BadFilter as error:
+        refusal = error
+    said = wanted.said()
+    if asked.state.version:
+        what = ", ".join(f"{name} {value}" for name, value in said.items())
+        asked.note(f"Looked at the audit log{': ' + what if what else ''}.", filter=said)
+    context = asked.context(
+        lines=lines_of(asked.rows, asked.state, page.statements),
+        page=page,
+        wanted=wanted,
+        said=said,
+        refusal=refusal,
+        tables=sorted({str(w) for w in asked.state.watched.values()}),
+        operations=list(search.OPERATIONS.values()),
+        databases=readings.databases(asked.server),
+        given={name: asked.request.GET.get(name, "") for name in search.Filter.__dataclass_fields__},
+    )
+    return render(asked.request, "audit/log.html", context, status=400 if refusal else 200)
+
+
+def statement_or_404(asked: Asked, number: int) -> Any:
+    """The statement of this number."""
+    found = search.statement(asked.rows, number) if asked.state.version else None
+    if found is None:
+        raise Http404("The log of this database has no such statement.")
+    return found
+
+
+@auditors
+def statement(asked: Asked, number: int) -> HttpResponse:
+    """One statement and its rows."""
+    found = statement_or_404(asked, number)
+    first = max(int(asked.request.GET.get("row", "1") or 1), 1) if asked.request.GET.get("row", "1").isdecimal() else 1
+    rows = changes.statement_changes(asked.rows, asked.state, found, first, ROWS + 1)
+    asked.note(f"Looked at statement {number} of {asked.state.watched[found.watched_id]}.", statement=number)
+    context = asked.context(
+        statement=found,
+        line=lines_of(asked.rows, asked.state, [found])[0],
+        table=asked.state.watched.get(found.watched_id),
+        changes=[(one, diff.brief(one.old, one.new, 6), search.key_text(one.key)) for one in rows[:ROWS]],
+        first=first,
+        next_row=first + ROWS if len(rows) > ROWS else None,
+        previous_row=max(first - ROWS, 1) if first > 1 else None,
+    )
+    return render(asked.request, "audit/statement.html", context)
+
+
+@auditors
+def change(asked: Asked, number: int, n: int) -> HttpResponse:
+    """One change, column by column."""
+    found = statement_or_404(asked, number)
+    one = changes.change(asked.rows, asked.state, found, n)
+    if one is None:
+        raise Http404("This statement has no such row.")
+    table = asked.state.watched[found.watched_id]
+    key = search.key_text(one.key)
+    asked.note(f"Looked at a change of {table} {key}.", statement=number, row=n)
+    context = asked.context(
+        statement=found, change=one, table=table, key=key, lines=diff.lines(one.old, one.new),
+        line=lines_of(asked.rows, asked.state, [found])[0],
+    )  # fmt: skip
+    return render(asked.request, "audit/change.html", context)
+
+
+def table_or_404(asked: Asked, name: str) -> Watched:
+    """The watched table of this name; the one watched last when there were several."""
+    found = search.tables_named(asked.state, name)
+    if not found:
+        raise Http404(f"{name} was never watched.")
+    return found[-1]
+
+
+@auditors
+def life(asked: Asked, table: str) -> HttpResponse:
+    """What happened to one row, newest first."""
+    watched = table_or_404(asked, table)
+    key = asked.request.GET.get("key", "")
+    before = number(asked.request, "before")
+    refusal, found = None, []
+    try:
+        found = changes.life(asked.rows, asked.state, watched, key, before, ROWS + 1)
+    except search.BadFilter as error:
+        refusal = error
+    asked.note(f"Looked at the life of {watched} {key}.", table=str(watched), key=key)
+    shown = found[:ROWS]
+    context = asked.context(
+        table=watched,
+        key=key,
+        refusal=refusal,
+        changes=[(one, diff.brief(one.old, one.new, 8)) for one in shown],
+        older=shown[-1].statement_id if len(found) > ROWS else None,
+    )
+    return render(asked.request, "audit/row.html", context, status=400 if refusal else 200)
+
+
+@auditors
+def transaction(asked: Asked, xid: str) -> HttpResponse:
+    """A whole transaction, in order."""
+    found = search.transaction(asked.rows, xid) if xid.isdecimal() and len(xid) < 20 and asked.state.version else []
+    if not found:
+        raise Http404("The log of this database has no such transaction.")
+    asked.note(f"Looked at transaction {xid}.", xid=xid)
+    context = asked.context(
+        xid=xid,
+        first=found[0],
+        last=found[-1],
+        lines=lines_of(asked.rows, asked.state, found),
+        rows=sum(line.rows or 0 for line in lines_of(asked.rows, asked.state, found, detail=False)),
+    )
+    return render(asked.request, "audit/transaction.html", context)
+
+
+@auditors
+def people(asked: Asked) -> HttpResponse:
+    """Who did how much, by day, table and operation."""
+    person = asked.request.GET.get("person", "")
+    days = 30
+    if person:
+        asked.note(f"Looked at the activity of {person}.", person=person)
+        found = activity.of_person(asked.rows, asked.state, person, days) if asked.state.version else None
+        return render(asked.request, "audit/person.html", asked.context(tab="people", person=person, activity=found, days=days))
+    asked.note("Looked at the activity of people.")
+    found_people = activity.people(asked.rows, days) if asked.state.version else []
+    return render(asked.request, "audit/people.html", asked.context(tab="people", people=found_people, days=days))
+
+
+@auditors
+def capture_state(asked: Asked) -> HttpResponse:
+    """Which tables are watched, since when, and what the log takes."""
+    context = asked.context(
+        tab="capture",
+        tables=capture_overview(asked.rows, asked.state),
+        databases=readings.databases(asked.server),
+    )
+    return render(asked.request, "audit/capture.html", context)

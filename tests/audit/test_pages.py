@@ -1,0 +1,100 @@
+"""The pages of the log show what was recorded, to auditors, and remember who looked."""
+
+import pytest
+
+from dbadmin.models import Event
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def history(audit, execute):
+    execute("create table users (id int primary key, name text, profile jsonb)")
+    audit.watch("users")
+    execute("set app.current_user_id = 'maria'")
+    execute("insert into users values (1, 'Ada <b>', '{\"city\": \"Bern\"}')")
+    execute("update users set name = 'Ada L.', profile = '{\"city\": \"Basel\"}' where id = 1")
+    execute("insert into users select g, 'n' || g from generate_series(2, 200) g")
+    execute("reset app.current_user_id")
+    execute("delete from users where id = 1")
+    return audit
+
+
+def page(client_as, address, role="auditor", status=200):
+    answer = client_as(role).get(f"/servers/shop/audit/{address}")
+    assert answer.status_code == status
+    return answer.content.decode()
+
+
+def test_shows_the_log_newest_first(history, client_as):
+    text = page(client_as, "")
+    assert text.index("deleted public.users") < text.index("199 rows") < text.index("updated public.users")
+    assert "<del>Ada &lt;b&gt;</del> <ins>Ada L.</ins>" in text
+    assert "Ada <b>" not in text
+
+
+@pytest.mark.parametrize(
+    "query, expected",
+    [
+        ("table=public.users", 4), ("person=maria", 3), ("person=postgres", 1), ("operation=delete", 1), ("key=1&table=users", 3),
+        ("key=77&table=users", 1), ("since=2000-01-01", 4), ("until=2000-01-01T00:00", 0), ("xid=3", 0), ("column=name", 1),
+        ("column=id", 0), ("text=ada", 3), ("text=basel", 2), ("text=n77", 1), ("table=users&text=Bern&operation=insert", 1),
+    ],
+)  # fmt: skip
+def test_filters(history, client_as, query, expected):
+    text = page(client_as, f"?{query}")
+    assert text.count('class="when"') == expected
+
+
+@pytest.mark.parametrize(
+    "query, message",
+    [
+        ("table=nothing", "nothing was never watched."),
+        ("key=1", "Choose the table whose row is looked for."),
+        ("table=users&key=1,2", "The key of public.users is (id)."),
+        ("table=users&key=abc", "Invalid input syntax for type integer: &quot;abc&quot;."),
+        ("operation=x", "x is none of: insert, update, delete, truncate, definition."),
+        ("xid=x", "x is no transaction number."),
+    ],
+)
+def test_says_what_is_wrong_with_a_filter(history, client_as, query, message):
+    assert message in page(client_as, f"?{query}", status=400)
+
+
+def test_opens_a_statement_a_change_a_row_a_transaction_and_a_person(history, client_as):
+    insert, update, many, delete = history.statements()
+    text = page(client_as, f"statement/{many.id}/")
+    assert "maria inserted public.users, 199 rows" in text
+    assert "?row=51" in text
+    text = page(client_as, f"statement/{update.id}/1/")
+    assert "<th scope=\"row\">profile.city</th><td><del>Bern</del> <ins>Basel</ins></td>" in text
+    text = page(client_as, "row/public.users/?key=1")
+    assert text.index("Deleted</a>") < text.index("Updated</a>") < text.index("Inserted</a>")
+    assert "postgres deleted public.users" not in text
+    assert f"Transaction {delete.xid}" in page(client_as, f"transaction/{delete.xid}/")
+    assert "<td class=\"number\">201</td>" in page(client_as, "people/?person=maria").replace("\u2009", "")
+    assert "maria" in page(client_as, "people/")
+
+
+def test_shows_what_is_watched(history, client_as, execute):
+    execute("create table other (id int)")
+    text = page(client_as, "capture/", role="admin")
+    assert "/servers/shop/do/watch_table/?database=&amp;schema=public&amp;table=other" in text
+    assert "/servers/shop/do/unwatch_table/?database=&amp;schema=public&amp;table=users" in text
+    execute("alter table users disable trigger all")
+    assert "a trigger is disabled" in page(client_as, "capture/")
+
+
+def test_records_who_looked_at_what(history, client_as):
+    page(client_as, "?person=maria")
+    event = Event.objects.get(kind="audit.view")
+    assert (event.user_name, event.text) == ("auditor", "Looked at the audit log: person maria.")
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+def test_is_for_auditors(history, client_as, role):
+    page(client_as, "", role=role, status=403)
+
+
+def test_asks_to_watch_a_table_when_none_is(server, client_as):
+    assert "is watched yet" in page(client_as, "")
