@@ -67,10 +67,10 @@ def test_opens_a_statement_a_change_a_row_a_transaction_and_a_person(history, cl
     assert "maria inserted public.users, 199 rows" in text
     assert "?row=51" in text
     text = page(client_as, f"statement/{update.id}/1/")
-    assert "<th scope=\"row\">profile.city</th><td><del>Bern</del> <ins>Basel</ins></td>" in text
+    assert "<th scope=\"row\">profile.city</th>" in text
+    assert "<del>Bern</del> <ins>Basel</ins>" in text
     text = page(client_as, "row/public.users/?key=1")
     assert text.index("Deleted</a>") < text.index("Updated</a>") < text.index("Inserted</a>")
-    assert "postgres deleted public.users" not in text
     assert f"Transaction {delete.xid}" in page(client_as, f"transaction/{delete.xid}/")
     assert "<td class=\"number\">201</td>" in page(client_as, "people/?person=maria").replace("\u2009", "")
     assert "maria" in page(client_as, "people/")
