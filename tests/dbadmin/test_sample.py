@@ -82,6 +82,12 @@ def test_another_size_is_refused_in_words(academy):
     )
 
 
+def test_no_password_is_left_in_the_statistics_of_statements(academy, rows):
+    texts = "\n".join(text for (text,) in rows("select query from pg_stat_statements"))
+    assert "alter role academy_web" in texts.lower().replace('"', "")
+    assert not any(accounts.password_of(role, academy) in texts for role in accounts.WORKING)
+
+
 def test_a_size_out_of_reason_is_refused_in_words(academy):
     with pytest.raises(LoadError) as refused:
         load(academy, 0)
