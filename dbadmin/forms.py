@@ -95,8 +95,8 @@ class ServerForm(ServerModelForm):
         self.fields["primary"].queryset = Server.objects.filter(primary=None).exclude(pk=self.instance.pk)  # type: ignore[attr-defined]
         self.fields["primary"].help_text = "For a replica: the server that it follows."
         self.fields["dsn"].required = self.instance.pk is None
+        self.initial["tags"] = ", ".join(self.instance.tags)
         if self.instance.pk:
-            self.initial["tags"] = ", ".join(self.instance.tags)
             for purpose in ("monitor", "operate", "pgbouncer"):
                 sealed = getattr(self.instance, f"sealed_{purpose}_dsn")
                 name = "dsn" if purpose == "monitor" else f"{purpose}_dsn"

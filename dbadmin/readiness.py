@@ -68,9 +68,10 @@ STATES = {"ready": "ok", "missing": "critical", "advised": "warning", "unknown":
 def from_row(row: Any) -> Check:
     """A row of the probe: check, state, why, remedy."""
     state = STATES.get(row.state, "unknown")
-    return Check(
-        state, row.check[:1].upper() + row.check[1:], row.why, "" if state == "ok" else row.remedy or ""
-    )
+    # A setting or an extension keeps its spelling: track_counts, pg_stat_statements is loaded.
+    named = "_" in row.check.partition(" ")[0]
+    title = row.check if named else row.check[:1].upper() + row.check[1:]
+    return Check(state, title, row.why, "" if state == "ok" else row.remedy or "")
 
 
 def check_dsn(dsn: str, server: Server | None = None) -> list[Check]:

@@ -25,9 +25,18 @@ PAGE = 100
 WRAPPED, SHOWN, OPENED = 44, 110, 4000
 #: Row buttons at most.
 BUTTONS = 2
+#: Said after a label that two columns share.
+KINDS = {
+    "_seconds": " time",
+    "_seconds_total": " time",
+    "_bytes": " size",
+    "_ratio": " share",
+    "_at": " at",
+    "_total": " count",
+}
 STATES = {"critical": "Critical", "warning": "Warning"}
 CODE = ("query", "definition", "statement", "sql", "condition", "ddl", "plan")
-IDENTIFIERS = ("pid", "oid", "port", "xid", "queryid", "relfilenode")
+IDENTIFIERS = ("pid", "pids", "oid", "port", "xid", "queryid", "relfilenode", "blocked_by", "blocks")
 Link = Callable[[Any], str]
 
 
@@ -111,6 +120,8 @@ def label_cell(name: str) -> Callable[..., str]:
             return (
                 text_cell(str(value), css, link) if plain else f'<td class="number">{units.count(value)}</td>'
             )
+        if isinstance(value, list) and plain:
+            return text_cell(", ".join(map(str, value)), css, link)
         return text_cell(units.label(value), css, link)
 
     return cell
@@ -318,7 +329,7 @@ class TableView:
     @property
     def head(self) -> SafeString:
         """The heading cells: a link that sorts, downwards first for numbers."""
-        cells = ['<th scope="col">State</th>'] if any(self.states) else []
+        cells = ['<th scope="col">Status</th>'] if any(self.states) else []
         now, downwards = self.order
         for column in self.columns:
             number = self.is_number(column)
@@ -329,11 +340,16 @@ class TableView:
             link = escape(self.query(sort=f"-{column.name}" if down else column.name))
             css = ' class="number"' if number else ' class="code"' if is_code(column.name) else ""
             cells.append(
-                f'<th scope="col"{css}{sort}{about}><a href="{link}">{escape(column.label)}</a></th>'
+                f'<th scope="col"{css}{sort}{about}><a href="{link}">{escape(self.heading(column))}</a></th>'
             )
         if self.actions:
             cells.append('<th scope="col" class="row-actions"><span class="sr">Actions</span></th>')
         return mark_safe("".join(cells))  # noqa: S308 - each part is escaped above
+
+    def heading(self, column: Column) -> str:
+        """Its label; with the kind of its unit where another column is called the same (state, state_seconds)."""
+        same = sum(other.label == column.label for other in self.columns) > 1
+        return f"{column.label}{KINDS.get(column.unit.suffix, '')}" if same else column.label
 
     def is_number(self, column: Column) -> bool:
         """Right-aligned: has a numeric unit, or holds whole numbers that name nothing."""

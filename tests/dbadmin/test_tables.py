@@ -122,14 +122,14 @@ def test_rows_that_cross_a_threshold_say_so_in_a_column_of_their_own():
     view = table(
         state_of=lambda row: "critical" if (row.wait_seconds or 0) > 300 else "", trips={"wait_seconds": ""}
     )
-    assert view.head.startswith('<th scope="col">State</th>')
+    assert view.head.startswith('<th scope="col">Status</th>')
     assert '<tr class="critical"><td><span class="status critical">Critical</span></td>' in view.body
     assert '<td class="number trips" title="400.0">6 min 40 s</td>' in view.body
 
 
 def test_healthy_rows_carry_no_state():
     view = table(state_of=lambda row: "")
-    assert "State" not in view.head
+    assert "Status" not in view.head
     assert "status" not in view.body
 
 
@@ -156,3 +156,9 @@ def timed(rows: list[Row]) -> float:
         view = table(rows=rows, limit=100)
         assert view.head + view.body
     return (time.process_time() - start) / 10
+
+
+def test_two_columns_of_one_name_are_told_apart():
+    columns = [Column(name, unit_of(name)) for name in ("state", "state_seconds")]
+    view = TableView("t", "T", columns, [namedtuple("R", "state, state_seconds")("idle", 3)])
+    assert re.findall(r">([^<]+)</a>", view.head) == ["State", "State time"]
