@@ -26,14 +26,7 @@ WRAPPED, SHOWN, OPENED = 44, 110, 4000
 #: Row buttons at most.
 BUTTONS = 2
 #: Said after a label that two columns share.
-KINDS = {
-    "_seconds": " time",
-    "_seconds_total": " time",
-    "_bytes": " size",
-    "_ratio": " share",
-    "_at": " at",
-    "_total": " count",
-}
+KINDS = {"_seconds": " time", "_bytes": " size", "_ratio": " share", "_at": " at"}
 STATES = {"critical": "Critical", "warning": "Warning"}
 CODE = ("query", "definition", "statement", "sql", "condition", "ddl", "plan")
 IDENTIFIERS = ("pid", "pids", "oid", "port", "xid", "queryid", "relfilenode", "blocked_by", "blocks")
@@ -347,7 +340,7 @@ class TableView:
         return mark_safe("".join(cells))  # noqa: S308 - each part is escaped above
 
     def heading(self, column: Column) -> str:
-        """Its label; with the kind of its unit where another column is called the same (state, state_seconds)."""
+        """Its label; where another column is called the same, with the kind of its unit."""
         same = sum(other.label == column.label for other in self.columns) > 1
         return f"{column.label}{KINDS.get(column.unit.suffix, '')}" if same else column.label
 
