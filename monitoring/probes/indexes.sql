@@ -1,56 +1,60 @@
 -- title:    Indexes
--- about:    How big each index is and how often it is used.
+-- about:    How big each index is and how often it is used; the 20 000 largest.
 -- empty:    There is no index in this database.
 -- scope:    database
--- every:    5m
+-- every:    15m
 -- key:      schema, index
 -- timeout:  10s
 -- column size_bytes:       as of the last vacuum or analyze (relpages); an index of a partitioned table counts all its partitions
 -- column partitions_count: indexes of partitions counted in this row; empty when the table has none
+-- column last_used_at:     from PostgreSQL 16
 -- column scans_total:      reads through this index; checks of uniqueness do not count
 -- column enforces:         what would be lost without it: primary key, unique, exclusion; empty for a plain index
 -- column is_valid:         false for the leftover of a failed concurrent build
-with entry as (
-    select
-        case when relation.relispartition
-            then coalesce(pg_catalog.pg_partition_root(relation.oid), relation.oid) else relation.oid end as root,
-        relation.relispartition,
-        relation.relpages,
-        pg_catalog.pg_stat_get_numscans(relation.oid) as scans,
-        pg_catalog.pg_stat_get_tuples_returned(relation.oid) as read_rows
+with parted as (
+    -- An index of a partitioned table is what its parts on the partitions are together.
+    select pg_catalog.pg_partition_root(relation.oid) as root, count(*) as partitions,
+        sum(relation.relpages)::int8 as pages,
+        sum(pg_catalog.pg_stat_get_numscans(relation.oid))::int8 as scans, null::timestamptz as used_at
+    from pg_catalog.pg_inherits link
+    join pg_catalog.pg_class relation on relation.oid = link.inhrelid
+    where relation.relkind = 'i' and relation.relispartition and relation.relpersistence <> 't'
+    group by 1
+), whole as (
+    select relation.relnamespace, owner.relname as owner, relation.relname, relation.relpages::int8 as pages,
+        pg_catalog.pg_stat_get_numscans(relation.oid) as scans, null::timestamptz as used_at, relation.relam,
+        detail.indisprimary, detail.indisexclusion, detail.indisunique, detail.indisvalid, null::int8 as partitions
     from pg_catalog.pg_class relation
-    where relation.relkind in ('i', 'I') and relation.relpersistence <> 't' and relation.oid >= 16384
-), folded as (
-    select
-        root,
-        count(*) filter (where relispartition)  as partitions,
-        sum(relpages)                           as pages,
-        sum(scans)                              as scans,
-        sum(read_rows)                          as read_rows
-    from entry
-    group by root
+    join pg_catalog.pg_index detail on detail.indexrelid = relation.oid
+    join pg_catalog.pg_class owner on owner.oid = detail.indrelid
+    where relation.relkind = 'i' and not relation.relispartition and relation.relpersistence <> 't'
+        and relation.relnamespace <> 'pg_toast'::pg_catalog.regnamespace and relation.oid >= 16384
+    union all
+    select root.relnamespace, owner.relname, root.relname, parted.pages, parted.scans, parted.used_at, root.relam,
+        detail.indisprimary, detail.indisexclusion, detail.indisunique, detail.indisvalid, parted.partitions
+    from parted
+    join pg_catalog.pg_class root on root.oid = parted.root
+    join pg_catalog.pg_index detail on detail.indexrelid = root.oid
+    join pg_catalog.pg_class owner on owner.oid = detail.indrelid
 )
 select
     space.nspname                                                       as schema,
-    parent.relname                                                      as table,
-    relation.relname                                                    as index,
-    (folded.pages * pg_catalog.current_setting('block_size')::int8)::int8 as size_bytes,
-    folded.scans::int8                                                  as scans_total,
-    folded.read_rows::int8                                              as read_rows_total,
-    null::timestamptz                                                   as last_used_at,
+    whole.owner                                                         as table,
+    whole.relname                                                       as index,
+    whole.pages * pg_catalog.current_setting('block_size')::int8        as size_bytes,
+    whole.scans                                                         as scans_total,
+    whole.used_at                                                       as last_used_at,
     case
-        when detail.indisprimary then 'primary key'
-        when detail.indisexclusion then 'exclusion'
-        when detail.indisunique then 'unique'
+        when whole.indisprimary then 'primary key'
+        when whole.indisexclusion then 'exclusion'
+        when whole.indisunique then 'unique'
     end                                                                 as enforces,
     method.amname                                                       as method,
-    detail.indisvalid                                                   as is_valid,
-    nullif(folded.partitions, 0)                                        as partitions_count
-from folded
-join pg_catalog.pg_class relation on relation.oid = folded.root
-join pg_catalog.pg_namespace space on space.oid = relation.relnamespace
-join pg_catalog.pg_index detail on detail.indexrelid = folded.root
-join pg_catalog.pg_class parent on parent.oid = detail.indrelid
-join pg_catalog.pg_am method on method.oid = relation.relam
+    whole.indisvalid                                                    as is_valid,
+    whole.partitions                                                    as partitions_count
+from whole
+join pg_catalog.pg_namespace space on space.oid = whole.relnamespace
+join pg_catalog.pg_am method on method.oid = whole.relam
 where space.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
-order by size_bytes desc, schema, "index"
+order by whole.pages desc
+limit 20000

@@ -12,14 +12,17 @@
 -- column base_changes_total:   rows inserted, updated and deleted in the tables underneath; its growth since the refresh is what the view does not show; empty on standbys
 -- column written_rows_total:   rows that refreshes wrote: all of them, or with CONCURRENTLY only the changed ones
 -- column refreshable_beside_readers: has the unique index that REFRESH ... CONCURRENTLY needs
-with recursive base as (
+with recursive view as materialized (
+    select relation.*, relation.xmin as mark
+    from pg_catalog.pg_class relation
+    where relation.relkind = 'm' and relation.oid >= 16384
+), base as (
     select view.oid as view, dependency.refobjid as oid
-    from pg_catalog.pg_class view
+    from view
     join pg_catalog.pg_rewrite rule on rule.ev_class = view.oid
     join pg_catalog.pg_depend dependency
         on dependency.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and dependency.objid = rule.oid
         and dependency.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and dependency.refobjid <> view.oid
-    where view.relkind = 'm'
     union
     -- Through plain views to what lies under them, and through partitioned tables to their partitions.
     select base.view, below.oid
@@ -45,16 +48,18 @@ with recursive base as (
         sum(pg_catalog.pg_stat_get_tuples_inserted(part.oid) + pg_catalog.pg_stat_get_tuples_updated(part.oid)
             + pg_catalog.pg_stat_get_tuples_deleted(part.oid)) filter (where part.relkind in ('r', 'm')) as changes
     from base
-    join pg_catalog.pg_class part on part.oid = base.oid
+    cross join lateral (
+        -- One by one through the index: their number cannot be guessed, and reading all of pg_class costs more.
+        select relation.oid, relation.relkind from pg_catalog.pg_class relation where relation.oid = base.oid offset 0
+    ) part
     group by base.view
 ), moment as (
     select
         view.oid,
         case when view.relispopulated and pg_catalog.current_setting('track_commit_timestamp')::bool
                 and not pg_catalog.pg_is_in_recovery()
-            then pg_catalog.pg_xact_commit_timestamp(view.xmin) end as refreshed_at
-    from pg_catalog.pg_class view
-    where view.relkind = 'm'
+            then pg_catalog.pg_xact_commit_timestamp(view.mark) end as refreshed_at
+    from view
 ), index_pages as (
     select
         detail.indrelid,
@@ -62,8 +67,8 @@ with recursive base as (
         sum(pg_catalog.pg_stat_get_numscans(index.oid)) as scans,
         bool_or(detail.indisunique and detail.indisvalid and detail.indimmediate
             and detail.indpred is null and detail.indexprs is null) as is_unique
-    from moment
-    join pg_catalog.pg_index detail on detail.indrelid = moment.oid
+    from view
+    join pg_catalog.pg_index detail on detail.indrelid = view.oid
     join pg_catalog.pg_class index on index.oid = detail.indexrelid
     group by detail.indrelid
 )
@@ -73,7 +78,7 @@ select
     view.relispopulated                                                          as is_populated,
     moment.refreshed_at,
     extract(epoch from pg_catalog.clock_timestamp() - moment.refreshed_at)::float8 as stale_seconds,
-    view.xmin::text || ':' || view.relfilenode::text                             as refresh_mark,
+    view.mark::text || ':' || view.relfilenode::text                             as refresh_mark,
     case when not pg_catalog.pg_is_in_recovery() then change.changes::int8 end   as base_changes_total,
     case when not pg_catalog.pg_is_in_recovery()
         then pg_catalog.pg_stat_get_tuples_inserted(view.oid) end                as written_rows_total,
@@ -84,8 +89,8 @@ select
     (coalesce(index_pages.pages, 0) * pg_catalog.current_setting('block_size')::int8)::int8 as index_bytes,
     coalesce(index_pages.is_unique, false)                                       as refreshable_beside_readers,
     (pg_catalog.pg_stat_get_numscans(view.oid) + coalesce(index_pages.scans, 0))::int8 as scans_total
-from moment
-join pg_catalog.pg_class view on view.oid = moment.oid
+from view
+join moment on moment.oid = view.oid
 join pg_catalog.pg_namespace space on space.oid = view.relnamespace
 left join pg_catalog.pg_class toast on toast.oid = view.reltoastrelid and view.reltoastrelid <> 0
 left join index_pages on index_pages.indrelid = view.oid

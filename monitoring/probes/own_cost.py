@@ -2,7 +2,7 @@
 about:    What the statements of our own monitoring role have cost this server, and their share of all work.
 empty:    Nothing of ours has been counted yet.
 scope:    instance
-every:    60s
+every:    5m
 warning: share_ratio > 0.05
 column role:               everything that this role runs is counted, so give us a role of our own
 column share_ratio:        of the execution time of all counted statements

@@ -2,7 +2,7 @@
 about:    How full pg_stat_statements is, and how often it had to forget statements to make room.
 empty:    The extension keeps no account of itself.
 scope:    instance
-every:    60s
+every:    5m
 column evictions_total:  times that the least used five per cent were forgotten, and with them their counts
 column entries_count:    statements held now
 column limit_count:      pg_stat_statements.max

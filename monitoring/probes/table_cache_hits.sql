@@ -2,7 +2,7 @@
 -- about:    The tables that fetched the most blocks from outside shared buffers.
 -- empty:    No table has fetched a block yet.
 -- scope:    database
--- every:    15m
+-- every:    30m
 -- timeout:  10s
 -- key:      schema, table
 -- column hit_ratio:       heap and indexes since the statistics began, empty below 50 000 blocks
