@@ -75,16 +75,18 @@ def moment_text(local: dt.datetime, today: dt.date) -> str:
 
 
 def label(value: Any) -> str:
-    """Any value as text: lists by commas, yes and no for booleans."""
+    """Any value as text: lists by commas, yes and no for booleans, whole numbers as identifiers."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int):
+        return str(value)
     if isinstance(value, list | tuple):
         return ", ".join(label(item) for item in value)
     if isinstance(value, dt.datetime):
         return moment(value)
     if isinstance(value, dt.timedelta):
         return duration(value)
-    if isinstance(value, int | float | Decimal):
+    if isinstance(value, float | Decimal):
         return count(value)
     return str(value)
 

@@ -30,144 +30,277 @@ DROP = "drop table monitoring_minute; drop table monitoring_hour; drop table mon
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('dbadmin', '0002_readings'),
+        ("dbadmin", "0002_readings"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Hour',
+            name="Hour",
             fields=[
-                ('pk', models.CompositePrimaryKey('source', 'starts_at', 'part', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('starts_at', models.DateTimeField()),
-                ('part', models.SmallIntegerField()),
-                ('first_line', models.IntegerField()),
-                ('last_line', models.IntegerField()),
-                ('body', models.BinaryField()),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "source",
+                        "starts_at",
+                        "part",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("starts_at", models.DateTimeField()),
+                ("part", models.SmallIntegerField()),
+                ("first_line", models.IntegerField()),
+                ("last_line", models.IntegerField()),
+                ("body", models.BinaryField()),
             ],
             options={
-                'db_table': 'monitoring_hour',
-                'managed': False,
+                "db_table": "monitoring_hour",
+                "managed": False,
             },
         ),
         migrations.CreateModel(
-            name='Minute',
+            name="Minute",
             fields=[
-                ('pk', models.CompositePrimaryKey('source', 'taken_at', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('taken_at', models.DateTimeField()),
-                ('body', models.BinaryField()),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "source", "taken_at", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("taken_at", models.DateTimeField()),
+                ("body", models.BinaryField()),
             ],
             options={
-                'db_table': 'monitoring_minute',
-                'managed': False,
+                "db_table": "monitoring_minute",
+                "managed": False,
             },
         ),
         migrations.CreateModel(
-            name='Total',
+            name="Total",
             fields=[
-                ('pk', models.CompositePrimaryKey('source', 'span', 'starts_at', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('span', models.IntegerField()),
-                ('starts_at', models.DateTimeField()),
-                ('body', models.BinaryField()),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "source",
+                        "span",
+                        "starts_at",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("span", models.IntegerField()),
+                ("starts_at", models.DateTimeField()),
+                ("body", models.BinaryField()),
             ],
             options={
-                'db_table': 'monitoring_total',
-                'managed': False,
+                "db_table": "monitoring_total",
+                "managed": False,
             },
         ),
         migrations.CreateModel(
-            name='Layout',
+            name="Layout",
             fields=[
-                ('id', models.AutoField(primary_key=True, serialize=False)),
-                ('columns', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), size=None, unique=True)),
+                ("id", models.AutoField(primary_key=True, serialize=False)),
+                (
+                    "columns",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.TextField(), size=None, unique=True
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Text',
+            name="Text",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('digest', models.BinaryField(help_text='BLAKE2 of the text.', unique=True)),
-                ('fingerprint', models.CharField(db_index=True, help_text='Equal for equal statements of any major.', max_length=16)),
-                ('text', models.TextField()),
-                ('is_cut', models.BooleanField(default=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("digest", models.BinaryField(help_text="BLAKE2 of the text.", unique=True)),
+                (
+                    "fingerprint",
+                    models.CharField(
+                        db_index=True, help_text="Equal for equal statements of any major.", max_length=16
+                    ),
+                ),
+                ("text", models.TextField()),
+                ("is_cut", models.BooleanField(default=False)),
             ],
         ),
         migrations.CreateModel(
-            name='Source',
+            name="Source",
             fields=[
-                ('id', models.AutoField(primary_key=True, serialize=False)),
-                ('database', models.CharField(blank=True, max_length=63)),
-                ('probe', models.CharField(max_length=60)),
-                ('server', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sources', to='dbadmin.server')),
+                ("id", models.AutoField(primary_key=True, serialize=False)),
+                ("database", models.CharField(blank=True, max_length=63)),
+                ("probe", models.CharField(max_length=60)),
+                (
+                    "server",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="sources",
+                        to="dbadmin.server",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Line',
+            name="Line",
             fields=[
-                ('id', models.AutoField(primary_key=True, serialize=False)),
-                ('key', models.JSONField(help_text='The values of the key columns; empty for figures over all rows.')),
-                ('first_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='lines', to='monitoring.source')),
+                ("id", models.AutoField(primary_key=True, serialize=False)),
+                (
+                    "key",
+                    models.JSONField(
+                        help_text="The values of the key columns; empty for figures over all rows."
+                    ),
+                ),
+                ("first_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="lines",
+                        to="monitoring.source",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Gap',
+            name="Gap",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('lines', django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), help_text='Empty: every line of the source.', null=True, size=None)),
-                ('started_at', models.DateTimeField()),
-                ('ended_at', models.DateTimeField(help_text='Empty: it lasts.', null=True)),
-                ('cause', models.CharField(choices=[('silent', 'no sample was taken'), ('unreachable', 'the server did not answer'), ('problem', 'the question was refused'), ('restart', 'the server was restarted'), ('crash', 'the server crashed and lost its statistics'), ('reset', 'statistics were reset'), ('eviction', 'the statement was forgotten to make room'), ('upgrade', 'the server was upgraded'), ('replaced', 'another server answers'), ('clock', 'a clock was moved')], max_length=12)),
-                ('text', models.TextField()),
-                ('server', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='gaps', to='dbadmin.server')),
-                ('source', models.ForeignKey(help_text='Empty: the whole server.', null=True, on_delete=django.db.models.deletion.CASCADE, to='monitoring.source')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "lines",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.IntegerField(),
+                        help_text="Empty: every line of the source.",
+                        null=True,
+                        size=None,
+                    ),
+                ),
+                ("started_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(help_text="Empty: it lasts.", null=True)),
+                (
+                    "cause",
+                    models.CharField(
+                        choices=[
+                            ("silent", "no sample was taken"),
+                            ("unreachable", "the server did not answer"),
+                            ("problem", "the question was refused"),
+                            ("restart", "the server was restarted"),
+                            ("crash", "the server crashed and lost its statistics"),
+                            ("reset", "statistics were reset"),
+                            ("eviction", "the statement was forgotten to make room"),
+                            ("upgrade", "the server was upgraded"),
+                            ("replaced", "another server answers"),
+                            ("clock", "a clock was moved"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("text", models.TextField()),
+                (
+                    "server",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="gaps", to="dbadmin.server"
+                    ),
+                ),
+                (
+                    "source",
+                    models.ForeignKey(
+                        help_text="Empty: the whole server.",
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="monitoring.source",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Statement',
+            name="Statement",
             fields=[
-                ('line', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, serialize=False, to='monitoring.line')),
-                ('query_id', models.BigIntegerField()),
-                ('role', models.CharField(blank=True, max_length=63)),
-                ('database', models.CharField(blank=True, max_length=63)),
-                ('toplevel', models.BooleanField(default=True)),
-                ('server', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='statements', to='dbadmin.server')),
-                ('text', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to='monitoring.text')),
+                (
+                    "line",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        serialize=False,
+                        to="monitoring.line",
+                    ),
+                ),
+                ("query_id", models.BigIntegerField()),
+                ("role", models.CharField(blank=True, max_length=63)),
+                ("database", models.CharField(blank=True, max_length=63)),
+                ("toplevel", models.BooleanField(default=True)),
+                (
+                    "server",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="statements",
+                        to="dbadmin.server",
+                    ),
+                ),
+                (
+                    "text",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.PROTECT, to="monitoring.text"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Mark',
+            name="Mark",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField()),
-                ('kind', models.CharField(max_length=20)),
-                ('text', models.TextField()),
-                ('facts', models.JSONField(default=dict)),
-                ('server', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='marks', to='dbadmin.server')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("at", models.DateTimeField()),
+                ("kind", models.CharField(max_length=20)),
+                ("text", models.TextField()),
+                ("facts", models.JSONField(default=dict)),
+                (
+                    "server",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="marks", to="dbadmin.server"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('at', 'id'),
-                'indexes': [models.Index(fields=['server', 'at'], name='monitoring__server__aea100_idx')],
+                "ordering": ("at", "id"),
+                "indexes": [models.Index(fields=["server", "at"], name="monitoring__server__aea100_idx")],
             },
         ),
         migrations.AddConstraint(
-            model_name='source',
-            constraint=models.UniqueConstraint(fields=('server', 'probe', 'database'), name='one_source'),
+            model_name="source",
+            constraint=models.UniqueConstraint(fields=("server", "probe", "database"), name="one_source"),
         ),
         migrations.AddConstraint(
-            model_name='line',
-            constraint=models.UniqueConstraint(fields=('source', 'key'), name='one_line'),
+            model_name="line",
+            constraint=models.UniqueConstraint(fields=("source", "key"), name="one_line"),
         ),
         migrations.AddIndex(
-            model_name='gap',
-            index=models.Index(fields=['server', 'started_at'], name='monitoring__server__51e29b_idx'),
+            model_name="gap",
+            index=models.Index(fields=["server", "started_at"], name="monitoring__server__51e29b_idx"),
         ),
         migrations.AddIndex(
-            model_name='statement',
-            index=models.Index(fields=['server', 'query_id'], name='monitoring__server__9e99da_idx'),
+            model_name="statement",
+            index=models.Index(fields=["server", "query_id"], name="monitoring__server__9e99da_idx"),
         ),
         migrations.RunSQL(TABLES, DROP),
     ]
