@@ -12,10 +12,14 @@ from audit.tables import Rows
 
 #: Statements that a summary looks at; beyond, it says so.
 MOST = 200_000
-EDGE = "select now() - make_interval(days => %s) as since, dbadmin_audit.first_id(now() - make_interval(days => %s) - %s) as id"
+EDGE = (
+    "select now() - make_interval(days => %s) as since,"
+    " dbadmin_audit.first_id(now() - make_interval(days => %s) - %s) as id"
+)
 # ruff: noqa: S608 - the parts are constants of ours
 PEOPLE = f"""
-select person, count(*) as statements, sum(case operation when 'U' then (images + 1) / 2 else coalesce(images, 0) end)::bigint as rows,
+select person, count(*) as statements, sum(case operation when 'U' then (images + 1) / 2 else
+    coalesce(images, 0) end)::bigint as rows,
        max(at) as last_at, count(distinct watched_id) as tables
 from (select {PERSON} as person, operation, images, at, watched_id from dbadmin_audit.statement
       where id >= %s and at >= %s order by id desc limit {MOST}) s
@@ -85,13 +89,15 @@ def of_person(rows: Rows, state: Installed, person: str, days: int) -> Activity:
         sums[1] += row.rows or 0
     ordered = sorted(by_day.values(), key=lambda day: day.day, reverse=True)
     mark_unusual(ordered)
-    tables = sorted(((*key, *sums) for key, sums in by_table.items()), key=lambda line: -line[2])
+    tables = [(name, word, sums[0], sums[1]) for (name, word), sums in by_table.items()]
+    tables.sort(key=lambda line: -line[2])
     total = sum(day.statements for day in ordered)
     return Activity(ordered, tables, hours, total, sum(day.rows for day in ordered), total >= MOST)
 
 
 def mark_unusual(days: list[Day]) -> None:
-    """Days with far more rows than the person's median, and hours at which the person is never seen otherwise."""
+    """Days with far more rows than the person's median, and hours at which the person is never seen
+    otherwise."""
     if len(days) < 5:
         return
     rows = sorted(day.rows for day in days)
@@ -105,4 +111,6 @@ def mark_unusual(days: list[Day]) -> None:
             day.unusual.append(f"{day.rows // max(median, 1)} times the rows of a usual day")
         rare = sorted(hour for hour in day.hours if seen[hour] == 1)
         if rare and len(days) >= 10:
-            day.unusual.append("at an hour never seen otherwise: " + ", ".join(f"{hour:02}:00" for hour in rare[:3]))
+            day.unusual.append(
+                "at an hour never seen otherwise: " + ", ".join(f"{hour:02}:00" for hour in rare[:3])
+            )

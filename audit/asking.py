@@ -101,7 +101,9 @@ def explain(error: Exception) -> Problem:
             remedy = "GRANT dbadmin_audit TO <role of the operate DSN>;"
             return Problem("privilege", f"The role may not read the audit log: {text}.", remedy)
         case psycopg.errors.QueryCanceled():
-            return Problem("timeout", "No answer within the time limit. Narrow the search by table, person or time.")
+            return Problem(
+                "timeout", "No answer within the time limit. Narrow the search by table, person or time."
+            )
         case psycopg.OperationalError() | PoolTimeout():
             return Problem("unreachable", f"The server does not answer: {text}")
         case TooManyRequests():
@@ -115,7 +117,7 @@ def moment(text: str) -> dt.datetime | None:
     try:
         parsed = parse_datetime(text) if len(text) > 10 else None
         if parsed is None and (day := parse_date(text[:10])):
-            parsed = dt.datetime.combine(day, dt.time())  # noqa: DTZ001 - made aware below
+            parsed = dt.datetime.combine(day, dt.time())
     except ValueError:
         return None
     if parsed is None:
@@ -126,7 +128,8 @@ def moment(text: str) -> dt.datetime | None:
 def filter_of(request: HttpRequest) -> Filter:
     """The search that the address names."""
     said = {name: request.GET.get(name, "").strip() for name in Filter.__dataclass_fields__}
-    return Filter(**{**said, "since": moment(said["since"]), "until": moment(said["until"])})
+    since, until = moment(said.pop("since")), moment(said.pop("until"))
+    return Filter(since=since, until=until, **said)  # type: ignore[arg-type]
 
 
 def number(request: HttpRequest, name: str) -> int | None:

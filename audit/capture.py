@@ -12,8 +12,10 @@ from audit.tables import Column, Described
 SCHEMA = "dbadmin_audit"
 OWNER = "dbadmin_audit"
 VERSION = 1
-TRIGGERS = {"INSERT": "dbadmin_audit_insert", "UPDATE": "dbadmin_audit_update", "DELETE": "dbadmin_audit_delete",
-            "TRUNCATE": "dbadmin_audit_truncate"}  # fmt: skip
+TRIGGERS = {
+    operation: f"dbadmin_audit_{operation.lower()}"
+    for operation in ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
+}
 TRANSITION = {
     "INSERT": "REFERENCING NEW TABLE AS new_rows ",
     "UPDATE": "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows ",
@@ -26,7 +28,8 @@ TRANSITION = {
 class Choices:
     """What was chosen for one table.
 
-    query_text: keep the statement's text; skip_unchanged: leave updates out that changed nothing; on_failure: "fail" lets the
+    query_text: keep the statement's text; skip_unchanged: leave updates out that changed nothing;
+        on_failure: "fail" lets the
     application's write fail when it cannot be recorded, "continue" lets it pass and records a gap;
     user_setting: the session setting that carries the application's user.
     """
@@ -78,7 +81,8 @@ def key_columns(table: Described) -> list[Column]:
 
 
 def key_index_part(column: Column) -> Composable:
-    """A long text could be more than an index entry takes, and would then fail the application's write: its start serves."""
+    """A long text could be more than an index entry takes, and would then fail the application's write: its
+    start serves."""
     kept = Identifier(column.kept_name)
     return SQL('(left({}::text, 100) COLLATE "C")').format(kept) if column.long_text or column.rule else kept
 
@@ -91,12 +95,16 @@ def value(column: Column, row: str) -> Composable:
     return source if column.kept_type else SQL("{}::text").format(source)
 
 
+#: The place of a row in its statement.
+NUMBERED = SQL("row_number() OVER ()")
+
+
 def images(
     table: Described,
     row: str,
     side: Composable,
     source: Composable,
-    n: Composable = SQL("row_number() OVER ()"),
+    n: Composable = NUMBERED,
 ) -> Composable:
     """SELECT of one side of a statement: the rows before, or the rows after."""
     values = [value(column, row) for column in table.kept]
@@ -131,7 +139,8 @@ def one_update(table: Described, choices: Choices) -> Composable:
 
 
 def many_updates(table: Described) -> Composable:
-    """An update of many rows. Rows before it are found by key only if the keys as a whole changed: it costs the least."""
+    """An update of many rows. Rows before it are found by key only if the keys as a whole changed: it costs
+    the least."""
     keys = comparable_key(table)
     side: Composable = BEFORE
     if keys:
@@ -198,9 +207,11 @@ BEGIN
     IF written = 0 AND TG_OP <> 'TRUNCATE' THEN
         RETURN NULL;
     END IF;
-    INSERT INTO dbadmin_audit.statement (id, at, xid, images, watched_id, shape_id, operation, session_role, set_role,
+    INSERT INTO dbadmin_audit.statement (id, at, xid, images, watched_id, shape_id, operation,
+        session_role, set_role,
         app_user, client, application{query_column})
-    VALUES (number, moment, pg_current_xact_id(), written, {watched}, version, left(TG_OP, 1)::"char", session_user,
+    VALUES (number, moment, pg_current_xact_id(), written, {watched}, version, left(TG_OP, 1)::"char",
+        session_user,
         nullif(current_setting('role'), 'none'), nullif(current_setting({user_setting}, true), ''),
         inet_client_addr(), nullif(current_setting('application_name'), ''){query_value});
     RETURN NULL;{on_failure}
@@ -210,7 +221,8 @@ END
 CONTINUE = """
 EXCEPTION WHEN OTHERS THEN
     BEGIN
-        INSERT INTO dbadmin_audit.gap (watched_id, kind, text) VALUES ({watched}, 'not recorded', TG_OP || ': ' || SQLERRM);
+        INSERT INTO dbadmin_audit.gap (watched_id, kind, text) VALUES ({watched}, 'not recorded', TG_OP
+            || ': ' || SQLERRM);
     EXCEPTION WHEN OTHERS THEN
         RAISE WARNING 'dbadmin_audit could not record %: %', TG_OP, SQLERRM;
     END;
@@ -218,7 +230,7 @@ EXCEPTION WHEN OTHERS THEN
 
 
 def create_function(watched_id: int, shape_id: int, table: Described, choices: Choices) -> Composable:
-    """The capture function of one table: it names columns only after it made sure that they are still there."""
+    """The capture function of one table: it names columns only after it made sure that they are there."""
     names = [Identifier(column.kept_name) for column in table.kept]
     into = SQL("INSERT INTO {} ({})").format(
         rows_table(shape_id), SQL(", ").join([SQL("at, statement_id, n, side"), *names])
@@ -257,7 +269,7 @@ def function_name(watched_id: int) -> Identifier:
 
 
 def create_triggers(watched_id: int, relations: list[tuple[str, str]]) -> list[Composable]:
-    """Four triggers on the table and on each partition: writes to a partition fire only the partition's own."""
+    """Four triggers on the table and on each partition: a write to a partition fires only its own."""
     return [
         SQL("CREATE TRIGGER {} AFTER {} ON {} {}FOR EACH STATEMENT EXECUTE FUNCTION {}()").format(
             Identifier(name),

@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit.capture import SCHEMA
+from audit.capture import SCHEMA, rows_table
 from audit.registry import Installed, Shape, Watched
 from audit.search import (
     COLUMNS,
@@ -32,7 +32,8 @@ def columns_of(shape: Shape, alias: str) -> Composable:
 
 
 def exact(query: Composable) -> Composable:
-    """The query with values rendered exactly. The settings are made first, in one scan that the rest waits for."""
+    """The query with values rendered exactly. The settings are made first, in one scan that the rest waits
+    for."""
     return SQL(
         "with exact as materialized (select {}) select q.* from exact cross join lateral ({}) q"
     ).format(SQL(EXACT), query)
@@ -59,7 +60,7 @@ def statement_changes(
         " and (r.n >> 8) between ({first} >> 8) and ({last} >> 8) and r.n between {first} and {last}"
         " and r.at = {at} order by r.n, r.side"
     ).format(
-        columns=columns_of(shape, "r"), table=Identifier(SCHEMA, f"rows_{shape.id}"), id=Literal(statement.id),
+        columns=columns_of(shape, "r"), table=rows_table(shape.id), id=Literal(statement.id),
         first=Literal(first), last=Literal(first + limit - 1), at=Literal(statement.at),
     )  # fmt: skip
     return paired(
@@ -70,7 +71,8 @@ def statement_changes(
 def loose_changes(rows: Rows, statement: Any, first: int, limit: int) -> list[Change]:
     """The same for rows that were kept whole, because the table had just been altered."""
     query = SQL(
-        "select n, side::text as side, (select jsonb_object_agg(e.key, e.value) from jsonb_each_text(image) e) as texts"
+        "select n, side::text as side, (select jsonb_object_agg(e.key, e.value) from"
+        " jsonb_each_text(image) e) as texts"
         " from {}.loose where statement_id = {} and n between {} and {} order by n, side"
     ).format(Identifier(SCHEMA), Literal(statement.id), Literal(first), Literal(first + limit - 1))
     return paired(statement, None, [(row.n, row.side, row.texts or {}) for row in rows(query)])
@@ -79,7 +81,8 @@ def loose_changes(rows: Rows, statement: Any, first: int, limit: int) -> list[Ch
 def paired(statement: Any, shape: Shape | None, images: list[tuple[int, str, Any]]) -> list[Change]:
     """Before and after of the same place in the statement are one change.
 
-    When a trigger of the application kept some of the new rows back, places no longer fit: then nothing is paired.
+    When a trigger of the application kept some of the new rows back, places no longer fit: then
+        nothing is paired.
     """
     found: dict[int, Change] = {}
     for n, side, values in images:
@@ -124,12 +127,14 @@ def shape_life(
     """The part of a life under one version of the columns."""
     bounds = bound_parts("r.statement_id", before, None)
     query = SQL(
-        "select r.statement_id, r.n, r.at, r.side::text as side, {mine} as texts, o.side::text as other_side, o.texts as other"
+        "select r.statement_id, r.n, r.at, r.side::text as side, {mine} as texts, o.side::text as"
+        " other_side, o.texts as other"
         " from (select * from {table} r where {where} order by r.statement_id desc, r.n desc limit {limit}) r"
-        " left join lateral (select o.side, {theirs} as texts from {table} o where o.statement_id = r.statement_id"
+        " left join lateral (select o.side, {theirs} as texts from {table} o where o.statement_id ="
+        " r.statement_id"
         "   and (o.n >> 8) = (r.n >> 8) and o.n = r.n and o.at = r.at and o.side <> r.side) o on true"
     ).format(
-        mine=columns_of(shape, "r"), theirs=columns_of(shape, "o"), table=Identifier(SCHEMA, f"rows_{shape.id}"),
+        mine=columns_of(shape, "r"), theirs=columns_of(shape, "o"), table=rows_table(shape.id),
         where=SQL(" and ").join([condition, *bounds]), limit=Literal(limit),
     )  # fmt: skip
     found = {}

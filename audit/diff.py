@@ -1,4 +1,4 @@
-"""What differs between two values, for the eye: long text by words, JSON by path, anything else as a whole."""
+"""What differs between two values, for the eye: long text by words, JSON by path, all else whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statements as lines of a list: what happened in a few words, with the change itself where it was one row."""
+"""Statements as lines of a list: what happened in a few words, and the change if it was one row."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class Line:
     @property
     def operation(self) -> str:
         """insert, update …"""
-        return OPERATIONS.get(self.statement.operation, self.statement.operation)
+        return OPERATIONS.get(str(self.statement.operation), "")
 
     @property
     def verb(self) -> str:
         """inserted, updated …"""
-        return VERBS.get(self.statement.operation, self.statement.operation)
+        return VERBS.get(str(self.statement.operation), "")
 
     @property
     def rows(self) -> int | None:
         """How many rows; an update keeps two images of each. None where the server does not say."""
-        images = self.statement.images
+        images: int | None = self.statement.images
         if images is None or self.statement.operation in "TA":
             return None
         return (images + 1) // 2 if self.statement.operation == "U" else images

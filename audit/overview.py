@@ -12,7 +12,8 @@ TABLES = """
 select c.oid::bigint as relid, n.nspname as schema_name, c.relname as table_name, c.relkind::text as kind,
        greatest(c.reltuples, 0)::bigint as estimated_rows,
        coalesce(s.n_tup_ins + s.n_tup_upd + s.n_tup_del, 0) as writes,
-       (select count(*) from pg_catalog.pg_trigger t where t.tgrelid = c.oid and t.tgname like 'dbadmin\\_audit\\_%%') as triggers,
+       (select count(*) from pg_catalog.pg_trigger t where t.tgrelid = c.oid and t.tgname like
+           'dbadmin\\_audit\\_%%') as triggers,
        (select bool_and(t.tgenabled in ('O', 'A')) from pg_catalog.pg_trigger t
         where t.tgrelid = c.oid and t.tgname like 'dbadmin\\_audit\\_%%') as enabled
 from pg_catalog.pg_class c
@@ -35,7 +36,8 @@ group by 1
 LAST = """
 select w.id as watched_id, s.at, s.person
 from dbadmin_audit.watched w
-left join lateral (select at, coalesce(app_user, set_role, session_role) as person from dbadmin_audit.statement s
+left join lateral (select at, coalesce(app_user, set_role, session_role) as person from
+    dbadmin_audit.statement s
     where s.watched_id = w.id order by (id >> 8) desc, id desc limit 1) s on true
 """
 
@@ -66,7 +68,9 @@ def capture_overview(rows: Rows, state: Installed) -> list[TableState]:
     last = {row.watched_id: row for row in rows(LAST)} if state.version else {}
     found = []
     for row in rows(TABLES, []):
-        one = TableState(row.schema_name, row.table_name, row.estimated_rows, row.writes, watched.pop(row.relid, None))
+        one = TableState(
+            row.schema_name, row.table_name, row.estimated_rows, row.writes, watched.pop(row.relid, None)
+        )
         if one.watched:
             fill(one, sizes, last)
             one.trouble = troubles(rows, one, row)
@@ -80,7 +84,8 @@ def capture_overview(rows: Rows, state: Installed) -> list[TableState]:
 
 def fill(one: TableState, sizes: dict[int, int], last: dict[int, Any]) -> None:
     """What the log knows of it."""
-    assert one.watched is not None
+    if one.watched is None:
+        return
     one.size_bytes = sum(sizes.get(shape.id, 0) for shape in one.watched.shapes)
     latest = last.get(one.watched.id)
     if latest:
@@ -89,8 +94,9 @@ def fill(one: TableState, sizes: dict[int, int], last: dict[int, Any]) -> None:
 
 def troubles(rows: Rows, one: TableState, row: Any) -> list[str]:
     """Why changes may be missing or less readable."""
-    assert one.watched is not None
-    found = []
+    found: list[str] = []
+    if one.watched is None:
+        return found
     if row.triggers < 4:
         found.append(f"{4 - row.triggers} of 4 triggers are missing")
     elif not row.enabled:

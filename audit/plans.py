@@ -82,7 +82,8 @@ def shape_columns(table: Described) -> str:
     """The columns as the registry keeps them."""
     return json.dumps(
         [
-            {"attnum": c.attnum, "name": c.name, "type": c.type, "rule": c.rule, "long_text": c.long_text or bool(c.rule),
+            {"attnum": c.attnum, "name": c.name, "type": c.type, "rule": c.rule,
+             "long_text": c.long_text or bool(c.rule),
              "kept_type": c.kept_type if c.kept_type and not c.rule else "text"}
             for c in table.columns
         ]
@@ -98,7 +99,8 @@ def choices_json(table: Described, choices: Choices, previous: dict[str, str] | 
 def shape_statements(
     watched_id: int, shape_id: int, table: Described, choices: Choices, today: dt.date
 ) -> list[Sql]:
-    """A new version of columns: its log table, its months, its line in the registry, the function that fills it."""
+    """A new version of columns: its log table, its months, its line in the registry, the function that fills
+    it."""
     insert = SQL(
         "INSERT INTO {}.shape (id, watched_id, signature, columns, key_columns) VALUES ({}, {}, {}, {}, {})"
     ).format(
@@ -114,14 +116,16 @@ def shape_statements(
 
 
 def function_statements(watched_id: int, shape_id: int, table: Described, choices: Choices) -> list[Sql]:
-    """The capture function, which nobody may attach to a table of theirs, and its print for the watch over gaps."""
+    """The capture function, which nobody may attach to a table of theirs, and its print for the watch over
+    gaps."""
     name = capture.function_name(watched_id)
     return [
         Sql(capture.create_function(watched_id, shape_id, table, choices)),
         Sql(SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC").format(name)),
         Sql(
             SQL(
-                "UPDATE {}.watched SET function_hash = md5((SELECT prosrc FROM pg_catalog.pg_proc WHERE oid = {}::regproc))"
+                "UPDATE {}.watched SET function_hash = md5((SELECT prosrc FROM pg_catalog.pg_proc"
+                " WHERE oid = {}::regproc))"
                 " WHERE id = {}"
             ).format(Identifier(SCHEMA), Literal(f"{SCHEMA}.capture_{watched_id}"), Literal(watched_id))
         ),
@@ -140,7 +144,7 @@ def register(watched_id: int, table: Described, choices: Choices) -> Sql:
             Literal(table.schema),
             Literal(table.name),
             Literal(choices_json(table, choices)),
-        )  # fmt: skip
+        )
     )
 
 
@@ -173,7 +177,8 @@ def watch_steps(
 def renew_steps(
     rows: Rows, known: Watched, shape_id: int, table: Described, choices: Choices, database: str
 ) -> list[Step]:
-    """The table was altered, or its choices were: a new version of its columns and a new function. Writers do not wait."""
+    """The table was altered, or its choices were: a new version of its columns and a new function. Writers
+    do not wait."""
     today = rows(ABILITIES)[0].today
     same = next(
         (s for s in known.shapes if s.signature == table.signature and rules_of(s) == rules(table)), None
@@ -185,7 +190,8 @@ def renew_steps(
     )
     previous = {number: rule for number, rule in known.choices.get("rules", {}).items() if rule}
     update = SQL(
-        "UPDATE {}.watched SET relid = {}, schema_name = {}, table_name = {}, choices = {}, until = NULL WHERE id = {}"
+        "UPDATE {}.watched SET relid = {}, schema_name = {}, table_name = {}, choices = {}, until ="
+        " NULL WHERE id = {}"
     ).format(
         Identifier(SCHEMA), Literal(table.relid), Literal(table.schema), Literal(table.name),
         Literal(choices_json(table, choices, previous if choices_unsaid(table) else None)), Literal(known.id),
@@ -222,7 +228,8 @@ def unwatched_relations(rows: Rows, relations: list[tuple[str, str]]) -> list[tu
         (row.schema_name, row.table_name)
         for row in rows(
             "select n.nspname as schema_name, c.relname as table_name from pg_catalog.pg_trigger t"
-            " join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace"
+            " join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on"
+            " n.oid = c.relnamespace"
             " where t.tgname = 'dbadmin_audit_insert'"
         )
     }

@@ -1,4 +1,5 @@
-"""What capture has installed in a database: watched tables, the columns they had, and what is still to be installed."""
+"""What capture has installed in a database: watched tables, the columns they had, and what is still to be
+installed."""
 
 from __future__ import annotations
 
@@ -108,8 +109,8 @@ def installed(rows: Rows) -> Installed:
     }
     shapes: dict[int, Shape] = {}
     for row in rows(
-        f"select id, watched_id, signature, columns, key_columns from {SCHEMA}.shape order by id"
-    ):  # noqa: S608
+        "select id, watched_id, signature, columns, key_columns from dbadmin_audit.shape order by id"
+    ):
         columns = [KeptColumn(**column) for column in row.columns]
         shape = Shape(row.id, row.watched_id, row.signature, columns, list(row.key_columns))
         shapes[shape.id] = shape

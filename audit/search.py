@@ -1,4 +1,5 @@
-"""Finding statements and rows in the log: each page is one short walk down an index, at any depth, in either direction."""
+"""Finding statements and rows in the log: each page is one short walk down an index, at any depth, in either
+direction."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import datetime as dt
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
+from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit.capture import SCHEMA
 from audit.registry import Installed, KeptColumn, Shape, Watched
@@ -14,12 +15,14 @@ from audit.tables import Rows
 
 #: Statements per page.
 PAGE = 50
-#: Numbers and times rise together, but two sessions may take them in another order: never further apart than this.
+#: Numbers and times rise together, but two sessions may take them in another order: never further apart than
+#: this.
 SKEW = dt.timedelta(seconds=30)
 OPERATIONS = {"I": "insert", "U": "update", "D": "delete", "T": "truncate", "A": "definition"}
 PERSON = "coalesce(app_user, set_role, session_role)"
 COLUMNS = SQL(
-    "id, at, xid::text as xid, images, watched_id, shape_id, operation::text as operation, session_role, set_role,"
+    "id, at, xid::text as xid, images, watched_id, shape_id, operation::text as operation,"
+    " session_role, set_role,"
     " app_user, host(client) as client, application, query, note, " + PERSON + " as person"
 )
 #: Values as text that PostgreSQL reads back to the same value, whatever the session's taste.
@@ -49,9 +52,9 @@ class Filter:
         return {name: str(value) for name, value in vars(self).items() if value}
 
     @property
-    def needs_rows(self) -> bool:
-        """Must rows be looked into?"""
-        return bool(self.key or self.column or self.text)
+    def is_grouped(self) -> bool:
+        """Is it answered by an index that holds 256 neighbours as one entry?"""
+        return bool(self.table or self.person or self.operation)
 
 
 class BadFilter(ValueError):
@@ -103,8 +106,11 @@ class Change:
 
 @dataclass
 class Page:
-    """A page of statements. newer, older: where the neighbours begin, None at an end; searched_to: a search in rows that
-    stopped before the end says how far it came."""
+    """A page of statements.
+
+    newer, older: where the neighbours begin, None at an end;
+    searched_to: a search in rows that stopped before the end says how far it came.
+    """
 
     statements: list[Any] = field(default_factory=list)
     newer: int | None = None
@@ -164,7 +170,8 @@ def moments(rows: Rows, wanted: Filter) -> list[Composable]:
 
 def find(rows: Rows, state: Installed, wanted: Filter, before: int | None = None, after: int | None = None,
          limit: int = PAGE) -> Page:  # fmt: skip
-    """One page, newest first: the statements older than `before`, or the nearest that are newer than `after`."""
+    """One page, newest first: the statements older than `before`, or the nearest that are newer than
+    `after`."""
     if not state.version:
         return Page()
     if wanted.key:
@@ -172,16 +179,14 @@ def find(rows: Rows, state: Installed, wanted: Filter, before: int | None = None
     if wanted.column or wanted.text:
         return look_into_rows(rows, state, wanted, before, limit)
     parts = conditions(rows, state, wanted)
-    return page_of(select(rows, parts, before, after, limit + 1), before, after, limit)
+    return page_of(select(rows, parts, before, after, limit + 1, wanted.is_grouped), before, after, limit)
 
 
 def select(
-    rows: Rows, parts: list[Composable], before: int | None, after: int | None, limit: int
+    rows: Rows, parts: list[Composable], before: int | None, after: int | None, limit: int, grouped: bool
 ) -> list[Any]:
     """Statements under conditions, from a number on."""
     parts = list(parts)
-    grouped = any(isinstance(p, Composed) and ("watched_id" in p.as_string(None) or PERSON in p.as_string(None)
-                  or "operation" in p.as_string(None)) for p in parts)  # fmt: skip
     down = after is None
     for bound, less in ((before, True), (after, False)):
         if bound is None:
@@ -189,7 +194,8 @@ def select(
         parts.append(SQL("id {} {}").format(SQL("<" if less else ">"), Literal(bound)))
         if grouped:
             parts.append(SQL("(id >> 8) {} {}").format(SQL("<=" if less else ">="), Literal(bound >> 8)))
-    # The indexes by table, person and operation are ordered by (id >> 8); the rest of the order is sorted in small groups.
+    # The indexes by table, person and operation are ordered by (id >> 8); the rest of the order is sorted
+    # in small groups.
     direction = "desc" if down else "asc"
     order = f"(id >> 8) {direction}, id {direction}" if grouped else f"id {direction}"
     query = SQL("select {} from {}.statement {} order by {} limit {}").format(
@@ -223,7 +229,9 @@ def with_ids(rows: Rows, state: Installed, wanted: Filter, before: int | None, a
         return Page()
     parts = conditions(rows, state, replace(wanted, table=""))
     parts.append(SQL("id = any({})").format(Literal(sorted(ids))))
-    return page_of(select(rows, parts, None, None if after is None else 0, limit + 1), before, after, limit)
+    return page_of(
+        select(rows, parts, None, None if after is None else 0, limit + 1, False), before, after, limit
+    )
 
 
 def key_condition(shape: Shape, values: list[str | None], alias: str = "r") -> Composable | None:
@@ -246,7 +254,7 @@ def key_condition(shape: Shape, values: list[str | None], alias: str = "r") -> C
 
 
 def key_values(text: str) -> list[str | None]:
-    """A key as it stands in addresses: its columns separated by commas, quoted like CSV where they hold one."""
+    """A key as it stands in addresses: its columns separated by commas, quoted as in CSV."""
     import csv
 
     return list(next(csv.reader([text]), []))
@@ -325,7 +333,7 @@ def look_into_rows(rows: Rows, state: Installed, wanted: Filter, before: int | N
     shown: list[Any] = []
     looked, position = 0, before
     while looked < LOOK:
-        batch = select(rows, parts, position, None, 200)
+        batch = select(rows, parts, position, None, 200, wanted.is_grouped)
         if not batch:
             return Page(shown, None, None)
         position = batch[-1].id
@@ -374,7 +382,8 @@ def match_query(shape: Shape, wanted: Filter, ids: list[int]) -> Composable | No
         return SQL("select distinct r.statement_id from {} r {}").format(table, where(parts))
     kept = Identifier(column.kept_name)
     other = SQL(
-        "exists (select from {t} o where o.statement_id = r.statement_id and (o.n >> 8) = (r.n >> 8) and o.n = r.n"
+        "exists (select from {t} o where o.statement_id = r.statement_id and (o.n >> 8) = (r.n >>"
+        " 8) and o.n = r.n"
         " and o.side in ('-', 'o') and o.{c}::text is distinct from r.{c}::text)"
     ).format(t=table, c=kept)
     return SQL("select distinct r.statement_id from {} r {} and r.side = '+' and {}").format(

@@ -16,19 +16,22 @@ select c.oid::bigint as relid, n.nspname as schema_name, c.relname as table_name
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 cross join lateral (select md5(string_agg(a.attnum || ' ' || a.attname || E'\\n', '' order by a.attnum)
-        || string_agg(a.attnum || ' ' || a.atttypid, ',' order by a.attnum) filter (where not a.attisdropped)) as signature
+        || string_agg(a.attnum || ' ' || a.atttypid, ',' order by a.attnum) filter (where not
+            a.attisdropped)) as signature
     from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0) dbadmin_sig
 where n.nspname = %s and c.relname = %s
 """
 
-# Types of the system are kept as they are. All others are kept as text: a column of ours with a user's type would
+# Types of the system are kept as they are. All others are kept as text: a column of ours with a user's type
+# would
 # stand in the way of that user's DROP TYPE, and text of a type is exact.
 COLUMNS = """
 select a.attnum, a.attname as name, format_type(a.atttypid, a.atttypmod) as type,
        case when t.typnamespace = 'pg_catalog'::regnamespace and t.typtype in ('b', 'r', 'm')
                  and t.typname !~ '^_?reg' and t.typname not like '%%pg\\_%%'
             then t.typname end as kept_type,
-       t.typname in ('text', 'varchar', 'bpchar') or t.typnamespace <> 'pg_catalog'::regnamespace as long_text,
+       t.typname in ('text', 'varchar', 'bpchar') or t.typnamespace <> 'pg_catalog'::regnamespace as
+           long_text,
        exists (select from pg_catalog.pg_opclass o join pg_catalog.pg_am m on m.oid = o.opcmethod
                where m.amname = 'btree' and o.opcdefault and o.opcintype = t.oid) as sortable
 from pg_catalog.pg_attribute a
@@ -37,7 +40,8 @@ where a.attrelid = %s and a.attnum > 0 and not a.attisdropped
 order by a.attnum
 """
 
-# The primary key; without one, the index chosen as replica identity; without one, a unique index over NOT NULL columns.
+# The primary key; without one, the index chosen as replica identity; without one, a unique index over NOT
+# NULL columns.
 KEY = """
 select array(select a.attname from unnest(i.indkey::smallint[]) with ordinality as k(attnum, place)
              join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
@@ -63,7 +67,8 @@ order by n.nspname, c.relname
 
 @dataclass(frozen=True)
 class Column:
-    """A column. kept_type: the system type it is kept as, "" for text. rule: "", "excluded", "hashed" or "masked"."""
+    """A column. kept_type: the system type it is kept as, "" for text. rule: "", "excluded", "hashed" or
+    "masked"."""
 
     attnum: int
     name: str
@@ -113,7 +118,8 @@ class Described:
 
 
 def describe(rows: Rows, schema: str, name: str, rules: dict[str, str] | None = None) -> Described | None:
-    """Read a table's description; rules: column name -> excluded, hashed or masked. None: there is no such table."""
+    """Read a table's description; rules: column name -> excluded, hashed or masked. None: there is no such
+    table."""
     found = rows(RELATION, [schema, name])
     if not found:
         return None

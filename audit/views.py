@@ -1,4 +1,5 @@
-"""The pages of the audit log: the log, a statement, a change, a row's life, a transaction, people, and capture."""
+"""The pages of the audit log: the log, a statement, a change, a row's life, a transaction, people, and
+capture."""
 
 from __future__ import annotations
 
@@ -58,7 +59,11 @@ def statement_or_404(asked: Asked, number: int) -> Any:
 def statement(asked: Asked, number: int) -> HttpResponse:
     """One statement and its rows."""
     found = statement_or_404(asked, number)
-    first = max(int(asked.request.GET.get("row", "1") or 1), 1) if asked.request.GET.get("row", "1").isdecimal() else 1
+    first = (
+        max(int(asked.request.GET.get("row", "1") or 1), 1)
+        if asked.request.GET.get("row", "1").isdecimal()
+        else 1
+    )
     rows = changes.statement_changes(asked.rows, asked.state, found, first, ROWS + 1)
     asked.note(f"Looked at statement {number} of {asked.state.watched[found.watched_id]}.", statement=number)
     context = asked.context(
@@ -124,7 +129,11 @@ def life(asked: Asked, table: str) -> HttpResponse:
 @auditors
 def transaction(asked: Asked, xid: str) -> HttpResponse:
     """A whole transaction, in order."""
-    found = search.transaction(asked.rows, xid) if xid.isdecimal() and len(xid) < 20 and asked.state.version else []
+    found = (
+        search.transaction(asked.rows, xid)
+        if xid.isdecimal() and len(xid) < 20 and asked.state.version
+        else []
+    )
     if not found:
         raise Http404("The log of this database has no such transaction.")
     asked.note(f"Looked at transaction {xid}.", xid=xid)
@@ -146,10 +155,16 @@ def people(asked: Asked) -> HttpResponse:
     if person:
         asked.note(f"Looked at the activity of {person}.", person=person)
         found = activity.of_person(asked.rows, asked.state, person, days) if asked.state.version else None
-        return render(asked.request, "audit/person.html", asked.context(tab="people", person=person, activity=found, days=days))
+        return render(
+            asked.request,
+            "audit/person.html",
+            asked.context(tab="people", person=person, activity=found, days=days),
+        )
     asked.note("Looked at the activity of people.")
     found_people = activity.people(asked.rows, days) if asked.state.version else []
-    return render(asked.request, "audit/people.html", asked.context(tab="people", people=found_people, days=days))
+    return render(
+        asked.request, "audit/people.html", asked.context(tab="people", people=found_people, days=days)
+    )
 
 
 @auditors

@@ -29,7 +29,9 @@ class UnwatchTable(Operation):
         return f"{self.params['schema']}.{self.params['table']}"
 
     def waits(self) -> str:
-        return f"Writers to {self.target()} wait while the triggers are dropped: milliseconds, given up after 3 seconds."
+        return (
+            f"Writers to {self.target()} wait milliseconds for the triggers' end; given up after 3 seconds."
+        )
 
     def plan(self) -> Sequence[Step]:
         """Drop the triggers and the function, close the line in the registry."""
@@ -39,5 +41,6 @@ class UnwatchTable(Operation):
             raise Refused(f"{self.target()} is not watched.", field="table")
         table = describe(rows, known.schema, known.name)
         table = table if table and table.relid == known.relid else None
-        reverse = f"-- Watch it again: manage.py operate watch_table {self.server} schema={known.schema} table={known.name}"
+        where = f"schema={known.schema} table={known.name}"
+        reverse = f"-- Watch it again: manage.py operate watch_table {self.server} {where}"
         return plans.unwatch_steps(rows, known, table, self.params.get("database") or "", reverse)

@@ -14,6 +14,10 @@ from audit.tables import Described, Rows, describe
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Step
 
+ON_FAILURE = [
+    ("fail", "the write fails: no change without a record"),
+    ("continue", "the write passes: a gap is recorded"),
+]
 RULES = ("excluded", "hashed", "masked")
 
 
@@ -44,7 +48,7 @@ def rows_of(operation: Operation) -> Rows:
 
 
 class WatchTable(Operation):
-    """Record every change of a table: who, when, from where, before and after, in the transaction that makes it.
+    """Record every change of a table, in the transaction that makes it: who, when, from where, before, after.
 
     Run it again to change the choices, or to take in columns and partitions that came since.
     """
@@ -73,10 +77,10 @@ class WatchTable(Operation):
         )
         on_failure = forms.ChoiceField(
             label="When a change cannot be recorded",
-            choices=[("fail", "the write fails: no change without a record"), ("continue", "the write passes: a gap is recorded")],
+            choices=ON_FAILURE,
             initial="fail",
             required=False,
-        )  # fmt: skip
+        )
         user_setting = forms.CharField(
             initial="app.current_user_id", required=False, label="Setting that names the user"
         )
@@ -85,7 +89,7 @@ class WatchTable(Operation):
         return f"{self.params['schema']}.{self.params['table']}"
 
     def waits(self) -> str:
-        return f"Writers to {self.target()} wait while the triggers are made: milliseconds, given up after 3 seconds."
+        return f"Writers to {self.target()} wait milliseconds for the new triggers; given up after 3 seconds."
 
     def result_url(self, run: Any) -> str:
         database = self.params.get("database") or ""

@@ -12,8 +12,8 @@ def users(audit, execute):
     return audit
 
 
-def user(id, name, score=None, seen=None):
-    return {"id": str(id), "name": name, "score": score, "seen": seen}
+def user(number, name, score=None, seen=None):
+    return {"id": str(number), "name": name, "score": score, "seen": seen}
 
 
 def test_records_insert_update_and_delete(users, execute):

@@ -36,11 +36,23 @@ def test_shows_the_log_newest_first(history, client_as):
 @pytest.mark.parametrize(
     "query, expected",
     [
-        ("table=public.users", 4), ("person=maria", 3), ("person=postgres", 1), ("operation=delete", 1), ("key=1&table=users", 3),
-        ("key=77&table=users", 1), ("since=2000-01-01", 4), ("until=2000-01-01T00:00", 0), ("xid=3", 0), ("column=name", 1),
-        ("column=id", 0), ("text=ada", 3), ("text=basel", 2), ("text=n77", 1), ("table=users&text=Bern&operation=insert", 1),
+        ("table=public.users", 4),
+        ("person=maria", 3),
+        ("person=postgres", 1),
+        ("operation=delete", 1),
+        ("key=1&table=users", 3),
+        ("key=77&table=users", 1),
+        ("since=2000-01-01", 4),
+        ("until=2000-01-01T00:00", 0),
+        ("xid=3", 0),
+        ("column=name", 1),
+        ("column=id", 0),
+        ("text=ada", 3),
+        ("text=basel", 2),
+        ("text=n77", 1),
+        ("table=users&text=Bern&operation=insert", 1),
     ],
-)  # fmt: skip
+)
 def test_filters(history, client_as, query, expected):
     text = page(client_as, f"?{query}")
     assert text.count('class="when"') == expected
@@ -62,17 +74,17 @@ def test_says_what_is_wrong_with_a_filter(history, client_as, query, message):
 
 
 def test_opens_a_statement_a_change_a_row_a_transaction_and_a_person(history, client_as):
-    insert, update, many, delete = history.statements()
+    _, update, many, delete = history.statements()
     text = page(client_as, f"statement/{many.id}/")
     assert "maria inserted public.users, 199 rows" in text
     assert "?row=51" in text
     text = page(client_as, f"statement/{update.id}/1/")
-    assert "<th scope=\"row\">profile.city</th>" in text
+    assert '<th scope="row">profile.city</th>' in text
     assert "<del>Bern</del> <ins>Basel</ins>" in text
     text = page(client_as, "row/public.users/?key=1")
     assert text.index("Deleted</a>") < text.index("Updated</a>") < text.index("Inserted</a>")
     assert f"Transaction {delete.xid}" in page(client_as, f"transaction/{delete.xid}/")
-    assert "<td class=\"number\">201</td>" in page(client_as, "people/?person=maria").replace("\u2009", "")
+    assert '<td class="number">201</td>' in page(client_as, "people/?person=maria").replace("\u2009", "")
     assert "maria" in page(client_as, "people/")
 
 
