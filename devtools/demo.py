@@ -17,7 +17,7 @@ from devtools.target import DATABASE
 def demo(places: Places, say: Say) -> int:
     """Start it, say where it is, look after it until Ctrl-C."""
     lock = Lock(places.local / "demo.lock")
-    if not lock.take("it is starting"):
+    if not lock.take("it is about to be ready"):
         raise Failure(f"A demo of this checkout is running already: {lock.note()}")
     try:
         venv.ready(places, "demo", say)
@@ -64,7 +64,7 @@ def clean(places: Places, say: Say) -> int:
     """Remove everything that ./dev made."""
     lock = Lock(places.local / "demo.lock")
     if not lock.take("it is being removed"):
-        raise Failure(f"A demo of this checkout is running: {lock.note()} Stop it first with Ctrl-C.")
+        raise Failure(f"A demo of this checkout is running ({lock.note()}). Stop it first with Ctrl-C.")
     if places.state != places.local:
         remove(places.state)
     for path in (places.local, places.venv):

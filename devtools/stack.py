@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 from pathlib import Path
 
 from devtools import commands, processes, venv
@@ -17,6 +18,11 @@ from devtools.supervisor import Service, Supervisor
 from devtools.target import DATABASE, TARGET_SETTINGS, Target
 
 BUCKET = "dbadmin-demo"
+GUNICORN = (
+    "--workers 2 --worker-class gthread --threads 8 --preload"
+    " --graceful-timeout 5 --no-control-socket --access-logfile -"
+)
+S3_VARIABLES = {"AWS_ACCESS_KEY_ID": "s3_key", "AWS_SECRET_ACCESS_KEY": "s3_secret"}
 
 CONTROL_SETTINGS = {"shared_buffers": "64MB"}
 
@@ -134,36 +140,42 @@ class Stack:
             "DBADMIN_DEMO": "1",
             "SAMPLE_DSN": self.sample_dsn(),
             "SAMPLE_POOLER_DSN": pooled,
-            "DEMO_S3_KEY": memory.password("s3_key"),
-            "DEMO_S3_SECRET": memory.password("s3_secret"),
-            **{f"DEMO_PASSWORD_{role.upper()}": memory.password(role) for role in ROLES},
         }
 
     def preparations(self) -> list[list[str]]:
         """The product's own commands that make an empty control database useful."""
-        operate = self.target.dsn(DATABASE, "dbadmin_operate", self.memory.password("dbadmin_operate"))
-        words = ["add_server", DATABASE, self.monitor_dsn("target"), "--operate-dsn", operate]
-        words += ["--environment", "production", "--redis-url", self.environment()["REDIS_URL"]]
-        if self.programs.pgbouncer:
-            words += ["--pgbouncer-dsn", self.monitor_dsn("pgbouncer", "pgbouncer")]
-        replica = [
-            "add_server",
-            f"{DATABASE}-replica",
-            self.monitor_dsn("replica"),
-            "--environment",
-            "production",
-        ]
-        people = [
-            ["add_user", role, "--role", role, "--password-from-env", f"DEMO_PASSWORD_{role.upper()}"]
-            for role in ROLES
-        ]
         return [
             ["migrate", "--verbosity", "0"],
             ["createcachetable"],
-            words,
-            [*replica, "--primary", DATABASE],
-            *people,
+            *self.servers(),
+            *self.stores(),
+            *people(),
         ]
+
+    def servers(self) -> list[list[str]]:
+        """The servers to look after: the sample's primary and its replica."""
+        operate = self.target.dsn(DATABASE, "dbadmin_operate", self.memory.password("dbadmin_operate"))
+        primary = ["add_server", DATABASE, self.monitor_dsn("target"), "--operate-dsn", operate]
+        primary += ["--environment", "production", "--redis-url", self.environment()["REDIS_URL"]]
+        if self.programs.pgbouncer:
+            primary += ["--pgbouncer-dsn", self.monitor_dsn("pgbouncer", "pgbouncer")]
+        replica = ["add_server", f"{DATABASE}-replica", self.monitor_dsn("replica"), "--primary", DATABASE]
+        return [primary, [*replica, "--environment", "production"]]
+
+    def stores(self) -> list[list[str]]:
+        """Where backups go: a directory, and S3."""
+        endpoint = f"http://{HOST}:{self.memory.port('s3')}"
+        bucket = ["--bucket", BUCKET, "--endpoint", endpoint, "--key", "demo"]
+        return [
+            ["add_store", "local", "--directory", "backups", "--key", "demo"],
+            ["add_store", "s3", *bucket],
+        ]
+
+    def secrets(self) -> dict[str, str]:
+        """What only the preparations read."""
+        people = {f"DEMO_PASSWORD_{role.upper()}": self.memory.password(role) for role in ROLES}
+        keys = {name: self.memory.password(word) for name, word in S3_VARIABLES.items()}
+        return {**people, **keys}
 
     def prepare(self) -> None:
         """Do the preparations when they, or the migrations, differ from those that were done."""
@@ -176,7 +188,7 @@ class Stack:
             log=self.log("prepare"),
             says="The control database could not be prepared.",
             say=self.say,
-            env=self.environment(),
+            env={**self.environment(), **self.secrets()},
             cwd=self.places.checkout,
             stdin=json.dumps(todo),
         )
@@ -194,17 +206,7 @@ class Stack:
     def start_product(self) -> None:
         """Web, workers, scheduler, sampler, and the people who use the sample."""
         port = self.memory.port("web")
-        web = [str(self.places.python), "-m", "gunicorn", "dbadmin.wsgi", "-b", f"{HOST}:{port}", "-w", "2"]
-        web += [
-            "-k",
-            "gthread",
-            "--threads",
-            "8",
-            "--preload",
-            "--no-control-socket",
-            "--access-logfile",
-            "-",
-        ]
+        web = [str(self.places.python), "-m", "gunicorn", "dbadmin.wsgi", "-b", f"{HOST}:{port}"]
         parts = {
             "worker-1": self.manage("worker"),
             "worker-2": self.manage("worker"),
@@ -212,7 +214,7 @@ class Stack:
             "sampler": self.manage("sampler"),
             "workload": self.manage("sample", "work"),
         }
-        pages = self.product("web", web)
+        pages = self.product("web", [*web, *shlex.split(GUNICORN)])
         pages.env = {**pages.env, "DBADMIN_POOL": "1"}
         pages.is_ready = lambda: answers_http(f"{self.memory.url}accounts/login/")
         # The pages first: they are what somebody waits for.
@@ -230,3 +232,11 @@ class Stack:
             may_restart=True,
             cwd=self.places.checkout,
         )
+
+
+def people() -> list[list[str]]:
+    """One person of each role; their passwords come by variables."""
+    return [
+        ["add_user", role, "--role", role, "--password-from-env", f"DEMO_PASSWORD_{role.upper()}"]
+        for role in ROLES
+    ]
