@@ -48,6 +48,7 @@ class NoParameters(forms.Form):
 class Operation:
     """One change of a server. Subclasses give a form and a plan; most need no more."""
 
+    do_not_call_in_templates: ClassVar[bool] = True  # a template reads the class, it does not make one
     name: ClassVar[str]
     app: ClassVar[str]
     title: ClassVar[str]

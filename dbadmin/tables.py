@@ -395,7 +395,14 @@ class TableView:
                 continue
             danger = " danger" if operation.risk is Risk.DESTROYS else ""
             link = f"{self.action_base(operation.name)}?{urlencode(values)}"
-            yield f'<a class="button small{danger}" href="{escape(link)}">{escape(operation.title)}…</a>'
+            yield f'<a class="button small{danger}" href="{escape(link)}">{self.verb(operation.title)}…</a>'
+
+    def verb(self, title: str) -> str:
+        """Cancel (statement): a row shows the verb alone, unless two of its buttons begin alike."""
+        first, _, rest = title.partition(" ")
+        if not rest or sum(other.title.startswith(f"{first} ") for other, _ in self.actions) > 1:
+            return escape(title)
+        return f'{escape(first)}<span class="sr"> {escape(rest)}</span>'
 
     def action_base(self, name: str) -> str:
         """An operation's address, looked up once."""
