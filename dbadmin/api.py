@@ -118,7 +118,7 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
     form = operation_class.form(server, body.get("params") or {})
     if not form.is_valid():
         return refuse(422, "Some parameters are wrong.", fields=form.errors.get_json_data())
-    return planned(request, operation_class(server, form.cleaned_data), body)
+    return planned(request, operation_class(server, dict(form.cleaned_data)), body)
 
 
 #: Fields of consent -> keys of the JSON body.

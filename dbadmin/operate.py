@@ -79,7 +79,7 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
     form = bound_form(request, server, operation_class)
     operation, steps, refusal, missing = None, [], "", ""
     if form.is_bound and form.is_valid():
-        operation = operation_class(server, form.cleaned_data)
+        operation = operation_class(server, dict(form.cleaned_data))
         steps, refusal = planned(operation, form)
     plan = plan_texts(steps)
     fresh = operation is None or consent.is_fresh(request, operation.risk_now())

@@ -44,7 +44,23 @@ class ProbeProblem(Exception):
 
 
 #: Words of column names that are abbreviations.
-ACRONYMS = {"wal", "id", "pid", "oid", "io", "lsn", "sql", "xid", "ssl", "cpu", "brin", "gin", "fsm", "jit", "url"}
+ACRONYMS = {
+    "wal",
+    "id",
+    "pid",
+    "oid",
+    "io",
+    "lsn",
+    "sql",
+    "xid",
+    "ssl",
+    "cpu",
+    "brin",
+    "gin",
+    "fsm",
+    "jit",
+    "url",
+}
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,9 @@ def in_words(reading: Reading, row: Any, column: str) -> str:
     probe = reading.probe
     labels = [name for name in probe.key if name in row._fields]
     if not labels:
-        labels = [each.name for each in reading.columns if not each.unit.numeric and each.unit.suffix != "_at"][:2]
+        labels = [
+            each.name for each in reading.columns if not each.unit.numeric and each.unit.suffix != "_at"
+        ][:2]
     name = ".".join(str(value) for each in labels if (value := getattr(row, each)) is not None)[:120]
     value = getattr(row, column)
     if column.endswith("_count") and value == 1 and name:

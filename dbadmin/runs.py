@@ -195,5 +195,9 @@ def workers_note() -> str:
     busy = sum(beat.busy_with is not None for beat in alive)
     waiting = Run.objects.filter(status=Run.Status.QUEUED).count()
     if not alive:
-        return f"No worker is alive; {waiting} runs wait. Start one: manage.py worker" if waiting else "No worker is alive."
+        return (
+            f"No worker is alive; {waiting} runs wait. Start one: manage.py worker"
+            if waiting
+            else "No worker is alive."
+        )
     return f"{len(alive)} workers, {busy} of them busy; {waiting} runs wait."

@@ -113,7 +113,7 @@ def edit(request: HttpRequest, schedule: Schedule, operation_class: type[Operati
     )
     plan, refusal = [], ""
     if request.method == "POST" and form.is_valid() and params.is_valid():
-        plan, refusal = preview(operation_class(server, params.cleaned_data))
+        plan, refusal = preview(operation_class(server, dict(params.cleaned_data)))
         if not refusal and request.POST.get("action") != "preview":
             schedule = form.save(commit=False)
             schedule.params, schedule.created_by_id, schedule.due_at = (

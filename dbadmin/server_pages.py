@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -13,7 +14,7 @@ from dbadmin import readiness
 from dbadmin.events import record
 from dbadmin.forms import ServerForm
 from dbadmin.models import Server
-from dbadmin.permissions import require, servers_with
+from dbadmin.permissions import may_anywhere, require, servers_with
 
 
 @login_required
@@ -21,6 +22,8 @@ from dbadmin.permissions import require, servers_with
 def server_list(request: HttpRequest) -> HttpResponse:
     """All servers as settings."""
     servers = servers_with(request.user, "servers.change").select_related("primary")
+    if not may_anywhere(request.user, "servers.change"):
+        raise PermissionDenied("This needs the role admin.")
     return render(request, "dbadmin/servers.html", {"servers": servers})
 
 
@@ -115,7 +118,7 @@ def remove(request: HttpRequest, server_name: str) -> HttpResponse:
     if request.POST.get("typed", "").strip() != server.name:
         messages.error(request, f"Type {server.name} to remove it from dbadmin.")
         return redirect(reverse("server_change", args=[server.name]))
-    record(request, "server", f"Removed server {server} from dbadmin.", None, server=server.name)
+    record(request, "server", f"Removed server {server} from dbadmin.", name=server.name)
     server.delete()
     messages.success(
         request, f"{server_name} is no longer looked after. Nothing changed on the server itself."

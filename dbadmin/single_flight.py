@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 import redis
 from django.conf import settings
+from django.db import IntegrityError
 from django.db import connection as control
 from django.utils import timezone
 from psycopg_pool import PoolTimeout, TooManyRequests
@@ -260,4 +261,5 @@ def store_if_nobody_else_does(server: Server, reading: Reading) -> None:
         return
     stored = reading_store.latest(server, reading.probe.name, reading.database)
     if stored is None or stored.is_stale:
-        reading_store.store(server, reading)
+        with contextlib.suppress(IntegrityError):  # the server was removed meanwhile
+            reading_store.store(server, reading)

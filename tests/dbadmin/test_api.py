@@ -83,7 +83,9 @@ def test_a_viewer_starts_nothing(call: Callable[..., Any], server: Server) -> No
 
 
 def test_wrong_parameters_are_named(call: Callable[..., Any], server: Server) -> None:
-    answer = call("admin", "operate", "post", f"/api/servers/{server}/operations/refresh_view/", {"params": {}})
+    answer = call(
+        "admin", "operate", "post", f"/api/servers/{server}/operations/refresh_view/", {"params": {}}
+    )
     assert answer.status_code == 422
     assert "view" in answer.json()["fields"]
 
