@@ -12,6 +12,7 @@ from dbadmin.models import Server
 from dbadmin.pages import Chart, Figures, Page, Panel, Table
 from dbadmin.probes import PROBES, Probe, Reading
 from dbadmin.tables import FiguresView, TableView
+from dbadmin.units import rate_name
 
 #: A probe that is read more often than this, or only when asked, is read live.
 LIVE_BELOW = 60
@@ -98,7 +99,7 @@ def chart(
     return ChartView(
         id=chart_id(panel.probe, column),
         title=panel.title or f"{probe.title}: {probe.column(column).label.lower()}",
-        column=column,
+        column=rate_name(column),
         lines=lines,
         start=time_range.start,
         end=time_range.end,

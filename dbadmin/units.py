@@ -133,6 +133,17 @@ UNITS = (
 )
 
 
+def rate_name(column: str) -> str:
+    """What a counter's rate would be called: commits_total -> commits_per_second; others stay as they are.
+
+    The rate of a time that adds up has no unit: so many were busy at once.
+    """
+    for suffix, rate in (("_bytes_total", "_bytes_per_second"), ("_seconds_total", "_count")):
+        if column.endswith(suffix):
+            return column.removesuffix(suffix) + rate
+    return column.removesuffix("_total") + "_per_second" if column.endswith("_total") else column
+
+
 def unit_of(column: str) -> Unit:
     """The unit that a column's name states; LABEL when it states none."""
     return next((unit for unit in UNITS if column.endswith(unit.suffix)), LABEL)

@@ -100,7 +100,7 @@ def plan_for(probe: Probe, names: tuple[str, ...]) -> Plan | None:
         elif entry in places:
             plain.append(entry)
     if probe.key and not plain:
-        plain = [name for name in names if name not in probe.key and unit_of(name).numeric]
+        plain = [name for name in names if name not in (*probe.key, *WITNESSES) and unit_of(name).numeric]
     if not probe.key:
         aggregates += [(name, places[name]) for name in plain]
         plain = []
@@ -112,7 +112,7 @@ def plan_for(probe: Probe, names: tuple[str, ...]) -> Plan | None:
         tuple(places[name] for name in plain),
         tuple(aggregates),
         tuple(places[name] for name in SINCE if name in places),
-        tuple(places[name] for name in WITNESSES if name in places and name not in plain),
+        tuple(places[name] for name in WITNESSES if name in places),
     )
 
 

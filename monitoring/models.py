@@ -161,18 +161,33 @@ class Text(models.Model):
 
 
 class Statement(models.Model):
-    """What is known of a statement beside its figures: its text, its role and its database."""
+    """The text of a statement of one database; roles and levels share it."""
 
-    line = models.OneToOneField(Line, models.CASCADE, primary_key=True)
     server = models.ForeignKey(Server, models.CASCADE, related_name="statements")
+    database_id = models.BigIntegerField()
     query_id = models.BigIntegerField()
-    role = models.CharField(max_length=63, blank=True)
-    database = models.CharField(max_length=63, blank=True)
-    toplevel = models.BooleanField(default=True)
-    text = models.ForeignKey(Text, models.PROTECT, null=True)
+    text = models.ForeignKey(Text, models.PROTECT)
+    first_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        indexes = [models.Index(fields=["server", "query_id"])]
+        constraints = [
+            models.UniqueConstraint(fields=["server", "query_id", "database_id"], name="one_statement")
+        ]
 
     def __str__(self) -> str:
-        return str(self.text or self.query_id)
+        return str(self.text)
+
+
+class Name(models.Model):
+    """What a role or database is called, by the number that statements are kept under."""
+
+    server = models.ForeignKey(Server, models.CASCADE, related_name="names")
+    kind = models.CharField(max_length=10)
+    number = models.BigIntegerField()
+    name = models.CharField(max_length=63)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["server", "kind", "number"], name="one_name")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -155,6 +155,7 @@ class Block:
     places: Sequence[int] = ()
     columns: list[Numbers] = field(default_factory=list)
     packed: list[bytes] = field(default_factory=list)
+    unpacked: dict[int, Numbers] = field(default_factory=dict)
 
     @property
     def samples(self) -> int:
@@ -162,10 +163,12 @@ class Block:
         return len(self.places)
 
     def column(self, number: int) -> Numbers:
-        """A column, unpacked when it is asked for."""
-        if self.columns:
-            return self.columns[number]
-        return unpack_numbers(self.packed[number], self.samples)
+        """A column, unpacked when it is first asked for."""
+        if not self.columns:
+            if number not in self.unpacked:
+                self.unpacked[number] = unpack_numbers(self.packed[number], self.samples)
+            return self.unpacked[number]
+        return self.columns[number]
 
     def spans(self) -> Iterator[tuple[int, int, int]]:
         """(line, first sample, after its last sample) of each line."""

@@ -4,7 +4,6 @@ empty:    No statement has been counted yet.
 scope:    instance
 every:    60s
 key:      user_id, database_id, query_id, toplevel
-series:   calls_total, exec_seconds_total, plan_seconds_total, rows_total, hit_blocks_total, read_blocks_total, dirtied_blocks_total, written_blocks_total, temp_read_blocks_total, temp_written_blocks_total, read_seconds_total, write_seconds_total, wal_bytes_total, jit_seconds_total
 column query_id:              equal statements share it; it may change with the next major version
 column toplevel:              false for statements that run inside functions
 column plan_seconds_total:    zero unless pg_stat_statements.track_planning is on

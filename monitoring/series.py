@@ -1,0 +1,376 @@
+"""A series over time, as charts draw it: rates of counters, means of gauges, gaps with their causes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+
+from dbadmin.models import Server
+from dbadmin.probes import PROBES
+from monitoring.blocks import (
+    Chunk,
+    column_named,
+    find_source,
+    floor_day,
+    floor_hour,
+    moment_of,
+    raw,
+    stamp,
+    totals,
+)
+from monitoring.layouts import is_counter, scale_of
+from monitoring.models import Gap, Layout, Line, Source, Total
+
+#: Points of a chart, about; the step is the shortest of these that gives no more.
+POINTS = 300
+STEPS = (30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 604800)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A time without values, and why."""
+
+    start: dt.datetime
+    end: dt.datetime
+    cause: str
+    text: str
+
+
+@dataclass
+class Series:
+    """Equally spaced values; None where nothing is known. A counter's values are its rate a second."""
+
+    column: str
+    key: tuple[Any, ...]
+    start: dt.datetime
+    step: int
+    values: list[float | None]
+    missing: list[Missing] = field(default_factory=list)
+
+    @property
+    def is_rate(self) -> bool:
+        """Is it the rate of a counter?"""
+        return is_counter(self.column)
+
+    def points(self) -> Iterator[tuple[int, float | None]]:
+        """(milliseconds since 1970, value)."""
+        at = stamp(self.start)
+        for number, value in enumerate(self.values):
+            yield at + number * self.step * 1000, value
+
+
+class Buckets:
+    """Adds up what ticks tell about equal spans of time."""
+
+    def __init__(self, start: int, step: int, count: int) -> None:
+        self.start, self.step, self.count = start, step, count
+        self.sums: list[float] = [0] * count
+        self.covered: list[int] = [0] * count
+
+    def add(self, end: int, length: int, value: float, weight: int) -> None:
+        """A tick that ends at a moment and covers a length before it; weight: how much of it was observed."""
+        first = (end - length - self.start) // self.step
+        last = (end - 1 - self.start) // self.step
+        if first == last:
+            if 0 <= first < self.count:
+                self.sums[first] += value
+                self.covered[first] += weight
+            return
+        for place in range(max(first, 0), min(last, self.count - 1) + 1):
+            begin = self.start + place * self.step
+            share = (min(end, begin + self.step) - max(end - length, begin)) / length
+            self.sums[place] += value * share
+            self.covered[place] += max(1, round(weight * share))
+
+    def rates(self, scale: int) -> list[float | None]:
+        """Increase a second; covered is in milliseconds."""
+        return [
+            total / scale / (covered / 1000) if covered else None
+            for total, covered in zip(self.sums, self.covered, strict=True)
+        ]
+
+    def means(self, scale: int) -> list[float | None]:
+        """Mean weighted by time."""
+        return [
+            total / scale / covered if covered else None
+            for total, covered in zip(self.sums, self.covered, strict=True)
+        ]
+
+
+def step_for(start: dt.datetime, end: dt.datetime, every: float = 60, points: int = POINTS) -> int:
+    """The step that gives a readable number of points and is no shorter than the cadence."""
+    wanted = max((end - start).total_seconds() / points, min(every, 3600))
+    return next((step for step in STEPS if step >= wanted), STEPS[-1])
+
+
+def series(
+    server: Server,
+    probe: str,
+    column: str,
+    key: Sequence[Any] | None = None,
+    start: dt.datetime | None = None,
+    end: dt.datetime | None = None,
+    step: int | None = None,
+    database: str = "",
+) -> Series:
+    """One line of a chart. Without a key: the figure over all rows, or the sum of all lines."""
+    now = timezone.now()
+    end = min(end or now, now)
+    start = start or end - dt.timedelta(hours=1)
+    every = (PROBES[probe].every if probe in PROBES else None) or 60
+    step = step or step_for(start, end, every)
+    aligned = moment_of(stamp(start) // (step * 1000) * step * 1000)
+    count = max(1, -(-(stamp(end) - stamp(aligned)) // (step * 1000)))
+    found = Series(column, tuple(key or ()), aligned, step, [None] * count)
+    source = find_source(server.pk, probe, database)
+    if source is None:
+        found.missing = missing_of(server, None, None, found, end)
+        return found
+    line, name = chosen(source, column, key)
+    if name is not None:
+        found.column = name
+        kept = Ticks(source, aligned, end, step, every, line)
+        found.values = bucketed(kept, name, line, found)
+    found.missing = missing_of(server, source, line, found, end)
+    return found
+
+
+def bucketed(kept: Ticks, column: str, line: int | None, shape: Series) -> list[float | None]:
+    """The values of one line, or of all together, in the steps of a series."""
+    buckets = Buckets(stamp(shape.start), shape.step * 1000, len(shape.values))
+    for tick in kept.of(column, line):
+        buckets.add(*tick)
+    scale = scale_of(column)
+    return buckets.rates(scale) if is_counter(column) else buckets.means(scale)
+
+
+def chosen(source: Source, column: str, key: Sequence[Any] | None) -> tuple[int | None, str | None]:
+    """(line, kept column): line None means the sum of all lines."""
+    name = column_named(kept_columns(source), column)
+    if name is None:
+        return None, None
+    if key:
+        found = Line.objects.filter(source=source, key=list(key)).values_list("pk", flat=True).first()
+        return (found, name) if found else (None, None)
+    if is_keyed(source.probe, name):
+        return None, name
+    return Line.objects.filter(source=source, key=[]).values_list("pk", flat=True).first(), name
+
+
+def is_keyed(probe: str, column: str) -> bool:
+    """Does each row have this column, or is it a figure over all rows?"""
+    return probe in PROBES and bool(PROBES[probe].key) and "(" not in column and column != "rows"
+
+
+def kept_columns(source: Source) -> list[str]:
+    """All columns that this source has ever had, the newest layout's first."""
+    ids = Layout.objects.raw(
+        "select layout.* from monitoring_layout layout where id in ("
+        " (select layout_id from monitoring_minute where source_id = %s order by taken_at desc limit 1)"
+        " union all"
+        " (select layout_id from monitoring_hour where source_id = %s order by starts_at desc limit 1))",
+        [source.pk, source.pk],
+    )
+    return list(dict.fromkeys(column for layout in ids for column in layout.columns))
+
+
+Tick = tuple[int, int, float, int]
+
+
+class Ticks:
+    """What is kept of a source over a span, of one line or of all, as coarse as the step allows."""
+
+    def __init__(
+        self, source: Source, start: dt.datetime, end: dt.datetime, step: int, every: float, line: int | None
+    ) -> None:
+        self.totals: list[tuple[Chunk, int]] = []
+        span, after = resolution(start, end, step), start
+        if span == Total.DAY:
+            self.totals = [(chunk, span) for chunk in totals(source, span, floor_day(start), end)]
+            after = self.after(start)
+        if span:
+            hourly = totals(source, Total.HOUR, floor_hour(after), end)
+            self.totals += [(chunk, Total.HOUR) for chunk in hourly]
+        late = end + dt.timedelta(seconds=2.5 * every)
+        self.raw = list(raw(source, self.after(start), late, line))
+
+    def after(self, start: dt.datetime) -> dt.datetime:
+        """Where the totals end."""
+        if not self.totals:
+            return start
+        chunk, span = self.totals[-1]
+        return moment_of(chunk.base + span * 1000)
+
+    def of(self, column: str, line: int | None) -> Iterator[Tick]:
+        """(end, length, value, weight) of each tick."""
+        for chunk, span in self.totals:
+            yield from total_tick(chunk, column, line, span)
+        yield from raw_ticks(self.raw, column, line)
+
+
+def resolution(start: dt.datetime, end: dt.datetime, step: int) -> int:
+    """0 for raw ticks, else the span of the totals to read."""
+    kept = getattr(settings, "HISTORY_DAYS", {}).get("minutes", 14)
+    is_old = timezone.now() - start > dt.timedelta(days=kept - 1)
+    if step >= Total.DAY and end - start > dt.timedelta(days=31):
+        return Total.DAY
+    return Total.HOUR if step >= Total.HOUR or is_old else 0
+
+
+def total_tick(chunk: Chunk, column: str, line: int | None, span: int) -> Iterator[Tick]:
+    """One hour or day as a tick; a line that is absent did not move."""
+    values = chunk.numbers(column)
+    if values is None:
+        return
+    counts = is_counter(column)
+    length = chunk.block.lengths[0]
+    if line is None:
+        known = [value for value in values if value is not None]
+        found: float | None = sum(known) if known or counts else None
+    else:
+        first, last = chunk.block.where(line)
+        found = values[first] if last > first else (0 if counts else None)
+    end = chunk.base + span * 1000
+    if found is None or (counts and not length):
+        return
+    weight = length if counts else span * 1000
+    yield end, span * 1000, found if counts else found * weight, weight
+
+
+def raw_ticks(chunks: Iterable[Chunk], column: str, line: int | None) -> Iterator[Tick]:
+    """Every tick; counters that were not compared give none, gauges keep their value until they change."""
+    counts = is_counter(column)
+    state = Held()
+    for chunk in chunks:
+        values = chunk.numbers(column)
+        if values is None:
+            state.clear()
+            continue
+        if line is None:
+            found = summed(chunk, values) if counts else state.over_all(chunk, values)
+        else:
+            found = increases(chunk, values, line) if counts else state.of_line(chunk, values, line)
+        for at, length, value in zip(chunk.block.ticks, chunk.block.lengths, found, strict=True):
+            if value is None or (counts and not length):
+                continue
+            end = chunk.base + at
+            weight = length or 1
+            yield end, weight, value if counts else value * weight, weight
+
+
+def increases(chunk: Chunk, values: Sequence[int | None], line: int) -> list[float | None]:
+    """The increase at each tick; 0 where the line did not move."""
+    found: list[float | None] = [0] * len(chunk.block.ticks)
+    first, last = chunk.block.where(line)
+    for place, value in zip(chunk.block.places[first:last], values[first:last], strict=True):
+        found[place] = value
+    return found
+
+
+def summed(chunk: Chunk, values: Sequence[int | None]) -> list[float | None]:
+    """The increase of all lines at each tick; unknown ones are left out."""
+    found: list[float] = [0] * len(chunk.block.ticks)
+    for place, value in zip(chunk.block.places, values, strict=True):
+        if value:
+            found[place] += value
+    return list(found)
+
+
+class Held:
+    """The values that gauges keep between samples."""
+
+    def __init__(self) -> None:
+        self.values: dict[int, int] = {}
+
+    def clear(self) -> None:
+        """Nothing is known."""
+        self.values.clear()
+
+    def of_line(self, chunk: Chunk, values: Sequence[int | None], line: int) -> list[float | None]:
+        """The value of one line at each tick."""
+        first, last = chunk.block.where(line)
+        new = dict(zip(chunk.block.places[first:last], values[first:last], strict=True))
+        found: list[float | None] = []
+        for place, is_full in enumerate(chunk.block.full):
+            if place in new:
+                self.put(line, new[place])
+            elif is_full:
+                self.values.pop(line, None)
+            found.append(self.values.get(line))
+        return found
+
+    def over_all(self, chunk: Chunk, values: Sequence[int | None]) -> list[float | None]:
+        """The sum of all lines at each tick."""
+        new: dict[int, list[tuple[int, int | None]]] = {}
+        for line, first, last in chunk.block.spans():
+            for place, value in zip(chunk.block.places[first:last], values[first:last], strict=True):
+                new.setdefault(place, []).append((line, value))
+        found: list[float | None] = []
+        for place, is_full in enumerate(chunk.block.full):
+            if is_full:
+                self.values.clear()
+            for line, value in new.get(place, ()):
+                self.put(line, value)
+            found.append(sum(self.values.values()) if self.values else None)
+        return found
+
+    def put(self, line: int, value: int | None) -> None:
+        """A new value, or the end of the line."""
+        if value is None:
+            self.values.pop(line, None)
+        else:
+            self.values[line] = value
+
+
+def missing_of(
+    server: Server, source: Source | None, line: int | None, found: Series, end: dt.datetime
+) -> list[Missing]:
+    """The runs of unknown values, each with the cause that is known for it."""
+    runs = list(unknown_runs(found, end))
+    if not runs:
+        return []
+    about = Q(source=None) | Q(source=source) if source else Q(source=None)
+    gaps = [
+        gap
+        for gap in Gap.objects.filter(about, server=server, started_at__lt=end)
+        .filter(Q(ended_at=None) | Q(ended_at__gt=found.start))
+        .order_by("started_at")
+        if gap.lines is None or line in gap.lines
+    ]
+    return [explained(first, last, gaps, source) for first, last in runs]
+
+
+def unknown_runs(found: Series, end: dt.datetime) -> Iterator[tuple[dt.datetime, dt.datetime]]:
+    """Start and end of each run of unknown values; the step under way is not one."""
+    begun: int | None = None
+    values = found.values
+    length = dt.timedelta(seconds=found.step)
+    for place, value in enumerate([*values, 0.0]):
+        if value is None and begun is None:
+            begun = place
+        elif value is not None and begun is not None:
+            until = min(found.start + place * length, end)
+            is_now = place == len(values) and begun == place - 1
+            if not is_now:
+                yield found.start + begun * length, until
+            begun = None
+
+
+def explained(first: dt.datetime, last: dt.datetime, gaps: Sequence[Gap], source: Source | None) -> Missing:
+    """A run with the gap that overlaps it most."""
+    best, most = None, dt.timedelta(0)
+    for gap in gaps:
+        overlap = min(gap.ended_at or last, last) - max(gap.started_at, first)
+        if overlap > most:
+            best, most = gap, overlap
+    if best is not None:
+        return Missing(first, last, best.cause, best.text)
+    return Missing(
+        first, last, "none", "There is no sample of this time." if source else "Nothing was sampled yet."
+    )
