@@ -57,6 +57,8 @@ def duration(value: float | dt.timedelta) -> str:
 def percent(value: float) -> str:
     """98.9 %, from a ratio of 0 to 1; 100 % only when it is."""
     shown = float(value) * 100
+    if 0 < shown < 0.01:
+        return "< 0.01 %"
     text = significant(shown)
     if text == "100" and value < 1:
         text = "99.9"

@@ -203,6 +203,12 @@ def percent(value: float | None) -> str:
     return units.UNKNOWN if value is None else units.percent(value)
 
 
+@register.filter
+def short_version(text: str) -> str:
+    """15.18 (Debian 15.18-0+deb12u1) -> 15.18."""
+    return str(text).partition(" ")[0] if text else units.UNKNOWN
+
+
 @register.simple_tag
 def zone_name() -> str:
     """The zone in which this page shows times, with its distance from UTC unless it is UTC."""

@@ -138,7 +138,8 @@ def test_row_buttons_fill_the_form_and_skip_rows_that_cannot():
         name, title, risk = "cancel_backend", "Cancel backend", None
 
     view = table(actions=[(Cancel, Action("cancel_backend", (("pid", "pid"),)))], server_name="shop")
-    link = '<a class="button small" href="/servers/shop/do/cancel_backend/?pid=12345">Cancel<span class="sr"> backend</span>…</a>'
+    address = "/servers/shop/do/cancel_backend/?pid=12345"
+    link = f'<a class="button small" href="{address}">Cancel<span class="sr"> backend</span>…</a>'
     assert link in view.body.split("</tr>")[0]
     assert "button" not in view.body.split("</tr>")[1]
 
