@@ -30,7 +30,7 @@ LIMITS = {
     "idle_in_transaction_session_timeout": "10s",
     "default_transaction_read_only": "on",
     "jit": "off",
-    # The server's parallel workers are for its own work; sorting our few thousand rows shall not touch its disk.
+    # The server's parallel workers are for its own work, and our few thousand rows shall not touch its disk.
     "max_parallel_workers_per_gather": "0",
     "work_mem": "16MB",
 }

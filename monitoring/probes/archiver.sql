@@ -3,7 +3,7 @@
 -- empty:    The server does not tell.
 -- scope:    instance
 -- every:    60s
--- series:   max(archived_total), max(failed_total), max(failing_count)
+-- series:   archived_total, failed_total, failing_count
 -- critical: failing_count > 0
 -- column state:          off, working, or failing: the last attempt failed
 -- column failing_count:  1 while it fails

@@ -3,7 +3,7 @@
 -- empty:    The server does not tell.
 -- scope:    instance
 -- every:    60s
--- series:   max(cleaned_bytes_total), max(session_written_bytes_total), max(stopped_total)
+-- series:   cleaned_bytes_total, session_written_bytes_total, stopped_total
 -- column stopped_total:               rounds that it broke off because bgwriter_lru_maxpages was reached
 -- column session_written_bytes_total: written by sessions themselves, which then wait; growing a table counts until PostgreSQL 16
 -- column session_syncs_total:         sessions had to force files to disk; should stay zero

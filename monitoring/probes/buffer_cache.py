@@ -23,7 +23,8 @@ COLUMNS = ("schema", "relation", "kind", "cached_bytes", "changed_bytes", "share
 
 LOCATE = """
 select space.nspname from pg_catalog.pg_extension extension
-join pg_catalog.pg_namespace space on space.oid = extension.extnamespace where extension.extname = 'pg_buffercache'
+join pg_catalog.pg_namespace space on space.oid = extension.extnamespace
+where extension.extname = 'pg_buffercache'
 """
 
 #: Files are matched by number: pg_relation_filenode() of every relation would cost more than the buffers.

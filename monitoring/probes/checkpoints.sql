@@ -3,7 +3,7 @@
 -- empty:    The server does not tell.
 -- scope:    instance
 -- every:    60s
--- series:   max(timed_total), max(requested_total), max(write_seconds_total), max(sync_seconds_total), max(written_bytes_total)
+-- series:   timed_total, requested_total, write_seconds_total, sync_seconds_total, written_bytes_total
 -- warning:  requested_ratio > 0.5
 -- column requested_ratio:     share that came before their time, mostly because max_wal_size was reached; empty below ten
 -- column restartpoints_total: the same on a standby, from PostgreSQL 17

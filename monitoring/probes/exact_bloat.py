@@ -33,14 +33,15 @@ COLUMNS = (
 
 LOCATE = """
 select space.nspname from pg_catalog.pg_extension extension
-join pg_catalog.pg_namespace space on space.oid = extension.extnamespace where extension.extname = 'pgstattuple'
+join pg_catalog.pg_namespace space on space.oid = extension.extnamespace
+where extension.extname = 'pgstattuple'
 """
 
 #: By number, for the name would need rights on the schema.
 QUERY = """
 /* dbadmin probe exact_bloat */
-select space.nspname, relation.relname, found.table_len, found.approx_tuple_count::int8, found.dead_tuple_count,
-    found.dead_tuple_len, found.approx_free_space,
+select space.nspname, relation.relname, found.table_len, found.approx_tuple_count::int8,
+    found.dead_tuple_count, found.dead_tuple_len, found.approx_free_space,
     (found.dead_tuple_len + found.approx_free_space)::float8 / nullif(found.table_len, 0),
     found.scanned_percent / 100
 from pg_catalog.pg_class relation

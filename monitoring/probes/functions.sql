@@ -4,6 +4,7 @@
 -- scope:    database
 -- every:    5m
 -- key:      schema, function, function_id
+-- series:   calls_total, exec_seconds_total, self_seconds_total
 -- column exec_seconds_total: with what it calls
 -- column self_seconds_total: without what it calls
 select

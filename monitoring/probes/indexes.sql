@@ -4,6 +4,7 @@
 -- scope:    database
 -- every:    15m
 -- key:      schema, index
+-- series:   size_bytes, scans_total
 -- timeout:  10s
 -- column size_bytes:       as of the last vacuum or analyze (relpages); an index of a partitioned table counts all its partitions
 -- column partitions_count: indexes of partitions counted in this row; empty when the table has none

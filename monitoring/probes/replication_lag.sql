@@ -5,7 +5,7 @@
 -- on:       standby
 -- needs:    pg_monitor
 -- every:    60s
--- series:   max(lag_seconds), max(lag_bytes), max(replayed_bytes_total)
+-- series:   lag_seconds, lag_bytes, replayed_bytes_total
 -- warning:  lag_seconds > 60
 -- critical: lag_seconds > 600
 -- column state:         following, catching up, replay paused, or cut off: no connection to the server it follows

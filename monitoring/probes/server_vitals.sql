@@ -4,7 +4,7 @@
 -- scope:    instance
 -- needs:    pg_monitor
 -- every:    60s
--- series:   max(connections_count), max(connections_ratio), max(active_count), max(waiting_count), max(blocked_count), max(idle_in_transaction_count), max(oldest_transaction_seconds), max(commits_total), max(rollbacks_total), max(blocks_hit_total), max(blocks_read_total), max(temp_bytes_total), max(deadlocks_total), max(wal_bytes_total)
+-- series:   connections_count, connections_ratio, active_count, waiting_count, blocked_count, idle_in_transaction_count, oldest_transaction_seconds, oldest_query_seconds, commits_total, rollbacks_total, blocks_hit_total, blocks_read_total, changed_rows_total, temp_files_total, temp_bytes_total, deadlocks_total, wal_bytes_total
 -- warning:  connections_ratio > 0.8
 -- critical: connections_ratio > 0.9
 -- column connections_count:          client connections, our own included

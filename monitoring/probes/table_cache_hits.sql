@@ -5,6 +5,7 @@
 -- every:    30m
 -- timeout:  10s
 -- key:      schema, table
+-- series:   blocks_hit_total, blocks_read_total
 -- column hit_ratio:       heap and indexes since the statistics began, empty below 50 000 blocks
 -- column heap_read_bytes_total: fetched from the operating system for the table itself
 with busiest as (

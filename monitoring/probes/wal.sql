@@ -3,7 +3,7 @@
 -- empty:    The server does not tell.
 -- scope:    instance
 -- every:    60s
--- series:   max(wal_bytes_total), max(records_total), max(page_images_total), max(buffers_full_total)
+-- series:   wal_bytes_total, records_total, page_images_total, buffers_full_total
 -- column page_images_total:   whole blocks, written at their first change after a checkpoint
 -- column buffers_full_total:  writes that came because wal_buffers was full
 -- column write_seconds_total: empty unless track_wal_io_timing is on

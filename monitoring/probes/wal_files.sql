@@ -4,7 +4,7 @@
 -- scope:    instance
 -- needs:    pg_monitor
 -- every:    5m
--- series:   max(size_bytes), max(files_count), max(waiting_count)
+-- series:   size_bytes, files_count, waiting_count
 -- column waiting_count: files that the archiver has still to take
 -- column oldest_at:     last change of the oldest file kept
 -- column limit_bytes:   max_wal_size: what checkpoints aim at, no hard limit
