@@ -25,7 +25,7 @@ class CommandFailed(Exception):
 NEXT: list[tuple[type[psycopg.Error], str]] = [
     (
         errors.LockNotAvailable,
-        "Somebody holds a lock on it for long: the locks page says who. Nothing was changed.",
+        "Somebody holds a lock on it for long: the locks page says who. This step changed nothing.",
     ),
     (errors.InsufficientPrivilege, "Grant it, or give the server an operate DSN whose role may do this."),
     (errors.DiskFull, "Free space on the server, then run it again."),

@@ -33,6 +33,21 @@ def die_with_parent() -> None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def guard_group() -> subprocess.Popen[bytes]:
+    """Start a guardian that kills our process group when we are gone, however we went.
+
+    The kernel ends our children with us, but not theirs: a parallel pg_dump has some. The guardian waits for the
+    end of a pipe of which we alone hold the other end; keep what is returned.
+    """
+    return subprocess.Popen(
+        ["/bin/sh", "-c", 'read _; kill -KILL -"$1"', "dbadmin-guardian", str(os.getpgrp())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Our environment without our own secrets, with what the program needs."""
     return {key: value for key, value in os.environ.items() if key not in PRIVATE} | dict(extra or {})

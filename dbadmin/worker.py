@@ -128,6 +128,7 @@ class RunWorker(Worker):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if os.getppid() == 1 or os.getppid() != self.pid:
             os._exit(1)  # the worker died before the kernel knew of our wish
+        self.guardian = processes.guard_group()
 
     @property
     def was_told_to_stop(self) -> bool:

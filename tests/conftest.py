@@ -1,3 +1,8 @@
 """What tests are given: real servers, people who are signed in, and a browser that complains."""
 
-pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.people", "tests.fixtures.browser"]
+pytest_plugins = [
+    "tests.fixtures.servers",
+    "tests.fixtures.people",
+    "tests.fixtures.browser",
+    "tests.fixtures.runtime",
+]

@@ -1,0 +1,82 @@
+"""A cron line is due when people expect it, also on the days when clocks change."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from dbadmin import schedules
+from dbadmin.schedules import BadScheduleError, next_runs
+
+FIVE = "A cron line has five fields (minute, hour, day of the month, month, day of the week); this one has "
+
+
+def due(cron, zone, after, count=3):
+    return [f"{moment:%d %H:%M %Z}" for moment in next_runs(cron, zone, count, after)]
+
+
+def test_in_spring_the_hour_that_does_not_exist_is_made_up_for_once():
+    before = datetime(2026, 3, 28, 12, tzinfo=UTC)
+    assert due("30 2 * * *", "Europe/Berlin", before) == ["29 03:00 CEST", "30 02:30 CEST", "31 02:30 CEST"]
+
+
+def test_in_autumn_the_hour_that_comes_twice_counts_once():
+    before = datetime(2026, 10, 24, 12, tzinfo=UTC)
+    assert due("30 2 * * *", "Europe/Berlin", before) == ["25 02:30 CEST", "26 02:30 CET", "27 02:30 CET"]
+
+
+def test_what_runs_every_half_hour_runs_in_both_of_them():
+    before = datetime(2026, 10, 25, 0, 10, tzinfo=UTC)
+    assert due("*/30 * * * *", "Europe/Berlin", before, 5) == [
+        "25 02:30 CEST",
+        "25 02:00 CET",
+        "25 02:30 CET",
+        "25 03:00 CET",
+        "25 03:30 CET",
+    ]
+
+
+@pytest.mark.parametrize("alias", list(schedules.ALIASES))
+def test_the_usual_words_are_understood(alias):
+    assert len(next_runs(alias, "UTC", 2)) == 2
+
+
+def test_a_line_is_said_in_words():
+    assert schedules.explain("@daily") == "At 00:00 every day"
+
+
+@pytest.mark.parametrize(
+    "cron,zone,field,sentence",
+    [
+        ("61 * * * *", "UTC", "cron", "The minute of '61 * * * *' is not valid."),
+        ("0 0 30 2 *", "UTC", "cron", "The day of month of '0 0 30 2 *' is not valid."),
+        (
+            "0 0 *",
+            "UTC",
+            "cron",
+            FIVE + "3.",
+        ),
+        (
+            "* * * * * *",
+            "UTC",
+            "cron",
+            FIVE + "6.",
+        ),
+        (
+            "@reboot",
+            "UTC",
+            "cron",
+            ("@reboot is not known. Use one of @hourly, @daily, @midnight, @weekly, @monthly, @yearly,"
+            " @annually, or five fields."),
+        ),
+        (
+            "0 0 * * *",
+            "Europe/Atlantis",
+            "time_zone",
+            "There is no time zone 'Europe/Atlantis'. Write it as Europe/Berlin, or UTC.",
+        ),
+    ],
+)
+def test_a_bad_one_is_said_at_its_field(cron, zone, field, sentence):
+    with pytest.raises(BadScheduleError) as bad:
+        schedules.validate(cron, zone)
+    assert (str(bad.value), bad.value.field) == (sentence, field)
