@@ -36,8 +36,8 @@ def die_with_parent() -> None:
 def guard_group() -> subprocess.Popen[bytes]:
     """Start a guardian that kills our process group when we are gone, however we went.
 
-    The kernel ends our children with us, but not theirs: a parallel pg_dump has some. The guardian waits for the
-    end of a pipe of which we alone hold the other end; keep what is returned.
+    The kernel ends our children with us, but not theirs: a parallel pg_dump has some. The guardian waits
+    for the end of a pipe whose other end we alone hold; keep what is returned.
     """
     return subprocess.Popen(
         ["/bin/sh", "-c", 'read _; kill -KILL -"$1"', "dbadmin-guardian", str(os.getpgrp())],
