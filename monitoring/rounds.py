@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from monitoring.cost import Budget
 from monitoring.epochs import Evidence, Witness
 from monitoring.marks import NewMark, changed_settings, epoch_marks
 from monitoring.recorder import Hole, Moment, Recorder, Sample
+from monitoring.texts import Fetcher, Found
 
 logger = logging.getLogger(__name__)
 
@@ -51,20 +52,30 @@ class Batch:
     cost_ratio: float | None = None
     slowed: float = 1.0
     is_first: bool = False
+    texts: Found | None = None
+
+
+@dataclass(frozen=True)
+class Past:
+    """What earlier samplers left in the store: the last settings, and the statements whose text is known."""
+
+    settings: Reading | None = None
+    texts: Sequence[tuple[int, int]] = ()
 
 
 class Round:
     """Everything that is due on one server now."""
 
-    def __init__(self, server: Server, put: Callable[[Batch], None], settings: Reading | None = None) -> None:
+    def __init__(self, server: Server, put: Callable[[Batch], None], past: Past | None = None) -> None:
         self.server, self.put = server, put
+        past = past or Past()
         self.cadence = Cadence(str(server.key))
         self.connection: psycopg.Connection[Any] | None = None
         self.databases: list[str] = []
         self.rest = REST
         self.recorder, self.witness, self.budget = Recorder(), Witness(), Budget()
         self.last: Evidence | None = None
-        self.settings = settings
+        self.settings, self.texts = past.settings, Fetcher(past.texts)
         self.is_first = True
 
     def run(self) -> float:
@@ -101,6 +112,9 @@ class Round:
             batch.samples.extend([sample] if sample else [])
             batch.holes.extend(holes)
         batch.readings.extend(reading for reading, _ in taken)
+        for reading in batch.readings:
+            if reading.probe.name == "statements":
+                batch.texts = self.texts.fetch(session, reading)
         self.note(batch, before)
 
     def note(self, batch: Batch, evidence: Evidence) -> None:
@@ -213,9 +227,9 @@ class Round:
 class ServerThread(threading.Thread):
     """Repeats rounds until told to stop."""
 
-    def __init__(self, server: Server, put: Callable[[Batch], None], settings: Reading | None = None) -> None:
+    def __init__(self, server: Server, put: Callable[[Batch], None], past: Past | None = None) -> None:
         super().__init__(name=f"server {server.name}", daemon=True)
-        self.round, self.stopping = Round(server, put, settings), threading.Event()
+        self.round, self.stopping = Round(server, put, past), threading.Event()
 
     def run(self) -> None:
         """Rounds for ever; an error of ours is logged and costs one round."""

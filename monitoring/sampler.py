@@ -13,9 +13,10 @@ from django.db import Error, connection
 
 from dbadmin import reading_store
 from dbadmin.models import Server, ServerState
+from monitoring import texts
 from monitoring.closer import Closer
 from monitoring.leases import Leases
-from monitoring.rounds import ServerThread
+from monitoring.rounds import Past, ServerThread
 from monitoring.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -70,8 +71,8 @@ class Sampler:
         logger.info("%s is read by %s", server, self.name)
         self.known[server.pk] = server
         ServerState.objects.update_or_create(server=server, defaults={"sampler": self.name})
-        settings = reading_store.latest(server, "settings")
-        self.threads[server.pk] = ServerThread(server, self.writer.put, settings)
+        past = Past(reading_store.latest(server, "settings"), texts.known_texts(server))
+        self.threads[server.pk] = ServerThread(server, self.writer.put, past)
         self.threads[server.pk].start()
 
     def give_back(self, server_id: int) -> None:

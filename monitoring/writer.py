@@ -14,6 +14,7 @@ from django.db import Error, InterfaceError, OperationalError, close_old_connect
 from dbadmin import reading_store
 from dbadmin.models import Server, ServerState
 from dbadmin.probes import Reading
+from monitoring import texts
 from monitoring.keeper import Keeper, close_gap, open_gap
 from monitoring.models import Gap
 from monitoring.rounds import Batch
@@ -98,11 +99,14 @@ class Store:
             return
         if batch.is_first:
             self.note_silence(server, batch.taken_at)
+            batch.is_first = False
         close_gap(server, batch.taken_at)
         reading_store.store_many(
             server, [reading for reading in batch.readings if self.is_time(server, reading)]
         )
         self.keeper.keep(server, batch.samples, batch.holes, batch.marks)
+        if batch.texts is not None:
+            texts.keep(server, batch.texts)
         changes: dict[str, Any] = {"slowed": batch.slowed}
         if batch.databases is not None:
             changes["databases"] = batch.databases

@@ -1,0 +1,257 @@
+"""Statements as people look at them: the costliest of a window with text and role, and one in detail."""
+
+from __future__ import annotations
+
+import datetime as dt
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dbadmin import readings
+from dbadmin.models import Server
+from monitoring.blocks import find_source, moment_of, stamp
+from monitoring.models import Gap, Line, Name, Source, Statement, Text
+from monitoring.series import Series, Ticks, bucketed, kept_columns, missing_of, step_for
+from monitoring.windows import Window, window
+
+PROBE = "statements"
+FIGURES = (
+    "calls_total",
+    "exec_seconds_total",
+    "rows_total",
+    "hit_blocks_total",
+    "read_blocks_total",
+    "written_blocks_total",
+    "temp_written_blocks_total",
+    "wal_bytes_total",
+)
+#: What a list may be sorted by; the mean is of two columns.
+SORTS = (*FIGURES, "mean_seconds")
+
+
+@dataclass(frozen=True)
+class StatementRow:
+    """A statement of one role in one database, and what it did in a window."""
+
+    id: int
+    query_id: int
+    text: str
+    fingerprint: str
+    role: str
+    database: str
+    toplevel: bool
+    calls_total: float
+    exec_seconds_total: float
+    mean_seconds: float | None
+    rows_total: float
+    hit_blocks_total: float
+    read_blocks_total: float
+    written_blocks_total: float
+    temp_written_blocks_total: float
+    wal_bytes_total: float
+    share_ratio: float
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A page of statements; observed: seconds of the window that were seen; hidden: not to be told apart."""
+
+    rows: list[StatementRow]
+    count: int
+    observed: float
+    exec_seconds: float
+    calls: float
+    hidden: int | None
+    gaps: list[Gap]
+
+
+@dataclass
+class Detail:
+    """One statement over time."""
+
+    row: StatementRow
+    series: dict[str, Series]
+    first_at: dt.datetime
+    siblings: list[StatementRow] = field(default_factory=list)
+
+
+def listing(
+    server: Server,
+    start: dt.datetime,
+    end: dt.datetime,
+    sort: str = "exec_seconds_total",
+    n: int = 100,
+    offset: int = 0,
+    search: str = "",
+    role: str = "",
+    database: str = "",
+) -> Listing:
+    """The statements of a window, the costliest first."""
+    source = find_source(server.pk, PROBE)
+    by = [
+        "exec_seconds_total",
+        "calls_total",
+        *({sort} - {"exec_seconds_total", "calls_total", "mean_seconds"}),
+    ]
+    found = window(server, PROBE, by, start, end)
+    lines: Iterable[int] = found.sums["calls_total"].keys() | found.sums[by[-1]].keys()
+    if source and (search or role or database):
+        lines = set(lines) & matching(server, source, search, role, database)
+    lines = [line for line in lines if found.sums["calls_total"].get(line) or found.sums[by[-1]].get(line)]
+    best = heapq.nlargest(offset + n, lines, key=order(found, sort))[offset:]
+    rows = described(server, source, best, window(server, PROBE, FIGURES, start, end, lines=best), found)
+    gaps = gaps_of(server, source, start, end)
+    total, calls = found.total("exec_seconds_total"), found.total("calls_total")
+    return Listing(rows, len(lines), found.observed, total, calls, hidden(server), gaps)
+
+
+def order(found: Window, sort: str) -> Any:
+    """The sorting key of a line."""
+    if sort != "mean_seconds":
+        sums = found.sums[sort]
+        return lambda line: (sums.get(line, 0), line)
+    seconds, calls = found.sums["exec_seconds_total"], found.sums["calls_total"]
+    return lambda line: (seconds.get(line, 0) / max(1, calls.get(line, 0)), line)
+
+
+def matching(server: Server, source: Source, search: str, role: str, database: str) -> set[int]:
+    """Lines of a role, of a database, or with a word in their text."""
+    names = {(name.kind, name.number): name.name for name in Name.objects.filter(server=server)}
+    texts: set[tuple[int, int]] | None = None
+    if search:
+        kept = Statement.objects.filter(server=server, text__text__icontains=search)
+        texts = set(kept.values_list("database_id", "query_id"))
+    return {
+        pk
+        for pk, (user_id, database_id, query_id, _) in Line.objects.filter(source=source).values_list(
+            "pk", "key"
+        )
+        if (texts is None or (database_id, query_id) in texts)
+        and (not role or names.get(("role", user_id)) == role)
+        and (not database or names.get(("database", database_id)) == database)
+    }
+
+
+def described(
+    server: Server, source: Source | None, lines: Sequence[int], figures: Window, whole: Window
+) -> list[StatementRow]:
+    """Rows with their texts and names, in the order of the lines."""
+    if source is None or not lines:
+        return []
+    keys = dict(Line.objects.filter(source=source, pk__in=lines).values_list("pk", "key"))
+    texts = texts_of(server, {(key[1], key[2]) for key in keys.values()})
+    numbers = {key[0] for key in keys.values()} | {key[1] for key in keys.values()}
+    named = Name.objects.filter(server=server, number__in=numbers)
+    names = {(name.kind, name.number): name.name for name in named}
+    total = whole.total("exec_seconds_total")
+    return [row_of(line, keys[line], texts, names, figures, total) for line in lines if line in keys]
+
+
+def texts_of(server: Server, places: set[tuple[int, int]]) -> dict[tuple[int, int], Text]:
+    """Texts by (database, query id)."""
+    kept = Statement.objects.filter(server=server, query_id__in={query_id for _, query_id in places})
+    return {(one.database_id, one.query_id): one.text for one in kept.select_related("text")}
+
+
+def row_of(
+    line: int,
+    key: Sequence[Any],
+    texts: dict[tuple[int, int], Text],
+    names: dict[tuple[str, int], str],
+    figures: Window,
+    total: float,
+) -> StatementRow:
+    """One row of a listing."""
+    user_id, database_id, query_id, toplevel = key
+    text = texts.get((database_id, query_id))
+    values = {column: figures.value(column, line) for column in FIGURES}
+    seconds, calls = values["exec_seconds_total"], values["calls_total"]
+    return StatementRow(
+        id=line,
+        query_id=query_id,
+        text=text.text if text else "",
+        fingerprint=text.fingerprint if text else "",
+        role=names.get(("role", user_id), str(user_id)),
+        database=names.get(("database", database_id), str(database_id)),
+        toplevel=toplevel is not False,
+        mean_seconds=seconds / calls if calls else None,
+        share_ratio=seconds / total if total else 0.0,
+        **values,
+    )
+
+
+def hidden(server: Server) -> int | None:
+    """How many statements our role cannot tell apart; None when it is not known."""
+    reading = readings.latest(server, "statement_store")
+    row: Any = reading.rows[0] if reading and reading.rows else None
+    return getattr(row, "hidden_count", None)
+
+
+def gaps_of(server: Server, source: Source | None, start: dt.datetime, end: dt.datetime) -> list[Gap]:
+    """Gaps of the server or of all its statements that touch a window."""
+    touching = Gap.objects.filter(server=server, started_at__lt=end, lines=None).exclude(ended_at__lte=start)
+    return [gap for gap in touching.order_by("started_at") if gap.source_id in (None, source and source.pk)]
+
+
+def statement(
+    server: Server, line_id: int, start: dt.datetime, end: dt.datetime, step: int | None = None
+) -> Detail | None:
+    """One statement: its figures over a window as series, and its like under other roles and databases."""
+    source = find_source(server.pk, PROBE)
+    line = Line.objects.filter(source=source, pk=line_id).first() if source else None
+    if source is None or line is None:
+        return None
+    whole = window(server, PROBE, ["exec_seconds_total"], start, end)
+    row = one_row(server, source, line_id, start, end, whole)
+    step = step or step_for(start, end)
+    first = stamp(start) // (step * 1000) * step * 1000
+    count = max(1, -(-(stamp(end) - first) // (step * 1000)))
+    kept = Ticks(source, moment_of(first), end, step, 60.0, line_id)
+    known = kept_columns(source)
+    found = {}
+    for column in (column for column in FIGURES if column in known):
+        one = Series(column, tuple(line.key), moment_of(first), step, [None] * count)
+        one.values = bucketed(kept, column, line_id, one)
+        found[column] = one
+    if "calls_total" in found:
+        found["mean_seconds"] = mean(found["calls_total"], found["exec_seconds_total"])
+        missing = missing_of(server, source, line_id, found["calls_total"], end)
+        for one in found.values():
+            one.missing = missing
+    return Detail(row, found, line.first_at, siblings(server, source, row, start, end, whole))
+
+
+def one_row(
+    server: Server, source: Source, line_id: int, start: dt.datetime, end: dt.datetime, whole: Window
+) -> StatementRow:
+    """The figures of one statement over a window."""
+    figures = window(server, PROBE, FIGURES, start, end, lines=[line_id])
+    return described(server, source, [line_id], figures, whole)[0]
+
+
+def mean(calls: Series, seconds: Series) -> Series:
+    """Seconds a call, where there were calls."""
+    values = [
+        time / number if number and time is not None else None
+        for number, time in zip(calls.values, seconds.values, strict=True)
+    ]
+    return Series("mean_seconds", calls.key, calls.start, calls.step, values)
+
+
+def siblings(
+    server: Server, source: Source, row: StatementRow, start: dt.datetime, end: dt.datetime, whole: Window
+) -> list[StatementRow]:
+    """The same statement by its fingerprint: of other roles, databases and levels, or before an upgrade."""
+    if not row.fingerprint:
+        return []
+    like = Statement.objects.filter(server=server, text__fingerprint=row.fingerprint)
+    ids = list(like.values_list("query_id", flat=True))
+    lines = list(
+        Line.objects.filter(source=source, key__2__in=ids)
+        .exclude(pk=row.id)
+        .values_list("pk", flat=True)[:50]
+    )
+    if not lines:
+        return []
+    return described(server, source, lines, window(server, PROBE, FIGURES, start, end, lines=lines), whole)
