@@ -105,7 +105,7 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
         "reauthenticate_url": reauthenticate_url(request, form),
         "back_url": back_url(request, server),
     }
-    return render(request, "dbadmin/operate.html", context, status=422 if missing or form.errors else 200)
+    return render(request, "dbadmin/operate.html", context, status=422 if request.method == "POST" else 200)
 
 
 def back_url(request: HttpRequest, server: Server) -> str:
