@@ -11,28 +11,45 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             "Statement",
             [
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
                 ("database_id", models.BigIntegerField()),
                 ("query_id", models.BigIntegerField()),
                 ("first_at", models.DateTimeField(default=django.utils.timezone.now)),
                 (
                     "server",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="statements", to="dbadmin.server"
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="statements",
+                        to="dbadmin.server",
                     ),
                 ),
-                ("text", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to="monitoring.text")),
+                (
+                    "text",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to="monitoring.text"),
+                ),
             ],
             options={
                 "constraints": [
-                    models.UniqueConstraint(fields=("server", "query_id", "database_id"), name="one_statement")
+                    models.UniqueConstraint(
+                        fields=("server", "query_id", "database_id"), name="one_statement"
+                    )
                 ]
             },
         ),
         migrations.CreateModel(
             "Name",
             [
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
                 ("kind", models.CharField(max_length=10)),
                 ("number", models.BigIntegerField()),
                 ("name", models.CharField(max_length=63)),
