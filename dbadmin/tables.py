@@ -1,6 +1,7 @@
 """A reading as a table: sorted, filtered, paged; its cells are ready before the template sees them."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -118,6 +119,15 @@ def label_cell(name: str) -> Callable[..., str]:
         return text_cell(units.label(value), css, link)
 
     return cell
+
+
+def told_apart(columns: Sequence[Column]) -> dict[str, str]:
+    """Name -> label; where another column is called the same, with the kind of its unit."""
+    shared = Counter(column.label for column in columns)
+    return {
+        column.name: column.label + (KINDS.get(column.unit.suffix, "") if shared[column.label] > 1 else "")
+        for column in columns
+    }
 
 
 @dataclass(frozen=True)
@@ -324,6 +334,7 @@ class TableView:
         """The heading cells: a link that sorts, downwards first for numbers."""
         cells = ['<th scope="col">Status</th>'] if any(self.states) else []
         now, downwards = self.order
+        headings = told_apart(self.columns)
         for column in self.columns:
             number = self.is_number(column)
             down_first = number or column.unit.suffix == "_at"
@@ -333,16 +344,11 @@ class TableView:
             link = escape(self.query(sort=f"-{column.name}" if down else column.name))
             css = ' class="number"' if number else ' class="code"' if is_code(column.name) else ""
             cells.append(
-                f'<th scope="col"{css}{sort}{about}><a href="{link}">{escape(self.heading(column))}</a></th>'
+                f'<th scope="col"{css}{sort}{about}><a href="{link}">{escape(headings[column.name])}</a></th>'
             )
         if self.actions:
             cells.append('<th scope="col" class="row-actions"><span class="sr">Actions</span></th>')
         return mark_safe("".join(cells))  # noqa: S308 - each part is escaped above
-
-    def heading(self, column: Column) -> str:
-        """Its label; where another column is called the same, with the kind of its unit."""
-        same = sum(other.label == column.label for other in self.columns) > 1
-        return f"{column.label}{KINDS.get(column.unit.suffix, '')}" if same else column.label
 
     def is_number(self, column: Column) -> bool:
         """Right-aligned: has a numeric unit, or holds whole numbers that name nothing."""
@@ -432,7 +438,8 @@ class FiguresView:
         """The first row of a reading as figures; those that cross a threshold say so."""
         probe, row = reading.probe, reading.rows[0] if reading.rows else None
         names = columns or [column.name for column in reading.columns]
-        figures = [] if row is None else [figure(probe, row, name) for name in names if hasattr(row, name)]
+        labels = told_apart([probe.column(name) for name in names])
+        figures = [figure(probe, row, name, labels[name]) for name in names if hasattr(row, name)]
         options: dict[str, Any] = {
             "about": probe.about,
             "problem": reading.problem,
@@ -444,14 +451,14 @@ class FiguresView:
         return cls(probe.name, kwargs.pop("title", "") or probe.title, figures, **{**options, **kwargs})
 
 
-def figure(probe: Any, row: Any, name: str) -> Figure:
+def figure(probe: Any, row: Any, name: str, label: str) -> Figure:
     """One column of a row as a key figure."""
     state, column = probe.state_of(row), probe.column(name)
     threshold = getattr(probe, state) if state else None
     if threshold is None or threshold.column != name:
-        return Figure.of(name, getattr(row, name), note=column.about)
+        return Figure.of(name, getattr(row, name), label=label, note=column.about)
     note = f"{STATES[state]}: {threshold.comparison} {column.unit.text(threshold.limit)}"
-    return Figure.of(name, getattr(row, name), note=note, state=state)
+    return Figure.of(name, getattr(row, name), label=label, note=note, state=state)
 
 
 def allowed(actions: Sequence[Action], user: Any, server: Any) -> list[tuple[type[Operation], Action]]:

@@ -61,7 +61,7 @@
       scales: {
         x: { type: "time", min: data.from + shift, max: data.to + shift, ticks, grid: { display: false }, border: { color: hair },
           time: { tooltipFormat: "yyyy-MM-dd HH:mm:ss", displayFormats: { second: "HH:mm:ss", minute: "HH:mm", hour: "HH:mm", day: "MMM d", week: "MMM d", month: "MMM yyyy" } } },
-        y: { beginAtZero: true, ticks: { ...ticks, maxTicksLimit: 8, stepSize, callback: show }, grid: { color: hair }, border: { display: false }, grace: "5%" },
+        y: { beginAtZero: data.unit !== "ratio", max: data.unit === "ratio" && top > 0.5 && top <= 1 ? 1 : undefined, ticks: { ...ticks, maxTicksLimit: 8, stepSize, callback: show }, grid: { color: hair }, border: { display: false }, grace: "5%" },
       },
       plugins: {
         legend: { display: false }, annotation: { annotations },
