@@ -44,11 +44,7 @@ def run(stack: Stack, lock: Lock) -> None:
     stack.start_product()
     lock.write(stack.memory.url)
     announce(stack)
-    try:
-        stack.supervisor.watch()
-    finally:
-        say.line()
-        say.step("stop", "stopping everything")
+    stack.supervisor.watch()
 
 
 def announce(stack: Stack) -> None:

@@ -38,3 +38,8 @@ class Say:
         if self.is_live:
             print("\r\033[K", end="", flush=True)
             self.is_live = False
+
+    def interrupted(self) -> None:
+        """Take away the ^C that a terminal shows."""
+        self.is_live = self.is_terminal
+        self.quiet()

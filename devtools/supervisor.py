@@ -108,7 +108,8 @@ class Running:
         now = time.monotonic()
         if self.due:
             if now >= self.due:
-                self.start()
+                with undisturbed():
+                    self.start()
             return
         if now - self.started > HEALTHY_SECONDS:
             self.restarts = 0
@@ -147,8 +148,9 @@ class Supervisor:
         """Start them together and wait until all answer."""
         started = []
         for service in services:
-            started.append(Running(service))
-            self.running.append(started[-1])
+            with undisturbed():
+                started.append(Running(service))
+                self.running.append(started[-1])
         for one in started:
             one.wait_until_ready()
 
@@ -193,6 +195,9 @@ def supervising(say: Say) -> Iterator[Supervisor]:
             yield supervisor
         finally:
             ignore_stop_signals()
+            say.interrupted()
+            if supervisor.running:
+                say.step("stop", "stopping everything")
             supervisor.stop()
 
 
@@ -221,19 +226,29 @@ def ignore_stop_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def dies_with_us(number: signal.Signals) -> Callable[[], None] | None:
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold back the signals that ask for an end, so that no process is started and then forgotten."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+def dies_with_us(number: signal.Signals) -> Callable[[], None]:
     """What the child does before it becomes the program: ask the kernel for this signal when we die."""
-    if sys.platform != "linux":
-        return None
-    parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
+    parent, prctl = os.getpid(), ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
     def ask() -> None:
-        # Ignored signals are inherited; a restarted service must hear Ctrl-C's signal again.
-        for ignored in STOP_SIGNALS:
-            signal.signal(ignored, signal.SIG_DFL)
-        prctl(PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:
-            os._exit(1)
+        # Blocked and ignored signals are inherited; the program must hear them.
+        for stopping in STOP_SIGNALS:
+            signal.signal(stopping, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        if prctl:
+            prctl(PR_SET_PDEATHSIG, number)
+            if os.getppid() != parent:
+                os._exit(1)
 
     return ask
 

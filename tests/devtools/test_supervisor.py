@@ -1,5 +1,6 @@
 """Processes are started when their turn comes, restarted with a pause, and stopped in reverse order."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from devtools.failure import Failure
 from devtools.places import CHECKOUT
 from devtools.say import Say
-from devtools.supervisor import Running, Service, Supervisor, rotate
+from devtools.supervisor import Running, Service, Stopped, Supervisor, rotate, supervising
 
 NOTES_ITS_END = "trap 'echo {name} >> {file}; exit 0' TERM; touch {name}.ready; while :; do sleep 0.05; done"
 
@@ -110,6 +111,23 @@ time.sleep(60)
     while is_running(child) and time.monotonic() < until:
         time.sleep(0.05)
     assert not is_running(child)
+
+
+def test_an_end_that_is_asked_for_during_a_start_forgets_no_process(tmp_path):
+    script = "import os, signal; os.kill(os.getppid(), signal.SIGTERM); import time; time.sleep(60)"
+    ready = (tmp_path / "never").exists
+    with pytest.raises(Stopped), supervising(Say()) as supervisor:
+        supervisor.start(
+            Service("web", [sys.executable, "-c", script], tmp_path / "web.log", 1, is_ready=ready)
+        )
+    assert supervisor.running == []
+    assert not any("time.sleep(60)" in words for words in command_lines())
+
+
+def command_lines():
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_text()
 
 
 def is_running(pid):
