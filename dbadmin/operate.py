@@ -146,14 +146,14 @@ def run_or_404(request: HttpRequest, pk: int) -> Run:
 def steps_of(run: Run) -> list[dict[str, Any]]:
     """The plan's texts, each with how far it is."""
     stands = []
-    for number, text in enumerate(run.plan):
+    for number, text in enumerate(run.plan, start=1):  # run.step is the one that runs, 0 before the first
         if number < run.step or run.status == Run.Status.SUCCEEDED:
             state, word = "done", "done"
         elif number == run.step and run.status != Run.Status.QUEUED:
             state, word = ("running", "runs") if run.is_open else ("failed", run.get_status_display().lower())
         else:
             state, word = "", "waits" if run.is_open else "not reached"
-        reverse_text = run.reverse[number] if number < len(run.reverse) else ""
+        reverse_text = run.reverse[number - 1] if number <= len(run.reverse) else ""
         stands.append({"text": text, "state": state, "word": word, "reverse": reverse_text})
     return stands
 
@@ -172,6 +172,7 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "run": found,
         "server": found.server,
         "steps": steps_of(found),
+        "waits_for": runs.waits_for(found),
         "lines": list(found.lines.order_by("-id")[:500])[::-1],
         "may_cancel": may_act and found.is_open,
         "again_url": again_url(found) if may_act and not found.is_open else "",
@@ -234,7 +235,10 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
     found = run_or_404(request, pk)
     operation_class = operation_or_404(found.operation)
     require(request.user, operation_class.permission(), found.server)
-    runs.cancel(found, request.user)
+    try:
+        runs.cancel(found, request.user)
+    except Refused as reason:
+        messages.error(request, str(reason))
     return redirect(found)
 
 

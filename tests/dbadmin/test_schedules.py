@@ -65,8 +65,10 @@ def test_a_line_is_said_in_words():
             "@reboot",
             "UTC",
             "cron",
-            ("@reboot is not known. Use one of @hourly, @daily, @midnight, @weekly, @monthly, @yearly,"
-            " @annually, or five fields."),
+            (
+                "@reboot is not known. Use one of @hourly, @daily, @midnight, @weekly, @monthly, @yearly,"
+                " @annually, or five fields."
+            ),
         ),
         (
             "0 0 * * *",
