@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 from dbadmin import charts, units
 from dbadmin.operations import REGISTRY, Risk
 from dbadmin.permissions import may
+from dbadmin.probes import Column
 
 register = template.Library()
 
@@ -300,7 +301,20 @@ def hidden_params(pairs: Any) -> SafeString:
 
 @register.filter
 def as_pairs(value: Any) -> list[tuple[str, str]]:
-    """A mapping as readable pairs: parameters of a run, facts of an event."""
+    """A mapping as readable pairs, by the units that its names state."""
     return [
-        (str(key).replace("_", " ").capitalize(), units.label(item)) for key, item in (value or {}).items()
+        (Column(name, units.unit_of(name)).label, readable(name, item))
+        for name, item in (value or {}).items()
     ]
+
+
+def readable(name: str, value: Any) -> str:
+    """One value of such a mapping; JSON keeps moments as text."""
+    if value in (None, "", [], {}):
+        return units.UNKNOWN
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {units.label(item)}" for key, item in value.items())
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return units.unit_of(name).text(value)
+    moment = charts.moment_of(value) if isinstance(value, str) and name.endswith("_at") else None
+    return units.moment(moment) if moment else units.label(value)
