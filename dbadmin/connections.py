@@ -41,7 +41,7 @@ LEAST_VERSION = 130000
 @lru_cache(512)
 def row_class(names: tuple[str, ...]) -> type[Any]:
     """A named tuple for rows of these columns; odd or repeated names become _0, _1 …"""
-    return namedtuple("Row", names, rename=True)  # type: ignore[no-any-return,misc]
+    return namedtuple("Row", names, rename=True)
 
 
 def named_rows(cursor: psycopg.Cursor[Any]) -> list[Any]:
@@ -89,8 +89,7 @@ class Session:
         self, query: str | Composable, params: Sequence[Any] | dict[str, Any] | None = None
     ) -> list[Any]:
         """All rows as named tuples."""
-        text = query if isinstance(query, Composable) else cast(LiteralString, query)
-        return named_rows(self.connection.execute(text, params))
+        return named_rows(self.connection.execute(cast(LiteralString, query), params))
 
     def row(self, query: str | Composable, params: Sequence[Any] | dict[str, Any] | None = None) -> Any:
         """The first row, or None."""
@@ -133,7 +132,7 @@ def limit(connection: psycopg.Connection[Any]) -> None:
     if connection.info.dbname == "pgbouncer":
         return
     connection.execute(
-        "select " + ", ".join("pg_catalog.set_config(%s, %s, false)" for _ in LIMITS),  # type: ignore[arg-type]
+        "select " + ", ".join("pg_catalog.set_config(%s, %s, false)" for _ in LIMITS),
         [text for pair in LIMITS.items() for text in pair],
     )
 

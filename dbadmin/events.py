@@ -20,7 +20,7 @@ def record(
     who: a request (then the client's address is kept too), a person, or None for the system itself;
     kind: such as "sign-in", "audit.view", "export", "grant"; text: one sentence; facts: JSON-able details.
     """
-    user = getattr(who, "user", who)
+    user: Any = getattr(who, "user", who)
     address = who.META.get("REMOTE_ADDR") if isinstance(who, HttpRequest) else None
     known = user is not None and getattr(user, "is_authenticated", False)
     return Event.objects.create(

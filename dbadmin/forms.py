@@ -32,7 +32,7 @@ class DsnField(forms.CharField):
 
     def clean(self, value: Any) -> str:
         """Check that it parses and has a host."""
-        text = super().clean(value)
+        text: str = super().clean(value)
         if not text:
             return ""
         try:
@@ -106,7 +106,7 @@ class ServerForm(ServerModelForm):
                         name
                     ].help_text = f"Stored: {self.instance.safe_dsn(purpose)}. Empty keeps it."
         if self.is_bound:
-            self.data = self.data.copy()  # type: ignore[union-attr]
+            self.data = self.data.copy()  # type: ignore[attr-defined]
             for name in ("dsn", "operate_dsn", "pgbouncer_dsn"):
                 self.secrets_of(name)
 
@@ -153,7 +153,7 @@ class PersonForm(forms.Form):
 
     username = forms.SlugField(max_length=150, label="Name")
     email = forms.EmailField(required=False)
-    role = forms.ChoiceField(choices=[("", "—"), *Grant._meta.get_field("role").choices], required=False)  # type: ignore[misc,list-item]
+    role = forms.ChoiceField(choices=[("", "—"), *Grant._meta.get_field("role").choices], required=False)  # type: ignore[misc]
     password = PasswordField(required=True, label="First password")
 
     def clean_username(self) -> str:

@@ -128,7 +128,7 @@ def build(request: HttpRequest) -> Navigation:
         groups=[wide(user, request.path), *(rooms_of(user, here, request.path) if here else [])],
         account=account_links(),
         role=", ".join(best[:2]) or "no role yet",
-        **base,  # type: ignore[arg-type]
+        **base,
     )
 
 

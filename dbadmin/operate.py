@@ -77,7 +77,8 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
     require(request.user, operation_class.permission(), server)
 
     form = bound_form(request, server, operation_class)
-    operation, steps, refusal, missing = None, [], "", ""
+    operation, refusal, missing = None, "", ""
+    steps: list[Step] = []
     if form.is_bound and form.is_valid():
         operation = operation_class(server, dict(form.cleaned_data))
         steps, refusal = planned(operation, form)
@@ -117,8 +118,8 @@ def back_url(request: HttpRequest, server: Server) -> str:
 
 def reauthenticate_url(request: HttpRequest, form: forms.Form) -> str:
     """Prove who you are, then come back to this very preview."""
-    data = form.data.copy() if form.is_bound else {}
-    pairs = [(name, value) for name in form.fields for value in getattr(data, "getlist", lambda _: [])(name)]
+    data = request.POST if request.method == "POST" else request.GET
+    pairs = [(name, value) for name in form.fields for value in data.getlist(name)]
     here = f"{request.path}?{urlencode([*pairs, ('preview', '1')])}"
     return f"{reverse('account_reauthenticate')}?{urlencode({'next': here})}"
 
@@ -180,13 +181,13 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "result_url": operation.result_url(found)
         if operation and found.status == Run.Status.SUCCEEDED
         else "",
+        "live": 1 if found.is_open else 0,
         "progress": progress_text(found),
         "eta": eta(found),
         "duration": units.duration(found.finished_at - found.started_at)
         if found.finished_at and found.started_at
         else "",
     }
-    context["live"] = 1 if found.is_open else 0
     template = "dbadmin/_run.html" if request.headers.get("HX-Request") else "dbadmin/run.html"
     return render(request, template, context)
 

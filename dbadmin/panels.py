@@ -43,8 +43,8 @@ def build(page: Page, server: Server, request: HttpRequest, time_range: TimeRang
         if isinstance(panel, Chart):
             for column in [panel.series] if isinstance(panel.series, str) else panel.series:
                 if wanted in {"", chart_id(panel.probe, column)}:
-                    view = chart(panel, server, request, time_range, column)
-                    built.append({"kind": "chart", "width": panel.width, "chart": view})
+                    drawn = chart(panel, server, request, time_range, column)
+                    built.append({"kind": "chart", "width": panel.width, "chart": drawn})
         elif wanted in {"", panel.probe}:
             kind = "figures" if isinstance(panel, Figures) else "table"
             view = (

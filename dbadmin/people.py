@@ -118,7 +118,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
         expires = timezone.now() + dt.timedelta(days=data["days"])
         token, new = ApiToken.make(request.user, data["name"], data["scope"], expires)
         record(request, "token", f"Made the API token {token.name} ({token.scope}).")
-    found = ApiToken.objects.filter(user_id=request.user.pk)
+    found = ApiToken.objects.filter(user=request.user.pk)
     return render(request, "dbadmin/tokens.html", {"tokens": found, "form": form, "new": new})
 
 

@@ -56,7 +56,7 @@ def grants_of(user: AbstractBaseUser | AnonymousUser) -> list[Grant]:
     known: list[Grant] | None = getattr(user, "_dbadmin_grants", None)
     if known is None:
         known = list(Grant.objects.filter(user_id=user.pk))
-        user._dbadmin_grants = known  # type: ignore[attr-defined,union-attr]
+        user._dbadmin_grants = known  # type: ignore[attr-defined]
     return known
 
 

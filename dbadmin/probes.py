@@ -345,13 +345,13 @@ class SqlProbe(Probe):
         """Run the statement under the probe's own time limit."""
         connection, text = session.connection, self.statement(session.major)
         if session.is_pgbouncer:
-            return connection.execute(text)  # type: ignore[call-overload,no-any-return]
+            return connection.execute(text)
         if self.timeout != 2:
             connection.execute(
                 "select pg_catalog.set_config('statement_timeout', %s, false)", [f"{self.timeout}s"]
             )
         try:
-            return connection.execute(text, params or None)  # type: ignore[call-overload,no-any-return]
+            return connection.execute(text, params or None)
         finally:
             if self.timeout != 2 and not connection.closed and connection.info.transaction_status == 0:
                 connection.execute("select pg_catalog.set_config('statement_timeout', '2s', false)")

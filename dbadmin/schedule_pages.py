@@ -45,10 +45,8 @@ class ScheduleForm(ScheduleModelForm):
         if data.get("cron") and data.get("time_zone"):
             try:
                 schedules.next_runs(data["cron"], data["time_zone"], 1)
-            except schedules.BadZone as error:
-                self.add_error("time_zone", str(error))
-            except schedules.BadCron as error:
-                self.add_error("cron", str(error))
+            except schedules.BadScheduleError as error:
+                self.add_error(error.field, str(error))
         return data
 
 
@@ -111,7 +109,8 @@ def edit(request: HttpRequest, schedule: Schedule, operation_class: type[Operati
     params = operation_class.form(
         server, request.POST or None, initial=schedule.params or given, prefix="params"
     )
-    plan, refusal = [], ""
+    plan: list[str] = []
+    refusal = ""
     if request.method == "POST" and form.is_valid() and params.is_valid():
         plan, refusal = preview(operation_class(server, dict(params.cleaned_data)))
         if not refusal and request.POST.get("action") != "preview":

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from dbadmin import readiness
+from dbadmin.connections import Session
 from dbadmin.events import record
 from dbadmin.forms import ServerForm
 from dbadmin.models import Server
@@ -90,7 +91,7 @@ def ready(request: HttpRequest, server_name: str) -> HttpResponse:
         checks = readiness.check_dsn(server.dsn(), server)
         if server.sealed_operate_dsn:
             with readiness.open_session(server.dsn("operate")).connection as connection:
-                checks += readiness.operate_checks(readiness.Session(connection))
+                checks += readiness.operate_checks(Session(connection))
     except readiness.Unreachable as error:
         problem = str(error)
     missing = [check for check in checks if check.state != "ok"]

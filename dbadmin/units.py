@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from numbers import Number
 from typing import Any
 
 from django.utils import timezone
@@ -13,7 +14,7 @@ UNKNOWN = "–"
 THIN = "\u202f"
 
 
-def count(value: float) -> str:
+def count(value: Any) -> str:
     """48 120: whole numbers in full, thin spaces between thousands; fractions with three digits."""
     if isinstance(value, float | Decimal) and value != int(value):
         return significant(float(value))
@@ -88,7 +89,7 @@ def label(value: Any) -> str:
         return moment(value)
     if isinstance(value, dt.timedelta):
         return duration(value)
-    if isinstance(value, float | Decimal):
+    if isinstance(value, Number):
         return count(value)
     return str(value)
 

@@ -6,5 +6,5 @@ from monitoring import views
 
 urlpatterns = [
     path("queries/", views.queries, name="queries"),
-    path("queries/<str:ident>/", views.statement, name="statement"),
+    path("queries/<int:line>/", views.statement, name="statement"),
 ]

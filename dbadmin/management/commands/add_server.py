@@ -69,7 +69,7 @@ class Command(BaseCommand):
         server.seal_dsn("monitor_dsn", dsn)
         for purpose in ("operate_dsn", "pgbouncer_dsn", "redis_url"):
             if options[purpose]:
-                server.seal_dsn(purpose, resolved(options[purpose]))  # type: ignore[arg-type]
+                server.seal_dsn(purpose, resolved(options[purpose]))
 
 
 def resolved(text: str) -> str:

@@ -28,8 +28,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """List, or read."""
         if not options["server"]:
-            for probe in PROBES.values():
-                self.stdout.write(f"{probe.name:28} {probe.title}")
+            for each in PROBES.values():
+                self.stdout.write(f"{each.name:28} {each.title}")
             return
         probe, server = PROBES.get(options["name"]), Server.objects.filter(name=options["server"]).first()
         if probe is None or server is None:
