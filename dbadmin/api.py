@@ -103,7 +103,10 @@ def reading(request: HttpRequest, server_name: str, probe: str) -> HttpResponse:
 
 @door("POST", scope=ApiToken.Scope.OPERATE)
 def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
-    """Preview ({"dry_run": true}) or start an operation: {"params": {…}, "digest": "<of the preview>", "understood": true, "typed": "…"}."""
+    """Preview ({"dry_run": true}) or start an operation.
+
+    {"params": {…}, "digest": "<of the preview>", "understood": true, "typed": "…"}
+    """
     server = server_or_404(request, server_name)
     operation_class = REGISTRY.get(name)
     if operation_class is None:

@@ -1,4 +1,4 @@
-"""Connections to the servers we look after: few, short, read only unless an operation asks; never shared over a fork."""
+"""Connections to the servers we look after: few, short, read only unless an operation asks, never kept over a fork."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class ServerForm(ServerModelForm):
     operate_dsn = DsnField(
         label="Operations DSN",
         required=False,
-        help_text="A role that may act (backups, indexes, views). Empty: the monitoring role acts, as far as its rights go.",
+        help_text="A role that may act (backups, indexes, views). Empty: the monitoring role acts, as far as it may.",
     )
     operate_password = PasswordField(label="Its password")
     pgbouncer_dsn = DsnField(

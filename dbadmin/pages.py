@@ -43,7 +43,8 @@ class Chart(Panel):
 class Page:
     """A room of a server.
 
-    name: its address below the server ("" is the overview); group: heading in the navigation; url_name: an own view instead of panels;
+    name: its address below the server ("" is the overview); group: heading in the navigation;
+    url_name: an own view instead of panels;
     live: seconds between refreshes of live panels.
     """
 

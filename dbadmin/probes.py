@@ -27,7 +27,8 @@ MOST_ROWS = 20_000
 class Problem:
     """Why there is no answer, and what the reader can do.
 
-    kind: privilege, extension, timeout, locked, unreachable, unsupported, busy or error; remedy: an exact statement, or "".
+    kind: privilege, extension, timeout, locked, unreachable, unsupported, busy or error;
+    remedy: an exact statement, or "".
     """
 
     kind: str
@@ -449,7 +450,8 @@ def load(app: str, folder: Path) -> None:
 def python_probe(app: str, path: Path) -> PythonProbe:
     """Load a probe that is a module."""
     spec = importlib.util.spec_from_file_location(f"{app}.probes.{path.stem}", path)
-    assert spec and spec.loader
+    if not (spec and spec.loader):
+        raise HeaderError(f"{path} cannot be loaded")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return PythonProbe(app, path.stem, module)

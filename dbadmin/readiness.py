@@ -85,7 +85,7 @@ def operate_checks(session: Session) -> list[Check]:
     """What the role of operations may do."""
     reads = "pg_catalog.pg_has_role('pg_read_all_data', 'usage')" if session.major >= 14 else "rolsuper"
     row = session.row(
-        "select rolsuper, rolcreatedb, rolname,"
+        "select rolsuper, rolcreatedb, rolname,"  # noqa: S608 - one of the two expressions above
         f" pg_catalog.pg_has_role('pg_signal_backend', 'usage') as signals, {reads} as reads"
         " from pg_catalog.pg_roles where rolname = current_user"
     )

@@ -10,7 +10,6 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from psycopg import Error
 from psycopg_pool import PoolTimeout
@@ -127,9 +126,10 @@ def edit(request: HttpRequest, schedule: Schedule, operation_class: type[Operati
                 f"Saved the schedule {schedule}: {schedule.cron} {schedule.time_zone}.",
                 server,
             )
+            (due,) = schedules.next_runs(schedule.cron, schedule.time_zone, 1)
             messages.success(
                 request,
-                f"{schedule} runs next at {schedules.next_runs(schedule.cron, schedule.time_zone, 1)[0]:%Y-%m-%d %H:%M %Z}.",
+                f"{schedule} runs next at {due:%Y-%m-%d %H:%M %Z}.",
             )
             return redirect("schedules")
     context = {

@@ -27,7 +27,7 @@ def significant(value: float) -> str:
         return "0" if value == 0 else str(value)
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     text = f"{value:.{min(digits, 6)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else f"{int(round(value)):,}".replace(",", THIN)
+    return text.rstrip("0").rstrip(".") if "." in text else f"{round(value):,}".replace(",", THIN)
 
 
 def size(value: float) -> str:

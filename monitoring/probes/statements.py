@@ -11,7 +11,7 @@ column read_seconds_total:    empty unless track_io_timing is on
 column write_seconds_total:   empty unless track_io_timing is on
 column max_seconds:           the slowest execution since since_at or the last reset
 column since_at:              when counting of this statement began, from version 1.11 of the extension
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 

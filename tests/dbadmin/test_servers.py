@@ -80,7 +80,7 @@ def test_a_wrong_password_is_explained_at_the_password(
     client_as: Callable[[str], Client], postgres: Any
 ) -> None:
     dsn = f"host=127.0.0.1 port={postgres.port} dbname=postgres user=dbadmin_monitor"
-    answer = post(client_as("admin"), dsn, password="wrong")  # noqa: S106
+    answer = post(client_as("admin"), dsn, password="wrong")
     assert errors(answer, "password") == ["The password of dbadmin_monitor is wrong."]
 
 

@@ -15,7 +15,7 @@ from dbadmin.models import Server, slug
 class Command(BaseCommand):
     """manage.py add_server shop "postgresql://dbadmin@host/shop" --environment production."""
 
-    help = "Add a server, or change one that is known. A DSN may be given as env:VARIABLE to keep it off the command line."
+    help = "Add a server, or change a known one. A DSN may be env:VARIABLE, to keep it off the command line."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Name and DSN, then what is optional."""

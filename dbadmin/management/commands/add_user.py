@@ -16,7 +16,7 @@ from dbadmin.models import Grant, Role, Server
 class Command(BaseCommand):
     """manage.py add_user anna --role admin."""
 
-    help = "Make an account with a role. The password comes from a variable or is asked for, never from the command line."
+    help = "Make an account with a role. The password comes from a variable or is asked for, never from the line."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Name, role, where."""
