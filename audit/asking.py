@@ -129,7 +129,7 @@ def filter_of(request: HttpRequest) -> Filter:
     """The search that the address names."""
     said = {name: request.GET.get(name, "").strip() for name in Filter.__dataclass_fields__}
     since, until = moment(said.pop("since")), moment(said.pop("until"))
-    return Filter(since=since, until=until, **said)  # type: ignore[arg-type]
+    return Filter(since=since, until=until, **said)
 
 
 def number(request: HttpRequest, name: str) -> int | None:

@@ -10,6 +10,8 @@ from typing import Any
 
 #: Texts with fewer words are shown before and after; in longer ones the words are marked.
 FEW_WORDS = 4
+PROSE = re.compile(r"[^\W\d_]{2,}")
+MOMENT = re.compile(r"^(\d{4,}-\d\d-\d\d \d\d:\d\d:\d\d)(\.\d+)?(\+00)?$")
 #: Characters beyond which words are no longer compared one by one.
 TOO_LONG = 20_000
 WORDS = re.compile(r"\s+|\w+|[^\w\s]")
@@ -65,7 +67,7 @@ def compared(old: str | None, new: str | None) -> list[Piece]:
     """The pieces of a changed value."""
     if old is None or new is None or max(len(old), len(new)) > TOO_LONG:
         return whole(old, new)
-    if min(len(WORDS.findall(old)), len(WORDS.findall(new))) < FEW_WORDS * 2:
+    if min(len(PROSE.findall(old)), len(PROSE.findall(new))) < FEW_WORDS:
         return whole(old, new)
     pieces = by_words(old, new)
     same = sum(len(piece.text) for piece in pieces if piece.kind == "same")
@@ -145,10 +147,19 @@ def digest_note(old: str | None, new: str | None) -> str:
 
 
 def brief(old: dict[str, str | None] | None, new: dict[str, str | None] | None, most: int = 3) -> list[Line]:
-    """The first changes, short, for a line in a list."""
-    if old is None or new is None:
-        return []
+    """The most telling columns, short, for a list: moments come last, they change with everything."""
     found = [line for line in lines(old, new) if line.changed]
+    if old is None or new is None:
+        found = [line for line in found if line.pieces[-1].text not in ("null", "")]
+    found.sort(key=lambda line: bool(MOMENT.match(line.pieces[-1].text)))
     for line in found[:most]:
-        line.pieces = [Piece(p.kind, p.text if len(p.text) <= 40 else p.text[:39] + "…") for p in line.pieces]
+        line.pieces = [Piece(p.kind, short(p.text)) for p in line.pieces]
     return found[:most]
+
+
+def short(text: str) -> str:
+    """At most forty characters; moments to the second."""
+    moment = MOMENT.match(text)
+    if moment:
+        return moment[1]
+    return text if len(text) <= 40 else text[:39] + "…"

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from audit.gaps import find_gaps
 from audit.registry import Installed, Watched
-from audit.tables import Rows, describe
+from audit.tables import Rows
 
 TABLES = """
 select c.oid::bigint as relid, n.nspname as schema_name, c.relname as table_name, c.relkind::text as kind,
        greatest(c.reltuples, 0)::bigint as estimated_rows,
-       coalesce(s.n_tup_ins + s.n_tup_upd + s.n_tup_del, 0) as writes,
-       (select count(*) from pg_catalog.pg_trigger t where t.tgrelid = c.oid and t.tgname like
-           'dbadmin\\_audit\\_%%') as triggers,
-       (select bool_and(t.tgenabled in ('O', 'A')) from pg_catalog.pg_trigger t
-        where t.tgrelid = c.oid and t.tgname like 'dbadmin\\_audit\\_%%') as enabled
+       coalesce(s.n_tup_ins + s.n_tup_upd + s.n_tup_del, 0) as writes
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 left join pg_catalog.pg_stat_all_tables s on s.relid = c.oid
@@ -64,16 +61,19 @@ class TableState:
 def capture_overview(rows: Rows, state: Installed) -> list[TableState]:
     """Tables of the database, and watched ones that are gone."""
     watched = {w.relid: w for w in state.watched.values() if w.until is None}
-    sizes = {row.shape_id: row.size_bytes for row in rows(SIZES, [])} if state.version else {}
+    sizes = {row.shape_id: row.size_bytes for row in rows(SIZES)} if state.version else {}
     last = {row.watched_id: row for row in rows(LAST)} if state.version else {}
+    gaps: dict[tuple[str, str], list[str]] = {}
+    for gap in find_gaps(rows):
+        gaps.setdefault((gap.schema, gap.table), []).append(gap.problem)
     found = []
-    for row in rows(TABLES, []):
+    for row in rows(TABLES):
         one = TableState(
             row.schema_name, row.table_name, row.estimated_rows, row.writes, watched.pop(row.relid, None)
         )
         if one.watched:
             fill(one, sizes, last)
-            one.trouble = troubles(rows, one, row)
+            one.trouble = gaps.get((one.schema, one.name), [])
         found.append(one)
     for gone in watched.values():
         one = TableState(gone.schema, gone.name, 0, 0, gone, is_gone=True)
@@ -90,18 +90,3 @@ def fill(one: TableState, sizes: dict[int, int], last: dict[int, Any]) -> None:
     latest = last.get(one.watched.id)
     if latest:
         one.last_at, one.last_person = latest.at, latest.person or ""
-
-
-def troubles(rows: Rows, one: TableState, row: Any) -> list[str]:
-    """Why changes may be missing or less readable."""
-    found: list[str] = []
-    if one.watched is None:
-        return found
-    if row.triggers < 4:
-        found.append(f"{4 - row.triggers} of 4 triggers are missing")
-    elif not row.enabled:
-        found.append("a trigger is disabled")
-    table = describe(rows, one.schema, one.name)
-    if table and one.watched.shapes and table.signature != one.watched.shapes[-1].signature:
-        found.append("columns changed since: watch it again to take them in")
-    return found

@@ -166,4 +166,7 @@ BEGIN
 END $$;
 
 REVOKE ALL ON ALL TABLES IN SCHEMA dbadmin_audit FROM PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA dbadmin_audit FROM PUBLIC
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA dbadmin_audit FROM PUBLIC;
+-- Which tables are watched, and where the log has gaps, is for monitoring too; what is in the log is not.
+GRANT USAGE ON SCHEMA dbadmin_audit TO pg_monitor;
+GRANT SELECT ON dbadmin_audit.watched, dbadmin_audit.shape, dbadmin_audit.gap TO pg_monitor

@@ -94,7 +94,7 @@ def test_shows_what_is_watched(history, client_as, execute):
     assert "/servers/shop/do/watch_table/?database=&amp;schema=public&amp;table=other" in text
     assert "/servers/shop/do/unwatch_table/?database=&amp;schema=public&amp;table=users" in text
     execute("alter table users disable trigger all")
-    assert "a trigger is disabled" in page(client_as, "capture/")
+    assert "4 of 4 triggers are disabled: changes are not recorded" in page(client_as, "capture/")
 
 
 def test_records_who_looked_at_what(history, client_as):

@@ -1,0 +1,150 @@
+"""Where changes may be missing from the log, or will be: each finding with the statement or operation that
+mends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from audit.registry import installed_version
+from audit.tables import Rows
+
+# One row per watched table and partition that lacks one of its four triggers, or has one switched off.
+TRIGGERS = """
+with watched as (
+    select w.id, w.relid, w.schema_name, w.table_name, w.function_hash
+    from dbadmin_audit.watched w where w.until is null
+), members as (
+    select w.id, w.relid as member from watched w
+    union
+    select w.id, t.relid from watched w
+    join pg_catalog.pg_class c on c.oid = w.relid and c.relkind = 'p'
+    cross join lateral pg_catalog.pg_partition_tree(w.relid) t
+)
+select w.schema_name, w.table_name, m.member::regclass::text as member, m.member = w.relid as is_root,
+       count(t.oid) as triggers, count(t.oid) filter (where t.tgenabled = 'D') as disabled,
+       count(t.oid) filter (where t.tgenabled = 'R') as replica_only,
+       min(t.tgfoid::regproc::text) as function
+from members m
+join watched w using (id)
+join pg_catalog.pg_class c on c.oid = m.member and c.relkind <> 'f'
+left join pg_catalog.pg_trigger t on t.tgrelid = m.member and t.tgname like 'dbadmin\\_audit\\_%'
+group by w.schema_name, w.table_name, m.member, w.relid
+having count(t.oid) filter (where t.tgenabled in ('O', 'A')) < 4
+order by 1, 2, 3
+"""
+TABLES = """
+select w.schema_name, w.table_name, c.oid is null as is_gone,
+       md5(p.prosrc) is distinct from w.function_hash as is_forged,
+       c.oid is not null and s.signature is distinct from (
+           select md5(string_agg(a.attnum || ' ' || a.attname || E'\\n', '' order by a.attnum)
+               || string_agg(a.attnum || ' ' || a.atttypid, ',' order by a.attnum)
+                   filter (where not a.attisdropped))
+           from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0) as is_altered,
+       exists (select from pg_catalog.pg_subscription_rel r where r.srrelid = c.oid) as is_subscribed
+from dbadmin_audit.watched w
+left join pg_catalog.pg_class c on c.oid = w.relid
+left join pg_catalog.pg_proc p on p.proname = 'capture_' || w.id and p.pronamespace =
+    'dbadmin_audit'::regnamespace
+left join lateral (select signature from dbadmin_audit.shape s where s.watched_id = w.id order by id
+    desc limit 1) s on true
+where w.until is null
+order by 1, 2
+"""
+RECORDED = """
+select w.schema_name, w.table_name, g.kind, count(*) as times, max(g.at) as last_at, max(g.text) as text
+from dbadmin_audit.gap g left join dbadmin_audit.watched w on w.id = g.watched_id
+where g.at > now() - interval '7 days'
+group by 1, 2, 3 order by 5 desc
+"""
+MONTHS = """
+select parent.relname as parent
+from pg_catalog.pg_class parent
+where parent.relnamespace = 'dbadmin_audit'::regnamespace and parent.relkind = 'p'
+  and to_regclass('dbadmin_audit.' || parent.relname || to_char(now() at time zone 'UTC' + interval '1
+      month', '_YYYY_MM')) is null
+order by 1
+"""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One finding. state: "critical" when changes are missing, "warning" when they will be or are harder to
+    read."""
+
+    state: str
+    schema: str
+    table: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+def find_gaps(rows: Rows) -> list[Gap]:
+    """All findings of a database; none where nothing is installed."""
+    if not installed_version(rows):
+        return []
+    return [*of_triggers(rows), *of_tables(rows), *of_records(rows), *of_months(rows)]
+
+
+def of_triggers(rows: Rows) -> list[Gap]:
+    """Triggers that are missing or switched off: everything written meanwhile is not in the log."""
+    found = []
+    for row in rows(TRIGGERS):
+        where = "" if row.is_root else f" of its partition {row.member}"
+        if row.triggers == 0:
+            what = f"No trigger{where}: changes are not recorded"
+        elif row.triggers < 4:
+            what = f"{4 - row.triggers} of 4 triggers{where} are missing: some changes are not recorded"
+        elif row.disabled:
+            what = f"{row.disabled} of 4 triggers{where} are disabled: changes are not recorded"
+        else:
+            what = f"{row.replica_only} of 4 triggers{where} fire on a replica only: changes are not recorded"
+        enable = f"ALTER TABLE {row.member} ENABLE TRIGGER ALL;" if row.triggers == 4 else "watch_table"
+        found.append(Gap("critical", row.schema_name, row.table_name, what, enable))
+    return found
+
+
+def of_tables(rows: Rows) -> list[Gap]:
+    """Tables that changed under the log."""
+    found = []
+    for row in rows(TABLES):
+        name = (row.schema_name, row.table_name)
+        if row.is_gone:
+            found.append(Gap("warning", *name, "The table was dropped; its log stays", "unwatch_table"))
+            continue
+        if row.is_forged:
+            text = "The capture function is not the one that was installed"
+            found.append(Gap("critical", *name, text, "watch_table"))
+        if row.is_altered:
+            text = "Columns changed since: rows are kept whole until capture is renewed"
+            found.append(Gap("warning", *name, text, "watch_table"))
+        if row.is_subscribed:
+            text = "Logical replication writes to it, and fires no statement trigger: that is not recorded"
+            found.append(Gap("critical", *name, text, ""))
+    return found
+
+
+def of_records(rows: Rows) -> list[Gap]:
+    """What capture itself could not record in the last week."""
+    return [
+        Gap(
+            "critical",
+            row.schema_name or "",
+            row.table_name or "",
+            f"{row.times} changes were not recorded, the last at {row.last_at:%Y-%m-%d %H:%M}: {row.text}",
+            "",
+        )
+        for row in rows(RECORDED)
+    ]
+
+
+def of_months(rows: Rows) -> list[Gap]:
+    """The next month's partitions; without them rows go to the catch-all, which is slower to search and to
+    drop."""
+    missing = [row.parent for row in rows(MONTHS)]
+    if not missing:
+        return []
+    text = f"{len(missing)} of the log's tables have no partition for the next month"
+    return [Gap("warning", "dbadmin_audit", missing[0], text, "ensure_partitions")]
