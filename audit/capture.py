@@ -114,7 +114,7 @@ def images(
 
 def loose_images(watched_id: int, row: str, side: Composable, source: Composable) -> Composable:
     """The same for a table whose columns are no longer those that the function was made for."""
-    image = SQL("dbadmin_audit.hidden(to_jsonb({}), {}, number)").format(Identifier(row), Literal(watched_id))
+    image = SQL("dbadmin_audit.hidden({}, {}, number)").format(Identifier(row), Literal(watched_id))
     return SQL("SELECT moment, number, row_number() OVER (), {}, {} FROM {}").format(side, image, source)
 
 
@@ -229,6 +229,13 @@ EXCEPTION WHEN OTHERS THEN
     RETURN NULL;"""
 
 
+#: Only for tables that need it, as each costs: values kept as text must not follow the taste of the session.
+EXACT = (
+    " SET \"TimeZone\" = 'UTC' SET \"DateStyle\" = 'ISO, YMD' SET \"IntervalStyle\" = 'postgres'"
+    " SET extra_float_digits = 1 SET bytea_output = 'hex'"
+)
+
+
 def create_function(watched_id: int, shape_id: int, table: Described, choices: Choices) -> Composable:
     """The capture function of one table: it names columns only after it made sure that they are there."""
     names = [Identifier(column.kept_name) for column in table.kept]
@@ -254,13 +261,14 @@ def create_function(watched_id: int, shape_id: int, table: Described, choices: C
         if choices.on_failure == "continue"
         else SQL(""),
     )
+    settings = EXACT if any((not c.kept_type and not c.is_enum) or c.rule for c in table.kept) else ""
     quoted = SQL("$capture${}$capture$").format(body)
     if body.as_string(None).count("$capture"):  # a column may bear any name
         quoted = Composed([Literal(body.as_string(None))])
     return SQL(
         "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER\n"
-        "SET search_path = pg_catalog, pg_temp AS {}"
-    ).format(function_name(watched_id), quoted)
+        "SET search_path = pg_catalog, pg_temp{} AS {}"
+    ).format(function_name(watched_id), SQL(settings), quoted)
 
 
 def function_name(watched_id: int) -> Identifier:

@@ -32,6 +32,7 @@ select a.attnum, a.attname as name, format_type(a.atttypid, a.atttypmod) as type
             then t.typname end as kept_type,
        t.typname in ('text', 'varchar', 'bpchar') or t.typnamespace <> 'pg_catalog'::regnamespace as
            long_text,
+       t.typtype = 'e' as is_enum,
        exists (select from pg_catalog.pg_opclass o join pg_catalog.pg_am m on m.oid = o.opcmethod
                where m.amname = 'btree' and o.opcdefault and o.opcintype = t.oid) as sortable
 from pg_catalog.pg_attribute a
@@ -76,6 +77,7 @@ class Column:
     kept_type: str
     long_text: bool
     sortable: bool
+    is_enum: bool = False
     rule: str = ""
 
     @property
@@ -132,6 +134,7 @@ def describe(rows: Rows, schema: str, name: str, rules: dict[str, str] | None = 
             c.kept_type or "",
             c.long_text,
             c.sortable,
+            c.is_enum,
             (rules or {}).get(c.name, ""),
         )
         for c in rows(COLUMNS, [table.relid])

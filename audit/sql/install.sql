@@ -110,11 +110,13 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 
 -- A whole row as JSON without what was chosen to be left out, for tables whose columns changed since the choice.
-CREATE OR REPLACE FUNCTION dbadmin_audit.hidden(image jsonb, watched integer, statement bigint) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION dbadmin_audit.hidden(whole anyelement, watched integer, statement bigint) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET "TimeZone" = 'UTC' SET "IntervalStyle" = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET "DateStyle" = 'ISO, YMD' AS $$
 DECLARE
     rule record;
     salt text;
+    image jsonb := to_jsonb(whole);
 BEGIN
     FOR rule IN
         SELECT a.attname::text AS name, r.value AS treatment
