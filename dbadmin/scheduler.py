@@ -18,6 +18,7 @@ from django.utils import timezone
 from dbadmin import beats, control, queues, reconcile, runs
 from dbadmin.models import Run, Schedule
 from dbadmin.operations import REGISTRY, Operation, Refused
+from dbadmin.periodic import Periodic
 from dbadmin.schedules import BadScheduleError, next_due
 
 log = logging.getLogger("dbadmin.scheduler")
@@ -43,6 +44,8 @@ class Scheduler:
 
     def run(self) -> None:
         """Tick until told to stop; connect again whenever the control database was away."""
+        periodic = Periodic(lambda: self.leads)
+        periodic.start()
         try:
             while not self.told_to_stop:
                 try:
@@ -52,6 +55,7 @@ class Scheduler:
                     self.resign()
                 time.sleep(TICK)
         finally:
+            periodic.stop()
             self.resign()
             beats.leave("scheduler", self.name)
 

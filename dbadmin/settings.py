@@ -40,6 +40,9 @@ SECRET_KEY = os.environ.get("SECRET_KEY", "")
 ALLOWED_HOSTS = names("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = names("CSRF_TRUSTED_ORIGINS")
 
+# Where people reach dbadmin, for links in notices: https://dbadmin.example.org
+PUBLIC_URL = os.environ.get("PUBLIC_URL", "").rstrip("/")
+
 # The sealing keys of secrets at rest, newest first: "2026=<base64 of 32 bytes>,2025=…".
 DBADMIN_KEYS = os.environ.get("DBADMIN_KEYS", "")
 # Where local backups, exports and scratch clusters live.

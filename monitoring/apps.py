@@ -1,6 +1,7 @@
 """Monitoring: what the ground floor is told when it is ready."""
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class MonitoringConfig(AppConfig):
@@ -11,6 +12,10 @@ class MonitoringConfig(AppConfig):
     def ready(self) -> None:
         """Charts of the ground floor get their past from here."""
         from dbadmin import history
+        from monitoring import duties
         from monitoring.chart import History
+        from monitoring.rules import keep_defaults
 
         history.register(History())
+        duties.register()
+        post_migrate.connect(keep_defaults, sender=self)

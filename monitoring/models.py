@@ -7,6 +7,12 @@ from django.db import models
 from django.utils import timezone
 
 from dbadmin.models import Server
+from monitoring.alert_models import Alert, AlertNote, AlertRule, Channel, Delivery, Silence
+
+__all__ = [
+    "Alert", "AlertNote", "AlertRule", "Channel", "Delivery", "Gap", "Hour", "Layout", "Line", "Mark",
+    "Minute", "Name", "Silence", "Source", "Statement", "Text", "Total",
+]  # fmt: skip
 
 
 class Source(models.Model):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+from django.db import connections
 from django.utils import timezone
 
 from dbadmin.connections import Session, connect, without_secrets
@@ -240,6 +241,8 @@ class ServerThread(threading.Thread):
                 logger.exception("A round on %s failed", self.round.server)
                 self.round.close()
                 pause = 5.0
+            # A probe may have asked the control database: a thread for each server must not keep it.
+            connections.close_all()
             self.stopping.wait(max(pause, 0.05))
         self.round.close()
 

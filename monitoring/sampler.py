@@ -15,6 +15,8 @@ from dbadmin import reading_store
 from dbadmin.models import Server, ServerState
 from monitoring import texts
 from monitoring.closer import Closer
+from monitoring.deliveries import Sender
+from monitoring.evaluator import Evaluator
 from monitoring.leases import Leases
 from monitoring.rounds import Past, ServerThread
 from monitoring.writer import Writer
@@ -33,6 +35,8 @@ class Sampler:
     def __init__(self) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.leases, self.writer = Leases(), Writer()
+        self.evaluator, self.sender = Evaluator(), Sender()
+        self.writer.listeners.append(self.evaluator.put)
         self.closer = Closer(lambda: list(self.threads))
         self.threads: dict[int, ServerThread] = {}
         self.known: dict[int, Server] = {}
@@ -40,6 +44,8 @@ class Sampler:
 
     def run(self) -> None:
         """Work until stop() is called."""
+        self.evaluator.start()
+        self.sender.start()
         self.writer.start()
         self.closer.start()
         while not self.stopping.is_set():
@@ -90,6 +96,8 @@ class Sampler:
         for thread in self.threads.values():
             thread.finish(until - time.monotonic())
         self.writer.finish(PATIENCE)
+        self.evaluator.finish(PATIENCE)
+        self.sender.finish(PATIENCE)
         self.closer.finish(PATIENCE)
         self.leases.drop(lambda _: None)
         connection.close()

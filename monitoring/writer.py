@@ -7,6 +7,7 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection
@@ -37,6 +38,8 @@ class Writer(threading.Thread):
         self.waiting: queue.Queue[Batch | None] = queue.Queue()
         self.stopping = threading.Event()
         self.work = Store()
+        #: Told of each round that is stored, on this thread: they must hand it on at once.
+        self.listeners: list[Callable[[Batch], object]] = []
 
     def put(self, batch: Batch) -> None:
         """Take a round over; never blocks the thread that reads."""
@@ -58,6 +61,8 @@ class Writer(threading.Thread):
         while True:
             try:
                 self.work.write(batch)
+                for listener in self.listeners:
+                    listener(batch)
                 return
             except Error as error:
                 connection.close()

@@ -1,0 +1,207 @@
+"""The rules that are there from the start: written ones, and one for each header with thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from dbadmin.probes import PROBES, Probe, Threshold
+from monitoring.alert_models import AlertRule
+
+Kind, Measure, Comparison, Against = (
+    AlertRule.Kind,
+    AlertRule.Measure,
+    AlertRule.Comparison,
+    AlertRule.Against,
+)
+HOUR, DAY = 3600.0, 86400.0
+
+#: What to do, for probes whose header has thresholds.
+ADVICE = {
+    "backup_age": "Take a backup now, then look at the schedule: is it paused, did its last run fail?",
+    "blocked_sessions": "See who stands at the front of the queue, and cancel or end that session.",
+    "checkpoints": "Raise max_wal_size, so that checkpoints come by time and not by volume.",
+    "connections_by_database": "Raise the database's connection limit, or pool connections.",
+    "connections_by_role": "Raise the role's connection limit, or pool connections.",
+    "forecasts": "See what grows and make room before the earliest date.",
+    "idle_in_transaction": "End the session, and set idle_in_transaction_session_timeout.",
+    "long_transactions": "Old transactions keep dead rows. Cancel the statement or end the session.",
+    "materialized_views": "Refresh the view, and give it a schedule.",
+    "partitioned_tables": "Create the next partitions now: later rows have no place.",
+    "replication_lag": "See what the standby does: a long query, a lock, a slow disk or network.",
+    "replication_slots": "Start the reader of the slot again, or drop a slot that nobody reads.",
+    "sequences": "Change the column to bigint before the sequence ends: then every insert fails.",
+    "server_vitals": "See who holds the connections. Pool them, or raise max_connections.",
+    "standbys": "See why the standby falls behind: its disk, the network, a long query on it.",
+    "temp_files": "See which statement spills, and raise work_mem for its role or add an index.",
+    "vacuum_state": "Vacuum the table, and lower its autovacuum_vacuum_scale_factor.",
+    "wraparound": "Vacuum the oldest tables of the database; end what holds the horizon back.",
+    "xmin_horizon": "End the session, slot or prepared transaction that keeps dead rows.",
+}
+
+WRITTEN: dict[str, dict[str, Any]] = {
+    "slow_statement": {
+        "name": "Slow statement",
+        "probe": "statements",
+        "column": "exec_seconds_total",
+        "measure": Measure.PER,
+        "other": "calls_total",
+        "warning": 1.0,
+        "critical": 10.0,
+        "at_least": 5,
+        "for_seconds": 300,
+        "advice": "Look at the statement's plan: is an index missing, did its table grow?",
+    },
+    "slower_statement": {
+        "name": "Statement slower than usual",
+        "probe": "statements",
+        "column": "exec_seconds_total",
+        "measure": Measure.PER,
+        "other": "calls_total",
+        "against": Against.BASELINE,
+        "warning": 4.0,
+        "clear": 2.0,
+        "floor": 0.05,
+        "at_least": 20,
+        "for_seconds": 600,
+        "advice": "See what changed: a plan, a deploy, a setting, the size of a table.",
+    },
+    "cache_hit": {
+        "name": "Cache hit under its baseline",
+        "probe": "cache_hits",
+        "column": "blocks_hit_total",
+        "measure": Measure.SHARE,
+        "other": "blocks_read_total",
+        "comparison": Comparison.BELOW,
+        "against": Against.BASELINE,
+        "warning": 0.9,
+        "critical": 0.7,
+        "clear": 0.95,
+        "at_least": 50_000,
+        "for_seconds": 900,
+        "advice": "See which statements read most: a new sequential scan is the usual cause.",
+    },
+    "redis_hits": {
+        "name": "Redis hit rate is low",
+        "probe": "redis_cache",
+        "column": "hits_total",
+        "measure": Measure.SHARE,
+        "other": "misses_total",
+        "comparison": Comparison.BELOW,
+        "warning": 0.7,
+        "clear": 0.75,
+        "at_least": 500,
+        "for_seconds": 900,
+        "advice": "See whether keys are evicted for want of memory, or expire too early.",
+    },
+    "no_backup": {
+        "name": "No backup",
+        "probe": "backup_age",
+        "column": "backups_count",
+        "comparison": Comparison.BELOW,
+        "critical": 1.0,
+        "for_seconds": 1800,
+        "advice": "Take a first backup, and give it a schedule.",
+    },
+    "bad_backup": {
+        "name": "Backup with a problem",
+        "probe": "backup_age",
+        "column": "problem",
+        "comparison": Comparison.PRESENT,
+        "critical": 1.0,
+        "advice": "Take another backup at once; the newest one cannot be trusted.",
+    },
+    "unproven_backup": {
+        "name": "Backup unproven",
+        "probe": "backup_age",
+        "column": "proven_seconds",
+        "warning": 8 * DAY,
+        "advice": "Read the newest backup back, or restore it into a scratch database.",
+    },
+    "server_unreachable": {
+        "name": "Server does not answer",
+        "kind": Kind.UNREACHABLE,
+        "critical": 60.0,
+        "advice": "See whether the server runs, and whether it can be reached from here.",
+    },
+    "sampler_silent": {
+        "name": "Nobody reads the server",
+        "kind": Kind.SILENT,
+        "critical": 240.0,
+        "advice": "Start the sampler: no history is kept and no other alert can open meanwhile.",
+    },
+    "scheduler_silent": {
+        "name": "The scheduler is away",
+        "kind": Kind.SCHEDULER,
+        "critical": 120.0,
+        "advice": "Start the scheduler: nothing that is due runs meanwhile.",
+    },
+}
+#: Probes that say again what another one says.
+REPEATED = {"databases"}
+#: How long a header's threshold must be crossed; others: one and a half intervals, at most five minutes.
+PATIENCE = {"server_vitals": 120, "replication_lag": 120, "standbys": 120, "replication_slots": 300}
+
+
+def keep_defaults(**_: Any) -> None:
+    """After each migration: add what is new, follow headers that changed; leave what people changed."""
+    wanted = dict(written())
+    wanted.update(of_headers())
+    known = {rule.origin: rule for rule in AlertRule.objects.exclude(origin=None)}
+    for origin, columns in wanted.items():
+        rule = known.pop(origin, None)
+        if rule is None:
+            AlertRule.objects.create(origin=origin, **columns)
+        elif not rule.is_changed and any(getattr(rule, name) != value for name, value in columns.items()):
+            AlertRule.objects.filter(pk=rule.pk).update(**columns)
+    AlertRule.objects.filter(pk__in=[rule.pk for rule in known.values() if not rule.is_changed]).delete()
+
+
+def written() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rules of the list above, by origin."""
+    for name, columns in WRITTEN.items():
+        yield f"default:{name}", columns
+
+
+def of_headers() -> Iterator[tuple[str, dict[str, Any]]]:
+    """A rule for each probe with thresholds, by origin."""
+    for probe in PROBES.values():
+        first = probe.critical or probe.warning
+        if first is not None and probe.every is not None and probe.name not in REPEATED:
+            yield f"header:{probe.name}", of_header(probe, first)
+
+
+def of_header(probe: Probe, first: Threshold) -> dict[str, Any]:
+    """What a header's two thresholds say. One with a warning alone is a chore: shown, but nobody is told."""
+    above = first.comparison in {">", ">=", "="}
+    limits = {
+        word: rounded(threshold)
+        for word, threshold in (("warning", probe.warning), ("critical", probe.critical))
+        if threshold is not None and threshold.column == first.column
+    }
+    return {
+        "name": f"{probe.title}: {probe.column(first.column).label.lower()}",
+        "probe": probe.name,
+        "column": first.column,
+        "comparison": Comparison.ABOVE if above else Comparison.BELOW,
+        "warning": limits.get("warning"),
+        "critical": limits.get("critical"),
+        "clear": cleared(limits.get("warning", first.limit), above, first.column),
+        "for_seconds": PATIENCE.get(probe.name, min(300, round((probe.every or 60) * 1.5))),
+        "advice": ADVICE.get(probe.name, ""),
+        "tells": probe.critical is not None,
+    }
+
+
+def rounded(threshold: Threshold) -> float:
+    """The limit itself; of >= and = what lies just below it, since rules only know above and below."""
+    if threshold.comparison in {">=", "="}:
+        return threshold.limit - 1e-9
+    return threshold.limit + 1e-9 if threshold.comparison == "<=" else threshold.limit
+
+
+def cleared(limit: float, above: bool, column: str) -> float:
+    """A tenth on the good side of the limit, so that an alert does not open and end all the time."""
+    if column.endswith("_count") and limit <= 10:
+        return limit
+    return limit * 0.9 if above else limit * 1.1
