@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from datetime import timedelta
 
 from django.db import Error as DatabaseError
 from django.db import connections
@@ -13,6 +14,8 @@ from django.utils import timezone
 from dbadmin.models import WorkerBeat
 
 log = logging.getLogger("dbadmin.beats")
+
+FORGOTTEN = timedelta(hours=1)
 
 
 def default_name() -> str:
@@ -42,6 +45,11 @@ def beat(
     finally:
         # Nothing stays open that a fork could share.
         connections.close_all()
+
+
+def forget_the_dead() -> None:
+    """Those that were not seen for an hour are no news any more."""
+    WorkerBeat.objects.filter(seen_at__lt=timezone.now() - FORGOTTEN).delete()
 
 
 def leave(kind: str, name: str) -> None:

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import errors
 
 from dbadmin.connections import without_secrets
+from dbadmin.secrets import CannotOpen
 
 if TYPE_CHECKING:
     from dbadmin.models import Server
@@ -50,7 +51,11 @@ def hide(text: str, server: Server | None) -> str:
     """The text without the passwords of the server's DSNs."""
     if server is None:
         return text
-    for dsn in {server.dsn("monitor"), server.dsn("operate")}:
+    try:
+        dsns = {server.dsn("monitor"), server.dsn("operate")}
+    except CannotOpen:
+        return text  # what we cannot open ourselves is in no text of ours
+    for dsn in dsns:
         text = without_secrets(text, dsn)
     return text
 
@@ -80,7 +85,7 @@ def of_postgres(error: psycopg.Error, server: Server | None) -> str:
 def of_others(error: BaseException) -> str:
     """Programs, files and the unexpected."""
     match error:
-        case CommandFailed():
+        case CommandFailed() | CannotOpen():
             return ended(str(error))
         case FileNotFoundError():
             return f"Not found on this worker: {error.filename}. Install it, or choose another worker."

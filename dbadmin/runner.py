@@ -43,7 +43,7 @@ def execute(run_id: int) -> None:
     try:
         with Watcher(work):
             status, message = attempt(work)
-            if run.step and status != Status.SUCCEEDED:
+            if work.began and status != Status.SUCCEEDED:
                 message += tidy(work)
             work.close()
             finish(run, status, message)
@@ -77,6 +77,8 @@ def attempt(work: Work) -> tuple[str, str]:
         finally:
             work.interruptible = False
     except Cancelled as cancelled:
+        # It may have come in the middle of a query of our own; what follows gets a connection that is whole.
+        django_connections.close_all()
         return Status.CANCELLED, str(cancelled)
     except Refused as refusal:
         return Status.REFUSED, str(refusal)

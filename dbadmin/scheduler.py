@@ -37,7 +37,7 @@ class Scheduler:
         self.key = control.lock_key("scheduler")
         self.connection: psycopg.Connection[Any] | None = None
         self.leads = False
-        self.connected_at = self.beaten_at = 0.0
+        self.connected_at = self.beaten_at = self.forgot_at = 0.0
         self.redis: redis.Redis | None = None
         self.redis_is_away = False
         self.told_to_stop = False
@@ -74,8 +74,15 @@ class Scheduler:
             if time.monotonic() - self.connected_at > MERCY:
                 # A control database that was away kept every run from beating: give them time to do so.
                 reconcile.close_all_lost(self.connection)
+                self.forget()
             self.serve_redis()
         connections.close_all()
+
+    def forget(self) -> None:
+        """Once a minute: processes that are gone for long."""
+        if time.monotonic() - self.forgot_at > 60:
+            beats.forget_the_dead()
+            self.forgot_at = time.monotonic()
 
     def holds_lock(self) -> bool:
         """Are we the leader? Asked of the very connection that holds the lock."""

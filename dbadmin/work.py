@@ -57,6 +57,7 @@ class Work:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.why_stopped = ""
         self.interruptible = False
+        self.began = False
         self.secrets: set[str] = set()
         self.lines: list[RunLine] = []
         self.line_count = 0
@@ -67,6 +68,7 @@ class Work:
 
     def remember(self, **facts: Any) -> None:
         """Store facts at once: call it BEFORE making what a clean-up would have to remove."""
+        self.began = True
         self.facts.update(facts)
         Run.objects.filter(pk=self.run.pk).update(facts=self.facts)
 
@@ -86,7 +88,8 @@ class Work:
             return
         with self.lock:
             self.lines.append(RunLine(run=self.run, at=timezone.now(), text=self.clean(sentence)))
-        if time.monotonic() - self.flushed_at > 0.3:
+        # Helper threads leave it to the watcher: each would open a connection of its own.
+        if threading.current_thread() is threading.main_thread() and time.monotonic() - self.flushed_at > 0.3:
             self.flush()
 
     def flush(self) -> None:
@@ -124,6 +127,7 @@ class Work:
         connection = connections.open_dsn(
             self.server.dsn("operate", database), self.application_name, RunConnection
         )
+        self.began = True
         connection.add_notice_handler(self.note)
         # Should this process die, the server ends the statement instead of finishing it for nobody.
         with suppress(psycopg.Error):
@@ -159,6 +163,7 @@ class Work:
         for name, value in extra.items():
             if any(word in name.upper() for word in ("PASSWORD", "SECRET", "TOKEN")):
                 self.hide(value)
+        self.began = True
         process = subprocess.Popen(
             argv,
             env=processes.clean_environment(extra),

@@ -174,6 +174,17 @@ def test_a_wrong_password_is_said_without_it(server, target):
     assert server.dsn("operate").split(":")[2].split("@")[0] not in run.message
 
 
+def test_a_dsn_that_cannot_be_opened_is_said_so(server, settings):
+    run = start(server, "quick")
+    settings.DBADMIN_KEYS = "other=a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s="
+    runner.execute(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.message) == (
+        "failed",
+        "Step 1 of 2 failed: The secret was sealed with key test, which is not in DBADMIN_KEYS.",
+    )
+
+
 def test_a_run_whose_server_was_removed_says_so(server):
     run = start(server, "quick")
     server.delete()
