@@ -45,6 +45,7 @@
   });
 
   document.addEventListener("DOMContentLoaded", () => {
+    document.querySelector(".rooms [aria-current]")?.scrollIntoView({ block: "nearest" });
     const box = document.getElementById("keys-on");
     if (box) box.checked = enabled();
     document.querySelectorAll("[data-needs-script]").forEach((element) => { element.hidden = false; });
