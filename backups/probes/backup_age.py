@@ -9,6 +9,7 @@ series:   max(written_seconds), max(proven_seconds)
 warning:  written_seconds > 93600
 critical: written_seconds > 180000
 actions:  take_backup(database)
+column proven_at:        when the newest backup that was read back or restored was begun
 column written_seconds:  since the newest backup was written; nothing when there is none
 column proven_seconds:   since the newest backup that was read back or restored was written
 column restored_seconds: since the newest backup that was restored and compared was written
@@ -27,8 +28,8 @@ from backups.models import Backup
 from dbadmin.connections import Session
 
 COLUMNS = (
-    "database", "size_bytes", "written_seconds", "proven_seconds", "restored_seconds", "stored_bytes",
-    "backups_count", "problem",
+    "database", "size_bytes", "proven_at", "written_seconds", "proven_seconds", "restored_seconds",
+    "stored_bytes", "backups_count", "problem",
 )  # fmt: skip
 
 _DATABASES = """
@@ -49,9 +50,11 @@ def rows(session: Session) -> Iterable[tuple[Any, ...]]:
 
 def _row(found: Any, database: Any) -> tuple[Any, ...]:
     newest = found.first()
+    good = found.good().first()
     ages = [
+        good.started_at if good else None,
         _age(newest),
-        _age(found.good().first()),
+        _age(good),
         _age(found.exclude(restored_at=None).filter(problem="").first()),
     ]
     stored = newest.stored_bytes if newest else None

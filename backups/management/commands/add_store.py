@@ -27,6 +27,8 @@ class Command(BaseCommand):
         parser.add_argument("--endpoint", default="")
         parser.add_argument("--region", default="us-east-1")
         parser.add_argument("--prefix", default="")
+        parser.add_argument("--access-key-from-env", default="AWS_ACCESS_KEY_ID", metavar="VARIABLE")
+        parser.add_argument("--secret-key-from-env", default="AWS_SECRET_ACCESS_KEY", metavar="VARIABLE")
         parser.add_argument("--encryption", default="", help="AES256 or aws:kms")
         parser.add_argument("--key", default="", help="also make a key of this name, unless there is one")
 
@@ -36,11 +38,8 @@ class Command(BaseCommand):
             setattr(store, name, options[name])
         store.kind = Store.Kind.S3 if options["bucket"] else Store.Kind.LOCAL
         if store.kind == Store.Kind.S3:
-            for name, variable in (
-                ("access_key", "AWS_ACCESS_KEY_ID"),
-                ("secret_key", "AWS_SECRET_ACCESS_KEY"),
-            ):
-                store.seal(name, os.environ.get(variable, ""))
+            for name in ("access_key", "secret_key"):
+                store.seal(name, os.environ.get(options[f"{name}_from_env"], ""))
         self._try(store)
         store.tested_at, store.test_problem = timezone.now(), ""
         store.save()

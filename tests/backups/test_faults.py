@@ -1,0 +1,394 @@
+"""Whatever dies, fills up or lies: a clear sentence, nothing half done, the original untouched."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connection as control
+
+from backups.models import Backup, BackupKey, KeptDatabase, Store
+from dbadmin import reconcile, runner
+from dbadmin.connections import Session
+from dbadmin.models import Run, Server
+from tests.backups.conftest import queue
+from tests.fixtures.servers import Postgres
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
+
+ROWS = 400_000
+
+
+@pytest.fixture
+def big(target: Session, database: str) -> str:
+    """A database whose dump takes a second or two."""
+    target.connection.execute(f"""
+        create table big as select n, md5(n::text) as text from generate_series(1, {ROWS}) n;
+        create table small as select 1 as one;
+        create index on big (text)""")
+    return database
+
+
+def worker(run: Run) -> subprocess.Popen[bytes]:
+    """A process that executes a run, as a worker's child does."""
+    code = "import sys, django; django.setup(); from dbadmin.runner import execute; execute(int(sys.argv[1]))"
+    url = settings.DATABASES["default"]
+    password = f":{url['PASSWORD']}" if url["PASSWORD"] else ""
+    address = (
+        f"postgresql://{url['USER']}{password}@{url['HOST']}:{url['PORT']}/{control.settings_dict['NAME']}"
+    )
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "dbadmin.settings",
+        "DATABASE_URL": address,
+        "SECRET_KEY": settings.SECRET_KEY,
+        "DBADMIN_KEYS": settings.DBADMIN_KEYS,
+        "DBADMIN_STATE": str(settings.DBADMIN_STATE),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(run.pk)], env=environment, stderr=subprocess.DEVNULL
+    )
+
+
+def when(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """Wait for it."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
+    return found
+
+
+def died(run: Run, process: subprocess.Popen[bytes]) -> Run:
+    """Kill the worker's process, then do what the scheduler and another worker do about it."""
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    when(lambda: reconcile.close_lost(run.pk))
+    when(lambda: (runner.clean_up(run.pk), Run.objects.get(pk=run.pk).cleaned_at)[1])
+    run.refresh_from_db()
+    return run
+
+
+def child_pid(pid: int, name: str) -> int:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except OSError:
+            continue
+        if text.rpartition(")")[2].split()[1] == str(pid) and f"({name})" in text:
+            return int(stat.parent.name)
+    return 0
+
+
+def sessions(postgres: Postgres, run: Run) -> int:
+    with postgres.connect() as connection:
+        found = connection.execute(
+            "select count(*) from pg_stat_activity where application_name = %s", [f"dbadmin run {run.pk}"]
+        ).fetchone()
+    return int(found[0]) if found else 0
+
+
+def databases(postgres: Postgres, name: str) -> list[str]:
+    with postgres.connect() as connection:
+        return [
+            row[0]
+            for row in connection.execute(
+                "select datname from pg_database where datname like %s order by 1", [f"{name}%"]
+            )
+        ]
+
+
+def assert_store_is_empty(store: Store) -> None:
+    opened = store.open()
+    assert list(opened.items()) == []
+    assert opened._open_uploads("") == [] if store.kind == Store.Kind.S3 else True  # type: ignore[attr-defined]
+
+
+def test_a_killed_pg_dump_fails_the_run_and_leaves_nothing(
+    server: Server, store: Store, key: BackupKey, big: str, postgres: Postgres
+) -> None:
+    run = queue(server, "take_backup", {"database": big, "store": store.name})
+    process = worker(run)
+    os.kill(when(lambda: child_pid(process.pid, "pg_dump")), signal.SIGKILL)
+    process.wait()
+    run.refresh_from_db()
+    assert run.status == Run.Status.FAILED
+    assert run.message == "Step 2 of 4 failed: pg_dump was killed by signal 9."
+    assert_store_is_empty(store)
+    assert not Backup.objects.exists()
+    assert sessions(postgres, run) == 0
+
+
+def test_an_ended_backend_fails_the_run_and_leaves_nothing(
+    server: Server, bucket: Store, key: BackupKey, big: str, postgres: Postgres
+) -> None:
+    run = queue(server, "take_backup", {"database": big, "store": bucket.name})
+    process = worker(run)
+    with postgres.connect() as connection:
+        when(
+            lambda: connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = %s and query like 'COPY public.big%%' and state = 'active'", [big]
+            ).fetchone()
+        )  # fmt: skip
+    process.wait()
+    run.refresh_from_db()
+    assert run.status == Run.Status.FAILED
+    assert run.message.startswith("Step 2 of 4 failed: pg_dump failed: ")
+    assert_store_is_empty(bucket)
+
+
+@pytest.mark.parametrize("place", ["store", "bucket"])
+def test_a_killed_worker_leaves_no_process_no_object_and_no_session(
+    request: pytest.FixtureRequest, server: Server, key: BackupKey, big: str, postgres: Postgres, place: str
+) -> None:
+    store: Store = request.getfixturevalue(place)
+    store.part_mebibytes = 5
+    store.save()
+    run = queue(server, "take_backup", {"database": big, "store": store.name})
+    process = worker(run)
+    tool = when(lambda: child_pid(process.pid, "pg_dump"))
+    when(lambda: (Run.objects.get(pk=run.pk).progress_done or 0) > 0)
+    run = died(run, process)
+    assert run.status == Run.Status.LOST
+    assert run.message.startswith("Its worker died in step ")
+    when(lambda: not Path(f"/proc/{tool}").exists(), 5)
+    assert_store_is_empty(store)
+    assert sessions(postgres, run) == 0
+    assert not Backup.objects.exists()
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 6])
+def test_a_restore_killed_in_any_step_leaves_the_original_as_it_was(
+    server: Server, taken: Callable[..., Backup], big: str, postgres: Postgres, step: int
+) -> None:
+    backup = taken()
+    run = queue(server, "restore_backup", {"backup": backup.pk, "into": "over", "database": big})
+    process = worker(run)
+    when(lambda: process.poll() is not None or Run.objects.get(pk=run.pk).step >= step)
+    alive = process.poll() is None
+    if alive:
+        run = died(run, process)
+        assert run.status == Run.Status.LOST
+    with postgres.connect(big) as connection:
+        assert connection.execute("select count(*) from big").fetchone() == (ROWS,)
+    kept = [one.name for one in KeptDatabase.present(server)]
+    assert databases(postgres, big) == sorted([big, *kept])
+    assert sessions(postgres, run) == 0
+    backup.refresh_from_db()
+    assert not backup.is_leased
+    for name in kept:
+        with postgres.connect() as connection:
+            connection.execute(f'drop database "{name}"')
+
+
+@pytest.mark.parametrize("step", [1, 3, 5])
+def test_a_restore_cancelled_in_any_step_leaves_the_original_as_it_was(
+    server: Server, taken: Callable[..., Backup], big: str, postgres: Postgres, step: int
+) -> None:
+    backup = taken()
+    run = queue(server, "restore_backup", {"backup": backup.pk, "into": "over", "database": big})
+    process = worker(run)
+    when(lambda: process.poll() is not None or Run.objects.get(pk=run.pk).step >= step)
+    Run.objects.filter(pk=run.pk).update(
+        cancel_requested_at="2026-01-01T00:00Z", cancel_requested_by="tester"
+    )
+    process.wait(30)
+    run.refresh_from_db()
+    assert run.status == Run.Status.CANCELLED, run.message
+    assert databases(postgres, big) == [big]
+    with postgres.connect(big) as connection:
+        assert connection.execute("select count(*) from big").fetchone() == (ROWS,)
+
+
+def test_a_backup_cancelled_leaves_nothing(
+    server: Server, bucket: Store, key: BackupKey, big: str, postgres: Postgres
+) -> None:
+    run = queue(server, "take_backup", {"database": big, "store": bucket.name})
+    process = worker(run)
+    when(lambda: child_pid(process.pid, "pg_dump"))
+    Run.objects.filter(pk=run.pk).update(
+        cancel_requested_at="2026-01-01T00:00Z", cancel_requested_by="tester"
+    )
+    process.wait(30)
+    run.refresh_from_db()
+    assert run.status == Run.Status.CANCELLED, run.message
+    assert_store_is_empty(bucket)
+    assert sessions(postgres, run) == 0
+
+
+def path_of(backup: Backup, name: str) -> Path:
+    return backup.store.path / backup.prefix / name
+
+
+DATA = "database.dump.zst.age"
+
+
+@pytest.mark.parametrize(
+    "harm",
+    ["flip", "truncate", "append", "remove"],
+)
+def test_damage_in_the_store_is_found_by_reading_back_and_stops_a_restore(
+    taken: Callable[..., Backup], run: Callable[..., Run], big: str, postgres: Postgres, harm: str
+) -> None:
+    backup = taken()
+    path = path_of(backup, DATA)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    key = f"{backup.prefix}/{DATA}"
+    match harm:
+        case "flip":
+            path.write_bytes(content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :])
+        case "truncate":
+            path.write_bytes(content[:-1])
+        case "append":
+            path.write_bytes(content + b"\0")
+        case "remove":
+            path.unlink()
+    found = run("verify_backup", backup=backup.pk, how="read")
+    assert found.status == Run.Status.FAILED
+    backup.refresh_from_db()
+    if harm == "remove":
+        assert backup.problem == f"{key} is not in the store {backup.store.path}."
+    else:
+        assert backup.problem != ""
+    assert found.message == backup.problem
+    done = run("restore_backup", backup=backup.pk, into="over", database=big)
+    assert done.status == Run.Status.FAILED
+    assert databases(postgres, big) == [big]
+
+
+def test_another_key_is_named(taken: Callable[..., Backup], run: Callable[..., Run], big: str) -> None:
+    backup = taken()
+    BackupKey.objects.all().delete()
+    BackupKey.make("other", keep=True)
+    found = run("verify_backup", backup=backup.pk, how="read")
+    assert found.message == (
+        "None of the private keys at hand opens this backup. Bring the key that it was made for."
+    )
+
+
+def refusal(server: Server, operation: str, **params: Any) -> str:
+    from dbadmin.operations import REGISTRY, Refused
+
+    kind = REGISTRY[operation]
+    with pytest.raises(Refused) as caught:
+        kind(server, params).plan()
+    return str(caught.value)
+
+
+def test_what_cannot_begin_is_refused_with_its_reason(server: Server, store: Store, big: str) -> None:
+    common = {"store": store.name, "schemas": "", "tables": ""}
+    assert (
+        refusal(server, "take_backup", database="nowhere", **common)
+        == "There is no database nowhere on shop."
+    )
+    assert refusal(server, "take_backup", **{**common, "database": big, "tables": "public.nothing"}) == (
+        f"There is no table public.nothing in {big}. Write it as schema.table."
+    )
+    assert refusal(server, "take_backup", **{**common, "database": big, "schemas": "nowhere"}) == (
+        f"There is no schema nowhere in {big}."
+    )
+    store.directory = "/nonexistent/place"
+    store.save()
+    assert refusal(server, "take_backup", database=big, **common) == (
+        "The store's directory /nonexistent/place is not there. Create it, or mount its disk."
+    )
+
+
+def test_a_role_without_rights_is_told_what_it_lacks(
+    server: Server, store: Store, big: str, postgres: Postgres
+) -> None:
+    with postgres.connect(big) as connection:
+        connection.execute("drop role if exists weak")
+        connection.execute(f"create role weak login password '{postgres.password}'")
+    server.seal_dsn("operate_dsn", postgres.dsn_for(big, "weak"))
+    server.save()
+    try:
+        common = {"database": big, "store": store.name}
+        assert refusal(server, "take_backup", **common) == (
+            'weak may not read public.big, public.small. What mends it: GRANT pg_read_all_data TO "weak";'
+        )
+        with postgres.connect(big) as connection:
+            connection.execute("grant pg_read_all_data to weak; alter table small enable row level security")
+        assert refusal(server, "take_backup", **common) == (
+            "Row security hides rows of public.small from weak, so a backup would lack them. "
+            'What mends it: ALTER ROLE "weak" BYPASSRLS;'
+        )
+    finally:
+        with postgres.connect(big) as connection:
+            connection.execute("drop role weak")
+
+
+def test_a_full_store_fails_the_run_and_leaves_nothing(
+    server: Server, key: BackupKey, big: str, tiny_disk: Path, run: Callable[..., Run]
+) -> None:
+    store = Store.objects.create(name="tiny", directory=str(tiny_disk))
+    done = run("take_backup", database=big, store=store.name)
+    assert done.status == Run.Status.FAILED
+    assert done.message.startswith(f"Step 2 of 4 failed: The disk of the store {tiny_disk} is full")
+    assert_store_is_empty(store)
+
+
+def test_a_dropped_database_is_named(
+    server: Server, store: Store, key: BackupKey, big: str, postgres: Postgres
+) -> None:
+    queued = queue(server, "take_backup", {"database": big, "store": store.name})
+    with postgres.connect() as connection:
+        connection.execute(f"drop database {big} with (force)")
+    server.seal_dsn("operate_dsn", postgres.dsn_for("postgres", "dbadmin_operate"))
+    server.save()
+    runner.execute(queued.pk)
+    queued.refresh_from_db()
+    assert queued.message == f"There is no database {big} on shop."
+    assert queued.status == Run.Status.REFUSED
+
+
+def test_missing_roles_are_made_and_rows_are_not_doubled(
+    taken: Callable[..., Backup], run: Callable[..., Run], big: str, postgres: Postgres
+) -> None:
+    with postgres.connect(big) as connection:
+        connection.execute("create role leaver; alter table small owner to leaver")
+    backup = taken()
+    with postgres.connect(big) as connection:
+        connection.execute("reassign owned by leaver to postgres; drop role leaver")
+        connection.execute("create view in_the_way as select * from big")
+    done = run("restore_backup", backup=backup.pk, into="over", database=big)
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    with postgres.connect(big) as connection:
+        assert connection.execute("select count(*) from big").fetchone() == (ROWS,)
+        assert connection.execute(
+            "select tableowner from pg_tables where tablename = 'small'"
+        ).fetchone() == ("leaver",)
+    for kept in KeptDatabase.objects.all():
+        with postgres.connect() as connection:
+            connection.execute(f'drop database "{kept.name}"')
+            connection.execute(f"drop database {big} with (force)")
+            connection.execute("drop role leaver")
+
+
+def test_two_restores_at_once_are_one(
+    server: Server, taken: Callable[..., Backup], big: str, postgres: Postgres
+) -> None:
+    backup = taken()
+    params = {"backup": backup.pk, "into": "over", "database": big}
+    first, second = queue(server, "restore_backup", params), queue(server, "restore_backup", params)
+    process = worker(first)
+    when(lambda: Run.objects.get(pk=first.pk).step > 0)
+    other = worker(second)
+    process.wait(60)
+    other.wait(60)
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert first.status == Run.Status.SUCCEEDED, first.message
+    assert second.status in (Run.Status.REFUSED, Run.Status.SUCCEEDED), second.message
+    for kept in KeptDatabase.present(server):
+        with postgres.connect() as connection:
+            connection.execute(f'drop database "{kept.name}"')
+    assert databases(postgres, big) == [big]

@@ -1,0 +1,197 @@
+"""Backups and restores against what an administrator would type: pg_dump | gzip, and pg_restore -j2."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyrage
+
+from backups import logical
+from backups.archive import Scanner
+from backups.models import BackupKey, Store
+from backups.pipeline import Stored, send
+from backups.producer import Producer
+from backups.stores import Store as OpenStore
+from backups.stores.s3 import S3Settings, S3Store
+from tests.bench import events as rows
+from tests.bench.frame import Bench, Figure
+from tests.fixtures.servers import Postgres
+
+#: About 2 GiB on disk with the usual value; BENCH_BACKUP_SCALE=10 is enough for a quick look.
+SCALE = int(os.environ.get("BENCH_BACKUP_SCALE", "100"))
+DATABASE = "bench_backup"
+RUNS = 2
+
+@dataclass
+class Taken:
+    """What one way cost."""
+
+    wall: float
+    cpu: float
+    size: int = 0
+
+
+def figures(bench: Bench) -> Iterator[Figure]:
+    """Ratios, each measured in the same run on the same data."""
+    postgres = bench.postgres
+    fill(postgres)
+    naive = best(lambda: dump_and_gzip(postgres))
+    store = S3Store(S3Settings(bench.s3["bucket"], "bench", bench.s3["endpoint"], "us-east-1", bench.s3["key"],
+                               bench.s3["secret"]))  # fmt: skip
+    bare = best(lambda: ours(postgres, store, digests=False))
+    full = best(lambda: ours(postgres, store, digests=True))
+    yield Figure("dump_wall_of_naive", full.wall / naive.wall, 0.35)
+    yield Figure("dump_cpu_of_naive", full.cpu / naive.cpu, 0.45)
+    yield Figure("size_of_gzip", full.size / naive.size, 1.0)
+    yield Figure("digests_wall", full.wall / bare.wall, 1.10)
+    yield Figure("memory_mib", memory(postgres, bench.s3), 200)
+    yield from restores(bench, postgres)
+
+
+def fill(postgres: Postgres) -> None:
+    """The data, once."""
+    with postgres.connect() as connection:
+        known = connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone()
+        if known:
+            return
+        connection.execute(f"create database {DATABASE}")
+    pgbench = logical.choose(postgres.major).path("pgbench")
+    environment = logical.environment(postgres.dsn_for(DATABASE))
+    subprocess.run([pgbench, "-i", "-q", "-s", str(SCALE)], env={**os.environ, **environment}, check=True,
+                   capture_output=True)  # fmt: skip
+    with postgres.connect(DATABASE) as connection:
+        rows.fill(connection, 11_000 * SCALE)
+        connection.execute("checkpoint")
+
+
+def best(way: Callable[[], Taken]) -> Taken:
+    """The least disturbed of several runs."""
+    runs = [way() for _ in range(RUNS)]
+    return Taken(min(run.wall for run in runs), min(run.cpu for run in runs), runs[-1].size)
+
+
+def measured(postgres: Postgres, action: Callable[[], int]) -> Taken:
+    """Wall time, and the CPU of ourselves, our programs and the server."""
+    before, server = os.times(), backend_cpu(postgres)
+    started = time.monotonic()
+    size = action()
+    wall, after = time.monotonic() - started, os.times()
+    cpu = sum(after[:4]) - sum(before[:4]) + backend_cpu(postgres) - server
+    return Taken(wall, cpu, size)
+
+
+def backend_cpu(postgres: Postgres) -> float:
+    """Seconds that the server's finished children used; its sessions end with the programs."""
+    time.sleep(0.3)
+    fields = Path(f"/proc/{postgres.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
+def dump_and_gzip(postgres: Postgres) -> Taken:
+    """What everybody types."""
+    tools = logical.choose(postgres.major)
+    environment = {**os.environ, **logical.environment(postgres.dsn_for(DATABASE))}
+
+    def action() -> int:
+        with tempfile.NamedTemporaryFile() as file:
+            dump = subprocess.Popen([tools.path("pg_dump")], env=environment, stdout=subprocess.PIPE)
+            subprocess.run(["gzip", "-6"], stdin=dump.stdout, stdout=file, check=True)
+            assert dump.wait() == 0
+            return Path(file.name).stat().st_size
+
+    return measured(postgres, action)
+
+
+def ours(postgres: Postgres, store: OpenStore, digests: bool) -> Taken:
+    """The pipeline to an encrypted object."""
+
+    def action() -> int:
+        return dump_to(postgres.dsn_for(DATABASE), postgres.major, store, digests).stored_bytes
+
+    return measured(postgres, action)
+
+
+def dump_to(dsn: str, major: int, store: OpenStore, digests: bool) -> Stored:
+    source = logical.Source(logical.choose(major), dsn, DATABASE)
+    producer = Producer(logical.dump_command(source), source.environment())
+    scanner, recipient = Scanner(), str(pyrage.x25519.Identity.generate().to_public())
+    try:
+        if digests:
+            stored = send(producer, store, "bench.zst.age", [recipient], inspect=scanner.feed)
+            scanner.finish()
+            return stored
+        return send(producer, store, "bench.zst.age", [recipient])
+    finally:
+        producer.stop()
+
+
+def memory(postgres: Postgres, s3: dict[str, str]) -> float:
+    """The peak of a process that does nothing but the dump, as a worker's child does."""
+    code = (
+        "import resource, sys; from tests.bench.bench_backup import *; import django; django.setup()\n"
+        "dsn, major, *place = sys.argv[1:]\n"
+        "store = S3Store(S3Settings(place[0], 'bench', place[1], 'us-east-1', place[2], place[3]))\n"
+        "dump_to(dsn, int(major), store, True)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    place = [s3["bucket"], s3["endpoint"], s3["key"], s3["secret"]]
+    argv = [sys.executable, "-c", code, postgres.dsn_for(DATABASE), str(postgres.major), *place]
+    return float(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+
+def restores(bench: Bench, postgres: Postgres) -> Iterator[Figure]:
+    """A restore with its whole proof against a bare pg_restore -j2."""
+    from tests.backups.conftest import queue
+
+    with tempfile.TemporaryDirectory() as folder:
+        bare = bare_restore(postgres, Path(folder))
+        store = Store.objects.create(name="bench-shelf", directory=folder)
+        key = BackupKey.make("bench", keep=True)[0]
+        taken = done(queue(bench.server, "take_backup", {"database": DATABASE, "store": store.name}))
+        started = time.monotonic()
+        params = {"backup": taken.result["backup"], "into": "new", "database": "bench_restored"}
+        done(queue(bench.server, "restore_backup", params))
+        yield Figure("restore_with_proof", (time.monotonic() - started) / bare, 1.5)
+        with postgres.connect() as connection:
+            connection.execute("drop database bench_restored")
+        key.delete()
+
+
+def bare_restore(postgres: Postgres, folder: Path) -> float:
+    """pg_restore -j2 of an archive on the disk."""
+    tools, archive = logical.choose(postgres.major), folder / "archive"
+    environment = {**os.environ, **logical.environment(postgres.dsn_for(DATABASE))}
+    dump = [tools.path("pg_dump"), "-Fc", "-Z0", f"--file={archive}"]
+    subprocess.run(dump, env=environment, check=True)
+    with postgres.connect() as connection:
+        connection.execute("create database bench_bare")
+        started = time.monotonic()
+        restore = [tools.path("pg_restore"), "-j2", "--dbname=bench_bare", str(archive)]
+        subprocess.run(restore, env=environment, check=True)
+        taken = time.monotonic() - started
+        connection.execute("drop database bench_bare")
+    archive.unlink()
+    return taken
+
+
+def done(run: object) -> object:
+    """Do a run that must succeed."""
+    from dbadmin.models import Run
+    from dbadmin.runner import execute
+
+    assert isinstance(run, Run)
+    execute(run.pk)
+    run.refresh_from_db()
+    assert run.status == Run.Status.SUCCEEDED, run.message
+    return run
+
+
+__all__ = ["S3Settings", "S3Store", "figures", "resource"]
