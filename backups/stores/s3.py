@@ -15,6 +15,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
 
 from backups.stores.base import Item, MissingObject, Opened, Store, StoreError, Upload
 
@@ -63,7 +64,7 @@ def _sentence(error: Exception, settings: S3Settings) -> str:
         code = str(error.response.get("Error", {}).get("Code", ""))
         said = str(error.response.get("Error", {}).get("Message", "")) or code
         return f"The store {where} refused: {said.rstrip('.')}. {_ADVICE.get(code, '')}".strip()
-    if isinstance(error, HTTPClientError):
+    if isinstance(error, HTTPClientError | NoConnection):
         return f"The store {where} cannot be reached or does not answer. Check its address and the network."
     return f"The store {where} failed: {str(error).rstrip('.')}."
 
@@ -162,6 +163,7 @@ class S3Upload(Upload):
                 **where,
                 Key=self._store.full(self.key),
                 Body=data,
+                ChecksumAlgorithm="CRC32",
                 ChecksumCRC32=_crc32(data),
                 **self._store.extra(),
             )
