@@ -11,13 +11,15 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 
+from dbadmin.failures import Told
+
 MAGIC = b"PGDMP"
 DATA, BLOBS = 1, 3
 CHUNKED_FROM = 19  # pg_dump 19 and later put several rows into a chunk
 _LONGEST_TOC = 1 << 30
 
 
-class ArchiveError(Exception):
+class ArchiveError(Told):
     """The stream is no complete archive; a sentence that says where it stopped."""
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from dbadmin.failures import Told
+
 PROGRAMS = ("pg_dump", "pg_dumpall", "pg_restore")
 PLACES = (
     "/usr/lib/postgresql/*/bin",
@@ -45,7 +47,7 @@ _ENVIRONMENT = {
 }
 
 
-class NoTools(Exception):
+class NoTools(Told):
     """No client program on this host fits; a sentence with what to install."""
 
 

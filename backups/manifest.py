@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from backups.archive import Content, Entry, Scanner
 from backups.pipeline import Stored, Volume
+from dbadmin.failures import Told
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -20,7 +21,7 @@ NAME = "manifest.json"
 _OF_DATABASE = {"DATABASE", "DATABASE PROPERTIES", "ENCODING", "STDSTRINGS", "SEARCHPATH"}
 
 
-class NoManifest(Exception):
+class NoManifest(Told):
     """The text is no manifest that is known here."""
 
 

@@ -18,18 +18,19 @@ from backports import zstd
 from backups.channel import Channel, ChannelClosed
 from backups.stores import Item, Store, StoreError, Upload
 from backups.stores.base import Opened
+from dbadmin.failures import Told
 
-LEVEL = 3
+LEVEL = 2
 WORKERS = 2
 JOB_BYTES = 2 << 20
 PORTION = 1 << 20
 
 
-class Damaged(Exception):
+class Damaged(Told):
     """What the store gives back is not what was written; a sentence that says where."""
 
 
-class NoKey(Exception):
+class NoKey(Told):
     """None of the private keys at hand opens this backup."""
 
 

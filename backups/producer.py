@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from dbadmin.failures import Told
+
 BLOCK = 256 << 10
 PIPE = 1 << 20
 STALL_SECONDS = 30 * 60
@@ -23,7 +25,7 @@ def plain_popen(argv: list[str], env: Mapping[str, str], **kwargs: Any) -> subpr
     return subprocess.Popen(argv, env={**os.environ, "PGAPPNAME": "dbadmin", **env}, **kwargs)
 
 
-class ProducerFailed(Exception):
+class ProducerFailed(Told):
     """The process died or said no; the sentence carries its own words."""
 
 

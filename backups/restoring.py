@@ -26,6 +26,7 @@ from backups.producer import Producer
 from backups.reading import keys_for, must_be_same
 from backups.restore_errors import classify
 from backups.stores import StoreError
+from dbadmin.failures import Told
 from dbadmin.models import Server
 from dbadmin.operations import Refused
 from dbadmin.steps import Call, Step
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 JOBS = 2
 
 
-class RestoreFailed(Exception):
+class RestoreFailed(Told):
     """The restored database is not what was backed up; a sentence says why. The original is untouched."""
 
 

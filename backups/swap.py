@@ -9,12 +9,14 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from dbadmin.failures import Told
+
 #: How long clients may hold on after they were told to leave.
 PATIENCE_SECONDS = 20
 LONGEST_NAME = 63
 
 
-class SwapFailed(Exception):
+class SwapFailed(Told):
     """The databases have their old names; a sentence that says what was in the way."""
 
 

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from dbadmin.models import Server
 
 
-class CommandFailed(Exception):
+class Told(Exception):
+    """An error whose text is a sentence for people already; apps derive theirs from it."""
+
+
+class CommandFailed(Told):
     """A program ended with an error."""
 
     def __init__(self, program: str, code: int, last_lines: str) -> None:
@@ -85,7 +89,7 @@ def of_postgres(error: psycopg.Error, server: Server | None) -> str:
 def of_others(error: BaseException) -> str:
     """Programs, files and the unexpected."""
     match error:
-        case CommandFailed() | CannotOpen():
+        case Told() | CannotOpen():
             return ended(str(error))
         case FileNotFoundError():
             return f"Not found on this worker: {error.filename}. Install it, or choose another worker."

@@ -8,8 +8,10 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from dbadmin.failures import Told
 
-class StoreError(Exception):
+
+class StoreError(Told):
     """A sentence about what the store refused, and what can be done."""
 
 

@@ -1,6 +1,9 @@
 """What tests of backups are given: a store, a key, and operations that really run."""
 
 import json
+import os
+import resource
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -89,3 +92,17 @@ def taken(run: Callable[..., Run], store: Store, key: BackupKey, database: str) 
         return Backup.objects.get(pk=done.result["backup"])
 
     return take
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A directory that takes two megabytes: a small disk for root, else a limit of this process."""
+    if os.geteuid() == 0:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(tmp_path)], check=True)
+        yield tmp_path
+        subprocess.run(["umount", str(tmp_path)], check=True)
+        return
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * (1 << 20), old[1]))
+    yield tmp_path
+    resource.setrlimit(resource.RLIMIT_FSIZE, old)

@@ -26,6 +26,9 @@ class Wire:
     flip_at: int = 0
     #: End the answer after so many bytes; 0: never.
     truncate_after: int = 0
+    #: Pass nothing up after so many bytes of a request until `hold` is set; 0: never.
+    hold_after: int = 0
+    hold: threading.Event = field(default_factory=threading.Event)
     seen: list[str] = field(default_factory=list)
 
     def open(self) -> None:
@@ -63,6 +66,8 @@ class Wire:
                 sent += len(data)
                 if self.cut_after and sent > self.cut_after:
                     break
+                if self.hold_after and sent > self.hold_after:
+                    self.hold.wait(60)
                 server.sendall(data)
         except OSError:
             pass

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -126,20 +125,6 @@ def test_a_partial_file_of_a_file_system_without_unnamed_files_is_removed(tmp_pa
     assert list(store.items()) == []
     assert store.abort_stale("a/", timedelta(0)) == [f"a/{PARTIAL}123-b"]
     assert not partial.exists()
-
-
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A directory that takes two megabytes: a small disk for root, else a limit of this process."""
-    if os.geteuid() == 0:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(tmp_path)], check=True)
-        yield tmp_path
-        subprocess.run(["umount", str(tmp_path)], check=True)
-        return
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MIB, old[1]))
-    yield tmp_path
-    resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
 def test_a_full_disk_is_named_and_nothing_stays(tiny_disk: Path) -> None:
