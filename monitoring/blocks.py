@@ -7,7 +7,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
+import psycopg
 from django.db import connection
 
 from monitoring import packing
@@ -18,8 +21,19 @@ from monitoring.packing import Block, Numbers
 #: Bytes of packed bodies whose decoded form one process keeps.
 MOST_BYTES = 8_000_000
 HOURS = """
-select starts_at, layout_id, body from monitoring_hour
-where source_id = %s and starts_at >= %s and starts_at < %s and first_line <= %s and last_line >= %s
+select starts_at, layout_id, body, ends from monitoring_hour
+where source_id = %s and starts_at >= %s and starts_at < %s order by starts_at, part
+"""
+#: Only the block of one line: a slice of a value that is not compressed costs only its own pages.
+HOURS_OF_LINE = """
+select starts_at, layout_id, substring(body from start + 1 for ends[number] - start)
+from (
+    select hour.*, chosen.number, coalesce(hour.ends[chosen.number - 1], 0) as start
+    from monitoring_hour hour, lateral (
+        select count(*)::int4 as number from unnest(hour.firsts) first where first <= %s
+    ) chosen
+    where source_id = %s and starts_at >= %s and starts_at < %s
+) hour
 order by starts_at, part
 """
 MINUTES = """
@@ -53,9 +67,14 @@ class Chunk:
     columns: tuple[str, ...]
     block: Block
 
+    def place(self, column: str) -> int | None:
+        """The number of a column, None when this block has none of that name."""
+        return self.columns.index(column) if column in self.columns else None
+
     def numbers(self, column: str) -> Numbers | None:
         """The values of a column, None when this block has none of that name."""
-        return self.block.column(self.columns.index(column)) if column in self.columns else None
+        place = self.place(column)
+        return None if place is None else self.block.column(place)
 
 
 def floor_hour(moment: dt.datetime) -> dt.datetime:
@@ -70,16 +89,25 @@ def floor_day(moment: dt.datetime) -> dt.datetime:
 
 def raw(source: Source, start: dt.datetime, end: dt.datetime, line: int | None = None) -> Iterator[Chunk]:
     """Blocks that hold the ticks of a span, in order; those of closed hours hold whole hours."""
-    low, high = (line, line) if line is not None else (2**31 - 1, 0)
-    with connection.cursor() as cursor:
-        cursor.execute(HOURS, [source.pk, floor_hour(start), end, low, high])
-        hours = cursor.fetchall()
-        cursor.execute(MINUTES, [source.pk, start, end])
-        minutes = cursor.fetchall()
-    for at, layout_id, body in hours:
-        yield Chunk(stamp(at), columns_of(layout_id), packing.unpack(bytes(body)))
-    for at, layout_id, body in minutes:
-        yield Chunk(stamp(at), columns_of(layout_id), packing.unpack(bytes(body)))
+    span = [source.pk, floor_hour(start), end]
+    if line is None:
+        hours = [
+            (at, layout_id, body[begin:until])
+            for at, layout_id, body, ends in fetch(HOURS, span)
+            for begin, until in pairwise([0, *ends])
+        ]
+    else:
+        hours = fetch(HOURS_OF_LINE, [line, *span])
+    minutes = fetch(MINUTES, [source.pk, start, end])
+    for at, layout_id, body in [*hours, *minutes]:
+        yield Chunk(stamp(at), columns_of(layout_id), packing.unpack(body))
+
+
+def fetch(query: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Rows in the binary format: bodies come as they are, not as twice as many digits."""
+    connection.ensure_connection()
+    with psycopg.Cursor(connection.connection) as cursor:
+        return cursor.execute(query.encode(), params, binary=True).fetchall()
 
 
 class Kept:
@@ -112,15 +140,12 @@ KEPT = Kept()
 
 def totals(source: Source, span: int, start: dt.datetime, end: dt.datetime) -> list[Chunk]:
     """Totals of the hours or days that begin in a span."""
-    with connection.cursor() as cursor:
-        cursor.execute(TOTALS, [source.pk, span, start, end])
-        rows = cursor.fetchall()
-        keys = {at: (source.pk, span, stamp(at), size) for at, _, size in rows}
-        missing = [at for at, key in keys.items() if KEPT.get(key) is None]
-        fresh: dict[dt.datetime, Block] = {}
-        if missing:
-            cursor.execute(BODIES, [source.pk, span, missing])
-            fresh = {at: packing.unpack(bytes(body)) for at, body in cursor.fetchall()}
+    rows = fetch(TOTALS, [source.pk, span, start, end])
+    keys = {at: (source.pk, span, stamp(at), size) for at, _, size in rows}
+    missing = [at for at, key in keys.items() if KEPT.get(key) is None]
+    fresh: dict[dt.datetime, Block] = {}
+    if missing:
+        fresh = {at: packing.unpack(body) for at, body in fetch(BODIES, [source.pk, span, missing])}
     chunks = []
     for at, layout_id, _ in rows:
         block = fresh.get(at) or KEPT.get(keys[at])
@@ -144,9 +169,18 @@ def totalled_until(source: Source, start: dt.datetime, end: dt.datetime) -> dt.d
     return row[0] + dt.timedelta(hours=1) if row and row[0] else start
 
 
+_sources: dict[tuple[int, str, str], Source] = {}
+
+
 def find_source(server_id: int, probe: str, database: str = "") -> Source | None:
-    """The source of a probe's series."""
-    return Source.objects.filter(server_id=server_id, probe=probe, database=database).first()
+    """The source of a probe's series; once known it stays the same."""
+    key = (server_id, probe, database)
+    if key not in _sources:
+        found = Source.objects.filter(server_id=server_id, probe=probe, database=database).first()
+        if found is None:
+            return None
+        _sources[key] = found
+    return _sources[key]
 
 
 def column_named(columns: Sequence[str], wanted: str) -> str | None:

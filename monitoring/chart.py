@@ -16,7 +16,7 @@ from dbadmin.probes import PROBES
 from monitoring import models
 from monitoring.blocks import column_named, find_source, moment_of, stamp
 from monitoring.layouts import is_counter
-from monitoring.series import Series, Ticks, bucketed, kept_columns, series, step_for
+from monitoring.series import Past, Series, bucketed, kept_columns, series, step_for
 
 #: Causes of gaps that are marked on the chart; the others are only seen as gaps.
 MARKED = {"restart", "crash", "upgrade", "replaced", "clock", "unreachable"}
@@ -88,7 +88,7 @@ def lines_by(
     first = stamp(start) // (step * 1000) * step * 1000
     count = max(1, -(-(stamp(end) - first) // (step * 1000)))
     shape = Series(name, (), moment_of(first), step, [None] * count)
-    kept = Ticks(source, shape.start, end, step, every, None)
+    kept = Past(source, shape.start, end, step, every, None)
     groups = grouped(source, present(kept), PROBES[probe].key.index(by))
     found = {
         label: together([bucketed(kept, name, line, shape) for line in lines], name)
@@ -97,7 +97,7 @@ def lines_by(
     return drawn(found, shape, most)
 
 
-def present(kept: Ticks) -> set[int]:
+def present(kept: Past) -> set[int]:
     """Lines that have a sample."""
     chunks = [*(chunk for chunk, _ in kept.totals), *kept.raw]
     return {line for chunk in chunks for line in chunk.block.lines}

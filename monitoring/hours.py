@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 from django.db import connection, transaction
@@ -13,19 +13,18 @@ from django.db import connection, transaction
 from monitoring import packing, partitions
 from monitoring.layouts import is_counter
 from monitoring.models import Layout, Total
-from monitoring.packing import Block
+from monitoring.packing import Block, PackedBlock
 
 #: Lines packed together: many shrink better, few are read faster.
-LINES = 250
+LINES = 128
 #: Minutes that came late still find their hour open so long after its end, seconds.
 GRACE = 90
-LAST = 2**31 - 1
 READ = """
 select layout_id, taken_at, body from monitoring_minute
 where source_id = %s and taken_at >= %s and taken_at < %s order by layout_id, taken_at
 """
 ADD_HOUR = """
-insert into monitoring_hour (source_id, starts_at, part, first_line, last_line, layout_id, body)
+insert into monitoring_hour (source_id, starts_at, part, layout_id, firsts, ends, body)
 values (%s, %s, %s, %s, %s, %s, %s)
 """
 ADD_TOTAL = """
@@ -83,10 +82,13 @@ def close(source_id: int, hour: dt.datetime) -> int:
         for layout_id, minutes in groupby(rows, key=lambda row: row[0]):
             columns = columns_of(layout_id)
             whole = merged([(taken_at, packing.unpack(bytes(body))) for _, taken_at, body in minutes], hour)
-            for first, last, block in cut(whole):
-                body = packing.pack(block, [not is_counter(column) for column in columns])
-                cursor.execute(ADD_HOUR, [source_id, hour, part, first, last, layout_id, body])
-                written, part = written + len(body), part + 1
+            gauges = [not is_counter(column) for column in columns]
+            firsts, blocks = zip(*cut(whole), strict=True)
+            bodies = [packing.pack(block, gauges) for block in blocks]
+            ends = list(accumulate(map(len, bodies)))
+            row = [source_id, hour, part, layout_id, list(firsts), ends, b"".join(bodies)]
+            cursor.execute(ADD_HOUR, row)
+            written, part = written + ends[-1], part + 1
             written += add_total(source_id, Total.HOUR, hour, totals(whole, columns))
         cursor.execute(
             "delete from monitoring_minute where source_id = %s and taken_at >= %s and taken_at < %s",
@@ -122,7 +124,7 @@ def columns_of(layout_id: int) -> tuple[str, ...]:
     return _columns[layout_id]
 
 
-def merged(minutes: Sequence[tuple[dt.datetime, Block]], hour: dt.datetime) -> Block:
+def merged(minutes: Sequence[tuple[dt.datetime, PackedBlock]], hour: dt.datetime) -> Block:
     """The minutes of an hour as one block, by line and tick."""
     lines: list[int] = []
     places: list[int] = []
@@ -130,7 +132,7 @@ def merged(minutes: Sequence[tuple[dt.datetime, Block]], hour: dt.datetime) -> B
         lines.extend(block.lines)
         places.extend([place] * len(block.lines))
     order = sorted(range(len(lines)), key=lines.__getitem__)
-    width = len(minutes[0][1].packed)
+    width = minutes[0][1].width
     columns: list[packing.Numbers] = []
     for number in range(width):
         values = [value for _, block in minutes for value in block.column(number)]
@@ -147,21 +149,19 @@ def merged(minutes: Sequence[tuple[dt.datetime, Block]], hour: dt.datetime) -> B
     )
 
 
-def cut(whole: Block) -> Iterable[tuple[int, int, Block]]:
-    """Parts of some hundred lines; their ranges leave no number out, so that every line has one part."""
-    first, start = 0, 0
+def cut(whole: Block) -> Iterable[tuple[int, Block]]:
+    """Blocks of some lines, each with the first number that belongs to it; the first one's is 0."""
+    start = 0
     for at in range(0, max(len(whole.lines), 1), LINES):
         counts = whole.counts[at : at + LINES]
         end = start + sum(counts)
-        is_last = at + LINES >= len(whole.lines)
-        last = LAST if is_last else whole.lines[at + LINES] - 1
         columns = [column[start:end] for column in whole.columns]
         lines = whole.lines[at : at + LINES]
         block = Block(
             whole.ticks, whole.lengths, whole.full, lines, counts, whole.places[start:end], list(columns)
         )
-        yield first, last, block
-        first, start = last + 1, end
+        yield lines[0] if at else 0, block
+        start = end
 
 
 def totals(whole: Block, columns: Sequence[str]) -> Totals:

@@ -70,14 +70,14 @@ class Minute(models.Model):
 
 
 class Hour(models.Model):
-    """A closed hour of some hundred lines of a source, every tick of it. One partition a day."""
+    """A closed hour of a source, every tick of it, in blocks of some lines each. One partition a day."""
 
     pk = models.CompositePrimaryKey("source", "starts_at", "part")
     source = models.ForeignKey(Source, models.DO_NOTHING, db_constraint=False)
     starts_at = models.DateTimeField()
-    part = models.SmallIntegerField()
-    first_line = models.IntegerField()
-    last_line = models.IntegerField()
+    part = models.SmallIntegerField(help_text="More than one when the columns changed within the hour.")
+    firsts = ArrayField(models.IntegerField(), help_text="The first line that belongs to each block.")
+    ends = ArrayField(models.IntegerField(), help_text="Where each block ends in the body.")
     layout = models.ForeignKey(Layout, models.DO_NOTHING, db_constraint=False)
     body = models.BinaryField()
 

@@ -11,7 +11,8 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, chain, pairwise
 from typing import cast
 
@@ -20,6 +21,8 @@ CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
 WIDTHS = (1, 2, 4, 8)
 #: Bits of a column's first byte: two of width, then what was done to the numbers.
 DIFFERENCES, DEFLATED, HOLES, CONSTANT, UNKNOWN = 4, 8, 16, 32, 64
+#: Long repetitions, or runs of zeros among numbers that do not repeat: whatever is shorter.
+WAYS = (zlib.Z_DEFAULT_STRATEGY, zlib.Z_RLE)
 BIG_ENDIAN = sys.byteorder == "big"
 
 Numbers = Sequence[int | None]
@@ -104,11 +107,22 @@ def pack_numbers(values: Numbers, differences: bool = False) -> bytes:
     return min((packed_way(head | way, holes, numbers) for way, numbers in ways), key=len)
 
 
+def deflate(raw: bytes, way: int) -> bytes:
+    """Deflate without a header and a checksum: pages of PostgreSQL have their own."""
+    work = zlib.compressobj(6, zlib.DEFLATED, -15, 9, way)
+    return work.compress(raw) + work.flush()
+
+
+def inflate(data: bytes) -> bytes:
+    """The bytes of deflate()."""
+    return zlib.decompress(data, -15)
+
+
 def packed_way(head: int, holes: bytes, numbers: Sequence[int]) -> bytes:
     """One way of packing: plain or deflated, whatever is shorter."""
     width = narrowest(numbers)
     raw = to_bytes(numbers, width)
-    deflated = zlib.compress(raw, 6) if len(raw) > 24 else raw
+    deflated = min((deflate(raw, way) for way in WAYS), key=len) if len(raw) > 16 else raw
     head |= WIDTHS.index(width)
     if len(deflated) < len(raw):
         return bytes([head | DEFLATED]) + holes + deflated
@@ -129,13 +143,25 @@ def unpack_numbers(data: bytes, count: int) -> Numbers:
     if head & CONSTANT:
         known: Sequence[int] = [int.from_bytes(data[at:], "little", signed=True)] * count
     else:
-        known = from_bytes(zlib.decompress(data[at:]) if head & DEFLATED else data[at:], width)
+        known = from_bytes(inflate(data[at:]) if head & DEFLATED else data[at:], width)
         if head & DIFFERENCES:
             known = list(accumulate(known))
     if not holes:
         return known
     source = iter(known)
     return [None if hole else next(source) for hole in holes]
+
+
+def unpack_part(data: bytes, count: int, start: int, end: int) -> Numbers:
+    """Some numbers of a column without unpacking the others, where the way of packing allows it."""
+    head = data[0]
+    if head & (UNKNOWN | CONSTANT | HOLES | DIFFERENCES):
+        return unpack_numbers(data, count)[start:end]
+    raw = inflate(data[1:]) if head & DEFLATED else data[1:]
+    width = WIDTHS[head & 3]
+    return from_bytes(
+        b"".join(raw[place * count + start : place * count + end] for place in range(width)), width
+    )
 
 
 @dataclass
@@ -153,22 +179,19 @@ class Block:
     lines: Sequence[int] = ()
     counts: Sequence[int] = ()
     places: Sequence[int] = ()
-    columns: list[Numbers] = field(default_factory=list)
-    packed: list[bytes] = field(default_factory=list)
-    unpacked: dict[int, Numbers] = field(default_factory=dict)
-
-    @property
-    def samples(self) -> int:
-        """How many samples there are."""
-        return len(self.places)
+    columns: Sequence[Numbers] = ()
 
     def column(self, number: int) -> Numbers:
-        """A column, unpacked when it is first asked for."""
-        if not self.columns:
-            if number not in self.unpacked:
-                self.unpacked[number] = unpack_numbers(self.packed[number], self.samples)
-            return self.unpacked[number]
+        """A column."""
         return self.columns[number]
+
+    def part(self, number: int, start: int, end: int) -> Numbers:
+        """Some samples of a column."""
+        return self.columns[number][start:end]
+
+    def places_of(self, start: int, end: int) -> Sequence[int]:
+        """The ticks of some samples."""
+        return self.places[start:end]
 
     def spans(self) -> Iterator[tuple[int, int, int]]:
         """(line, first sample, after its last sample) of each line."""
@@ -186,6 +209,65 @@ class Block:
         return start, start + self.counts[at]
 
 
+class PackedBlock(Block):
+    """A block that unpacks what is asked for, when it is asked for."""
+
+    def __init__(self, sizes: Sequence[int], parts: Sequence[bytes]) -> None:
+        self.sizes, self.parts = sizes, parts
+        self.unpacked: dict[int, Numbers] = {}
+
+    def whole(self, part: int, count: int) -> Sequence[int]:
+        """A part in which nothing is unknown."""
+        return cast(Sequence[int], unpack_numbers(self.parts[part], count))
+
+    @cached_property
+    def ticks(self) -> Sequence[int]:  # type: ignore[override]
+        return self.whole(0, self.sizes[0])
+
+    @cached_property
+    def lengths(self) -> Sequence[int]:  # type: ignore[override]
+        return self.whole(1, self.sizes[0])
+
+    @cached_property
+    def full(self) -> Sequence[int]:  # type: ignore[override]
+        return self.whole(2, self.sizes[0])
+
+    @cached_property
+    def lines(self) -> Sequence[int]:  # type: ignore[override]
+        return self.whole(3, self.sizes[1])
+
+    @cached_property
+    def counts(self) -> Sequence[int]:  # type: ignore[override]
+        return self.whole(4, self.sizes[1])
+
+    @cached_property
+    def places(self) -> Sequence[int]:  # type: ignore[override]
+        return self.whole(5, self.sizes[2])
+
+    def column(self, number: int) -> Numbers:
+        """A column, kept once it is unpacked."""
+        if number not in self.unpacked:
+            self.unpacked[number] = unpack_numbers(self.parts[6 + number], self.sizes[2])
+        return self.unpacked[number]
+
+    def part(self, number: int, start: int, end: int) -> Numbers:
+        """Some samples of a column."""
+        if number in self.unpacked:
+            return self.unpacked[number][start:end]
+        return unpack_part(self.parts[6 + number], self.sizes[2], start, end)
+
+    def places_of(self, start: int, end: int) -> Sequence[int]:
+        """The ticks of some samples."""
+        if "places" in self.__dict__:
+            return self.places[start:end]
+        return cast(Sequence[int], unpack_part(self.parts[5], self.sizes[2], start, end))
+
+    @property
+    def width(self) -> int:
+        """How many columns there are."""
+        return len(self.parts) - 6
+
+
 def pack(block: Block, gauges: Sequence[bool]) -> bytes:
     """A block as bytes; gauges says of each column whether neighbours are alike."""
     parts = [
@@ -201,26 +283,11 @@ def pack(block: Block, gauges: Sequence[bool]) -> bytes:
     return b"".join([bytes([len(parts)]), *map(write_size, sizes), *parts])
 
 
-def unpack_whole(data: bytes, count: int) -> Sequence[int]:
-    """A column in which nothing is unknown."""
-    return cast(Sequence[int], unpack_numbers(data, count))
-
-
-def unpack(data: bytes) -> Block:
-    """The block of pack(); its columns are unpacked when they are asked for."""
+def unpack(data: bytes) -> PackedBlock:
+    """The block of pack()."""
     sizes, at = [], 1
     for _ in range(data[0] + 3):
         size, at = read_size(data, at)
         sizes.append(size)
-    ticks, lines, samples = sizes[:3]
     ends = list(accumulate(sizes[3:], initial=at))
-    parts = [data[start:end] for start, end in pairwise(ends)]
-    return Block(
-        unpack_whole(parts[0], ticks),
-        unpack_whole(parts[1], ticks),
-        unpack_whole(parts[2], ticks),
-        unpack_whole(parts[3], lines),
-        unpack_whole(parts[4], lines),
-        unpack_whole(parts[5], samples),
-        packed=parts[6:],
-    )
+    return PackedBlock(sizes[:3], [data[start:end] for start, end in pairwise(ends)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +18,7 @@ from dbadmin.probes import PROBES
 from monitoring.blocks import (
     Chunk,
     column_named,
+    fetch,
     find_source,
     floor_day,
     floor_hour,
@@ -25,7 +28,7 @@ from monitoring.blocks import (
     totals,
 )
 from monitoring.layouts import is_counter, scale_of
-from monitoring.models import Gap, Layout, Line, Source, Total
+from monitoring.models import Gap, Layout, Source, Total
 
 #: Points of a chart, about; the step is the shortest of these that gives no more.
 POINTS = 300
@@ -65,6 +68,17 @@ class Series:
             yield at + number * self.step * 1000, value
 
 
+@dataclass
+class Ticks:
+    """What the ticks of one block say of a line, or of all lines together."""
+
+    base: int
+    ends: Sequence[int]
+    lengths: Sequence[int]
+    values: Sequence[float | None]
+    counts: bool
+
+
 class Buckets:
     """Adds up what ticks tell about equal spans of time."""
 
@@ -73,20 +87,40 @@ class Buckets:
         self.sums: list[float] = [0] * count
         self.covered: list[int] = [0] * count
 
+    def add_ticks(self, found: Ticks) -> None:
+        """Ticks of one block: a value counts for as long as its tick covers."""
+        if not found.counts:
+            lengths = [length or 1 for length in found.lengths]
+            values = [
+                None if value is None else value * length
+                for value, length in zip(found.values, lengths, strict=True)
+            ]
+            found = Ticks(found.base, found.ends, lengths, values, True)
+        start, step, count = self.start - found.base, self.step, self.count
+        sums, covered = self.sums, self.covered
+        for at, length, value in zip(found.ends, found.lengths, found.values, strict=True):
+            place = (at - 1 - start) // step
+            if value is None or not length:
+                continue
+            if 0 <= place < count and at - length - start >= place * step:
+                sums[place] += value
+                covered[place] += length
+            else:
+                self.spread(found.base + at, length, value)
+
     def add(self, end: int, length: int, value: float, weight: int) -> None:
-        """A tick that ends at a moment and covers a length before it; weight: how much of it was observed."""
-        first = (end - length - self.start) // self.step
-        last = (end - 1 - self.start) // self.step
-        if first == last:
-            if 0 <= first < self.count:
-                self.sums[first] += value
-                self.covered[first] += weight
-            return
-        for place in range(max(first, 0), min(last, self.count - 1) + 1):
+        """A span that ends at a moment; weight: how much of it was observed."""
+        self.spread(end, length, value, weight)
+
+    def spread(self, end: int, length: int, value: float, weight: int | None = None) -> None:
+        """Share a value out over the steps that it covers."""
+        first = max((end - length - self.start) // self.step, 0)
+        last = min((end - 1 - self.start) // self.step, self.count - 1)
+        for place in range(first, last + 1):
             begin = self.start + place * self.step
             share = (min(end, begin + self.step) - max(end - length, begin)) / length
             self.sums[place] += value * share
-            self.covered[place] += max(1, round(weight * share))
+            self.covered[place] += max(1, round((length if weight is None else weight) * share))
 
     def rates(self, scale: int) -> list[float | None]:
         """Increase a second; covered is in milliseconds."""
@@ -135,17 +169,16 @@ def series(
     line, name = chosen(source, column, key)
     if name is not None:
         found.column = name
-        kept = Ticks(source, aligned, end, step, every, line)
+        kept = Past(source, aligned, end, step, every, line)
         found.values = bucketed(kept, name, line, found)
     found.missing = missing_of(server, source, line, found, end)
     return found
 
 
-def bucketed(kept: Ticks, column: str, line: int | None, shape: Series) -> list[float | None]:
+def bucketed(kept: Past, column: str, line: int | None, shape: Series) -> list[float | None]:
     """The values of one line, or of all together, in the steps of a series."""
     buckets = Buckets(stamp(shape.start), shape.step * 1000, len(shape.values))
-    for tick in kept.of(column, line):
-        buckets.add(*tick)
+    kept.fill(buckets, column, line)
     scale = scale_of(column)
     return buckets.rates(scale) if is_counter(column) else buckets.means(scale)
 
@@ -156,11 +189,17 @@ def chosen(source: Source, column: str, key: Sequence[Any] | None) -> tuple[int 
     if name is None:
         return None, None
     if key:
-        found = Line.objects.filter(source=source, key=list(key)).values_list("pk", flat=True).first()
-        return (found, name) if found else (None, None)
+        line = line_of(source, key)
+        return (line, name) if line else (None, None)
     if is_keyed(source.probe, name):
         return None, name
-    return Line.objects.filter(source=source, key=[]).values_list("pk", flat=True).first(), name
+    return line_of(source, []), name
+
+
+def line_of(source: Source, key: Sequence[Any]) -> int | None:
+    """The number of a line."""
+    query = "select id from monitoring_line where source_id = %s and key = %s::jsonb"
+    return next((pk for (pk,) in fetch(query, [source.pk, json.dumps(list(key))])), None)
 
 
 def is_keyed(probe: str, column: str) -> bool:
@@ -168,8 +207,14 @@ def is_keyed(probe: str, column: str) -> bool:
     return probe in PROBES and bool(PROBES[probe].key) and "(" not in column and column != "rows"
 
 
+_columns_of: dict[int, tuple[float, list[str]]] = {}
+
+
 def kept_columns(source: Source) -> list[str]:
     """All columns that this source has ever had, the newest layout's first."""
+    at, columns = _columns_of.get(source.pk, (0.0, []))
+    if columns and time.monotonic() - at < 60:
+        return columns
     ids = Layout.objects.raw(
         "select layout.* from monitoring_layout layout where id in ("
         " (select layout_id from monitoring_minute where source_id = %s order by taken_at desc limit 1)"
@@ -177,13 +222,12 @@ def kept_columns(source: Source) -> list[str]:
         " (select layout_id from monitoring_hour where source_id = %s order by starts_at desc limit 1))",
         [source.pk, source.pk],
     )
-    return list(dict.fromkeys(column for layout in ids for column in layout.columns))
+    columns = list(dict.fromkeys(column for layout in ids for column in layout.columns))
+    _columns_of[source.pk] = (time.monotonic(), columns)
+    return columns
 
 
-Tick = tuple[int, int, float, int]
-
-
-class Ticks:
+class Past:
     """What is kept of a source over a span, of one line or of all, as coarse as the step allows."""
 
     def __init__(
@@ -207,11 +251,13 @@ class Ticks:
         chunk, span = self.totals[-1]
         return moment_of(chunk.base + span * 1000)
 
-    def of(self, column: str, line: int | None) -> Iterator[Tick]:
-        """(end, length, value, weight) of each tick."""
+    def fill(self, buckets: Buckets, column: str, line: int | None) -> None:
+        """Put everything of a line, or of all together, into the buckets."""
         for chunk, span in self.totals:
-            yield from total_tick(chunk, column, line, span)
-        yield from raw_ticks(self.raw, column, line)
+            for total in total_tick(chunk, column, line, span):
+                buckets.add(*total)
+        for found in raw_ticks(self.raw, column, line):
+            buckets.add_ticks(found)
 
 
 def resolution(start: dt.datetime, end: dt.datetime, step: int) -> int:
@@ -223,7 +269,9 @@ def resolution(start: dt.datetime, end: dt.datetime, step: int) -> int:
     return Total.HOUR if step >= Total.HOUR or is_old else 0
 
 
-def total_tick(chunk: Chunk, column: str, line: int | None, span: int) -> Iterator[Tick]:
+def total_tick(
+    chunk: Chunk, column: str, line: int | None, span: int
+) -> Iterator[tuple[int, int, float, int]]:
     """One hour or day as a tick; a line that is absent did not move."""
     values = chunk.numbers(column)
     if values is None:
@@ -243,32 +291,38 @@ def total_tick(chunk: Chunk, column: str, line: int | None, span: int) -> Iterat
     yield end, span * 1000, found if counts else found * weight, weight
 
 
-def raw_ticks(chunks: Iterable[Chunk], column: str, line: int | None) -> Iterator[Tick]:
+def raw_ticks(chunks: Iterable[Chunk], column: str, line: int | None) -> Iterator[Ticks]:
     """Every tick; counters that were not compared give none, gauges keep their value until they change."""
-    counts = is_counter(column)
-    state = Held()
+    counts, state = is_counter(column), Held()
     for chunk in chunks:
-        values = chunk.numbers(column)
-        if values is None:
+        number = chunk.place(column)
+        if number is None:
             state.clear()
             continue
-        if line is None:
-            found = summed(chunk, values) if counts else state.over_all(chunk, values)
+        if line is not None:
+            samples = samples_of(chunk, number, line)
+            found = increases(chunk, samples) if counts else state.of_line(chunk, samples, line)
         else:
-            found = increases(chunk, values, line) if counts else state.of_line(chunk, values, line)
-        for at, length, value in zip(chunk.block.ticks, chunk.block.lengths, found, strict=True):
-            if value is None or (counts and not length):
-                continue
-            end = chunk.base + at
-            weight = length or 1
-            yield end, weight, value if counts else value * weight, weight
+            values = chunk.block.column(number)
+            found = summed(chunk, values) if counts else state.over_all(chunk, values)
+        yield Ticks(chunk.base, chunk.block.ticks, chunk.block.lengths, found, counts)
 
 
-def increases(chunk: Chunk, values: Sequence[int | None], line: int) -> list[float | None]:
+Samples = Sequence[tuple[int, int | None]]
+
+
+def samples_of(chunk: Chunk, number: int, line: int) -> Samples:
+    """(tick, value) of each sample of a line."""
+    first, last = chunk.block.where(line)
+    if first == last:
+        return ()
+    return list(zip(chunk.block.places_of(first, last), chunk.block.part(number, first, last), strict=True))
+
+
+def increases(chunk: Chunk, samples: Samples) -> list[float | None]:
     """The increase at each tick; 0 where the line did not move."""
     found: list[float | None] = [0] * len(chunk.block.ticks)
-    first, last = chunk.block.where(line)
-    for place, value in zip(chunk.block.places[first:last], values[first:last], strict=True):
+    for place, value in samples:
         found[place] = value
     return found
 
@@ -292,10 +346,9 @@ class Held:
         """Nothing is known."""
         self.values.clear()
 
-    def of_line(self, chunk: Chunk, values: Sequence[int | None], line: int) -> list[float | None]:
+    def of_line(self, chunk: Chunk, samples: Samples, line: int) -> list[float | None]:
         """The value of one line at each tick."""
-        first, last = chunk.block.where(line)
-        new = dict(zip(chunk.block.places[first:last], values[first:last], strict=True))
+        new = dict(samples)
         found: list[float | None] = []
         for place, is_full in enumerate(chunk.block.full):
             if place in new:

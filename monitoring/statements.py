@@ -12,7 +12,7 @@ from dbadmin import readings
 from dbadmin.models import Server
 from monitoring.blocks import find_source, moment_of, stamp
 from monitoring.models import Gap, Line, Name, Source, Statement, Text
-from monitoring.series import Series, Ticks, bucketed, kept_columns, missing_of, step_for
+from monitoring.series import Past, Series, bucketed, kept_columns, missing_of, step_for
 from monitoring.windows import Window, window
 
 PROBE = "statements"
@@ -207,7 +207,7 @@ def statement(
     step = step or step_for(start, end)
     first = stamp(start) // (step * 1000) * step * 1000
     count = max(1, -(-(stamp(end) - first) // (step * 1000)))
-    kept = Ticks(source, moment_of(first), end, step, 60.0, line_id)
+    kept = Past(source, moment_of(first), end, step, 60.0, line_id)
     known = kept_columns(source)
     found = {}
     for column in (column for column in FIGURES if column in known):

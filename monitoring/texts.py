@@ -41,7 +41,7 @@ SECRET = re.compile(r"(?i)\b(password|passwd|secret)(\s*=?\s*)(?:E)?'(?:[^']|'')
 
 
 def fingerprint(text: str) -> str:
-    """Equal for statements that differ only in values, list lengths, spacing, case of keywords or comments."""
+    """Equal for statements that differ only in values, lengths of lists, spacing, case or comments."""
     words = []
     for token in TOKEN.finditer(text):
         if token["skip"] is not None:
