@@ -13,6 +13,6 @@ alter table monitoring_hour alter column body set storage external;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("monitoring", "0002_statements")]
+    dependencies = [("monitoring", "0003_alerts")]
 
     operations = [migrations.RunSQL(TABLE, migrations.RunSQL.noop)]
