@@ -158,6 +158,7 @@ PAGES = [
             Figures("replication_lag"),
             Chart("replication_lag", "Lag", series="lag_seconds"),
             Table("subscriptions"),
+            Table("publications"),
             Table("standby_conflicts"),
         ],
         SERVER,
