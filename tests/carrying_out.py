@@ -7,7 +7,7 @@ from dbadmin.models import Run, Server
 from dbadmin.operations import REGISTRY, Operation
 
 
-def operation(name: str, server: Server, **params: Any) -> Operation:
+def operation(name: str, server: Server, /, **params: Any) -> Operation:
     """An operation whose parameters went through its form."""
     found = REGISTRY[name]
     form = found.form(server)

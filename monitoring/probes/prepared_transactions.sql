@@ -6,6 +6,7 @@
 -- series:   rows, max(age_seconds)
 -- warning:  age_seconds > 300
 -- critical: age_seconds > 3600
+-- actions:  rollback_prepared(name)
 -- column locks_count: locks that it holds on relations
 select
     prepared.gid                                                                    as name,
