@@ -1,5 +1,6 @@
 """./dev test: lint, format, types, templates, migrations, and every test on private real servers."""
 
+import base64
 import os
 import subprocess
 from collections.abc import Iterable
@@ -30,6 +31,7 @@ def environment(places: Places) -> dict[str, str]:
     return {
         **venv.variables(places),
         "SECRET_KEY": "only-for-checks",
+        "DBADMIN_KEYS": "checks=" + base64.b64encode(bytes(32)).decode(),
         "PYTHONDONTWRITEBYTECODE": "1",
         "RUFF_NO_CACHE": "true",
     }
