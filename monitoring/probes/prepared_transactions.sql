@@ -15,8 +15,9 @@ select
     prepared.prepared                                                               as prepared_at,
     extract(epoch from pg_catalog.clock_timestamp() - prepared.prepared)::float8    as age_seconds,
     pg_catalog.age(prepared.transaction)::int8                                      as xmin_age_count,
-    (select count(*) from pg_catalog.pg_locks lock
-     where lock.pid is null and lock.locktype = 'relation'
-        and lock.virtualtransaction = '-1/' || prepared.transaction::text)          as locks_count
+    (select count(*) from pg_catalog.pg_locks itself
+     join pg_catalog.pg_locks lock on lock.virtualtransaction = itself.virtualtransaction and lock.pid is null
+     where itself.pid is null and itself.locktype = 'transactionid'
+        and itself.transactionid = prepared.transaction and lock.locktype = 'relation') as locks_count
 from pg_catalog.pg_prepared_xacts prepared
 order by prepared.prepared, prepared.gid

@@ -1,0 +1,181 @@
+"""Tables: folded, sized without locks, and unknown where the server does not know."""
+
+import pytest
+
+from dbadmin.connections import Session, limit
+from dbadmin.probes import PROBES
+
+pytestmark = pytest.mark.servers
+
+
+def by_name(reading):
+    return {row.table: row for row in reading.rows}
+
+
+def test_partitions_are_one_row_with_their_parent(make, read):
+    make("""
+        create table events (id int, at date, body text, primary key (id, at)) partition by range (at);
+        create table events_1 partition of events for values from ('2025-01-01') to ('2026-01-01');
+        create table events_2 partition of events for values from ('2026-01-01') to ('2027-01-01') partition by list (id);
+        create table events_2_a partition of events_2 default;
+        insert into events select i, '2025-06-01'::date + i % 300, 'x' from generate_series(1, 9000) i;
+    """)
+    make("vacuum analyze")
+    rows = by_name(read("tables"))
+    assert set(rows) == {"events"}
+    assert rows["events"].partitions_count == 2
+    assert rows["events"].live_rows == 9000
+    assert rows["events"].total_bytes == sum(row.total_bytes for row in read("partitions").rows)
+    (whole,) = read("partitioned_tables").rows
+    assert (whole.partitions_count, whole.live_rows, whole.partitioned_by) == (2, 9000, "range of at")
+
+
+def test_size_is_what_the_size_functions_say_after_a_vacuum(make, read, target):
+    make("""
+        create table files (id int primary key, body text);
+        alter table files alter body set storage external;
+        insert into files select i, repeat(md5(i::text), 200) from generate_series(1, 500) i;
+        create index on files (id, md5(body));
+    """)
+    make("vacuum analyze files")
+    row = by_name(read("tables"))["files"]
+    sizes = target.row("select pg_relation_size('files') as heap, pg_indexes_size('files') as indexes")
+    assert row.heap_bytes == sizes.heap
+    assert row.index_bytes == sizes.indexes
+    assert row.toast_bytes > 500 * 6000
+    assert row.total_bytes == row.heap_bytes + row.index_bytes + row.toast_bytes
+
+
+def test_counts_lost_in_a_crash_are_unknown_not_zero(new_postgres):
+    server = new_postgres()
+    with server.connect() as connection:
+        connection.execute("create table orders (id int)")
+        connection.execute("insert into orders select generate_series(1, 1000)")
+        connection.execute("delete from orders where id > 900")
+        connection.execute("analyze orders")
+        connection.execute("checkpoint")
+    before = resets(server)
+    server.stop()
+    server.start()
+    with server.connect() as connection:
+        limit(connection)
+        row = by_name(PROBES["tables"].read(Session(connection)))["orders"]
+    assert row.live_rows == 900
+    assert row.dead_rows is None
+    assert row.dead_ratio is None
+    changed = {part for part, moment in resets(server).items() if moment != before[part]}
+    assert {"server start", "background writer"} <= changed
+
+
+def resets(server):
+    with server.connect() as connection:
+        return {row.part: row.reset_at for row in PROBES["statistics_resets"].read(Session(connection)).rows}
+
+
+def test_reset_of_one_table_moves_the_database_but_not_the_server(new_postgres):
+    server = new_postgres()
+    with server.connect() as connection:
+        connection.execute("create table orders (id int)")
+        before = resets(server)
+        connection.execute("select pg_stat_reset_single_table_counters('orders'::regclass)")
+    changed = {part for part, moment in resets(server).items() if moment != before[part]}
+    assert changed == {"database postgres"}
+
+
+def test_vacuum_is_due_by_the_tables_own_thresholds(make, read, target):
+    make("""
+        create table usual (id int) with (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+        create table eager (id int) with (autovacuum_vacuum_threshold = 10, autovacuum_vacuum_scale_factor = 0);
+        create table never (id int) with (autovacuum_enabled = off);
+        insert into usual select generate_series(1, 1000);
+        insert into eager select generate_series(1, 1000);
+        insert into never select generate_series(1, 1000);
+    """)
+    make(
+        "analyze; delete from usual where id <= 500; delete from eager where id <= 500; delete from never where id <= 500"
+    )
+    for _ in range(50):
+        rows = by_name(read("vacuum_state"))
+        if all(row.dead_rows == 500 for row in rows.values()):
+            break
+        target.value("select pg_sleep(0.1)")
+    assert rows["eager"].vacuum_due_ratio == pytest.approx(500 / 11)
+    assert rows["usual"].vacuum_due_ratio == pytest.approx(500 / 1001)
+    assert rows["never"].vacuum_due_ratio is None
+    assert rows["never"].autovacuum == "off"
+    assert next(iter(rows)) == "eager"
+
+
+def test_sequence_counts_against_the_narrower_of_itself_and_its_column(make, read):
+    make("""
+        create table wide (id bigint generated always as identity);
+        create table narrow (id int);
+        create sequence narrow_ids owned by narrow.id;
+        select setval('narrow_ids', 2000000000);
+        create table small (id smallint generated always as identity);
+    """)
+    rows = {row.sequence: row for row in read("sequences").rows}
+    assert set(rows) == {"narrow_ids", "small_id_seq"}
+    assert rows["narrow_ids"].limit_from == "column"
+    assert rows["narrow_ids"].used_ratio == pytest.approx(2000000000 / 2147483647)
+    assert rows["small_id_seq"].last_value is None
+
+
+@pytest.mark.parametrize(
+    ("table", "fill"),
+    [
+        ("a int, b bigint, c int", "i, i, i"),
+        ("a bigint, b text", "i, repeat('x', i % 90)"),
+        ("a int, b jsonb, c text", "i, jsonb_build_object('k', i, 'v', md5(i::text)), null"),
+    ],
+)
+@pytest.mark.parametrize("kept", [1, 3])
+def test_bloat_lies_within_its_error_band(make, read, target, table, fill, kept):
+    make(f"""
+        create extension if not exists pgstattuple;
+        create table things ({table}) with (autovacuum_enabled = off);
+        insert into things select {fill} from generate_series(1, 60000) i;
+        delete from things where a % {kept} <> 0;
+    """)
+    make("vacuum (truncate off, analyze) things")
+    (row,) = read("table_bloat").rows
+    exact = target.row("select (free_percent + dead_tuple_percent) / 100 as ratio from pgstattuple('things')")
+    (checked,) = read("exact_bloat", schema="public", table="things").rows
+    assert checked.bloat_ratio == pytest.approx(exact.ratio, abs=0.02)
+    assert row.confidence == "good"
+    make("vacuum full things")
+    won = row.heap_bytes - target.value("select pg_relation_size('things')")
+    slack = 0.02 * row.heap_bytes
+    assert row.bloat_low_bytes - slack <= won <= row.bloat_high_bytes + slack
+    assert row.bloat_bytes == pytest.approx(won, abs=2 * slack)
+
+
+def test_bloat_without_statistics_is_unknown(make, read):
+    make("""
+        create table things (a int, b text) with (autovacuum_enabled = off);
+        insert into things select i, repeat('x', 90) from generate_series(1, 30000) i;
+    """)
+    make("vacuum things")
+    (row,) = read("table_bloat").rows
+    assert row.confidence.startswith("none")
+    assert (row.bloat_bytes, row.bloat_low_bytes, row.bloat_high_bytes, row.bloat_ratio) == (None,) * 4
+
+
+def test_healthy_indexes_are_not_called_bloated(make, read):
+    make("""
+        create table things (a bigint, kind int, name text) with (autovacuum_enabled = off);
+        insert into things select i, i % 20, md5(i::text) from generate_series(1, 100000) i;
+        create index by_number on things (a);
+        create index by_kind on things (kind);
+        create index by_name on things (name);
+        create index by_lower on things (lower(name));
+    """)
+    make("vacuum analyze things")
+    rows = {row.index: row for row in read("index_bloat").rows}
+    assert {row.confidence for row in rows.values()} == {"good"}
+    assert {name for name, row in rows.items() if row.bloat_low_bytes > 0.02 * row.size_bytes} == set()
+    assert rows["by_number"].bloat_ratio < 0.06
+    make("delete from things where a % 10 <> 0")
+    make("vacuum analyze things")
+    rows = {row.index: row for row in read("index_bloat").rows}
+    assert rows["by_number"].bloat_low_bytes > 0.7 * rows["by_number"].size_bytes
