@@ -5,10 +5,11 @@
 -- on:       standby
 -- needs:    pg_monitor
 -- every:    60s
--- series:   lag_seconds, lag_bytes, replayed_bytes_total
+-- series:   lag_seconds, lag_bytes, cut_off_count, replayed_bytes_total
 -- warning:  lag_seconds > 60
--- critical: lag_seconds > 600
+-- critical: cut_off_count > 0
 -- column state:         following, catching up, replay paused, or cut off: no connection to the server it follows
+-- column cut_off_count: 1 while it hears nothing from the server it follows
 -- column lag_bytes:     against the end that the other server last reported; empty when cut off, for then nobody here knows
 -- column lag_seconds:   0 only while it hears from the other server and has replayed all; else the age of the last transaction replayed
 -- column silent_seconds: since it last heard from the server it follows
@@ -34,10 +35,11 @@ with receiver as (
 select
     case
         when known.pause <> 'not paused' then 'replay paused'
-        when not known.is_heard then 'cut off'
+        when known.is_heard is not true then 'cut off'
         when known.replayed >= known.reported then 'following'
         else 'catching up'
     end                                                                                 as state,
+    (known.is_heard is not true)::int                                                   as cut_off_count,
     case when known.is_heard
         then greatest(pg_catalog.pg_wal_lsn_diff(known.reported, known.replayed), 0)::int8 end as lag_bytes,
     case

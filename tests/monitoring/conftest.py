@@ -1,5 +1,6 @@
 """What the tests of readings share."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -29,6 +30,20 @@ def make(postgres, database: str) -> Callable[[str], None]:
             connection.execute(statements)
 
     return run
+
+
+@pytest.fixture
+def counted(target: Session) -> Callable[[str, int], None]:
+    """Waits until the statistics know of so many inserted rows: they arrive after the session ended."""
+
+    def wait(table: str, rows: int) -> None:
+        for _ in range(100):
+            if (target.value("select pg_stat_get_tuples_inserted(%s::regclass)", [table]) or 0) >= rows:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"The statistics do not know of {rows} rows in {table}.")
+
+    return wait
 
 
 @pytest.fixture

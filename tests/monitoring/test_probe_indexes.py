@@ -14,7 +14,8 @@ def indexes(reading):
 def orders(make):
     make("""
         create table customers (id int primary key, email text);
-        create table orders (id bigint primary key, customer_id int references customers, state text, note text);
+        create table orders (id bigint primary key, customer_id int references customers, state text,
+            note text);
         insert into customers select i, i from generate_series(1, 500) i;
         insert into orders select i, i % 500 + 1, 'state' || i % 9, repeat(md5(i::text), 4)
             from generate_series(1, 30000) i;

@@ -106,7 +106,7 @@ def test_counts_states_that_nobody_is_in_as_zero(read, connection):
     counts = {row.state: row.connections_count for row in read("connections_by_state").rows}
     assert counts["idle in transaction"] >= 1
     assert counts["idle in transaction (aborted)"] == 0
-    assert list(counts)[0] == "active"
+    assert next(iter(counts)) == "active"
 
 
 def test_who_keeps_dead_rows_is_named(seats, connection, read):

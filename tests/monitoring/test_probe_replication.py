@@ -1,0 +1,149 @@
+"""Replication: a standby that is cut off says so, whatever the usual formula would say."""
+
+import shutil
+import subprocess
+import time
+from dataclasses import replace
+
+import pytest
+
+from dbadmin.connections import Session, limit
+from dbadmin.probes import PROBES
+from devtools import ports
+from tests.fixtures.servers import Postgres
+from tests.running import scratch
+
+pytestmark = pytest.mark.servers
+
+
+def standby_of(primary):
+    """A standby, as a copy of the stopped primary's files, so that no client program is needed."""
+    primary.stop()
+    data = primary.data.with_name(f"{primary.data.name}-standby")
+    subprocess.run(["cp", "-a", str(primary.data), str(data)], check=True)
+    signal = data / "standby.signal"
+    signal.touch()
+    shutil.chown(signal, primary.data.stat().st_uid, primary.data.stat().st_gid)
+    primary.start()
+    follows = f"{primary.cluster.conninfo()} password={primary.cluster.password} application_name=follower"
+    settings = {**primary.cluster.settings, "primary_conninfo": follows, "wal_receiver_status_interval": "1"}
+    cluster = replace(primary.cluster, data=data, port=ports.any_free(1)[0], settings=settings)
+    return Postgres(cluster, scratch().start(cluster))
+
+
+@pytest.fixture
+def pair(new_postgres):
+    """A primary with a table, and its standby."""
+    primary = new_postgres()
+    with primary.connect() as connection:
+        connection.execute("create table notes (id int)")
+        connection.execute("checkpoint")
+    standby = standby_of(primary)
+    yield primary, standby
+    if standby.running in scratch().supervisor.running:
+        standby.stop()
+    shutil.rmtree(standby.data)
+
+
+def read(server, name):
+    with server.connect() as connection:
+        limit(connection)
+        return PROBES[name].read(Session(connection))
+
+
+def until(question, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not (answer := question()):
+        assert time.monotonic() < deadline, "It did not come to pass."
+        time.sleep(0.1)
+    return answer
+
+
+def lag(standby, state):
+    return until(
+        lambda: next((row for row in read(standby, "replication_lag").rows if row.state == state), None)
+    )
+
+
+def test_standby_that_follows_is_at_zero_and_seen_from_the_primary(pair):
+    primary, standby = pair
+    row = lag(standby, "following")
+    assert (row.lag_bytes, row.lag_seconds) == (0, 0)
+    seen = until(lambda: read(primary, "standbys").rows)
+    assert [(one.application, one.state) for one in seen] == [("follower", "streaming")]
+    assert until(lambda: read(primary, "standbys").rows[0].replay_lag_bytes == 0)
+
+
+def test_standby_without_a_connection_never_says_zero(pair):
+    """All that it received is replayed, so the usual formula gives 0 while the primary runs ahead."""
+    primary, standby = pair
+    with primary.connect() as connection:
+        connection.execute("insert into notes values (1)")
+    assert until(lambda: read(standby, "replication_lag").rows[0].replayed_at)
+    with standby.connect() as connection:
+        connection.execute("alter system set primary_conninfo = 'host=127.0.0.1 port=1'")
+        connection.execute("select pg_reload_conf()")
+    row = lag(standby, "cut off")
+    with primary.connect() as connection:
+        connection.execute("insert into notes select generate_series(1, 50000)")
+    with standby.connect() as connection:
+        usual = "select pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()"
+        assert until(lambda: connection.execute(usual).fetchone()[0])
+    row = lag(standby, "cut off")
+    assert (row.lag_bytes, row.cut_off_count) == (None, 1)
+    assert row.lag_seconds > 0
+    assert PROBES["replication_lag"].state_of(row) == "critical"
+    assert read(primary, "standbys").rows == []
+
+
+def test_paused_replay_is_called_paused_with_its_lag(pair):
+    primary, standby = pair
+    lag(standby, "following")
+    with standby.connect() as connection:
+        connection.execute("select pg_wal_replay_pause()")
+    with primary.connect() as connection:
+        connection.execute("insert into notes select generate_series(1, 50000)")
+    row = until(lambda: next((row for row in read(standby, "replication_lag").rows if row.lag_bytes), None))
+    assert row.state == "replay paused"
+    assert row.lag_bytes > 1_000_000
+    seen = until(lambda: [one for one in read(primary, "standbys").rows if one.replay_lag_bytes > 1_000_000])
+    assert seen[0].flush_lag_bytes < seen[0].replay_lag_bytes
+
+
+def test_standby_leaves_empty_what_it_does_not_count(pair):
+    primary, standby = pair
+    with primary.connect() as connection:
+        connection.execute("insert into notes select generate_series(1, 1000)")
+        connection.execute("analyze notes")
+        connection.execute("checkpoint")
+    until(lambda: next((row for row in read(standby, "tables").rows if row.live_rows == 1000), None))
+    (row,) = read(standby, "tables").rows
+    assert row.live_rows == 1000
+    assert (row.dead_rows, row.inserted_rows_total, row.dead_ratio) == (None, None, None)
+    assert (
+        read(standby, "vacuum_state").problem.message == "Only a primary can tell; this server is a standby."
+    )
+    assert read(standby, "standby_conflicts").problem is None
+
+
+def test_every_reading_answers_on_a_standby(pair):
+    _, standby = pair
+    with standby.connect() as connection:
+        limit(connection)
+        session = Session(connection)
+        for probe in PROBES.values():
+            if probe.app in {"monitoring", "maintenance"} and probe.source == "postgres":
+                problem = probe.read(session).problem
+                assert problem is None or problem.kind in {"unsupported", "extension"}, (probe.name, problem)
+
+
+def test_forgotten_slot_shows_what_it_keeps(new_postgres):
+    server = new_postgres()
+    with server.connect() as connection:
+        connection.execute("select pg_create_physical_replication_slot('forgotten', true)")
+        connection.execute("create table notes (id int)")
+        connection.execute("insert into notes select generate_series(1, 50000)")
+        connection.execute("checkpoint")
+    (row,) = read(server, "replication_slots").rows
+    assert (row.slot, row.is_active, row.wal_status) == ("forgotten", False, "reserved")
+    assert row.retained_bytes > 1_000_000
