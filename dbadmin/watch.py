@@ -86,7 +86,7 @@ class Watcher:
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.watch, name="watcher", daemon=True)
         self.beaten_at = self.kept_at = time.monotonic()
-        self.taken = False
+        self.taken = self.is_alone = False
         self.stored: tuple[Any, ...] = ()
         self.old_handler: Any = None
 
@@ -129,9 +129,12 @@ class Watcher:
         except Busy:
             wish = "Its locks went to another process while the control database was away."
         except (DatabaseError, psycopg.Error) as error:
-            log.warning("run %s: the control database does not answer: %s", self.work.run.pk, error)
+            if not self.is_alone:
+                log.warning("run %s: the control database does not answer: %s", self.work.run.pk, error)
+            self.is_alone = True
             django_connections.close_all()
             return
+        self.is_alone = False
         if wish and not self.work.stopped:
             self.work.stop(wish)
 

@@ -50,19 +50,21 @@ def concurrently(definition: str) -> str:
     return definition.replace("INDEX ", "INDEX CONCURRENTLY ", 1)
 
 
-def remove_if_invalid(work: Work, schema: str, name: str, database: str | None) -> bool:
+def remove_if_invalid(
+    work: Work, schema: str, name: str, database: str | None, also_valid: bool = False
+) -> bool:
     """Drop an index that a build left invalid; a valid one stays. Waits for old transactions if it must."""
     row = find_index(work.server, schema, name, database)
     if row is None:
         return False
-    if row.is_valid:
+    if row.is_valid and not also_valid:
         work.log(f"The index {schema}.{name} is complete and stays.")
         return False
     with work.connect(database) as connection:
         connection.execute(
             sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(schema, name))
         )
-    work.log(f"Dropped the invalid index {schema}.{name}.")
+    work.log(f"Dropped the {'unattached' if row.is_valid else 'invalid'} index {schema}.{name}.")
     return True
 
 

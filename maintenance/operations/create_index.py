@@ -9,9 +9,11 @@ from django import forms
 from psycopg import sql
 
 from dbadmin.operations import Refused, Risk
+from dbadmin.steps import Step
 from dbadmin.work import Work
 from maintenance.expressions import IndexColumn, check_expression, columns_of
 from maintenance.indexes import BuildIndex, find_index, remove_if_invalid
+from maintenance.partitioned_index import Place, partitioned_steps, remove_partitioned
 from maintenance.relations import OnRelation, RelationForm
 
 METHODS = ["btree", "hash", "gin", "gist", "spgist", "brin"]
@@ -24,7 +26,7 @@ class CreateIndex(OnRelation):
 
     title = "Create index"
     risk = Risk.LOADS
-    kinds = "rm"
+    kinds = "rmp"
 
     class Form(RelationForm):
         table = forms.CharField()
@@ -52,18 +54,17 @@ class CreateIndex(OnRelation):
     def target(self) -> str:
         return f"{super().target()} ({self.params['columns']})"
 
-    def plan(self) -> Sequence[BuildIndex]:
-        if self.found.kind == "p":
-            raise Refused(
-                f"{self.short_name()} is partitioned: create the index on each of its partitions.", "table"
-            )
+    def plan(self) -> Sequence[Step]:
+        is_partitioned = self.found.kind == "p"
         self.check_columns()
         name = self.index_name()
+        if is_partitioned:
+            return self.partitioned_plan(name)
         database = self.database or ""
         drop = sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(self.params["schema"], name))
         return [
             BuildIndex(
-                self.statement(name),
+                self.statement(sql.Identifier(name), self.identifier),
                 database=database,
                 reverse=drop.as_string(None),
                 shows="create_index",
@@ -73,14 +74,21 @@ class CreateIndex(OnRelation):
             )
         ]
 
-    def statement(self, name: str) -> sql.Composed:
-        """CREATE INDEX CONCURRENTLY with all its clauses."""
+    def partitioned_plan(self, name: str) -> Sequence[Step]:
+        """An empty frame on the parent, each partition's index beside the traffic, then together."""
+        where = Place(self.server, self.found.oid, self.database, self.params["schema"], name)
+        return partitioned_steps(where, self.identifier, self.statement, self.free_name)
+
+    def statement(self, name: sql.Composable, table: sql.Composable, is_frame: bool = False) -> sql.Composed:
+        """CREATE INDEX CONCURRENTLY with all its clauses; the frame of a partitioned table is made at once."""
         included = [sql.Identifier(key.column) for key in self.included()]
         where = self.params.get("where", "")
-        return sql.SQL("CREATE {}INDEX CONCURRENTLY {} ON {} USING {} ({}){}{}").format(
+        return sql.SQL("CREATE {}INDEX {}{} ON {}{} USING {} ({}){}{}").format(
             sql.SQL("UNIQUE " if self.params.get("unique") else ""),
-            sql.Identifier(name),
-            self.identifier,
+            sql.SQL("" if is_frame else "CONCURRENTLY "),
+            name,
+            sql.SQL("ONLY " if is_frame else ""),
+            table,
             sql.SQL(self.params["method"]),
             sql.SQL(", ").join(key.composed() for key in self.keys),
             sql.SQL(" INCLUDE ({})").format(sql.SQL(", ").join(included)) if included else sql.SQL(""),
@@ -128,19 +136,22 @@ class CreateIndex(OnRelation):
             if self.is_taken(wished):
                 raise Refused(f"There is {self.params['schema']}.{wished} already.", "index")
             return str(wished)
-        words = [self.params["table"], *(key.column or "expr" for key in self.keys), "idx"]
-        base = "_".join(words)
+        return self.free_name(self.params["schema"], self.params["table"])
+
+    def free_name(self, schema: str, table: str) -> str:
+        """table_columns_idx, with a number where that is taken."""
+        base = "_".join([table, *(key.column or "expr" for key in self.keys), "idx"])
         for number in range(100):
             end = str(number) if number else ""
             name = shortened(base, LONGEST_NAME - len(end)) + end
-            if not self.is_taken(name):
+            if not self.is_taken(name, schema):
                 return name
         raise Refused("Give the index a name: those that we would make up are taken.", "index")
 
-    def is_taken(self, name: str) -> bool:
+    def is_taken(self, name: str, schema: str = "") -> bool:
         """Is there anything of this name in the schema?"""
         query = "select to_regclass(%s) is not null"
-        full = sql.Identifier(self.params["schema"], name).as_string(None)
+        full = sql.Identifier(schema or self.params["schema"], name).as_string(None)
         return bool(self.server.value(query, [full], self.database))
 
     def measured(self, name: str) -> dict[str, Any]:
@@ -152,6 +163,7 @@ class CreateIndex(OnRelation):
         made = work.facts.get("index")
         if made:
             remove_if_invalid(work, made["schema"], made["index"], made["database"])
+        remove_partitioned(work)
 
 
 def shortened(name: str, length: int) -> str:

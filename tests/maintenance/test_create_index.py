@@ -160,8 +160,62 @@ def test_says_for_whom_it_waits_and_leaves_nothing_when_it_is_cancelled(users, s
     assert indexes(users) == {}
 
 
-def test_refuses_a_partitioned_table(target, server):
-    target.rows("create table events (at date) partition by range (at)")
+@pytest.fixture
+def events(target):
+    target.rows("create table events (at date, kind text) partition by range (at)")
+    for month in (1, 2, 3):
+        target.rows(
+            f"create table events_{month} partition of events"
+            f" for values from ('2026-0{month}-01') to ('2026-0{month + 1}-01')"
+        )
+    target.rows("insert into events select '2026-01-01'::date + n % 80, 'a' from generate_series(1, 1000) n")
+    return target
+
+
+def indexes_of_events(target):
+    rows = target.rows(
+        "select indexrelid::regclass::text as name, indisvalid from pg_index"
+        " where indrelid::regclass::text like 'events%' order by 1"
+    )
+    return [(row.name, row.indisvalid) for row in rows]
+
+
+def test_a_partitioned_table_gets_one_made_of_its_partitions(events, server):
+    run = carry_out(operation("create_index", server, table="events", columns="kind"))
+    assert run.status == "succeeded", run.message
+    assert run.message == "Created the index public.events_kind_idx on 3 partitions."
+    assert run.plan[0].splitlines()[-1] == (
+        'CREATE INDEX "events_kind_idx" ON ONLY "public"."events" USING btree ("kind");'
+    )
+    assert run.plan[1] == (
+        'CREATE INDEX CONCURRENTLY "events_1_kind_idx" ON "public"."events_1" USING btree ("kind");'
+    )
+    assert run.plan[-1].splitlines()[-1] == (
+        'ALTER INDEX "public"."events_kind_idx" ATTACH PARTITION "public"."events_3_kind_idx";'
+    )
+    names = ["events_1_kind_idx", "events_2_kind_idx", "events_3_kind_idx", "events_kind_idx"]
+    assert indexes_of_events(events) == [(name, True) for name in names]
+    undone = carry_out(operation("reverse_run", server, run=run.pk))
+    assert undone.status == "succeeded", undone.message
+    assert indexes_of_events(events) == []
+
+
+def test_a_partitioned_build_that_fails_leaves_nothing(events, server):
+    events.rows("insert into events values ('2026-02-02', 'b'), ('2026-02-02', 'b')")
+    events.rows("delete from events where kind = 'a'")
+    run = carry_out(operation("create_index", server, table="events", columns="at", unique="on"))
+    assert run.status == "failed"
+    assert run.message.startswith('Step 3 of 7 failed: Could not create unique index "events_2_at_idx".')
+    assert indexes_of_events(events) == []
+
+
+def test_refuses_a_partition_that_is_partitioned_itself(events, server):
+    events.rows(
+        "create table events_4 partition of events for values from ('2026-04-01') to ('2026-05-01')"
+        " partition by list (kind)"
+    )
     with pytest.raises(Refused) as refusal:
         operation("create_index", server, table="events", columns="at").plan()
-    assert str(refusal.value) == "public.events is a partitioned table, not a table or a materialized view."
+    assert str(refusal.value) == (
+        "The partition events_4 is not a plain table: create the index on its parts first."
+    )
