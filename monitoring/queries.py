@@ -12,11 +12,8 @@ from dbadmin.models import Server
 from dbadmin.probes import Column, Problem
 from dbadmin.tables import TableView
 from dbadmin.units import duration, unit_of
-from monitoring.blocks import find_source
-from monitoring.layouts import scale_of
-from monitoring.models import Line
-from monitoring.statements import FIGURES, PROBE, StatementRow, described, listing
-from monitoring.windows import Window
+from monitoring.models import Name
+from monitoring.statements import FIGURES, PROBE, StatementRow, listing, texts_of
 
 #: pg_stat_statements counts in blocks; nearly every server has blocks of this size.
 BLOCK = 8192
@@ -151,19 +148,27 @@ def seen(observed: float, whole: float, unseen: int | None) -> str:
 
 
 def counted(server: Server, rows: Sequence[Any]) -> list[Row]:
-    """The counters of a reading as they stand, most time first."""
-    source = find_source(server.pk, PROBE)
-    lines = Line.objects.filter(source=source).values_list("pk", "key") if source else []
-    numbers = {tuple(key): pk for pk, key in lines}
-    sums: dict[str, dict[int, int]] = {column: {} for column in FIGURES}
-    for row in rows:
-        line = numbers.get((row.user_id, row.database_id, row.query_id, row.toplevel))
-        for column in FIGURES if line else ():
-            sums[column][line] = round(float(getattr(row, column) or 0) * scale_of(column))  # type: ignore[index]
-    now = dt.datetime.now(dt.UTC)
-    whole = Window(now, now, 0.0, sums)
-    best = sorted(sums["calls_total"], key=lambda line: sums["exec_seconds_total"][line], reverse=True)
-    return [row_of(row) for row in described(server, source, best, whole, whole)]
+    """The counters of a reading as they stand, most time first; without lines of history to lead to."""
+    known = [row for row in rows if row.query_id is not None and row.calls_total]
+    texts = texts_of(server, {(row.database_id, row.query_id) for row in known})
+    names = {(name.kind, name.number): name.name for name in Name.objects.filter(server=server)}
+    whole = sum(float(row.exec_seconds_total) for row in known) or 1.0
+    found = [
+        StatementRow(
+            id=0,
+            query_id=row.query_id,
+            text=text.text if (text := texts.get((row.database_id, row.query_id))) else "",
+            fingerprint="",
+            role=names.get(("role", row.user_id), str(row.user_id)),
+            database=names.get(("database", row.database_id), str(row.database_id)),
+            toplevel=row.toplevel is not False,
+            mean_seconds=float(row.exec_seconds_total) / row.calls_total,
+            share_ratio=float(row.exec_seconds_total) / whole,
+            **{column: float(getattr(row, column) or 0) for column in FIGURES},
+        )
+        for row in known
+    ]
+    return [row_of(row) for row in sorted(found, key=lambda row: row.exec_seconds_total, reverse=True)]
 
 
 __all__ = ["COLUMNS", "Answer", "Page", "Row", "StatementTable", "answer", "row_of"]

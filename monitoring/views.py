@@ -81,7 +81,7 @@ def table_of(request: HttpRequest, server: Server, answer: lists.Answer) -> Tabl
         empty="No statement ran in this window.",
         problem=None if answer.page else answer.problem,
         server_name=server.name,
-        links={"query": lambda row: reverse("statement", args=[server.name, row.line])},
+        links={"query": lambda row: reverse("statement", args=[server.name, row.line]) if row.line else ""},
         live=60,
         url=f"{base}panel=statements",
         csv_url=f"{base}format=csv",
