@@ -106,14 +106,12 @@ def test_a_changed_key_is_found_by_the_old_and_by_the_new_key(items, execute, ro
 
 
 def test_rolled_back_changes_are_not_in_the_log(items, target):
-    with pytest.raises(ZeroDivisionError), target.connection.transaction():
+    with target.connection.transaction(force_rollback=True):
         target.connection.execute("insert into items values (1, 'a')")
-        raise ZeroDivisionError
     with target.connection.transaction():
         target.connection.execute("insert into items values (2, 'b')")
-        with pytest.raises(psycopg.errors.UniqueViolation), target.connection.transaction():
+        with target.connection.transaction(force_rollback=True):
             target.connection.execute("insert into items values (3, 'c')")
-            target.connection.execute("insert into items values (2, 'd')")
     assert [new["id"] for _, _, new in items.told()] == ["2"]
 
 
@@ -157,13 +155,34 @@ def test_odd_names(audit, execute):
 
 
 VALUES = {
-    "numeric": "'NaN'", "float8": "0.1::float8 + 0.2", "float4": "'infinity'", "timestamptz": "'-infinity'", "date": "'infinity'",
-    "timestamp": "'0044-03-15 00:00:00 BC'", "interval": "'1 year -2 days 03:04:05.000006'", "bytea": r"'\x00ff'",
-    "json": """'{"b": 1,  "a": 1, "a": 2}'""", "jsonb": "'{\"n\": 12345678901234567890.10}'", "text[]": "'{a,NULL,\"b c\"}'",
-    "int4range": "'[1,5)'", "xml": "'<a/>'", "point": "'(1,2)'", "char(5)": "'ab'", "bit(3)": "B'101'", "inet": "'10.0.0.1/8'",
-    "uuid": "'00000000-0000-0000-0000-000000000001'", "money": "'12.30'", "tsvector": "'a:1 b:2'", "bigint": "9223372036854775807",
-    "mood": "'glad'", "pair": "row(1, 'x')", "posint": "5", "name": "'n'", "\"char\"": "'c'", "time": "'24:00:00'",
-}  # fmt: skip
+    "numeric": "'NaN'",
+    "float8": "0.1::float8 + 0.2",
+    "float4": "'infinity'",
+    "timestamptz": "'-infinity'",
+    "date": "'infinity'",
+    "timestamp": "'0044-03-15 00:00:00 BC'",
+    "interval": "'1 year -2 days 03:04:05.000006'",
+    "bytea": r"'\x00ff'",
+    "json": """'{"b": 1,  "a": 1, "a": 2}'""",
+    "jsonb": "'{\"n\": 12345678901234567890.10}'",
+    "text[]": "'{a,NULL,\"b c\"}'",
+    "int4range": "'[1,5)'",
+    "xml": "'<a/>'",
+    "point": "'(1,2)'",
+    "char(5)": "'ab'",
+    "bit(3)": "B'101'",
+    "inet": "'10.0.0.1/8'",
+    "uuid": "'00000000-0000-0000-0000-000000000001'",
+    "money": "'12.30'",
+    "tsvector": "'a:1 b:2'",
+    "bigint": "9223372036854775807",
+    "mood": "'glad'",
+    "pair": "row(1, 'x')",
+    "posint": "5",
+    "name": "'n'",
+    '"char"': "'c'",
+    "time": "'24:00:00'",
+}
 
 
 @pytest.mark.parametrize("kind", VALUES)
@@ -220,9 +239,11 @@ def test_secrets_are_in_no_part_of_the_log(audit, execute, target):
     execute("alter table people add more int")
     execute("update people set passphrase = 'planted-5', pin = 'planted-6'")
     execute("delete from people")
-    for (name,) in execute(
-        "select oid::regclass::text from pg_class where relnamespace = 'dbadmin_audit'::regnamespace and relkind = 'r'"
-    ).fetchall():
+    tables = (
+        "select oid::regclass::text from pg_class"
+        " where relnamespace = 'dbadmin_audit'::regnamespace and relkind = 'r'"
+    )
+    for (name,) in execute(tables).fetchall():
         assert "planted" not in str(execute(f"select * from {name} t").fetchall())
     insert, update, *_ = audit.changes()
     assert sorted(insert.new) == ["id", "name", "pin", "token"]
