@@ -192,10 +192,8 @@ def test_values_come_back_exactly(audit, execute, kind):
     execute("create domain posint as int check (value > 0)")
     execute(f"create table t (id int primary key, v {kind})")
     audit.watch("t")
-    execute(
-        "set datestyle = 'German'; set intervalstyle = 'iso_8601'; set timezone = 'Asia/Tokyo'; set bytea_output = 'escape'"
-    )
-    execute("set extra_float_digits = 0")
+    execute("set datestyle = 'German'; set intervalstyle = 'iso_8601'; set timezone = 'Asia/Tokyo'")
+    execute("set bytea_output = 'escape'; set extra_float_digits = 0")
     execute(f"insert into t values (1, {VALUES[kind]})")
     execute("reset all")
     ((_, _, new),) = audit.told()
@@ -204,9 +202,8 @@ def test_values_come_back_exactly(audit, execute, kind):
 
 
 def test_generated_identity_and_toasted_columns(audit, execute):
-    execute(
-        "create table t (id int generated always as identity primary key, a int, b int generated always as (a * 2) stored, big text)"
-    )
+    made = "b int generated always as (a * 2) stored"
+    execute(f"create table t (id int generated always as identity primary key, a int, {made}, big text)")
     audit.watch("t")
     execute("insert into t (a, big) values (2, repeat(md5('x'), 10000))")
     execute("update t set a = 3")
@@ -311,9 +308,8 @@ def test_a_dropped_table_keeps_its_log(items, execute):
 def test_disabled_triggers_altered_columns_and_forged_functions_are_gaps(items, execute):
     execute("alter table items disable trigger dbadmin_audit_update")
     execute("alter table items add more int")
-    execute(
-        "create or replace function dbadmin_audit.capture_1() returns trigger language plpgsql as 'begin return null; end'"
-    )
+    head = "create or replace function dbadmin_audit.capture_1() returns trigger language plpgsql"
+    execute(f"{head} as 'begin return null; end'")
     assert [gap.problem for gap in find_gaps(items.session.rows)] == [
         "1 of 4 triggers are disabled: changes are not recorded",
         "The capture function is not the one that was installed",

@@ -1,0 +1,162 @@
+"""The log as bytes that are the same on every server and every day, and their hashes."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import psycopg
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from audit import merkle
+from audit.capture import SCHEMA, rows_table
+from audit.registry import Installed, Shape
+
+#: Named in each seal: another form gets another name.
+FORM = "dbadmin-audit-1"
+SETTINGS = (
+    "select set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true),"
+    " set_config('IntervalStyle', 'postgres', true), set_config('extra_float_digits', '1', true),"
+    " set_config('bytea_output', 'hex', true), set_config('statement_timeout', '0', true)"
+)
+MICROSECONDS = SQL("(extract(epoch from {}.at) * 1000000)::bigint")
+STATEMENT = SQL(
+    "select s.id, {at}, s.xid, s.images, s.watched_id, s.shape_id, s.operation, s.session_role, s.set_role, s.app_user,"
+    " s.client, s.application, s.query, s.note from {schema}.statement s where {where} order by s.id"
+)
+SHORT = 8
+
+
+@dataclass
+class Entry:
+    """A statement of a batch: its own digest, those of its rows by (n, side), and the leaf over all of them."""
+
+    id: int
+    own: bytes
+    rows: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+
+    def leaf(self) -> bytes:
+        """The hash of the statement with its rows in order."""
+        self.rows.sort()
+        return merkle.leaf(b"S" + self.own + b"".join(digest for _, _, digest in self.rows))
+
+
+@dataclass(frozen=True)
+class Range:
+    """The transactions of a batch: from this one, before that one; above: statements above this number only."""
+
+    low: int
+    high: int
+    above: int = 0
+
+    def where(self, alias: str) -> Composable:
+        """As a condition on statements."""
+        return SQL("{a}.xid >= {low}::xid8 and {a}.xid < {high}::xid8 and {a}.id > {above}").format(
+            a=Identifier(alias),
+            low=Literal(str(self.low)),
+            high=Literal(str(self.high)),
+            above=Literal(self.above),
+        )
+
+
+def lines(connection: psycopg.Connection[Any], query: Composable) -> Iterator[bytes]:
+    """The rows of a query in PostgreSQL's own text form, one line each."""
+    rest = b""
+    with connection.cursor() as cursor, cursor.copy(SQL("copy ({}) to stdout").format(query)) as copy:
+        for block in copy:
+            parts = (rest + bytes(block)).split(b"\n")
+            rest = parts.pop()
+            yield from parts
+
+
+def entries(connection: psycopg.Connection[Any], state: Installed, span: Range) -> dict[int, Entry]:
+    """Every statement of the range with the digests of its rows. The caller holds one snapshot and made SETTINGS."""
+    found: dict[int, Entry] = {}
+    query = STATEMENT.format(
+        at=MICROSECONDS.format(SQL("s")), schema=Identifier(SCHEMA), where=span.where("s")
+    )
+    shapes: set[int] = set()
+    for line in lines(connection, query):
+        parts = line.split(b"\t", 6)
+        found[int(parts[0])] = Entry(int(parts[0]), sha256(b"statement\n" + line).digest())
+        shapes.add(int(parts[5]))
+    for number in sorted(shapes):
+        shape_or_none = state.shapes.get(number)
+        prefix = b"rows %d\n" % number
+        for line in lines(connection, row_query(shape_or_none, span)):
+            statement, n, side, _ = line.split(b"\t", 3)
+            entry = found.get(int(statement))
+            if entry is not None:
+                entry.rows.append((int(n), side, sha256(prefix + line).digest()))
+    return found
+
+
+def row_query(shape: Shape | None, span: Range) -> Composable:
+    """The rows of one version of columns in a range; without a version, those that were kept whole."""
+    if shape is None:
+        table = Identifier(SCHEMA, "loose")
+        columns: Composable = SQL("r.image::text")
+    else:
+        table = rows_table(shape.id)
+        columns = SQL(", ").join(
+            [SQL("null")] + [SQL("r.{}::text").format(Identifier(c.kept_name)) for c in shape.kept]
+        )
+    return SQL(
+        "select r.statement_id, r.n, r.side, {at}, {columns} from {schema}.statement s"
+        " join {table} r on r.statement_id = s.id and r.at = s.at where {where} and s.shape_id = {shape}"
+    ).format(
+        at=MICROSECONDS.format(SQL("r")), columns=columns, schema=Identifier(SCHEMA), table=table,
+        where=span.where("s"), shape=Literal(shape.id if shape else 0),
+    )  # fmt: skip
+
+
+def registry_digest(connection: psycopg.Connection[Any]) -> str:
+    """One hash over what makes the log readable: tables, versions of columns, gaps."""
+    whole = sha256()
+    for name in ("watched", "shape", "gap"):
+        query = SQL("select t.* from {} t order by t.id").format(Identifier(SCHEMA, name))
+        if name == "watched":  # until and the function's print change while the log does not
+            query = SQL("select id, schema_name, table_name, since from {} order by id").format(
+                Identifier(SCHEMA, name)
+            )
+        for line in lines(connection, query):
+            whole.update(name.encode() + b"\t" + line + b"\n")
+    return whole.hexdigest()
+
+
+def pack(ordered: Sequence[Entry]) -> bytes:
+    """What names the altered row later: whole digests of statements, short ones of rows. Kept outside of the server."""
+    out = bytearray()
+    for entry in ordered:
+        out += struct.pack(">QI32s32s", entry.id, len(entry.rows), entry.own, entry.leaf())
+        for n, side, digest in entry.rows:
+            out += struct.pack(">Ic8s", n, side, digest[:SHORT])
+    return zlib.compress(bytes(out), 1)
+
+
+@dataclass
+class Packed:
+    """A statement as a seal remembers it."""
+
+    id: int
+    own: bytes
+    leaf: bytes
+    rows: dict[tuple[int, bytes], bytes]
+
+
+def unpack(data: bytes) -> list[Packed]:
+    """The statements that a seal covers."""
+    raw, position, found = zlib.decompress(data), 0, []
+    head, row = struct.Struct(">QI32s32s"), struct.Struct(">Ic8s")
+    while position < len(raw):
+        number, count, own, leaf = head.unpack_from(raw, position)
+        position += head.size
+        end = position + count * row.size
+        rows = {(n, side): digest for n, side, digest in row.iter_unpack(raw[position:end])}
+        found.append(Packed(number, own, leaf, rows))
+        position = end
+    return found

@@ -1,0 +1,100 @@
+"""What the control database keeps of the audit log: seals, their keys, what checks found, saved searches."""
+
+from django.conf import settings
+from django.db import models
+
+from dbadmin import secrets
+from dbadmin.models import Server
+
+
+class SealKey(models.Model):
+    """A key that signs seals. Its private half is sealed like any secret and never reaches the servers."""
+
+    key_id = models.CharField(max_length=20, unique=True)
+    public = models.TextField()
+    sealed_private = models.TextField(editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    retired_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("created_at",)
+
+    def __str__(self) -> str:
+        return self.key_id
+
+    def private(self) -> bytes:
+        """The private half in clear."""
+        return bytes.fromhex(secrets.unseal(self.sealed_private, f"sealkey.private:{self.key_id}"))
+
+
+class Seal(models.Model):
+    """One sealed batch of the log. header is the signed text; leaves let a check name the altered row."""
+
+    server = models.ForeignKey(Server, on_delete=models.SET_NULL, null=True, related_name="seals")
+    server_name = models.CharField(max_length=63)
+    database = models.CharField(max_length=63)
+    number = models.PositiveIntegerField()
+    header = models.TextField()
+    header_hash = models.CharField(max_length=64)
+    signature = models.CharField(max_length=128)
+    key = models.ForeignKey(SealKey, on_delete=models.PROTECT)
+    leaves = models.BinaryField()
+    statements = models.PositiveIntegerField()
+    images = models.BigIntegerField()
+    low = models.BigIntegerField()
+    high = models.BigIntegerField()
+    above = models.BigIntegerField(default=0)
+    last_id = models.BigIntegerField()
+    system_identifier = models.CharField(max_length=20)
+    timeline = models.PositiveIntegerField()
+    first_at = models.DateTimeField(null=True)
+    last_at = models.DateTimeField(null=True)
+    sealed_at = models.DateTimeField(auto_now_add=True)
+    expired_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-number",)
+        constraints = [
+            models.UniqueConstraint(fields=["server", "database", "number"], name="one_seal_per_number")
+        ]
+
+    def __str__(self) -> str:
+        return f"seal {self.number} of {self.server_name}/{self.database}"
+
+
+class SealCheck(models.Model):
+    """What a verification of seals found."""
+
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="seal_checks")
+    database = models.CharField(max_length=63)
+    at = models.DateTimeField(auto_now_add=True)
+    seals = models.PositiveIntegerField()
+    statements = models.BigIntegerField()
+    images = models.BigIntegerField()
+    seconds = models.FloatField()
+    findings = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ("-at",)
+
+    def __str__(self) -> str:
+        return f"check of {self.server}/{self.database}, {len(self.findings)} findings"
+
+
+class SavedSearch(models.Model):
+    """A search of the log under a name; the address is all there is to it."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="audit_searches"
+    )
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="audit_searches")
+    name = models.CharField(max_length=80)
+    query = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("name",)
+        constraints = [models.UniqueConstraint(fields=["user", "server", "name"], name="one_search_per_name")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,50 @@
+"""Seal what was recorded since the last seal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django import forms
+
+from audit.operations.watch_table import rows_of
+from audit.registry import installed_version
+from audit.sealing import seal_next
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.runner import Work
+from dbadmin.steps import Call, Step
+
+
+class SealLog(Operation):
+    """Seal the changes that were recorded since the last seal, so that any later alteration of them shows.
+
+    Put it on a schedule of a few minutes. It reads the log once and writes nothing to the server.
+    """
+
+    title = "Seal the audit log"
+    risk = Risk.HARMLESS
+
+    class Form(forms.Form):
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
+
+    def target(self) -> str:
+        return f"audit log of {self.params.get('database') or self.server}"
+
+    def plan(self) -> Sequence[Step]:
+        """One step: seals until nothing is left that is closed."""
+        if not installed_version(rows_of(self)):
+            raise Refused("No table is watched here yet.")
+        says = "Hash every closed transaction since the last seal, sign the roots, keep them in dbadmin"
+        return [Call(self.seal, says=says)]
+
+    def seal(self, work: Work) -> None:
+        """Batch after batch."""
+        statements = images = seals = 0
+        with work.connect(self.params.get("database") or None) as connection:
+            while seal := seal_next(connection, self.server):
+                seals += 1
+                statements += seal.statements
+                images += seal.images
+                work.progress(statements, None, "rows")
+                work.stop_if_cancelled()
+        work.log(f"Sealed {statements} statements with {images} row images in {seals} seals.")
+        work.result(seals=seals, statements=statements, images=images)

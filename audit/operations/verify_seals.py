@@ -1,0 +1,84 @@
+"""Read the sealed log anew and name what was altered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+
+from audit import verifying
+from audit.models import Seal, SealCheck
+from dbadmin.events import record
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.runner import Work
+from dbadmin.steps import Call, Step
+
+
+class VerifySeals(Operation):
+    """Read the sealed part of the audit log anew, compare it with its seals, and name what was altered since."""
+
+    title = "Verify the audit log"
+    risk = Risk.LOADS
+
+    class Form(forms.Form):
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
+        last = forms.IntegerField(
+            required=False, min_value=1, label="The last … seals only", help_text="All of them when empty."
+        )
+
+    def target(self) -> str:
+        return f"audit log of {self.params.get('database') or self.server}"
+
+    def seals(self) -> list[Seal]:
+        """Those to look at, oldest first."""
+        database = self.params.get("database") or self.server.value("select current_database()")
+        found = (
+            Seal.objects.filter(server=self.server, database=database)
+            .select_related("key")
+            .order_by("-number")
+        )
+        last = self.params.get("last")
+        return list(found[:last] if last else found)[::-1]
+
+    def plan(self) -> Sequence[Step]:
+        """One step: read, hash, compare."""
+        count = len(self.seals())
+        if not count:
+            raise Refused("Nothing is sealed here yet.")
+        return [
+            Call(
+                self.verify,
+                says="Read the sealed statements and rows anew, hash them, compare with the signed roots",
+            )
+        ]
+
+    def verify(self, work: Work) -> None:
+        """Compare, and keep what was found."""
+        started, seals = time.monotonic(), self.seals()
+        with work.connect(self.params.get("database") or None) as connection:
+            found = verifying.verify(connection, seals, lambda done, of: work.progress(done, of, "objects"))
+        check = SealCheck.objects.create(
+            server=self.server,
+            database=seals[0].database,
+            seals=len(seals),
+            statements=sum(seal.statements for seal in seals),
+            images=sum(seal.images for seal in seals),
+            seconds=time.monotonic() - started,
+            findings=[finding.said() for finding in found],
+        )
+        for finding in found[:50]:
+            work.log(finding.what)
+        work.result(findings=len(found), statements=check.statements)
+        if found:
+            record(
+                None, "audit.tampered", f"The audit log differs from its seals: {found[0].what}", self.server
+            )
+            raise Refused(
+                f"The audit log differs from its seals in {len(found)} places. The first: {found[0].what}"
+            )
+        work.log(f"{check.statements} statements with {check.images} row images are as they were sealed.")
+
+    def result_url(self, run: Any) -> str:
+        return f"/servers/{self.server.name}/audit/seals/"

@@ -1,0 +1,192 @@
+"""Sealing: closed transactions become a batch, its root goes into a chain of signed headers, outside of the server."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import psycopg
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from django.db import transaction
+
+from audit import canonical, merkle
+from audit.canonical import FORM, Entry, Range
+from audit.models import Seal, SealKey
+from audit.registry import installed
+from dbadmin import secrets
+from dbadmin.connections import named_rows
+from dbadmin.models import Server
+
+#: Statements in one seal at most.
+MOST = 50_000
+#: Where the server stands. The horizon and the rows come from one snapshot, so no transaction can fall between.
+PLACE = """
+select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as horizon,
+       (select system_identifier from pg_control_system())::text as system_identifier,
+       (select timeline_id from pg_control_checkpoint()) as timeline, current_database() as database
+"""
+LIMIT = """
+select (select xid::text::bigint from dbadmin_audit.statement
+        where xid >= %s::text::xid8 and xid < %s::text::xid8 and id > %s
+        order by xid offset %s limit 1) as next
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The server at the moment of sealing."""
+
+    horizon: int
+    system_identifier: str
+    timeline: int
+    database: str
+
+
+def place_of(connection: psycopg.Connection[Any]) -> Place:
+    """Where the server stands now."""
+    row = named_rows(connection.execute(PLACE))[0]
+    return Place(row.horizon, row.system_identifier, row.timeline, row.database)
+
+
+def signing_key() -> SealKey:
+    """The key in use; made when there is none."""
+    found = SealKey.objects.filter(retired_at=None).last()
+    if found:
+        return found
+    private = Ed25519PrivateKey.generate()
+    raw = private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+    key_id = sha256(bytes.fromhex(public)).hexdigest()[:16]
+    sealed = secrets.seal(raw.hex(), f"sealkey.private:{key_id}")
+    return SealKey.objects.create(key_id=key_id, public=public, sealed_private=sealed)
+
+
+def sign(key: SealKey, header: str) -> str:
+    """The signature of a header."""
+    return Ed25519PrivateKey.from_private_bytes(key.private()).sign(header.encode()).hex()
+
+
+def is_signed(public: str, header: str, signature: str) -> bool:
+    """Does the signature fit?"""
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(
+            bytes.fromhex(signature), header.encode()
+        )
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def next_range(connection: psycopg.Connection[Any], last: Seal | None, place: Place) -> Range:
+    """The transactions that the next seal covers. A server that was made anew or put back begins a new segment."""
+    if last is None:
+        low, above = 0, 0
+    elif is_same_course(last, place):
+        low, above = last.high, last.above
+    else:
+        low, above = 0, last.last_id
+    row = connection.execute(LIMIT, [str(low), str(place.horizon), above, MOST]).fetchone()
+    high = row[0] if row and row[0] else place.horizon
+    return Range(low, max(high, low), above)
+
+
+def is_same_course(last: Seal, place: Place) -> bool:
+    """Is the server the one that was sealed last, and not earlier than then?"""
+    return last.system_identifier == place.system_identifier and place.horizon >= last.high
+
+
+def seal_next(connection: psycopg.Connection[Any], server: Server) -> Seal | None:
+    """Seal what was closed since the last seal; None when nothing was."""
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read read only")
+        connection.execute(canonical.SETTINGS)
+        place = place_of(connection)
+        last = Seal.objects.filter(server=server, database=place.database).first()
+        span = next_range(connection, last, place)
+        state = installed(lambda query, params=None: named_rows(connection.execute(query, params)))
+        found = canonical.entries(connection, state, span)
+        if not found:
+            return None
+        registry = canonical.registry_digest(connection)
+        moments = connection.execute(
+            "select min(at), max(at) from dbadmin_audit.statement where id = any(%s)",
+            [[min(found), max(found)]],
+        ).fetchone()
+    return keep(server, place, span, last, list(found.values()), registry, moments or (None, None))
+
+
+def keep(
+    server: Server,
+    place: Place,
+    span: Range,
+    last: Seal | None,
+    found: list[Entry],
+    registry: str,
+    moments: Any,
+) -> Seal:
+    """Write the seal: chained to the one before, signed."""
+    found.sort(key=lambda entry: entry.id)
+    leaves = [entry.leaf() for entry in found]
+    images = sum(len(entry.rows) for entry in found)
+    key = signing_key()
+    header = header_text(
+        server, place, span, last, leaves, images, registry, key, [str(m) for m in moments], found
+    )
+    with transaction.atomic():
+        return Seal.objects.create(
+            server=server,
+            server_name=server.name,
+            database=place.database,
+            number=(last.number if last else 0) + 1,
+            header=header,
+            header_hash=sha256(header.encode()).hexdigest(),
+            signature=sign(key, header),
+            key=key,
+            leaves=canonical.pack(found),
+            statements=len(found),
+            images=images,
+            low=span.low,
+            high=span.high,
+            above=span.above,
+            last_id=max(entry.id for entry in found),
+            system_identifier=place.system_identifier,
+            timeline=place.timeline,
+            first_at=moments[0],
+            last_at=moments[1],
+        )
+
+
+def header_text(
+    server: Server, place: Place, span: Range, last: Seal | None, leaves: list[bytes], images: int, registry: str,
+    key: SealKey, moments: list[str], found: list[Entry],
+) -> str:  # fmt: skip
+    """The signed text: JSON with sorted names and no spaces."""
+    facts = {
+        "form": FORM,
+        "server": str(server.key),
+        "server_name": server.name,
+        "database": place.database,
+        "number": (last.number if last else 0) + 1,
+        "previous": last.header_hash if last else "",
+        "system_identifier": place.system_identifier,
+        "timeline": place.timeline,
+        "from_transaction": span.low,
+        "before_transaction": span.high,
+        "above_statement": span.above,
+        "first_statement": found[0].id,
+        "last_statement": found[-1].id,
+        "statements": len(found),
+        "images": images,
+        "first_at": moments[0],
+        "last_at": moments[1],
+        "registry": registry,
+        "root": merkle.root(leaves).hex(),
+        "key": key.key_id,
+        "sealed_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
+    return json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+"""Check a dbadmin audit log against its witness file, without dbadmin: Python, psql and openssl are all it needs.
+
+    verify_audit_log.py WITNESS.jsonl "host=… dbname=… user=…" [--key PUBLIC_KEY_HEX]
+
+Reads each sealed statement and row anew by psql, hashes them, compares with the signed roots, and names what was
+altered, removed or inserted. Exit status: 0 as sealed, 1 differs, 2 could not be checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+OPTIONS = (
+    "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=postgres -c extra_float_digits=1 -c bytea_output=hex"
+    " -c statement_timeout=0"
+)
+# The fixed beginning of an Ed25519 public key in the form that openssl reads.
+DER = bytes.fromhex("302a300506032b6570032100")
+STATEMENT = (
+    "copy (select s.id, (extract(epoch from s.at) * 1000000)::bigint, s.xid, s.images, s.watched_id, s.shape_id,"
+    " s.operation, s.session_role, s.set_role, s.app_user, s.client, s.application, s.query, s.note"
+    " from dbadmin_audit.statement s where {where} order by s.id) to stdout"
+)
+ROWS = (
+    "copy (select r.statement_id, r.n, r.side, (extract(epoch from r.at) * 1000000)::bigint, {columns}"
+    " from dbadmin_audit.statement s join dbadmin_audit.{table} r on r.statement_id = s.id and r.at = s.at"
+    " where {where} and s.shape_id = {shape}) to stdout"
+)
+
+
+def psql(dsn: str, query: str) -> Iterator[bytes]:
+    """The lines that a query gives."""
+    environment = {**os.environ, "PGOPTIONS": OPTIONS, "PGCLIENTENCODING": "UTF8"}
+    with subprocess.Popen(
+        ["psql", "-XqAt", dsn, "-c", query], stdout=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - Popen was told to make it
+        for line in process.stdout:
+            yield line.rstrip(b"\n")
+    if process.returncode:
+        sys.exit(2)
+
+
+def is_signed(header: str, signature: str, public: str) -> bool:
+    """Does openssl say that the signature fits?"""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "header").write_bytes(header.encode())
+        (folder / "signature").write_bytes(bytes.fromhex(signature))
+        (folder / "key").write_bytes(DER + bytes.fromhex(public))
+        command = [
+            "openssl",
+            "pkeyutl",
+            "-verify",
+            "-pubin",
+            "-inkey",
+            str(folder / "key"),
+            "-keyform",
+            "DER",
+            "-rawin",
+        ]
+        files = ["-in", str(folder / "header"), "-sigfile", str(folder / "signature")]
+        return subprocess.run([*command, *files], capture_output=True).returncode == 0
+
+
+def root(leaves: list[bytes]) -> str:
+    """The hash over all leaves."""
+    level = leaves or [sha256(b"").digest()]
+    while len(level) > 1:
+        above = [sha256(b"\x01" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)]
+        level = above + ([level[-1]] if len(level) % 2 else [])
+    return level[0].hex()
+
+
+def unpack(data: bytes) -> dict[int, tuple[bytes, bytes, dict[tuple[int, bytes], bytes]]]:
+    """Statement -> its digest, its leaf, its rows' short digests."""
+    raw, position, found = zlib.decompress(data), 0, {}
+    head, row = struct.Struct(">QI32s32s"), struct.Struct(">Ic8s")
+    while position < len(raw):
+        number, count, own, leaf = head.unpack_from(raw, position)
+        position += head.size
+        end = position + count * row.size
+        found[number] = (
+            own,
+            leaf,
+            {(n, side): short for n, side, short in row.iter_unpack(raw[position:end])},
+        )
+        position = end
+    return found
+
+
+def read(dsn: str, facts: dict[str, int]) -> dict[int, tuple[bytes, list[tuple[int, bytes, bytes]]]]:
+    """Statement -> its digest and those of its rows, as the server has them now."""
+    where = (
+        f"s.xid >= '{facts['from_transaction']}'::xid8 and s.xid < '{facts['before_transaction']}'::xid8"
+        f" and s.id > {facts['above_statement']}"
+    )
+    found: dict[int, tuple[bytes, list[tuple[int, bytes, bytes]]]] = {}
+    shapes = set()
+    for line in psql(dsn, STATEMENT.format(where=where)):
+        parts = line.split(b"\t", 6)
+        found[int(parts[0])] = (sha256(b"statement\n" + line).digest(), [])
+        shapes.add(int(parts[5]))
+    for shape in sorted(shapes):
+        for line in psql(dsn, rows_query(dsn, shape, where)):
+            statement, n, side, _ = line.split(b"\t", 3)
+            digest = sha256(b"rows %d\n" % shape + line).digest()
+            if int(statement) in found:
+                found[int(statement)][1].append((int(n), side, digest))
+    return found
+
+
+def rows_query(dsn: str, shape: int, where: str) -> str:
+    """The rows of one version of columns; version 0 is of rows that were kept whole."""
+    if not shape:
+        return ROWS.format(columns="r.image::text", table="loose", where=where, shape=0)
+    known = next(iter(psql(dsn, "select columns from dbadmin_audit.shape where id = %d" % shape)))
+    kept = [column for column in json.loads(known) if column["rule"] != "excluded"]
+    columns = ", ".join(["null", *(f"r.c{int(column['attnum'])}::text" for column in kept)])
+    return ROWS.format(columns=columns, table=f"rows_{shape}", where=where, shape=shape)
+
+
+def check(dsn: str, seal: dict[str, str], previous: str, key: str) -> Iterator[str]:
+    """What is wrong with one seal and what it covers."""
+    header, facts = seal["header"], json.loads(seal["header"])
+    name = f"Seal {facts['number']}"
+    if not is_signed(header, seal["signature"], key or seal["public"]):
+        yield f"{name} was altered: its signature does not fit."
+    if facts["previous"] != previous:
+        yield f"{name} does not follow the seal before it."
+    known, there = unpack(base64.b64decode(seal["leaves"])), read(dsn, facts)
+    if root([leaf for _, leaf, _ in known.values()]) != facts["root"]:
+        yield f"The leaves of {name} were altered."
+    for number in sorted(known.keys() - there.keys()):
+        yield f"Statement {number} was removed."
+    for number in sorted(there.keys() - known.keys()):
+        yield f"Statement {number} was inserted later."
+    for number in sorted(known.keys() & there.keys()):
+        own, rows = there[number]
+        rows.sort()
+        if sha256(b"\x00S" + own + b"".join(digest for _, _, digest in rows)).digest() == known[number][1]:
+            continue
+        if own != known[number][0]:
+            yield f"Statement {number} was altered: who, when, what or how many."
+        now = {(n, side): digest[:8] for n, side, digest in rows}
+        for n, side in sorted(now.keys() | known[number][2].keys()):
+            if now.get((n, side)) != known[number][2].get((n, side)):
+                yield f"Row {n} ({side.decode()}) of statement {number} differs."
+
+
+def main() -> int:
+    """Check every seal of the witness file in turn."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("witness", type=Path)
+    parser.add_argument("dsn")
+    parser.add_argument("--key", default="", help="the public key that you trust, in hexadecimal")
+    told = parser.parse_args()
+    seals = [json.loads(line) for line in told.witness.read_text().splitlines()]
+    previous, wrong, statements = json.loads(seals[0]["header"])["previous"] if seals else "", 0, 0
+    for seal in seals:
+        for text in check(told.dsn, seal, previous, told.key):
+            wrong += 1
+            sys.stdout.write(text + "\n")
+        previous = sha256(seal["header"].encode()).hexdigest()
+        statements += json.loads(seal["header"])["statements"]
+    sys.stdout.write(f"{len(seals)} seals, {statements} statements: {wrong or 'no'} differences.\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

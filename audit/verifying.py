@@ -1,0 +1,153 @@
+"""Verification: the chain of seals, and the log itself against them; each difference is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Any
+
+import psycopg
+
+from audit import canonical, merkle
+from audit.canonical import Entry, Packed, Range
+from audit.models import Seal
+from audit.registry import installed
+from audit.sealing import Place, is_signed, place_of
+from dbadmin.connections import named_rows
+
+#: Findings that a report names; more are counted.
+MOST = 200
+SIDES = {b"-": "before", b"o": "before", b"+": "after", b"x": "deleted"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One difference. kind: altered, removed, inserted, lost, chain or signature; what: a sentence."""
+
+    kind: str
+    seal: int
+    what: str
+    statement: int = 0
+    row: int = 0
+
+    def said(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def chain(seals: Iterable[Seal]) -> list[Finding]:
+    """The headers: each signed, each tied to the one before, none missing, each as it says of its leaves."""
+    found: list[Finding] = []
+    previous: Seal | None = None
+    for seal in seals:
+        facts = json.loads(seal.header)
+        if sha256(seal.header.encode()).hexdigest() != seal.header_hash or not is_signed(
+            seal.key.public, seal.header, seal.signature
+        ):
+            found.append(
+                Finding(
+                    "signature", seal.number, f"Seal {seal.number} was altered: its signature does not fit."
+                )
+            )
+        if facts["number"] != seal.number or (previous and seal.number != previous.number + 1):
+            found.append(Finding("chain", seal.number, f"A seal before seal {seal.number} was removed."))
+        elif previous and facts["previous"] != previous.header_hash:
+            found.append(
+                Finding("chain", seal.number, f"Seal {seal.number} does not follow seal {previous.number}.")
+            )
+        previous = seal
+    return found
+
+
+def is_unexpired(seal: Seal) -> bool:
+    """Is what it covers still in the log?"""
+    return seal.expired_at is None
+
+
+def verify_seal(connection: psycopg.Connection[Any], seal: Seal) -> list[Finding]:
+    """One batch of the log, read anew, against its seal."""
+    try:
+        known = canonical.unpack(bytes(seal.leaves))
+    except Exception:  # noqa: BLE001 - whatever is wrong with the bytes, they are not those that were sealed
+        return [Finding("signature", seal.number, f"The leaves of seal {seal.number} were altered.")]
+    if merkle.root([packed.leaf for packed in known]).hex() != json.loads(seal.header)["root"]:
+        return [Finding("signature", seal.number, f"The leaves of seal {seal.number} were altered.")]
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read read only")
+        connection.execute(canonical.SETTINGS)
+        place = place_of(connection)
+        state = installed(lambda query, params=None: named_rows(connection.execute(query, params)))
+        there = canonical.entries(connection, state, Range(seal.low, seal.high, seal.above))
+    return compare(seal, known, there, place)
+
+
+def compare(seal: Seal, known: list[Packed], there: dict[int, Entry], place: Place) -> list[Finding]:
+    """What differs, statement by statement, in order."""
+    found: list[Finding] = []
+    missing = [packed.id for packed in known if packed.id not in there]
+    was_put_back = place.system_identifier != seal.system_identifier or place.timeline > seal.timeline
+    for packed in known:
+        if len(found) >= MOST:
+            break
+        entry = there.get(packed.id)
+        if entry is None:
+            kind = (
+                "lost"
+                if was_put_back and len(missing) == len(known) - known_before(known, missing)
+                else "removed"
+            )
+            words = (
+                "is gone since the server was put back to an earlier moment"
+                if kind == "lost"
+                else "was removed"
+            )
+            found.append(Finding(kind, seal.number, f"Statement {packed.id} {words}.", packed.id))
+        elif entry.leaf() != packed.leaf:
+            found += differences(seal, packed, entry)
+    sealed = {packed.id for packed in known}
+    for number in sorted(set(there) - sealed)[:MOST]:
+        found.append(Finding("inserted", seal.number, f"Statement {number} was inserted later.", number))
+    return found
+
+
+def known_before(known: list[Packed], missing: list[int]) -> int:
+    """How many statements stand before the first missing one: a restore takes the end, nothing from the middle."""
+    first = min(missing)
+    return sum(1 for packed in known if packed.id < first)
+
+
+def differences(seal: Seal, packed: Packed, entry: Entry) -> list[Finding]:
+    """Where one statement differs: in itself, or in which of its rows."""
+    found: list[Finding] = []
+    if entry.own != packed.own:
+        text = f"Statement {packed.id} was altered: who, when, what or how many."
+        found.append(Finding("altered", seal.number, text, packed.id))
+    rows = {(n, side): digest[: canonical.SHORT] for n, side, digest in entry.rows}
+    for key in sorted(packed.rows.keys() | rows.keys()):
+        (n, side), before, now = key, packed.rows.get(key), rows.get(key)
+        if before == now:
+            continue
+        where = f"Row {n} ({SIDES.get(side, '?')}) of statement {packed.id}"
+        kind = "removed" if now is None else "inserted" if before is None else "altered"
+        words = "was inserted later" if kind == "inserted" else f"was {kind}"
+        found.append(Finding(kind, seal.number, f"{where} {words}.", packed.id, n))
+    if not found:  # the same row twice, or a digest that differs only beyond its short form
+        found.append(
+            Finding("altered", seal.number, f"The rows of statement {packed.id} were altered.", packed.id)
+        )
+    return found[:MOST]
+
+
+def verify(
+    connection: psycopg.Connection[Any], seals: list[Seal], progress: Callable[[int, int], None] | None = None
+) -> list[Finding]:
+    """The chain, then each batch; oldest first."""
+    found = chain(seals)
+    for done, seal in enumerate(seals, start=1):
+        if is_unexpired(seal) and len(found) < MOST:
+            found += verify_seal(connection, seal)
+        if progress:
+            progress(done, len(seals))
+    return found

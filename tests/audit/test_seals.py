@@ -1,0 +1,146 @@
+"""Whatever is altered in a sealed log is named."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from audit.models import Seal
+from audit.seal_views import SCRIPT
+from audit.sealing import seal_next
+from audit.verifying import verify
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def sealed(audit, execute, target):
+    execute("create table items (id int primary key, name text, price numeric)")
+    audit.watch("items")
+    execute("insert into items select g, 'n' || g, g from generate_series(1, 5) g")
+    execute("set app.current_user_id = 'maria'")
+    execute("update items set price = price + 1 where id = 2")
+    execute("delete from items where id = 3")
+    assert seal_next(target.connection, audit.server).statements == 3
+    execute("update items set name = 'later'")
+    assert seal_next(target.connection, audit.server).statements == 1
+    assert seal_next(target.connection, audit.server) is None
+    return audit
+
+
+def findings(audit, target):
+    return [finding.what for finding in verify(target.connection, list(Seal.objects.order_by("number")))]
+
+
+def test_an_untouched_log_is_as_it_was_sealed(sealed, target, execute):
+    execute("vacuum full dbadmin_audit.statement_default")
+    execute("set datestyle = 'German'; set timezone = 'Asia/Tokyo'; set extra_float_digits = 0")
+    assert findings(sealed, target) == []
+
+
+ROWS = "dbadmin_audit.rows_1"
+STATEMENT = "dbadmin_audit.statement"
+COLUMNS = "at, xid, images, watched_id, shape_id, operation, session_role"
+
+
+@pytest.mark.parametrize(
+    "tampering, found",
+    [
+        (f"update {ROWS} set c3 = 9 where statement_id = 2 and side='+'", ["Row 1 (after) of statement 2 was altered."]),
+        (f"update {ROWS} set c2 = null where statement_id=1 and n = 4", ["Row 4 (after) of statement 1 was altered."]),
+        (f"delete from {ROWS} where statement_id = 1 and n = 4", ["Row 4 (after) of statement 1 was removed."]),
+        (f"delete from {STATEMENT} where id = 2", ["Statement 2 was removed."]),
+        (
+            f"insert into {ROWS} select at, 3, 2, side, 77, c2, c3 from {ROWS} where statement_id = 3",
+            ["Row 2 (deleted) of statement 3 was inserted later."],
+        ),
+        (
+            f"insert into {STATEMENT} select 99, {COLUMNS} from {STATEMENT} where id = 3",
+            ["Statement 99 was inserted later."],
+        ),
+        (
+            f"update {ROWS} set n = 6 - n where statement_id = 1 and n in (1, 5)",
+            ["Row 1 (after) of statement 1 was altered.", "Row 5 (after) of statement 1 was altered."],
+        ),
+        (f"truncate {ROWS} cascade", None),
+        *[
+            (
+                f"update {STATEMENT} set {change} where id = 3",
+                ["Statement 3 was altered: who, when, what or how many."],
+            )
+            for change in (
+                "app_user = 'joe'", "app_user = null", "session_role = 'x'", "set_role = 'x'", "client = '10.0.0.1'",
+                "application = 'x'", "operation = 'I'", "images = 7", "note = 'x'", "query = 'x'",
+            )
+        ],
+    ],
+)  # fmt: skip
+def test_names_what_was_altered(sealed, target, execute, tampering, found):
+    execute(tampering)
+    if found is None:
+        assert len(findings(sealed, target)) == 5 + 2 + 1 + 8
+    else:
+        assert findings(sealed, target) == found
+
+
+def test_another_moment_or_table_shows(sealed, target, execute):
+    execute(f"update {STATEMENT} set at = at + interval '1 microsecond' where id = 2")
+    assert findings(sealed, target)[0] == "Statement 2 was altered: who, when, what or how many."
+
+
+def test_edited_seals_show(sealed, target):
+    second = Seal.objects.get(number=2)
+    Seal.objects.filter(number=1).update(header=Seal.objects.get(number=1).header.replace("maria", "x") + " ")
+    assert findings(sealed, target) == ["Seal 1 was altered: its signature does not fit."]
+    Seal.objects.filter(number=1).delete()
+    assert findings(sealed, target) == []
+    Seal.objects.filter(number=2).update(leaves=second.leaves[:-3] + b"abc")
+    assert findings(sealed, target) == ["The leaves of seal 2 were altered."]
+
+
+def test_a_removed_seal_shows(sealed, target, execute, audit):
+    execute("delete from items where id = 1")
+    seal_next(target.connection, audit.server)
+    Seal.objects.filter(number=2).delete()
+    assert findings(sealed, target) == ["A seal before seal 3 was removed."]
+
+
+def test_transactions_that_are_still_open_wait_for_the_next_seal(sealed, target, execute, postgres):
+    with postgres.connect(target.database) as other, other.transaction():
+        other.execute("insert into items values (10, 'open', 1)")
+        execute("insert into items values (11, 'closed', 1)")
+        assert seal_next(target.connection, sealed.server) is None
+    assert seal_next(target.connection, sealed.server).statements == 2
+    assert findings(sealed, target) == []
+
+
+def test_seals_and_verifies_fifty_thousand_changes_a_second(sealed, target, execute):
+    execute("insert into items select g, 'n' || g, g from generate_series(100, 60000) g")
+    started = time.process_time()
+    seal = seal_next(target.connection, sealed.server)
+    assert seal.images / (time.process_time() - started) > 50_000
+    assert findings(sealed, target) == []
+
+
+def test_a_second_party_checks_the_witness_file_without_dbadmin(
+    sealed, target, execute, client_as, tmp_path, postgres
+):
+    address = f"/servers/shop/audit/seals/witness/?database={target.database}"
+    answer = client_as("auditor").get(address)
+    file = tmp_path / "witness.jsonl"
+    file.write_bytes(b"".join(answer.streaming_content))
+    command = [sys.executable, str(SCRIPT), str(file), postgres.dsn_for(target.database)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("2 seals, 4 statements: no differences.\n", 0)
+    execute(f"update {ROWS} set c3 = 99 where statement_id = 2 and side = '+'")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "Row 1 (+) of statement 2 differs.\n2 seals, 4 statements: 1 differences.\n"
+    assert done.returncode == 1
+
+
+def test_shows_seals_and_findings(sealed, target, execute, client_as):
+    assert (
+        "Nothing is sealed yet" not in client_as("auditor").get("/servers/shop/audit/seals/").content.decode()
+    )
+    assert client_as("viewer").get("/servers/shop/audit/seals/").status_code == 403
