@@ -20,6 +20,8 @@ Points = Sequence[tuple[float, float | None]]  # seconds since 1970, value or No
 WIDTH, HEIGHT = 88, 20
 #: Rows of numbers shown below a chart; the CSV has all.
 MOST_NUMBERS = 200
+#: Upright lines that are named below a chart.
+MOST_EVENTS = 3
 PRESETS = (
     ("15m", "Last 15 minutes", dt.timedelta(minutes=15)),
     ("1h", "Last hour", dt.timedelta(hours=1)),
@@ -180,6 +182,16 @@ class ChartView:
         """Why there is nothing to draw, or ""."""
         known = any(value is not None for line in self.lines for _, value in line.points)
         return "" if known else self.nothing
+
+    @property
+    def events(self) -> list[Mark]:
+        """The newest upright lines, named below the canvas, where names do not lie over each other."""
+        return sorted(self.marks, key=lambda mark: mark.at, reverse=True)[:MOST_EVENTS]
+
+    @property
+    def more_events(self) -> int:
+        """How many lines are not named."""
+        return max(0, len(self.marks) - MOST_EVENTS)
 
     @property
     def legend(self) -> list[dict[str, str]]:

@@ -17,6 +17,7 @@ from dbadmin import exports, history
 from dbadmin.charts import ChartView, Figure, Line, TimeRange
 from dbadmin.models import Server
 from dbadmin.tables import TableView
+from dbadmin.units import rate_name
 from dbadmin.views import server_for
 from monitoring import queries as lists
 from monitoring.chart import points
@@ -150,7 +151,7 @@ def charts_of(server: Server, found: Detail, time_range: TimeRange) -> list[Char
     common: dict[str, Any] = {"start": time_range.start, "end": time_range.end}
     common["marks"] = history.marks(server, time_range.start, time_range.end)
     return [
-        ChartView(column, title, column, [Line(title, points(found.series[column]))], **common)
+        ChartView(column, title, rate_name(column), [Line(title, points(found.series[column]))], **common)
         for column, title in CHARTS
         if column in found.series
     ]

@@ -144,6 +144,14 @@ def run_took(run: Any) -> str:
 
 
 @register.filter
+def asker(run: Any) -> str:
+    """maria; maria by command; a schedule."""
+    how = {"command": "by command", "api": "through the API", "schedule": "by schedule"}.get(run.door, "")
+    who = run.user_name or {"command": "the command line", "schedule": "a schedule"}.get(run.door, "somebody")
+    return f"{who} {how}".strip() if run.user_name else who
+
+
+@register.filter
 def progress_text(run: Any) -> str:
     """3.1 GiB of 4.8 GiB, 64.6 %."""
     name = run.progress_unit or "objects"
@@ -315,6 +323,7 @@ def readable(name: str, value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {units.label(item)}" for key, item in value.items())
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return units.unit_of(name).text(value)
+        unit = units.unit_of(name)
+        return unit.text(value) if unit.numeric else units.count(value)
     moment = charts.moment_of(value) if isinstance(value, str) and name.endswith("_at") else None
     return units.moment(moment) if moment else units.label(value)
