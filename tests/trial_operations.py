@@ -50,6 +50,9 @@ class Trial(Operation):
     def statement(self):
         return [Sql("select pg_sleep(60)")]
 
+    def nap(self):
+        return [Sql("select pg_sleep(20)")]
+
     def blocked(self):
         limits = {"lock_timeout": "300ms"}
         return [Sql("alter table held add x int", settings=limits, attempts=2), Sql("select 1")]

@@ -9,6 +9,8 @@ from django import forms
 from dbadmin.models import Run
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Sql, Step
+from dbadmin.work import Work
+from maintenance.indexes import BuildIndex, remove_if_invalid
 
 
 class ReverseRun(Operation):
@@ -47,7 +49,21 @@ class ReverseRun(Operation):
         done = Run.objects.filter(operation=self.name, params__run=run.pk, status=Run.Status.SUCCEEDED)
         if done.exists():
             raise Refused(f"Run {run.pk} was undone already, by run {done[0].pk}.", "run")
-        return [
-            Sql(text.rstrip(";"), reverse=forward, database=str(run.params.get("database") or ""))
-            for text, forward in zip(reversed(run.reverse), reversed(run.plan), strict=True)
-        ]
+        pairs = zip(reversed(run.reverse), reversed(run.plan), strict=True)
+        return [step(run, text.rstrip(";"), forward) for text, forward in pairs]
+
+    def clean_up(self, work: Work) -> None:
+        """An index that comes back may be left half-built."""
+        made = work.facts.get("index")
+        if made:
+            remove_if_invalid(work, made["schema"], made["index"], made["database"])
+
+
+def step(run: Run, text: str, forward: str) -> Step:
+    """A stored statement as a step; what was previewed with notes or settings around it has no plain way forth."""
+    database = str(run.params.get("database") or "")
+    again = forward.rstrip(";") if "\n" not in forward else ""
+    if run.operation == "drop_index":
+        place = {"schema": run.params["schema"], "index": run.params["index"]}
+        return BuildIndex(text, reverse=again, database=database, shows="create_index", **place)
+    return Sql(text, reverse=again, database=database)

@@ -31,8 +31,13 @@ def test_drops_it_and_knows_the_way_back(seats, server):
         "CREATE INDEX CONCURRENTLY seats_row_name ON public.seats USING btree (row_name) WHERE (number > 3)"
     ]
     assert seats.value("select to_regclass('seats_row_name')") is None
-    seats.rows(run.reverse[0])
+    undone = carry_out(operation("reverse_run", server, run=run.pk))
+    assert undone.status == "succeeded", undone.message
+    assert undone.message == "Created the index public.seats_row_name."
     assert seats.value("select to_regclass('seats_row_name')") == "seats_row_name"
+    with pytest.raises(Refused) as refusal:
+        operation("reverse_run", server, run=run.pk).plan()
+    assert str(refusal.value) == f"Run {run.pk} was undone already, by run {undone.pk}."
 
 
 def test_refuses_the_index_of_a_constraint(seats, server):
