@@ -98,12 +98,15 @@ class Witness:
         if known is None:
             self.queries.clear()
             self.identity = identity(session)
-            known = self.queries[id(session.connection)] = self.make(session)
+            query, views, is_complete = self.make(session)
+            if not is_complete:
+                return query, views  # The extension may come any time: ask for it anew each time.
+            known = self.queries[id(session.connection)] = (query, views)
         return known
 
     @staticmethod
-    def make(session: Session) -> tuple[sql.Composed, tuple[str, ...]]:
-        """Ask only for views and columns that the server really has."""
+    def make(session: Session) -> tuple[sql.Composed, tuple[str, ...], bool]:
+        """Ask only for views and columns that the server really has; are statements counted there?"""
         found = session.row(FIND, [[f"pg_stat_{view}" for view in VIEWS]])
         shared = sql.SQL(", ").join(
             sql.SQL("(select max(stats_reset) from {})").format(sql.Identifier("pg_catalog", view))
@@ -114,7 +117,7 @@ class Witness:
             evictions=of_statements("dealloc", found.statements),
             statements=of_statements("stats_reset", found.statements),
         )
-        return query, tuple(found.views)
+        return query, tuple(found.views), bool(found.statements)
 
 
 def of_statements(column: str, schema: str | None) -> sql.Composable:

@@ -68,7 +68,7 @@ def ensure(which: str, moment: dt.datetime) -> None:
                 f" to ('{end.isoformat()}')"
             )
             cursor.execute(f"alter table {name} alter column body set storage external")
-    _made.add(name)
+        transaction.on_commit(lambda: _made.add(name))
 
 
 def existing(table: Table) -> list[str]:

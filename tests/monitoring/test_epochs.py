@@ -1,0 +1,292 @@
+"""Counters of a real server through everything that can happen to it: never a spike, never a negative, always a cause."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+
+import psycopg
+import pytest
+
+from dbadmin.connections import connect
+from dbadmin.models import Server
+from monitoring.rounds import Batch, Round
+from tests.fixtures.servers import server_row
+
+pytestmark = [pytest.mark.django_db, pytest.mark.servers]
+COUNTED = "select 'counted by the test' as text, 4711"
+
+
+class Watcher:
+    """A sampler's rounds on one server, when the test says so."""
+
+    def __init__(self, row: Server) -> None:
+        self.row = row
+        self.round = Round(row, lambda batch: None)
+
+    def look(self, *probes: str) -> Batch:
+        """One round with these probes; a lost connection is opened anew, as the sampler does."""
+        batch = Batch(self.row)
+        for _ in range(100):
+            try:
+                self.round.read_all(self.round.open(), [("", probe) for probe in probes], batch)
+                return batch
+            except psycopg.OperationalError:
+                self.round.close()
+                time.sleep(0.1)
+        raise AssertionError("the server did not come back")
+
+    def calls(self, batch: Batch) -> int | None:
+        """The increase of the test's own statement; None when it is not known."""
+        (sample,) = [sample for sample in batch.samples if sample.probe == "statements"] or [None]
+        if sample is None:
+            return None
+        with connect(self.row) as connection:
+            found = connection.execute(
+                "select queryid from pg_stat_statements where query like '%% as text, $2'"
+                " and query not like '%%pg_stat%%'"
+            ).fetchall()
+        ids = {query_id for (query_id,) in found}
+        place = sample.columns.index("calls_total")
+        for line, values in zip(sample.lines, sample.values, strict=True):
+            if line.key[2] in ids:
+                return values[place]
+        return 0
+
+
+@pytest.fixture
+def watcher(server):
+    """Looks at the shared server."""
+    made = Watcher(server)
+    yield made
+    made.round.close()
+
+
+@pytest.fixture
+def own(new_postgres, db):
+    """A server of the test's own: (postgres, watcher)."""
+
+    def start(**settings):
+        postgres = new_postgres(**settings)
+        return postgres, Watcher(server_row("own", postgres))
+
+    return start
+
+
+def run(postgres, times, database="postgres"):
+    """Execute the counted statement."""
+    with postgres.connect(database) as connection:
+        for _ in range(times):
+            connection.execute(COUNTED)
+
+
+def make_durable(postgres):
+    """The servers of the tests do not wait for the disk; what a crash must not lose is written now."""
+    with postgres.connect() as connection:
+        connection.execute("checkpoint")
+
+
+def causes(batch):
+    """Cause and words of each gap."""
+    return {(hole.why.cause.value, hole.why.text) for hole in batch.holes}
+
+
+def test_increases_are_exactly_what_was_done(postgres, watcher):
+    run(postgres, 1)
+    assert watcher.look("statements").samples == []
+    for times in (7, 0, 3):
+        run(postgres, times)
+        batch = watcher.look("statements")
+        assert watcher.calls(batch) == times
+        assert causes(batch) == set()
+
+
+def test_a_statement_that_is_new_counts_in_full(postgres, watcher):
+    with postgres.connect() as connection:
+        connection.execute("select pg_stat_statements_reset()")
+    watcher.look("statements")
+    run(postgres, 5)
+    assert watcher.calls(watcher.look("statements")) == 5
+
+
+def test_a_clean_restart_is_a_gap_and_a_mark(own):
+    postgres, watcher = own()
+    run(postgres, 3)
+    watcher.look("statements", "databases")
+    os.kill(postgres.pid, signal.SIGINT)
+    postgres.running.process.wait()
+    scratch_forget(postgres)
+    postgres.start()
+    run(postgres, 4)
+    batch = watcher.look("statements", "databases")
+    assert watcher.calls(batch) is None
+    assert causes(batch) == {("restart", "The server was restarted.")}
+    assert [(mark.kind, mark.text) for mark in batch.marks] == [("restart", "The server was restarted.")]
+    run(postgres, 2)
+    assert watcher.calls(watcher.look("statements")) == 2
+
+
+def scratch_forget(postgres):
+    """Tell the supervisor that the process it started has ended as it was meant to."""
+    from tests.running import scratch
+
+    running = scratch().supervisor.running
+    if postgres.running in running:
+        running.remove(postgres.running)
+
+
+def test_an_immediate_stop_is_a_crash(own):
+    postgres, watcher = own()
+    run(postgres, 3)
+    watcher.look("statements", "databases")
+    make_durable(postgres)
+    os.kill(postgres.pid, signal.SIGQUIT)
+    postgres.running.process.wait()
+    scratch_forget(postgres)
+    postgres.start()
+    run(postgres, 4)
+    batch = watcher.look("statements", "databases")
+    assert watcher.calls(batch) is None
+    text = "The server went down without a clean stop and lost its statistics."
+    assert causes(batch) == {("crash", text)}
+    assert (batch.marks[0].kind, batch.marks[0].text) == ("crash", text)
+
+
+def test_a_killed_backend_is_a_crash_although_the_server_never_stopped(own):
+    postgres, watcher = own()
+    run(postgres, 3)
+    watcher.look("statements", "databases")
+    make_durable(postgres)
+    with postgres.connect() as connection, suppress(psycopg.OperationalError):
+        os.kill(connection.info.backend_pid, signal.SIGKILL)
+        time.sleep(0.5)
+        connection.execute("select 1")
+    wait_for(postgres)
+    run(postgres, 4)
+    batch = watcher.look("statements", "databases")
+    assert watcher.calls(batch) is None
+    text = "A process crashed; the server started over and lost its statistics."
+    assert causes(batch) == {("crash", text)}
+
+
+def wait_for(postgres):
+    """Until it takes connections again."""
+    for _ in range(100):
+        try:
+            postgres.connect().close()
+            return
+        except psycopg.OperationalError:
+            time.sleep(0.1)
+
+
+def test_a_reset_of_all_statements_is_a_gap(own):
+    postgres, watcher = own()
+    run(postgres, 30)
+    watcher.look("statements")
+    with postgres.connect() as connection:
+        connection.execute("select pg_stat_statements_reset()")
+    run(postgres, 40)
+    batch = watcher.look("statements")
+    assert watcher.calls(batch) is None
+    assert causes(batch) == {("reset", "pg_stat_statements was reset.")}
+    run(postgres, 2)
+    assert watcher.calls(watcher.look("statements")) == 2
+
+
+def test_the_reset_of_one_statement_is_a_gap_of_that_statement(own):
+    postgres, watcher = own()
+    run(postgres, 3)
+    watcher.look("statements")
+    with postgres.connect() as connection:
+        connection.execute(
+            "select pg_stat_statements_reset(userid, dbid, queryid) from pg_stat_statements"
+            " where query like '%% as text, $2' and query not like '%%pg_stat%%'".replace("%%", "%")
+        )
+    run(postgres, 2)
+    batch = watcher.look("statements")
+    assert watcher.calls(batch) is None
+    ((hole),) = batch.holes
+    assert (hole.why.cause, len(hole.lines)) == ("reset", 1)
+
+
+def test_evicted_statements_never_count_twice(own):
+    postgres, watcher = own(**{"pg_stat_statements.max": "100"})
+    run(postgres, 3)
+    watcher.look("statements")
+    with postgres.connect() as connection:
+        for number in range(400):
+            connection.execute(f"select {', '.join('1' for _ in range(number + 1))}")
+    run(postgres, 4)
+    batch = watcher.look("statements")
+    # It was forgotten and counted anew, or it was kept: the increase is unknown, or right.
+    assert watcher.calls(batch) in {None, 4}
+    sample = next(sample for sample in batch.samples if sample.probe == "statements")
+    place = sample.columns.index("calls_total")
+    assert all(values[place] is None or 0 <= values[place] <= 10 for values in sample.values)
+    assert "eviction" in {cause for cause, _ in causes(batch)}
+
+
+def test_a_reset_of_a_database_touches_its_own_counters_only(postgres, target, watcher):
+    watcher.look("databases", "statements")
+    target.rows("select pg_stat_reset()")
+    run(postgres, 4)
+    batch = watcher.look("databases", "statements")
+    assert watcher.calls(batch) == 4
+    (hole,) = [hole for hole in batch.holes if hole.probe == "databases"]
+    assert ([line.key for line in hole.lines], hole.why.cause) == ([(target.database,)], "reset")
+
+
+def test_a_reset_of_shared_statistics_is_said(own):
+    postgres, watcher = own()
+    watcher.look("checkpoints", "server_vitals")
+    with postgres.connect() as connection:
+        connection.execute("select pg_stat_reset_shared('bgwriter')")
+    batch = watcher.look("checkpoints", "server_vitals")
+    assert [(mark.kind, mark.text) for mark in batch.marks] == [
+        ("reset", "The statistics of pg_stat_bgwriter were reset.")
+    ]
+
+
+def test_an_extension_that_was_dropped_is_a_problem_and_then_a_gap(postgres, target, watcher):
+    watcher.look("statements")
+    with postgres.connect(target.database) as connection:
+        connection.execute("drop extension pg_stat_statements")
+    batch = watcher.look("statements")
+    assert batch.samples == []
+    assert batch.readings[0].problem.kind == "extension"
+    assert batch.readings[0].problem.remedy == "CREATE EXTENSION pg_stat_statements;"
+    with postgres.connect(target.database) as connection:
+        connection.execute("create extension pg_stat_statements")
+    run(postgres, 1)
+    assert watcher.look("statements").samples[0].length > 0
+
+
+def test_a_role_without_rights_gets_a_problem_not_wrong_numbers(own):
+    postgres, _ = own()
+    with postgres.connect() as connection:
+        connection.execute("create role nobody_much login password 'x'")
+    row = Server(name="poor")
+    row.seal_dsn(
+        "monitor_dsn", psycopg.conninfo.make_conninfo(postgres.dsn, user="nobody_much", password="x")
+    )
+    row.save()
+    watcher = Watcher(row)
+    run(postgres, 3)
+    watcher.look("statements")
+    run(postgres, 3)
+    batch = watcher.look("statements")
+    assert batch.samples == []
+    assert batch.readings[0].problem.kind == "privilege"
+    assert batch.readings[0].problem.remedy == 'GRANT pg_read_all_stats TO "nobody_much";'
+
+
+def test_a_changed_setting_is_a_mark(own):
+    postgres, watcher = own()
+    watcher.look("settings")
+    with postgres.connect() as connection:
+        connection.execute("alter system set random_page_cost = 1.5")
+        connection.execute("select pg_reload_conf()")
+    time.sleep(0.3)
+    batch = watcher.look("settings")
+    assert [mark.text for mark in batch.marks] == ["random_page_cost was changed from 4 to 1.5."]
+    assert batch.marks[0].facts == {"setting": "random_page_cost", "before": "4", "after": "1.5"}
