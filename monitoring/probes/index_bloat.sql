@@ -6,7 +6,7 @@
 -- every:    1h
 -- timeout:  20s
 -- series:   sum(bloat_bytes)
--- actions:  reindex(schema, index)
+-- actions:  reindex_index(schema, index)
 -- column bloat_bytes:      estimate against a freshly built index
 -- column bloat_low_bytes:  at least this much: pages two thirds full are normal where keys arrive in no order, and equal keys may be stored apart
 -- column bloat_high_bytes: at most this much

@@ -5,7 +5,7 @@
 -- every:    15m
 -- series:   rows
 -- warning:  leftover_count > 0
--- actions:  drop_index(schema, index)
+-- actions:  reindex_index(schema, index), drop_index(schema, index)
 -- column state:          being built means that a session works on it now
 -- column leftover_count: 1 when nobody works on it any more
 -- column is_maintained:  whether writes still have to maintain it

@@ -7,7 +7,7 @@
 -- timeout:  10s
 -- warning:  vacuum_due_ratio > 2
 -- critical: vacuum_due_ratio > 10
--- actions:  vacuum_table(schema, table)
+-- actions:  vacuum_table(schema, table), analyze_table(schema, table)
 -- column vacuum_due_ratio:  dead rows against the threshold; at 1 autovacuum comes; empty when it is switched off for the table
 -- column insert_due_ratio:  rows inserted since the last vacuum against their threshold
 -- column analyze_due_ratio: rows changed since the last analyze against their threshold

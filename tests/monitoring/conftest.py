@@ -47,6 +47,21 @@ def counted(target: Session) -> Callable[[str, int], None]:
 
 
 @pytest.fixture
+def analyzed(target: Session, make: Callable[[str], None]) -> Callable[[str, str], None]:
+    """Runs a vacuum with analyze and waits until the statistics show it: analyzed("vacuum analyze t", "t")."""
+
+    def run(statement: str, table: str) -> None:
+        make(statement)
+        for _ in range(100):
+            if target.value("select pg_stat_get_mod_since_analyze(%s::regclass)", [table]) == 0:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"The statistics do not show that {table} was analyzed.")
+
+    return run
+
+
+@pytest.fixture
 def connection(postgres, database: str) -> Iterator[Callable[[], psycopg.Connection]]:
     """Opens sessions on the scratch database, with transactions: connection()."""
     opened: list[psycopg.Connection] = []

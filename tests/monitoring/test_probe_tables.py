@@ -142,7 +142,7 @@ def test_sequence_counts_against_the_narrower_of_itself_and_its_column(make, rea
     ],
 )
 @pytest.mark.parametrize("kept", [1, 3])
-def test_bloat_lies_within_its_error_band(make, read, counted, target, table, fill, kept):
+def test_bloat_lies_within_its_error_band(make, read, counted, analyzed, target, table, fill, kept):
     make(f"""
         create extension if not exists pgstattuple;
         create table things ({table}) with (autovacuum_enabled = off);
@@ -150,7 +150,7 @@ def test_bloat_lies_within_its_error_band(make, read, counted, target, table, fi
         delete from things where a % {kept} <> 0;
     """)
     counted("things", 60000)
-    make("vacuum (truncate off, analyze) things")
+    analyzed("vacuum (truncate off, analyze) things", "things")
     (row,) = read("table_bloat").rows
     exact = target.row("select (free_percent + dead_tuple_percent) / 100 as ratio from pgstattuple('things')")
     (checked,) = read("exact_bloat", schema="public", table="things").rows
@@ -174,7 +174,7 @@ def test_bloat_without_statistics_is_unknown(make, read):
     assert (row.bloat_bytes, row.bloat_low_bytes, row.bloat_high_bytes, row.bloat_ratio) == (None,) * 4
 
 
-def test_healthy_indexes_are_not_called_bloated(make, read, counted):
+def test_healthy_indexes_are_not_called_bloated(make, read, counted, analyzed):
     make("""
         create table things (a bigint, kind int, name text) with (autovacuum_enabled = off);
         insert into things select i, i % 20, md5(i::text) from generate_series(1, 100000) i;
@@ -184,12 +184,12 @@ def test_healthy_indexes_are_not_called_bloated(make, read, counted):
         create index by_lower on things (lower(name));
     """)
     counted("things", 100000)
-    make("vacuum analyze things")
+    analyzed("vacuum analyze things", "things")
     rows = {row.index: row for row in read("index_bloat").rows}
     assert {row.confidence for row in rows.values()} == {"good"}
     assert {name for name, row in rows.items() if row.bloat_low_bytes > 0.02 * row.size_bytes} == set()
     assert rows["by_number"].bloat_ratio < 0.06
     make("delete from things where a % 10 <> 0")
-    make("vacuum analyze things")
+    analyzed("vacuum analyze things", "things")
     rows = {row.index: row for row in read("index_bloat").rows}
     assert rows["by_number"].bloat_low_bytes > 0.7 * rows["by_number"].size_bytes

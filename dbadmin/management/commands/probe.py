@@ -11,6 +11,7 @@ from dbadmin import exports
 from dbadmin.connections import session
 from dbadmin.models import Server
 from dbadmin.probes import PROBES, Reading
+from dbadmin.reference import probes_page
 
 
 class Command(BaseCommand):
@@ -24,9 +25,13 @@ class Command(BaseCommand):
         parser.add_argument("server", nargs="?", default="")
         parser.add_argument("--database", default=None)
         parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
+        parser.add_argument("--docs", action="store_true", help="print the reference of all probes")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """List, or read."""
+        """List, describe, or read."""
+        if options["docs"]:
+            self.stdout.write(probes_page(), ending="")
+            return
         if not options["server"]:
             for each in PROBES.values():
                 self.stdout.write(f"{each.name:28} {each.title}")
