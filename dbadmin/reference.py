@@ -8,7 +8,7 @@ from dbadmin.units import duration
 HEAD = """# Probes
 
 A probe is a question to a server, kept as a file; its answer feeds the page, history, alerts and exports alike.
-This page is made from the headers of the files: `manage.py probe --docs > docs/probes.md`.
+This page is made from the headers of the files: `manage.py probe --docs --skip-checks > docs/probes.md`.
 
 | probe | answers | read each | needs |
 | --- | --- | --- | --- |
