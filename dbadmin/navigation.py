@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,24 +79,43 @@ def rooms_of(user: Any, server: Server, path: str) -> list[Group]:
     return [Group(title, rooms) for title, rooms in groups.items()]
 
 
-#: Rooms that belong to no server: title, address name, right, key.
-WIDE = (
-    ("Fleet", "fleet", "runs.view", "f"),
-    ("Runs", "runs", "runs.view", "r"),
-    ("Schedules", "schedules", "schedules.view", "s"),
-    ("Servers", "server_list", "servers.change", ""),
-    ("People", "people", "users.change", ""),
-    ("Events", "events", "events.view", ""),
-)
+@dataclass(frozen=True)
+class WideRoom:
+    """A room that belongs to no server. count: what is waiting there for this person."""
+
+    title: str
+    url_name: str
+    right: str
+    key: str = ""
+    order: int = 50
+    count: Callable[[Any], int] | None = None
+
+
+#: Rooms that belong to no server; apps add theirs.
+WIDE = [
+    WideRoom("Fleet", "fleet", "runs.view", "f", 10),
+    WideRoom("Runs", "runs", "runs.view", "r", 20),
+    WideRoom("Schedules", "schedules", "schedules.view", "s", 30),
+    WideRoom("Servers", "server_list", "servers.change", "", 60),
+    WideRoom("People", "people", "users.change", "", 70),
+    WideRoom("Events", "events", "events.view", "", 80),
+]
+
+
+def register(room: WideRoom) -> None:
+    """Called once by an app that is ready."""
+    WIDE.append(room)
+    WIDE.sort(key=lambda each: each.order)
 
 
 def wide(user: Any, path: str) -> Group:
     """The rooms of the whole house."""
     rooms = []
-    for title, name, right, key in WIDE:
-        url = reverse(name)
-        if may_anywhere(user, right):
-            rooms.append(Room(title, url, path == url if url == "/" else path.startswith(url), key))
+    for each in WIDE:
+        url = reverse(each.url_name)
+        if may_anywhere(user, each.right):
+            here = path == url if url == "/" else path.startswith(url)
+            rooms.append(Room(each.title, url, here, each.key, each.count(user) if each.count else 0))
     return Group("", rooms)
 
 

@@ -28,6 +28,8 @@ RIGHTS: dict[str, set[Role]] = {
     "schedules.view": READ,
     "schedules.change": {Role.ADMIN},
     "backups.download": {Role.ADMIN},
+    "alerts.acknowledge": {Role.OPERATOR, Role.ADMIN},
+    "alerts.change": {Role.ADMIN},
     "servers.change": {Role.ADMIN},
     "stores.change": {Role.ADMIN},
     "users.change": {Role.ADMIN},

@@ -49,7 +49,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
 
 
 def rooms_of_apps() -> list[URLPattern | URLResolver]:
-    """An app's urlpatterns lie below its server; its settings_urlpatterns below /settings/."""
+    """An app's urlpatterns lie below its server, settings_urlpatterns below /settings/, wide_urlpatterns below /."""
     found: list[URLPattern | URLResolver] = []
     for config in apps.get_app_configs():
         if "." in config.name or config.name == "dbadmin" or not find_spec(f"{config.name}.urls"):
@@ -58,6 +58,7 @@ def rooms_of_apps() -> list[URLPattern | URLResolver]:
         if hasattr(module, "urlpatterns") and (settings.BASE_DIR / config.name).is_dir():
             found.append(path("servers/<slug:server_name>/", include(module.urlpatterns)))
             found.append(path("settings/", include(getattr(module, "settings_urlpatterns", []))))
+            found.append(path("", include(getattr(module, "wide_urlpatterns", []))))
     return found
 
 
