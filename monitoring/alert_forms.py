@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -33,7 +34,8 @@ def amount(text: str) -> float:
     factor = FACTORS.get(found[2].lower()) if found else None
     if found is None or factor is None:
         raise forms.ValidationError("Write a number, such as 0.9, 90%, 4h or 1GiB.")
-    return float(found[1].replace(",", ".")) * factor
+    # By decimals, so that 95 % is 0.95 and not 0.9500000000000001.
+    return float(Decimal(found[1].replace(",", ".")) * Decimal(str(factor)))
 
 
 class AmountField(forms.CharField):

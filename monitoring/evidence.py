@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from dbadmin import history, units
 from dbadmin.charts import ChartView, Limit, Line
 from dbadmin.health import page_of
+from dbadmin.models import Server
 from dbadmin.operations import REGISTRY
 from dbadmin.permissions import may
 from dbadmin.probes import PROBES
@@ -35,14 +36,13 @@ def chart(alert: Alert) -> ChartView | None:
         return None
     start = alert.since - BEFORE
     end = min(timezone.now(), (alert.resolved_at or timezone.now()) + AFTER)
-    found = line(alert, rule, start, end)
-    shown = found.values if found else []
+    found = line(alert, rule, server, start, end)
     name = unit_name(rule)
     return ChartView(
         id="evidence",
         title=f"{alert.name}{': ' + alert.row_name[:60] if alert.row_name else ''}",
         column=name,
-        lines=[Line(alert.row_name[:60] or alert.name, points(found))] if found and any_known(shown) else [],
+        lines=[Line(alert.row_name[:60] or alert.name, points(found))] if any_known(found.values) else [],
         start=start,
         end=end,
         about="From three hours before it began.",
@@ -71,14 +71,13 @@ def unit_name(rule: AlertRule) -> str:
             return rule.column
 
 
-def line(alert: Alert, rule: AlertRule, start: dt.datetime, end: dt.datetime) -> Series | None:
+def line(alert: Alert, rule: AlertRule, server: Server, start: dt.datetime, end: dt.datetime) -> Series:
     """The number as a series; made of two where the rule is."""
     place: Any = {"key": alert.row_key or None, "start": start, "end": end, "database": alert.database}
-    assert alert.server is not None
-    one = series(alert.server, rule.probe, rule.column, **place)
+    one = series(server, rule.probe, rule.column, **place)
     if rule.measure in {Measure.VALUE, Measure.RATE} or not rule.other:
         return one
-    other = series(alert.server, rule.probe, rule.other, **place)
+    other = series(server, rule.probe, rule.other, **place)
     whole = rule.measure == Measure.SHARE
     one.values = [quotient(a, b, whole) for a, b in zip(one.values, other.values, strict=False)]
     return one
@@ -128,7 +127,7 @@ def actions(alert: Alert, user: Any) -> list[SafeString]:
     kept: dict[str, Any] = alert.evidence.get("row") or {}
     if probe is None or alert.server is None:
         return []
-    found = []
+    found: list[SafeString] = []
     for action in probe.actions:
         operation = REGISTRY.get(action.operation)
         values = {name: kept.get(column) for name, column in action.fields}

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
 
 from dbadmin.models import Grant, Run, Schedule, Server
 from dbadmin.operations import REGISTRY, Risk
 from dbadmin.pages import PAGES
 from dbadmin.permissions import RIGHTS, may, roles_for
 from dbadmin.probes import PROBES
+from monitoring.alert_models import Alert, AlertRule, Channel
 
 ROLES = ("", "nobody", "viewer", "auditor", "operator", "admin")
 READERS = {"viewer", "operator", "admin"}
@@ -39,6 +41,15 @@ MATRIX: dict[str, set[str]] = {
     "readiness": READERS,
     "queries": READERS,
     "statement": READERS,
+    "alerts": READERS,
+    "alert": READERS,
+    "alert_rules": {"admin"},
+    "alert_rule_add": {"admin"},
+    "alert_rule": {"admin"},
+    "channels": {"admin"},
+    "channel_add": {"admin"},
+    "channel": {"admin"},
+    "silences": {"operator", "admin"},
 }
 
 
@@ -131,9 +142,21 @@ def filled(route: str, server: Server, person: Any) -> str:
         status="succeeded", title="Refresh view",
     )  # fmt: skip
     schedule, _ = Schedule.objects.get_or_create(server=server, operation="refresh_view", cron="0 3 * * *")
-    number = {"runs/": run.pk, "schedules/": schedule.pk, "settings/people/": person.pk}
+    rule = AlertRule.objects.get(origin="header:server_vitals")
+    alert, _ = Alert.objects.get_or_create(
+        rule=rule, server=server, severity="warning", defaults={"since": timezone.now()}
+    )
+    channel, _ = Channel.objects.get_or_create(name="post", kind="email")
+    number = {
+        "runs/": run.pk,
+        "schedules/": schedule.pk,
+        "settings/people/": person.pk,
+        "alerts/": alert.pk,
+        "settings/alert-rules/": rule.pk,
+        "settings/channels/": channel.pk,
+    }
     key = next((value for start, value in number.items() if route.startswith(start)), 1)
-    address = route.replace("<slug:server_name>", server.name).replace("<int:pk>", str(key))
+    address = route.replace("<slug:server_name>", server.name).replace("<int:pk>", str(key)).replace("<slug:kind>", "slack")
     query = f"?server={server.name}&operation=refresh_view" if route == "schedules/add/" else ""
     return f"/{address}{query}"
 
