@@ -43,7 +43,7 @@
         label: { display: true, content: limit.word, position: "end", yAdjust: -8, color: paint, backgroundColor: "transparent", font: { size: 11, weight: "normal" }, padding: 2 } };
     });
     data.marks.forEach((mark, n) => {
-      annotations[`mark${n}`] = { type: "line", xMin: mark.at + shift, xMax: mark.at + shift, borderColor: ink, borderWidth: 1 };
+      annotations[`mark${n}`] = { type: "line", xMin: mark.at + shift, xMax: mark.at + shift, borderColor: colour(box, "c-control"), borderWidth: 1, borderDash: [2, 3] };
     });
     const datasets = data.lines.map((one, n) => ({
       label: one.label, data: one.points.map(([x, y]) => ({ x: x + shift, y })), borderColor: colour(box, `s${Math.min(n + 1, 7)}`),
