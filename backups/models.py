@@ -167,7 +167,7 @@ class Backup(models.Model):
         """How far it has been proven."""
 
         WRITTEN = "written"
-        READ = "read back"
+        READ = "read back", "Read back"
         RESTORED = "restored"
 
     server = models.ForeignKey(Server, models.SET_NULL, null=True, related_name="backups")

@@ -154,8 +154,8 @@ def test_a_killed_pg_dump_fails_the_run_and_leaves_nothing(
     store, made = held
     run = queue(server, "take_backup", {"database": huge, "store": store.name})
     process = worker(run)
-    tool = when(lambda: child_pid(process.pid, "pg_dump"))
     when(lambda: (Run.objects.get(pk=run.pk).progress_done or 0) > 1 << 20)
+    tool = when(lambda: child_pid(process.pid, "pg_dump"))
     os.kill(tool, signal.SIGKILL)
     made.hold.set()
     process.wait()
@@ -195,8 +195,8 @@ def test_a_killed_worker_leaves_no_process_no_object_and_no_session(
     store, made = held
     run = queue(server, "take_backup", {"database": huge, "store": store.name})
     process = worker(run)
-    tool = when(lambda: child_pid(process.pid, "pg_dump"))
     when(lambda: (Run.objects.get(pk=run.pk).progress_done or 0) > 1 << 20)
+    tool = when(lambda: child_pid(process.pid, "pg_dump"))
     process.kill()
     made.hold.set()
     run = died(run, process)

@@ -1,0 +1,165 @@
+"""The rooms of backups show what is there, to those who may see it."""
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from backups.models import Backup, BackupKey, Store
+from dbadmin.models import Event, Server
+from tests.fixtures.servers import Postgres
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
+
+
+@pytest.fixture
+def shop(postgres: Postgres, database: str) -> str:
+    """A small database."""
+    with postgres.connect(database) as connection:
+        connection.execute(
+            "create table orders as select n, 'order ' || n as text from generate_series(1, 321) n"
+        )
+    return database
+
+
+def test_an_empty_catalogue_says_what_to_do_first(server: Server, client_as: Callable[..., Client]) -> None:
+    page = client_as("admin").get(reverse("backups", args=[server.name])).content.decode()
+    assert "Backups need a place: a directory of the worker or a bucket." in page
+    assert "No backup of this server yet. Take the first one." in page
+
+
+def test_a_backup_is_listed_with_its_proof_and_opened(
+    server: Server, shop: str, taken: Callable[..., Backup], client_as: Callable[..., Client]
+) -> None:
+    backup = taken()
+    page = client_as("viewer").get(reverse("backups", args=[server.name])).content.decode()
+    assert backup.get_absolute_url() in page
+    assert "Read back" in page
+    assert reverse("operate", args=[server.name, "restore_backup"]) not in page
+    page = client_as("viewer").get(backup.get_absolute_url()).content.decode()
+    assert "public.orders" in page
+    assert "321" in page
+    assert "Every one of " in page
+    assert reverse("download_backup", args=[server.name, backup.pk, "database"]) not in page
+
+
+def test_only_those_who_may_download_get_the_bytes_and_it_is_recorded(
+    server: Server, shop: str, taken: Callable[..., Backup], client_as: Callable[..., Client]
+) -> None:
+    backup = taken()
+    address = reverse("download_backup", args=[server.name, backup.pk, "database"])
+    assert client_as("operator").get(address).status_code == 403
+    answer = client_as("admin").get(address)
+    assert b"".join(answer.streaming_content).startswith(b"age-encryption.org/v1")
+    assert Event.objects.filter(kind="backup.download", server=server).count() == 1
+
+
+@pytest.mark.parametrize("name", ["stores", "store_add", "backup_keys"])
+@pytest.mark.parametrize(
+    ("role", "status"), [("admin", 200), ("operator", 403), ("viewer", 403), ("auditor", 403)]
+)
+def test_settings_are_for_admins(client_as: Callable[..., Client], name: str, role: str, status: int) -> None:
+    assert client_as(role).get(reverse(name)).status_code == status
+
+
+def test_a_store_is_tried_before_it_is_kept(client_as: Callable[..., Client], tmp_path: Path) -> None:
+    admin = client_as("admin")
+    form = {
+        "name": "shelf",
+        "kind": "local",
+        "directory": str(tmp_path / "new"),
+        "lock_days": 0,
+        "enabled": "on",
+    }
+    page = admin.post(reverse("store_add"), {**form, "action": "test"}).content.decode()
+    assert "Read a part of it" in page
+    assert not Store.objects.exists()
+    admin.post(reverse("store_add"), {**form, "action": "save"})
+    assert Store.objects.get().test_problem == ""
+    page = admin.post(reverse("store_add"), {**form, "name": "bad", "directory": "/proc/x", "action": "test"})
+    assert "Reach the store" in page.content.decode()
+
+
+def test_a_key_shows_its_private_half_once_and_comes_back_only_with_the_right_one(
+    client_as: Callable[..., Client],
+) -> None:
+    admin = client_as("admin")
+    page = admin.post(reverse("backup_keys"), {"name": "paper"})
+    identity = re.search(r"AGE-SECRET-KEY-1\w+", page.content.decode())
+    assert identity
+    assert page["Cache-Control"] == "no-store"
+    key = BackupKey.objects.get()
+    assert key.identity == ""
+    assert identity[0] not in admin.get(reverse("backup_keys")).content.decode()
+    other = BackupKey.make("other", keep=True)[1]
+    wrong = admin.post(reverse("backup_key", args=["paper"]), {"action": "bring", "identity": other})
+    assert "This is the private half of another key, not of paper." in wrong.content.decode()
+    admin.post(reverse("backup_key", args=["paper"]), {"action": "bring", "identity": identity[0]})
+    key.refresh_from_db()
+    assert key.identity == identity[0]
+
+
+def test_stock_tools_alone_bring_it_back_by_the_printed_kit(
+    server: Server,
+    shop: str,
+    taken: Callable[..., Backup],
+    client_as: Callable[..., Client],
+    postgres: Postgres,
+    tmp_path: Path,
+) -> None:
+    backup = taken()
+    admin = client_as("admin")
+    context = admin.get(reverse("recovery_kit", args=[server.name, backup.pk])).context
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "key.txt").write_text(BackupKey.objects.get().identity + "\n")
+    with postgres.connect() as connection:
+        connection.execute(f"drop database {shop} with (force)")
+    environment = {
+        "PATH": f"{postgres.cluster.programs.pg('psql').rpartition('/')[0]}:/usr/bin:/bin",
+        "PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGUSER": postgres.superuser,
+        "PGPASSWORD": postgres.password,
+    }  # fmt: skip
+    for title, lines in context["lines"]:
+        done = subprocess.run(
+            ["bash", "-eo", "pipefail", "-c", "\n".join(lines)], cwd=folder, env=environment, capture_output=True,
+            text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, (title, done.stderr)
+    with postgres.connect(shop) as connection:
+        assert connection.execute("select count(*) from orders").fetchone() == (321,)
+
+
+def test_the_catalogue_is_made_again_from_the_store(
+    server: Server, shop: str, taken: Callable[..., Backup], client_as: Callable[..., Client]
+) -> None:
+    backup = taken()
+    Backup.objects.all().delete()
+    admin = client_as("admin")
+    admin.post(reverse("store_reread", args=["shelf"]))
+    found = Backup.objects.get()
+    assert (found.prefix, found.rung, found.server) == (backup.prefix, Backup.Rung.READ, server)
+    (found.store.path / found.prefix / "manifest.json").unlink()
+    admin.post(reverse("store_reread", args=["shelf"]))
+    found.refresh_from_db()
+    assert found.deleted_why == "Its manifest is no longer in the store."
+
+
+def test_the_probe_knows_the_age_of_every_database(
+    server: Server, shop: str, taken: Callable[..., Backup], postgres: Postgres
+) -> None:
+    from dbadmin.connections import Session
+    from dbadmin.probes import PROBES
+
+    taken()
+    with psycopg.connect(postgres.dsn_for(shop), autocommit=True) as connection:
+        reading = PROBES["backup_age"].read(Session(connection, server))
+    assert reading.problem is None
+    rows = {row.database: row for row in reading.rows}
+    assert rows[shop].proven_seconds < 60
+    assert rows["postgres"].written_seconds is None
