@@ -45,7 +45,7 @@ class BackupField(forms.TypedChoiceField):
     """One backup of the catalogue."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(coerce=int, **kwargs)
+        super().__init__(coerce=int, empty_value=None, **kwargs)
 
     def offer(self, server: Server | None) -> None:
         found = Backup.objects.present().select_related("store")

@@ -293,14 +293,6 @@ class Policy(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def covers(self, backup: Backup) -> bool:
-        """Is this backup kept by these rules?"""
-        if self.server_id and self.server_id != backup.server_id:
-            return False
-        if self.tag and (backup.server is None or self.tag not in backup.server.tags):
-            return False
-        return not self.database or self.database == backup.database
-
 
 def expiry(hours: float) -> datetime:
     return timezone.now() + timedelta(hours=hours)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from backups import key_views, store_views, views
+from backups import key_views, policy_views, store_views, views
 
 urlpatterns = [
     path("backups/", views.catalogue, name="backups"),
@@ -18,6 +18,10 @@ settings_urlpatterns = [
     path("stores/add/", store_views.add, name="store_add"),
     path("stores/<slug:name>/", store_views.change, name="store"),
     path("stores/<slug:name>/reread/", store_views.reread, name="store_reread"),
+    path("policies/", policy_views.policies, name="policies"),
+    path("policies/add/", policy_views.edit, name="policy_add"),
+    path("policies/<slug:name>/", policy_views.edit, name="policy"),
+    path("policies/<slug:name>/remove/", policy_views.remove, name="policy_remove"),
     path("backup-keys/", key_views.keys, name="backup_keys"),
     path("backup-keys/<slug:name>/", key_views.change, name="backup_key"),
 ]

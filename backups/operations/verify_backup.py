@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class VerifyBackupForm(forms.Form):
     """Which backup, and how thoroughly."""
 
-    backup = BackupField()
+    backup = BackupField(required=False, help_text="Empty: the newest of the database below.")
+    database = forms.CharField(required=False, help_text="For schedules: always the newest backup of it.")
     how = forms.ChoiceField(
         choices=[
             ("read", "Read every byte back"),
@@ -35,6 +36,13 @@ class VerifyBackupForm(forms.Form):
     def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["backup"].offer(server)  # type: ignore[attr-defined]
+        self.fields["backup"].choices = [("", "The newest"), *self.fields["backup"].choices]  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().clean() or {}
+        if not found.get("backup") and not found.get("database"):
+            self.add_error("backup", "Choose a backup, or name the database whose newest is meant.")
+        return found
 
 
 class VerifyBackup(Operation):
@@ -46,12 +54,24 @@ class VerifyBackup(Operation):
     Form = VerifyBackupForm
 
     def target(self) -> str:
-        return f"backup {self.params['backup']}"
+        backup = self.params.get("backup")
+        return f"backup {backup}" if backup else f"newest backup of {self.params['database']}"
+
+    def backup(self) -> Backup:
+        """The chosen one, or the newest of the database."""
+        found = Backup.objects.present().select_related("store")
+        if chosen := self.params.get("backup"):
+            backup = found.filter(pk=chosen).first()
+        else:
+            backup = found.filter(server=self.server, database=self.params["database"]).first()
+        if backup is None:
+            raise Refused(
+                "This backup is not in the catalogue any more, or there is none yet.", field="backup"
+            )
+        return backup
 
     def plan(self) -> Sequence[Step]:
-        backup = Backup.objects.present().filter(pk=self.params["backup"]).select_related("store").first()
-        if backup is None:
-            raise Refused("This backup is not in the catalogue any more.", field="backup")
+        backup = self.backup()
         if self.params.get("how") != "restore":
             says = (
                 f"Read every stored byte of {backup} back from {backup.store}, compare it with the manifest."
@@ -64,7 +84,10 @@ class VerifyBackup(Operation):
         clean_up(work)
 
     def result_url(self, run: Run) -> str:
-        return reverse("backup", args=[self.server.name, self.params["backup"]])
+        chosen = self.params.get("backup")
+        return reverse(
+            "backup" if chosen else "backups", args=[self.server.name, *([chosen] if chosen else [])]
+        )
 
 
 def restore_steps(job: Restoring) -> list[Step]:

@@ -1,0 +1,171 @@
+"""Settings of policies: how long backups are kept, tried on the backups that are there before it is saved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from backups.models import Backup, Policy
+from backups.policies import Verdict, candidate, judge
+from backups.retention import Day, Rules, simulate, usual_interval
+from dbadmin.events import record
+from dbadmin.permissions import require
+
+if TYPE_CHECKING:
+    PolicyModelForm = forms.ModelForm[Policy]
+else:
+    PolicyModelForm = forms.ModelForm
+
+RIGHT = "stores.change"
+GIB = 1 << 30
+
+
+class PolicyForm(PolicyModelForm):
+    """Whose backups, and the rules."""
+
+    last = forms.IntegerField(min_value=0, max_value=1000, initial=3, help_text="So many of the newest.")
+    daily = forms.IntegerField(
+        min_value=0, max_value=1000, initial=7, help_text="The newest of so many days."
+    )
+    weekly = forms.IntegerField(min_value=0, max_value=1000, initial=4)
+    monthly = forms.IntegerField(min_value=0, max_value=1000, initial=12)
+    yearly = forms.IntegerField(min_value=0, max_value=100, initial=0)
+    days = forms.IntegerField(
+        min_value=0, max_value=3650, initial=2, label="All younger than days", help_text="Proven or not."
+    )
+    proven = forms.IntegerField(
+        min_value=1,
+        max_value=100,
+        initial=2,
+        label="Proven ones never deleted",
+        help_text="Whatever the limits say.",
+    )
+    most_days = forms.IntegerField(min_value=1, max_value=36500, required=False, label="None older than days")
+    most_gib = forms.DecimalField(
+        min_value=0, required=False, label="All together at most GiB", help_text="Per database."
+    )
+    time_zone = forms.CharField(initial="UTC", help_text="Where a day ends.")
+
+    class Meta:
+        model = Policy
+        fields = ("name", "server", "tag", "database", "enabled")
+        help_texts = {
+            "server": "Empty: all servers.",
+            "tag": "Only servers with this tag.",
+            "database": "Empty: every database.",
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, value in self.instance.rules.items():
+            if name == "most_bytes":
+                self.initial["most_gib"] = None if value is None else round(value / GIB, 3)
+            elif name in self.fields:
+                self.initial[name] = value
+
+    def clean_time_zone(self) -> str:
+        name = str(self.cleaned_data["time_zone"])
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise forms.ValidationError("There is no such time zone; Europe/Berlin is one.") from error
+        return name
+
+    def clean(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().clean() or {}
+        names = ("last", "daily", "weekly", "monthly", "yearly", "days", "proven", "most_days", "time_zone")
+        most = found.get("most_gib")
+        self.instance.rules = {
+            **{name: found[name] for name in names if name in found},
+            "most_bytes": None if most is None else int(most * GIB),
+        }
+        return found
+
+
+@login_required
+@require_GET
+def policies(request: HttpRequest) -> HttpResponse:
+    """All policies."""
+    require(request.user, RIGHT)
+    return render(request, "backups/policies.html", {"policies": Policy.objects.select_related("server")})
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def edit(request: HttpRequest, name: str = "") -> HttpResponse:
+    """A policy: preview shows what would go now and what the next 90 days bring; save keeps the rules."""
+    require(request.user, RIGHT)
+    policy = get_object_or_404(Policy, name=name) if name else None
+    form = PolicyForm(request.POST or None, instance=policy)
+    found: list[Verdict] = []
+    if request.method == "POST" and form.is_valid():
+        if request.POST.get("action") == "save":
+            saved = form.save()
+            record(request, "policy", f"Saved the policy {saved}.", saved.server, rules=saved.rules)
+            messages.success(
+                request, f"{saved} is saved. Nothing is deleted before the next “Delete expired backups”."
+            )
+            return redirect("policies")
+        found = preview(form.instance)
+    elif policy:
+        found = preview(policy)
+    context = {"form": form, "policy": policy, "verdicts": [_shown(each) for each in found]}
+    return render(request, "backups/policy.html", context, status=422 if form.errors else 200)
+
+
+def preview(policy: Policy) -> list[Verdict]:
+    """What these rules would say about every database that they cover."""
+    pairs = _covered(policy).values_list("server", "database").order_by().distinct()
+    servers = {backup.server_id: backup.server for backup in _covered(policy).select_related("server")}
+    return [judge(server, name, policy) for pk, name in pairs if (server := servers.get(pk))]
+
+
+def _covered(policy: Policy) -> QuerySet[Backup]:
+    wanted = Q(server__isnull=False)
+    if policy.server_id:
+        wanted &= Q(server=policy.server_id)
+    if policy.tag:
+        wanted &= Q(server__tags__contains=[policy.tag])
+    if policy.database:
+        wanted &= Q(database=policy.database)
+    return Backup.objects.present().filter(wanted)
+
+
+def _shown(found: Verdict) -> dict[str, Any]:
+    return {
+        "database": found.database,
+        "server": found.decisions[0][0].server,
+        "decisions": found.decisions,
+        "going": len(found.going),
+        "story": _story(found),
+    }
+
+
+def _story(found: Verdict) -> list[Day]:
+    """Every tenth day of the next ninety."""
+    candidates = [candidate(backup) for backup, _ in found.decisions]
+    every = usual_interval([each.at for each in candidates])
+    return simulate(candidates, Rules.of(found.policy.rules), timezone.now(), 90, every)[9::10]
+
+
+@login_required
+@require_POST
+def remove(request: HttpRequest, name: str) -> HttpResponse:
+    """Without a policy every backup is kept."""
+    require(request.user, RIGHT)
+    policy = get_object_or_404(Policy, name=name)
+    policy.delete()
+    record(request, "policy", f"Removed the policy {name}.")
+    messages.success(
+        request, f"{name} is removed. What it covered is kept until another policy says otherwise."
+    )
+    return redirect("policies")

@@ -1,0 +1,143 @@
+"""What a policy says is shown before it is done, and done as it was shown."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from backups.models import Backup, KeptDatabase, Policy
+from dbadmin.models import Run, Server
+from tests.backups.test_faults import refusal
+from tests.fixtures.servers import Postgres
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FEW = {
+    "last": 1,
+    "daily": 0,
+    "weekly": 0,
+    "monthly": 0,
+    "yearly": 0,
+    "days": 0,
+    "proven": 1,
+    "time_zone": "UTC",
+}
+
+
+@pytest.fixture
+def three(taken: Callable[..., Backup]) -> list[Backup]:
+    """Three backups, of today and the two days before."""
+    made = [taken() for _ in range(3)]
+    for days, backup in enumerate(made):
+        backup.started_at -= timedelta(days=days)
+        backup.save()
+    return made
+
+
+def test_a_policy_is_tried_before_it_is_saved_and_then_deletes_what_it_showed(
+    server: Server, three: list[Backup], run: Callable[..., Run], client_as: Callable[..., Client]
+) -> None:
+    admin = client_as("admin")
+    form = {"name": "few", "enabled": "on", "server": server.pk, **FEW}
+    page = admin.post(reverse("policy_add"), {**form, "action": "preview"}).content.decode()
+    assert "2 of 3 backups would go now." in page
+    assert "Goes: no rule keeps it." in page
+    assert not Policy.objects.exists()
+    assert refusal(server, "prune_backups") == (
+        "Every backup of shop is kept by its policy, or has none. Nothing is to be deleted."
+    )
+    admin.post(reverse("policy_add"), {**form, "action": "save"})
+    assert admin.get(reverse("policy", args=["few"])).status_code == 200
+    assert "every database of shop" in admin.get(reverse("policies")).content.decode()
+    done = run("prune_backups")
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    assert [backup.pk for backup in Backup.objects.present()] == [three[0].pk]
+    assert {item.key.rpartition("/")[0] for item in three[0].store.open().items()} == {three[0].prefix}
+
+
+def test_nothing_is_deleted_while_it_is_restored_or_while_backups_fail(
+    server: Server, three: list[Backup], database: str
+) -> None:
+    Policy.objects.create(name="few", server=server, rules=FEW)
+    for backup in three[1:]:
+        backup.lease()
+    assert refusal(server, "prune_backups").startswith("Every backup of shop is kept")
+    for backup in three:
+        backup.release()
+    Run.objects.create(
+        server=server, server_name="shop", operation="take_backup", target=database, status=Run.Status.FAILED,
+        title="Take a backup", risk="loads", queue="backups", door=Run.Door.COMMAND,
+    )  # fmt: skip
+    assert refusal(server, "prune_backups").startswith("Every backup of shop is kept")
+
+
+def test_the_last_proven_backup_cannot_be_deleted_by_hand(
+    server: Server, taken: Callable[..., Backup]
+) -> None:
+    backup = taken()
+    assert refusal(server, "delete_backup", backup=backup.pk) == (
+        f"{backup} is the only proven backup of {backup.database}. Take another first."
+    )
+
+
+def test_the_newest_backup_is_proven_by_a_restore_that_leaves_nothing(
+    server: Server, three: list[Backup], run: Callable[..., Run], database: str, postgres: Postgres
+) -> None:
+    done = run("verify_backup", backup="", database=database, how="restore")
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    three[0].refresh_from_db()
+    assert three[0].rung == Backup.Rung.RESTORED
+    assert three[0].restored_seconds is not None
+    with postgres.connect() as connection:
+        left = connection.execute(
+            "select datname from pg_database where datname like %s", [f"{database}\\_%"]
+        )
+        assert left.fetchall() == []
+
+
+def test_all_databases_of_a_server_are_backed_up(
+    server: Server, taken: Callable[..., Backup], run: Callable[..., Run], database: str
+) -> None:
+    taken()
+    done = run("take_all_backups", store="shelf", leave_out="postgres")
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    assert Backup.objects.filter(database=database).count() == 2
+
+
+def test_replaced_databases_go_when_their_time_is_over(
+    server: Server, run: Callable[..., Run], postgres: Postgres, database: str
+) -> None:
+    name = f"{database}__before_1"
+    with postgres.connect() as connection:
+        connection.execute(f"create database {name}")
+    kept = KeptDatabase.objects.create(
+        server=server, name=name, original=database, expires_at=timezone.now() + timedelta(hours=1)
+    )
+    assert refusal(server, "drop_expired_databases") == "No replaced database of shop has expired."
+    kept.expires_at = timezone.now()
+    kept.save()
+    assert run("drop_expired_databases").status == Run.Status.SUCCEEDED
+    with postgres.connect() as connection:
+        assert connection.execute("select 1 from pg_database where datname = %s", [name]).fetchone() is None
+
+
+def test_chosen_tables_are_backed_up_alone_and_never_put_in_place_of_the_whole(
+    server: Server, taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres, database: str
+) -> None:
+    with postgres.connect(database) as connection:
+        connection.execute("create table one as select 1 as n; create table two as select 2 as n")
+    backup = taken(tables="public.one")
+    assert [table.label for table in backup.manifest().contents.tables] == ["public.one"]
+    says = refusal(server, "restore_backup", backup=backup.pk, into="over", database=database)
+    assert says == (
+        f"The backup holds only a part of {database}; in its place the rest would be gone. Restore to a new name."
+    )
+    done = run("restore_backup", backup=backup.pk, into="new", database=f"{database}_part")
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    with postgres.connect(f"{database}_part") as connection:
+        assert connection.execute("select n from one").fetchone() == (1,)
+    with postgres.connect() as connection:
+        connection.execute(f"drop database {database}_part")
