@@ -10,7 +10,7 @@
 -- actions:  create_partitions(schema, table)
 -- column partitioned_by:   range, list or hash, and the columns
 -- column ends_at:          upper end of the last partition, when it is divided by time
--- column covered_seconds:  time until then; below zero new rows have no partition; empty when it is not divided by time or a default takes the rest
+-- column covered_seconds:  time until then; below zero new rows have no partition; empty when it is not divided by time, a default takes the rest, or the last partition ended over a month ago, as in an archive
 -- column default_rows:     rows that found no partition of their own, as of the last vacuum or analyze; empty when there is no default partition
 -- column total_bytes:      heap, indexes and TOAST of all partitions together, as of the last vacuum or analyze (relpages)
 with root as (
@@ -66,7 +66,7 @@ select
     (coalesce(whole.index_pages, 0) * pg_catalog.current_setting('block_size')::int8)::int8 as index_bytes,
     whole.tuples::int8                                                                      as live_rows,
     bound.last_end::timestamptz                                                             as ends_at,
-    case when root.partdefid = 0
+    case when root.partdefid = 0 and bound.last_end::timestamptz > now() - interval '31 days'
         then extract(epoch from bound.last_end::timestamptz - now())::float8 end            as covered_seconds,
     (select nullif(fallback.reltuples, -1)::int8 from pg_catalog.pg_class fallback
      where fallback.oid = root.partdefid)                                                   as default_rows

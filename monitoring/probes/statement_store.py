@@ -8,7 +8,6 @@ column entries_count:    statements held now
 column limit_count:      pg_stat_statements.max
 column hidden_count:     statements of other roles that this role may not tell apart
 column reset_at:         when all counters were last set back
-warning: used_ratio > 0.97
 """
 
 from __future__ import annotations

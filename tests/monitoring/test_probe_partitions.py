@@ -1,0 +1,91 @@
+"""Partitioned tables: until when new rows have a place, and what waits for nobody to tell."""
+
+import datetime as dt
+
+import pytest
+
+pytestmark = pytest.mark.servers
+
+
+def day(days):
+    return (dt.datetime.now(dt.UTC).date() + dt.timedelta(days)).isoformat()
+
+
+def table(name, key="date", first=-60, last=3, more=""):
+    return f"""
+        create table {name} (id int, at {key}) partition by range (at);
+        create table {name}_1 partition of {name} for values from ('{day(first)}') to ('{day(0)}');
+        create table {name}_2 partition of {name} for values from ('{day(0)}') to ('{day(last)}');
+        {more}
+    """
+
+
+@pytest.fixture
+def rows(read):
+    return lambda: {row.table: row for row in read("partitioned_tables").rows}
+
+
+@pytest.mark.parametrize("key", ["date", "timestamp", "timestamptz"])
+def test_says_until_when_new_rows_have_a_place(make, rows, read, key):
+    make(table("events", key))
+    row = rows()["events"]
+    assert row.partitions_count == 2
+    assert 2 * 86400 < row.covered_seconds <= 3 * 86400
+    assert read("partitioned_tables").probe.state_of(row) == "warning"
+
+
+def test_default_partition_takes_the_rest_and_its_rows_are_counted(make, rows):
+    make(table("events", more="create table events_rest partition of events default;"))
+    make(f"insert into events values (1, '{day(90)}'); analyze events_rest")
+    row = rows()["events"]
+    assert row.covered_seconds is None
+    assert row.default_rows == 1
+
+
+def test_archive_that_ended_long_ago_does_not_alarm(make, rows):
+    make(f"""
+        create table archive (id int, at date) partition by range (at);
+        create table archive_1 partition of archive for values from ('{day(-90)}') to ('{day(-60)}');
+    """)
+    assert rows()["archive"].covered_seconds is None
+    assert rows()["archive"].ends_at is not None
+
+
+def test_tables_divided_otherwise_have_no_end(make, rows):
+    make("""
+        create table areas (id int, name text) partition by list (name);
+        create table areas_1 partition of areas for values in ('north', 'south');
+        create table numbers (id int) partition by hash (id);
+        create table numbers_1 partition of numbers for values with (modulus 2, remainder 0);
+        create table ranges (id int) partition by range (id);
+    """)
+    found = rows()
+    assert {name: (row.partitioned_by, row.ends_at) for name, row in found.items()} == {
+        "areas": ("list of name", None),
+        "numbers": ("hash of id", None),
+        "ranges": ("range of id", None),
+    }
+    assert found["ranges"].partitions_count == 0
+
+
+def test_constraint_that_nobody_checked_is_found_until_it_is_validated(make, read):
+    make("""
+        create table customers (id int primary key);
+        create table orders (id int, customer_id int, price int);
+        alter table orders add constraint known foreign key (customer_id) references customers not valid;
+        alter table orders add constraint positive check (price > 0) not valid;
+    """)
+    found = [(row.constraint, row.kind, row.refers_to) for row in read("unvalidated_constraints").rows]
+    assert found == [("known", "foreign key", "public.customers"), ("positive", "check", None)]
+    make("alter table orders validate constraint known; alter table orders validate constraint positive")
+    assert read("unvalidated_constraints").rows == []
+
+
+def test_policies_that_do_nothing_are_called_ineffective(make, read):
+    make("""
+        create table secrets (id int); create policy own on secrets using (true);
+        create table shut (id int); alter table shut enable row level security;
+    """)
+    rows = {row.table: row for row in read("row_security").rows}
+    assert (rows["secrets"].state, rows["secrets"].ineffective_count) == ("off", 1)
+    assert (rows["shut"].state, rows["shut"].policies_count) == ("on", 0)
