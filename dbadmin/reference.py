@@ -1,7 +1,10 @@
-"""The reference of all probes as a page of the documentation, made from their headers."""
+"""The references of probes and operations, made from the registries so that they cannot be out of date."""
 
 from collections.abc import Iterator
 
+from django import forms
+
+from dbadmin.operations import REGISTRY, Operation, Risk
 from dbadmin.probes import PROBES, Probe
 from dbadmin.units import duration
 
@@ -13,6 +16,14 @@ This page is made from the headers of the files: `manage.py probe --docs --skip-
 | probe | answers | read each | needs |
 | --- | --- | --- | --- |
 """
+
+
+RISKS = {
+    Risk.HARMLESS: "harmless: starts on the click",
+    Risk.LOADS: "loads the server: after the preview",
+    Risk.BLOCKS: "blocks others: after a ticked box that says who will wait",
+    Risk.DESTROYS: "takes something away: after the target's name is typed",
+}
 
 
 def probes_page() -> str:
@@ -56,3 +67,32 @@ def facts_of(probe: Probe) -> Iterator[str]:
         yield f"Critical when `{probe.critical}`"
     if probe.actions:
         yield "Its rows offer " + ", ".join(f"`{action.operation}`" for action in probe.actions)
+
+
+def operations_page() -> str:
+    """docs/operations.md."""
+    parts = [
+        "# Operations",
+        "",
+        "Written by `manage.py reference`; do not edit. Each can be started by its page, by `manage.py operate`,",
+        "by the API and by a schedule; each is previewed, recorded, and cancelled where it takes time.",
+    ]
+    for app in sorted({operation.app for operation in REGISTRY.values()}):
+        parts += ["", f"## {app}"]
+        for name, operation in sorted(REGISTRY.items()):
+            if operation.app == app:
+                parts += ["", *operation_lines(name, operation)]
+    return "\n".join(parts) + "\n"
+
+
+def operation_lines(name: str, operation: type[Operation]) -> list[str]:
+    """One operation."""
+    gentler = operation.least_risk
+    risk = RISKS[operation.risk] + (f"; at its gentlest {RISKS[gentler]}" if gentler else "")
+    lines = [f"### {name}", "", f"**{operation.title}.** {operation.about()}", "", f"Risk: {risk}.", ""]
+    form = operation.Form
+    fields: dict[str, forms.Field] = getattr(form, "base_fields", {})
+    for key, field in fields.items():
+        need = "" if field.required else " (optional)"
+        lines.append(f"- `{key}`{need}: {str(field.help_text or field.label or key).rstrip('.')}")
+    return lines if lines[-1] else lines[:-1]

@@ -169,6 +169,7 @@ class TableView:
     trips: Mapping[str, str] = field(default_factory=dict)
     actions: Sequence[tuple[type[Operation], Action]] = ()
     server_name: str = ""
+    database: str = ""
     links: Mapping[str, Link] = field(default_factory=dict)
     limit: int = PAGE
     live: float | None = None
@@ -201,6 +202,7 @@ class TableView:
             "read_note": read_note(reading),
             "stale": stale_note(reading),
             "cut": reading.cut,
+            "database": reading.database,
             "url": address(params, panel=probe.name),
             "csv_url": address(params, format="csv", panel=probe.name),
             "json_url": address(params, format="json", panel=probe.name),
@@ -399,6 +401,8 @@ class TableView:
             values = {name: getattr(row, column, None) for name, column in action.fields}
             if any(value is None for value in values.values()):
                 continue
+            if self.database and "database" in operation.Form.base_fields:
+                values["database"] = self.database
             danger = " danger" if operation.risk is Risk.DESTROYS else ""
             link = f"{self.action_base(operation.name)}?{urlencode(values)}"
             yield f'<a class="button small{danger}" href="{escape(link)}">{self.verb(operation.title)}…</a>'

@@ -7,7 +7,6 @@
 -- key:      schema, table
 -- warning:  covered_seconds < 604800
 -- critical: covered_seconds < 86400
--- actions:  create_partitions(schema, table)
 -- column partitioned_by:   range, list or hash, and the columns
 -- column ends_at:          upper end of the last partition, when it is divided by time
 -- column covered_seconds:  time until then; below zero new rows have no partition; empty when it is not divided by time, a default takes the rest, or the last partition ended over a month ago, as in an archive

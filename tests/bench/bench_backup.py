@@ -30,6 +30,7 @@ SCALE = int(os.environ.get("BENCH_BACKUP_SCALE", "100"))
 DATABASE = "bench_backup"
 RUNS = 2
 
+
 @dataclass
 class Taken:
     """What one way cost."""
