@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from devtools import packages
+from devtools import commands, packages
 from devtools.failure import Failure
 from devtools.lock import waiting
 from devtools.places import Places
@@ -48,3 +48,12 @@ def unpacked(places: Places, say: Say) -> Path:
         "\n".join([*lines[:-1], f"FONTCONFIG_FILE='{fonts}'", "export FONTCONFIG_FILE", lines[-1], ""])
     )
     return script
+
+
+def driver(places: Places, say: Say, node: Path) -> Path:
+    """What drives the browser: Playwright's own node, with the one library that it may lack here."""
+    if commands.answer([node, "--version"]) or not packages.is_available():
+        return node
+    with waiting(places.local / "install.lock", say):
+        root = packages.unpack(places, "driver", ["libatomic1"], say, places.logs / "install.log")
+        return packages.wrap(root, [node]) / node.name

@@ -12,6 +12,7 @@ class Say:
         self.started = time.monotonic()
         self.is_terminal = sys.stdout.isatty()
         self.is_live = False
+        self.last = ""
 
     def seconds(self) -> float:
         """Seconds since the command began."""
@@ -29,7 +30,8 @@ class Say:
 
     def live(self, text: str) -> None:
         """A dim line that the next one replaces; nothing when the output is a file."""
-        if self.is_terminal and text:
+        if self.is_terminal and text and text != self.last:
+            self.last = text
             print(f"\r\033[K            \033[2m{text[:90]}\033[0m", end="", flush=True)
             self.is_live = True
 
@@ -37,7 +39,7 @@ class Say:
         """Remove the live line."""
         if self.is_live:
             print("\r\033[K", end="", flush=True)
-            self.is_live = False
+            self.is_live, self.last = False, ""
 
     def interrupted(self) -> None:
         """Take away the ^C that a terminal shows."""
