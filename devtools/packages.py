@@ -132,9 +132,9 @@ def chosen(simulation: str, wanted: Sequence[str]) -> list[str]:
 
 
 def library_directories(root: Path) -> list[Path]:
-    """Where an unpacked group keeps its shared libraries."""
-    found = {path.parent for base in ("usr/lib", "lib") for path in (root / base).glob("*/*.so*")}
-    return sorted(found | {path.parent for path in (root / "usr/lib").glob("*.so*")})
+    """Where an unpacked group keeps its shared libraries; some have a directory of their own."""
+    found = {path.parent for base in ("usr/lib", "lib") for path in (root / base).rglob("lib*.so*")}
+    return sorted(found, key=lambda path: (len(path.parts), path))
 
 
 def wrap(root: Path, programs: Iterable[Path]) -> Path:

@@ -44,7 +44,7 @@ class Stack:
         # Data of one major version is of no use to another: each has its own.
         self.data = places.server_directory("demo", f"postgresql-{programs.major}")
         self.own = places.local / "demo-files"
-        for name in ("redis", f"s3/{BUCKET}", "state"):
+        for name in ("redis", f"s3/{BUCKET}", "state", "static"):
             (self.own / name).mkdir(parents=True, exist_ok=True)
         self.memory = Memory(places.local / "demo.json")
         self.memory.choose_ports()
@@ -137,6 +137,7 @@ class Stack:
             "SECRET_KEY": memory.password("secret_key"),
             "DBADMIN_KEYS": f"demo={memory.facts['sealing_key']}",
             "DBADMIN_STATE": str(self.own / "state"),
+            "STATIC_ROOT": str(self.own / "static"),
             "DBADMIN_DEMO": "1",
             "SAMPLE_DSN": self.sample_dsn(),
             "SAMPLE_POOLER_DSN": pooled,

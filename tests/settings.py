@@ -18,7 +18,8 @@ os.environ.update(
     DBADMIN_DEMO="1",  # plain HTTP on loopback, as in the demo
     DJANGO_ALLOW_ASYNC_UNSAFE="true",  # Playwright's loop runs in the tests' own thread
 )
-Path(os.environ["DBADMIN_STATE"]).mkdir(exist_ok=True)
+os.environ["STATIC_ROOT"] = os.environ["DBADMIN_STATE"] + "/static"
+Path(os.environ["STATIC_ROOT"]).mkdir(parents=True, exist_ok=True)
 
 from dbadmin.settings import *  # noqa: E402, F403
 
