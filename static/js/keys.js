@@ -44,6 +44,14 @@
     if (event.target.closest("form[data-submit-on-change]")) event.target.form.requestSubmit();
   });
 
+  // Paper shows statements in full.
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll(".opens details:not([open])")];
+    opened.forEach((details) => { details.open = true; });
+  });
+  addEventListener("afterprint", () => opened.forEach((details) => { details.open = false; }));
+
   document.addEventListener("DOMContentLoaded", () => {
     document.querySelector(".rooms [aria-current]")?.scrollIntoView({ block: "nearest" });
     const box = document.getElementById("keys-on");
