@@ -11,7 +11,7 @@ from django.db import Error as DatabaseError
 from django.db import connections
 from django.utils import timezone
 
-from dbadmin.models import WorkerBeat
+from dbadmin.models import Run, WorkerBeat
 
 log = logging.getLogger("dbadmin.beats")
 
@@ -32,11 +32,12 @@ def beat(
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "queues": queues or [],
-        "busy_with_id": busy_with,
+        "busy_with": None,
         "leads": leads,
         "seen_at": now,
     }
     try:
+        seen["busy_with"] = Run.objects.only("pk").filter(pk=busy_with).first() if busy_with else None
         WorkerBeat.objects.update_or_create(
             kind=kind, name=name, defaults=seen, create_defaults={**seen, "started_at": now}
         )

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from django.db import Error as DatabaseError
 from django.db import connections as django_connections
 from django.utils import timezone
 
-from dbadmin import control
+from dbadmin import connections, control
 from dbadmin.models import Run
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ log = logging.getLogger("dbadmin.runner")
 
 #: Seconds between two looks at the row, and between two heartbeats.
 LOOK, BEAT = 0.5, 2.0
+#: Seconds between two questions whether the server still answers.
+ASK = 10.0
 #: How long a run waits for the lock of its target before it gives up.
 PATIENCE = 20.0
 
@@ -87,6 +90,8 @@ class Watcher:
         self.thread = threading.Thread(target=self.watch, name="watcher", daemon=True)
         self.beaten_at = self.kept_at = time.monotonic()
         self.taken = self.is_alone = False
+        self.asked_at = time.monotonic()
+        self.silent_since: datetime | None = None
         self.stored: tuple[Any, ...] = ()
         self.old_handler: Any = None
 
@@ -137,6 +142,24 @@ class Watcher:
         self.is_alone = False
         if wish and not self.work.stopped:
             self.work.stop(wish)
+        if time.monotonic() - self.asked_at >= ASK and not self.work.stopped:
+            self.ask_server()
+            self.asked_at = time.monotonic()
+
+    def ask_server(self) -> None:
+        """A hung server is no reason to give up, but one to say so: the run may wait for it in vain."""
+        try:
+            connections.open_dsn(self.work.server.dsn("operate")).close()
+        except psycopg.Error:
+            if self.silent_since is None:
+                self.silent_since = timezone.now()
+                self.work.log(
+                    "The server does not answer. The run waits for it; cancel it if that takes too long."
+                )
+        else:
+            if self.silent_since is not None:
+                self.work.log(f"The server answers again; it did not since {self.silent_since:%H:%M:%S} UTC.")
+            self.silent_since = None
 
     def wish_to_stop(self) -> str:
         """Write heartbeat and progress if it is time, and read whether somebody wants the run to end."""

@@ -7,24 +7,29 @@ import os
 import signal
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import psycopg
 import redis
 from django.conf import settings
+from django.db import Error as DatabaseError
 from django.db import connections
 from rq import Worker
-from rq.exceptions import StopRequested
+from rq.exceptions import DeserializationError, StopRequested
 from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
-from dbadmin import beats, processes, queues, reconcile
+from dbadmin import beats, processes, queues, reconcile, runner
 
 log = logging.getLogger("dbadmin.worker")
 
 #: Seconds between heartbeats; also how long one look into the queues blocks.
 BEAT = 5
+#: All that a job may ask for.
+OURS: dict[str, Callable[[int], None]] = {queues.EXECUTE: runner.execute, queues.CLEAN_UP: runner.clean_up}
 #: Seconds that a run gets to tidy up when its worker has to stop at once.
 TIDY = 20.0
 
@@ -66,26 +71,40 @@ class RunWorker(Worker):
         super().heartbeat(timeout, pipeline)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Fork, wait, sweep; what Redis thinks of it comes second."""
+        """Fork, wait, sweep. Whoever can write to Redis can make a worker do a run that waits, and nothing else."""
+        wanted = function_of(job)
         with suppress(redis.RedisError):
-            self.prepare_execution(job)
-        connections.close_all()
-        self.fork_work_horse(job, queue)
+            self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
+        if wanted is None:
+            log.warning("job %s is none of ours and was thrown away", job.id)
+        else:
+            connections.close_all()
+            self.fork_work_horse(job, queue)
+            try:
+                self.monitor_work_horse(job, queue)
+            finally:
+                self._horse_pid = 0
+        with suppress(redis.RedisError):
+            job.delete()
+
+    def perform_job(self, job: Job, queue: Queue) -> bool:
+        """In the horse: the function itself. Nothing else that a job may carry, such as callbacks, is looked at."""
+        function, run_id = function_of(job) or (None, 0)
         try:
-            self.monitor_work_horse(job, queue)
-        finally:
-            self._horse_pid = 0
-        self.set_state("idle")
+            if function is not None:
+                function(run_id)
+        except BaseException:
+            log.exception("run %s", run_id)
+            raise
+        return True
 
     def monitor_work_horse(self, job: Job, queue: Queue) -> None:
         """Wait for the horse, beating; end it when we have to stop; close its run if it died."""
-        pid, run_id = self.horse_pid, int(str(job.id).partition("-")[0])
+        pid, run_id = self.horse_pid, int(job.args[0])
         beaten_at = 0.0
         while (status := reaped(pid)) is None:
             if time.monotonic() - beaten_at >= BEAT:
                 beats.beat("worker", self.beat_name, self.names, busy_with=run_id)
-                with suppress(redis.RedisError):
-                    self.maintain_heartbeats(job)
                 beaten_at = time.monotonic()
             if self.stop_by and time.monotonic() > self.stop_by:
                 self.kill_horse()
@@ -94,9 +113,10 @@ class RunWorker(Worker):
         processes.kill_group(pid)
         if status != 0:
             log.warning("the work-horse of run %s ended with status %s", run_id, status)
-            reconcile.close_lost(run_id)
-            with suppress(redis.RedisError):
-                self.handle_job_failure(job, queue=queue, exc_string=f"work-horse ended with status {status}")
+            try:
+                reconcile.close_lost(run_id)
+            except (DatabaseError, psycopg.Error) as error:
+                log.warning("run %s is left to the scheduler: %s", run_id, error)
         connections.close_all()
 
     # -- stopping -------------------------------------------------------------
@@ -136,6 +156,15 @@ class RunWorker(Worker):
         return self._shutdown_requested_date is not None
 
 
+def function_of(job: Job) -> tuple[Callable[[int], None], int] | None:
+    """What the job asks for, if it is one of the two things that we do."""
+    try:
+        function = OURS[job.func_name or ""]
+        return function, int(job.args[0])
+    except (LookupError, TypeError, ValueError, DeserializationError):
+        return None
+
+
 def reaped(pid: int) -> int | None:
     """The exit status of a child that has ended, None while it runs; an unknown child ended badly."""
     try:
@@ -160,11 +189,18 @@ def wait_for_end(pid: int, seconds: float) -> None:
         time.sleep(0.05)
 
 
+def stop_at_once(*_: object) -> None:
+    """Before there is a worker, and between two, nothing has to be waited for."""
+    raise StopRequested
+
+
 def serve(names: list[str], name: str = "", grace: float = 10.0) -> None:
     """Work until told to stop; while Redis is away, knock again with growing pauses."""
     beat_name = name or beats.default_name()
     settings.DBADMIN_WORKER_NAME = beat_name
     pause, worker = 1.0, None
+    signal.signal(signal.SIGTERM, stop_at_once)
+    signal.signal(signal.SIGINT, stop_at_once)
     try:
         while True:
             beats.beat("worker", beat_name, names)

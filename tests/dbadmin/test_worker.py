@@ -228,6 +228,17 @@ def test_a_run_is_done_once_when_redis_was_wiped_and_it_was_sent_again(server, p
     assert log_of(run) == ["SELECT 1", "SELECT 1"]
 
 
+def test_a_job_that_is_none_of_ours_is_thrown_away(server, worker, tmp_path):
+    mark = tmp_path / "mark"
+    queue = queues.queue("operations")
+    queue.enqueue_call("os.mkdir", args=[str(mark)])
+    queue.enqueue_call(queues.EXECUTE, args=["one"])
+    queue.enqueue_call(queues.EXECUTE, args=[2_000_000])
+    until(has(start(server, "quick"), "succeeded"))
+    assert not mark.exists()
+    until(lambda: queues.connect().keys("rq:job:*") == [])
+
+
 def test_a_hung_server_does_not_hinder_cancelling(server, worker, new_postgres):
     from tests.fixtures.servers import server_row
 
@@ -239,12 +250,16 @@ def test_a_hung_server_does_not_hinder_cancelling(server, worker, new_postgres):
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
     try:
+        until(lambda: log_of(run), 30)
         runs.cancel(run, None)
         took = until(has(run, "cancelled"), 30)
     finally:
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
     assert took < 20
+    assert log_of(run)[0] == (
+        "The server does not answer. The run waits for it; cancel it if that takes too long."
+    )
     assert run.message == (
         "Cancelled by the command line."
         " What it left is not removed yet; that is tried again until it succeeds."
