@@ -138,7 +138,8 @@ class Call:
         return self.says
 
     def run(self, work: Work) -> None:
-        """Call it."""
+        """Call it; only its clean-up knows what it may leave."""
+        work.began = True
         self.function(work)
 
 
