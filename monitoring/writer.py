@@ -109,15 +109,15 @@ class Store:
         reading_store.store_many(
             server, [reading for reading in batch.readings if self.is_time(server, reading)]
         )
-        self.keeper.keep(server, batch.samples, batch.holes, batch.marks)
-        if batch.texts is not None:
-            texts.keep(server, batch.texts)
         changes: dict[str, Any] = {"slowed": batch.slowed}
         if batch.databases is not None:
             changes["databases"] = batch.databases
         if batch.cost_ratio is not None:
             changes["cost_ratio"] = batch.cost_ratio
         reading_store.note_reached(server, batch.taken_at, **changes)
+        self.keeper.keep(server, batch.samples, batch.holes, batch.marks)
+        if batch.texts is not None:
+            texts.keep(server, batch.texts)
 
     @staticmethod
     def last_answer(server: Server, otherwise: dt.datetime) -> dt.datetime:

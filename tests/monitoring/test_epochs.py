@@ -1,4 +1,4 @@
-"""Counters of a real server through everything that can happen to it: never a spike, never a negative, always a cause."""
+"""Counters of a real server through all that can happen: never a spike, never a negative, always a cause."""
 
 import os
 import signal

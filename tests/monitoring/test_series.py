@@ -186,8 +186,8 @@ def test_sums_of_any_window_are_exact_before_and_after_packing(world):
 
 
 def test_a_chart_shows_rates_where_they_are_known_and_gaps_elsewhere(world):
-    name = "line 1" if "line 1" in world.rows else sorted(world.rows)[0]
-    span = dict(key=[name], start=YESTERDAY, end=YESTERDAY + dt.timedelta(hours=5), step=300)
+    name = "line 1" if "line 1" in world.rows else min(world.rows)
+    span = {"key": [name], "start": YESTERDAY, "end": YESTERDAY + dt.timedelta(hours=5), "step": 300}
     before = series(world.server, "walk", "calls_total", **span)
     close_all(world)
     after = series(world.server, "walk", "calls_total", **span)
