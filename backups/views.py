@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -106,7 +107,8 @@ def _manifest(found: Backup) -> tuple[Manifest | None, str]:
 
 def _proofs(found: Backup) -> list[dict[str, Any]]:
     try:
-        return list(proofs(found.store.open(), found.prefix))
+        tried = proofs(found.store.open(), found.prefix)
+        return [{**proof, "moment": datetime.fromisoformat(proof["at"])} for proof in tried]
     except (StoreError, ValueError):
         return []
 

@@ -1,0 +1,17 @@
+"""The app of backups and its rooms that belong to no server."""
+
+from django.apps import AppConfig
+
+
+class BackupsConfig(AppConfig):
+    """Backups."""
+
+    name = "backups"
+
+    def ready(self) -> None:
+        """Stores and keys, and policies, are settings of all servers."""
+        from dbadmin import navigation
+        from dbadmin.navigation import WideRoom
+
+        navigation.register(WideRoom("Stores", "stores", "stores.change", "", 62))
+        navigation.register(WideRoom("Policies", "policies", "stores.change", "", 63))
