@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -13,6 +11,7 @@ from dbadmin.models import Server
 from dbadmin.probes import PROBES
 from monitoring import notify
 from monitoring.alert_models import AlertRule, Channel
+from monitoring.amounts import amount
 
 if TYPE_CHECKING:  # Django's forms take no type argument at run time
     RuleModelForm = forms.ModelForm[AlertRule]
@@ -20,22 +19,7 @@ if TYPE_CHECKING:  # Django's forms take no type argument at run time
 else:
     RuleModelForm = ChannelModelForm = forms.ModelForm
 
-AMOUNT = re.compile(r"^(-?\d+(?:[.,]\d+)?)\s*([A-Za-z%]*)$")
-FACTORS = {
-    "": 1, "%": 0.01, "ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "k": 1e3,
-    "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
-}  # fmt: skip
 Measure, Comparison = AlertRule.Measure, AlertRule.Comparison
-
-
-def amount(text: str) -> float:
-    """90%, 4h, 1GiB or a bare number, in the column's own unit: 0.9, 14400, 1073741824."""
-    found = AMOUNT.match(text.strip())
-    factor = FACTORS.get(found[2].lower()) if found else None
-    if found is None or factor is None:
-        raise forms.ValidationError("Write a number, such as 0.9, 90%, 4h or 1GiB.")
-    # By decimals, so that 95 % is 0.95 and not 0.9500000000000001.
-    return float(Decimal(found[1].replace(",", ".")) * Decimal(str(factor)))
 
 
 class AmountField(forms.CharField):
@@ -48,7 +32,10 @@ class AmountField(forms.CharField):
     def clean(self, value: Any) -> Any:
         """A number, or None."""
         text = super().clean(value)
-        return amount(text) if text else None
+        try:
+            return amount(text) if text else None
+        except ValueError as reason:
+            raise forms.ValidationError(str(reason)) from None
 
 
 class RuleForm(RuleModelForm):

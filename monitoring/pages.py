@@ -205,6 +205,14 @@ PAGES = [
         per_database=True,
     ),
     Page(
+        "forecasts",
+        "Forecasts",
+        [Table("forecasts")],
+        SERVER,
+        order=70,
+        about="When connections, slots, sequences, transaction numbers and disks reach their limits.",
+    ),
+    Page(
         "cost",
         "Our own cost",
         [Figures("own_cost"), Table("statement_store"), Table("statistics_resets")],

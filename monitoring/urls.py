@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from monitoring import alert_pages, alert_settings, silences, views
+from monitoring import alert_pages, alert_settings, metrics, silences, views
 
 urlpatterns = [
     path("queries/", views.queries, name="queries"),
@@ -26,6 +26,7 @@ settings_urlpatterns = [
 ]
 
 wide_urlpatterns = [
+    path("metrics", metrics.metrics, name="metrics"),
     path("alerts/", alert_pages.alerts, name="alerts"),
     path("alerts/<int:pk>/", alert_pages.alert, name="alert"),
     path("alerts/<int:pk>/acknowledge/", alert_pages.acknowledge, name="alert_acknowledge"),

@@ -19,8 +19,8 @@ ROLES = ("", "nobody", "viewer", "auditor", "operator", "admin")
 READERS = {"viewer", "operator", "admin"}
 AUDITORS = {"auditor", "admin"}
 EVERYBODY = {"viewer", "auditor", "operator", "admin"}
-#: Open to strangers: signing in, its machinery, and the probe of load balancers.
-OPEN = ("accounts/", "login/", "healthz")
+#: Open to strangers: signing in, its machinery, the probe of load balancers; metrics ask for a token.
+OPEN = ("accounts/", "login/", "healthz", "metrics")
 #: Names of addresses -> who may enter. What is not listed here must be listed by its app in PERMISSIONS.
 MATRIX: dict[str, set[str]] = {
     "fleet": EVERYBODY,

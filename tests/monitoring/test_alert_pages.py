@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from dbadmin.models import Event, Grant, Server
 from dbadmin.navigation import WIDE
-from monitoring.alert_forms import amount
 from monitoring.alert_models import Alert, AlertRule, Channel, Delivery, Silence
+from monitoring.amounts import amount
 
 pytestmark = pytest.mark.django_db
 

@@ -1,0 +1,166 @@
+"""What of a server can run full: which lines are followed, and what they must not reach."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import timezone
+
+from dbadmin import readings, units
+from dbadmin.models import Server
+from dbadmin.probes import PROBES, Reading
+from monitoring import forecast
+from monitoring.amounts import amount
+from monitoring.blocks import column_named, find_source, moment_of, stamp
+from monitoring.models import Line
+from monitoring.series import Past, Series, bucketed, kept_columns
+
+HOUR, DAY = 3600.0, 86400.0
+#: Tables whose growth is told: the largest ones.
+MOST_TABLES = 20
+#: A server's tag that says how much disk it has: disk=500GB.
+DISK = re.compile(r"^disk[=:]\s*(\S+)$", re.IGNORECASE)
+
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Follow:
+    """One column that is followed. span: history that is looked at; least: history that is needed, seconds."""
+
+    what: str
+    probe: str
+    column: str
+    limit: Callable[[Any, Server], float | None]
+    span: float = 14 * DAY
+    least: float = DAY
+    step: int = 3600
+    rises: bool = True
+    is_saw: bool = False
+    most: int = 200
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """One line and what is to be expected of it."""
+
+    what: str
+    database: str
+    name: str
+    column: str
+    now: float
+    limit: float | None
+    outcome: forecast.Outcome
+
+    @property
+    def growth(self) -> float | None:
+        """By how much it grows in a day."""
+        return self.outcome.fit.slope * DAY if self.outcome.fit else None
+
+
+def disk_of(server: Server) -> float | None:
+    """The size of its disk, where a tag tells it."""
+    for tag in server.tags:
+        if found := DISK.match(tag):
+            try:
+                return amount(found[1])
+            except ValueError:
+                return None
+    return None
+
+
+FOLLOWED = (
+    Follow("Connections", "server_vitals", "connections_count", lambda row, _: row.connections_limit_count),
+    Follow(
+        "Replication slot", "replication_slots", "safe_bytes", lambda *_: 0.0,
+        span=6 * HOUR, least=HOUR / 2, step=60, rises=False, is_saw=True,
+    ),
+    Follow("Sequence", "sequences", "used_ratio", lambda *_: 1.0, span=32 * DAY, step=86400, least=2 * DAY),
+    Follow("Wraparound", "wraparound", "used_ratio", lambda *_: 1.0, is_saw=True),
+    Follow("WAL on disk", "wal_files", "size_bytes", lambda _, server: disk_of(server), span=2 * DAY),
+    Follow(
+        "Database size", "database_sizes", "size_bytes", lambda _, server: disk_of(server),
+        span=32 * DAY, least=2 * DAY,
+    ),
+    Follow(
+        "Table size", "tables", "total_bytes", lambda *_: None,
+        span=32 * DAY, least=2 * DAY, step=86400, most=MOST_TABLES,
+    ),
+)  # fmt: skip
+
+
+def prospects(server: Server) -> Iterator[Prospect]:
+    """Everything that is followed on a server."""
+    names = [follow.probe for follow in FOLLOWED]
+    latest = readings.latest_of([server], names)
+    for follow in FOLLOWED:
+        for (_, database, probe), reading in latest.items():
+            if probe == follow.probe and not reading.problem:
+                yield from of_reading(server, follow, reading, database)
+
+
+def of_reading(server: Server, follow: Follow, reading: Reading, database: str) -> Iterator[Prospect]:
+    """The rows of one reading, each with its history."""
+    rows = [row for row in reading.rows if getattr(row, follow.column, None) is not None]
+    rows.sort(key=lambda row: getattr(row, follow.column), reverse=follow.rises)
+    rows = rows[: follow.most]
+    keys = [tuple(getattr(row, name) for name in reading.probe.key) for row in rows]
+    past = histories(server, follow, keys, database)
+    for row, key in zip(rows, keys, strict=True):
+        points: forecast.Points = past.get(key, [])
+        if follow.is_saw:
+            points = forecast.since_last_turn(points, follow.rises)
+        limit = follow.limit(row, server)
+        outcome = forecast.when(points, limit, follow.least, follow.rises)
+        value = float(getattr(row, follow.column))
+        name = ".".join(str(part) for part in key if part is not None and part != database)
+        yield Prospect(follow.what, database, name, follow.column, value, limit, outcome)
+
+
+def histories(
+    server: Server, follow: Follow, keys: Sequence[Key], database: str
+) -> dict[Key, list[tuple[float, float]]]:
+    """The known points of several lines, read once for all of them."""
+    source = find_source(server.pk, follow.probe, database)
+    name = column_named(kept_columns(source), follow.column) if source else None
+    if source is None or name is None:
+        return {}
+    now = timezone.now()
+    start = stamp(now - dt.timedelta(seconds=follow.span)) // (follow.step * 1000) * follow.step * 1000
+    count = max(1, -(-(stamp(now) - start) // (follow.step * 1000)))
+    shape = Series(name, (), moment_of(start), follow.step, [None] * count)
+    wanted = [list(key) for key in keys]
+    lines = {
+        tuple(key): pk
+        for pk, key in Line.objects.filter(source=source, key__in=wanted).values_list("pk", "key")
+    }
+    every = reading_every(follow.probe)
+    only = next(iter(lines.values())) if len(lines) == 1 else None
+    kept = Past(source, shape.start, now, follow.step, every, only)
+    half = follow.step / 2
+    found = {}
+    for key, line in lines.items():
+        values = bucketed(kept, name, line, shape)
+        found[key] = [
+            (start / 1000 + place * follow.step + half, value)
+            for place, value in enumerate(values)
+            if value is not None
+        ]
+    return found
+
+
+def reading_every(probe: str) -> float:
+    """The interval of a reading."""
+    return (PROBES[probe].every if probe in PROBES else None) or 60.0
+
+
+def shown(column: str, value: float | None, per_day: bool = False) -> str | None:
+    """A value by its column's unit; growth a day with its sign."""
+    if value is None:
+        return None
+    text = units.unit_of(column).text(value if column.endswith("_ratio") or per_day else round(value))
+    return f"{'+' if value > 0 else ''}{text}/d" if per_day else text

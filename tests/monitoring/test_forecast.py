@@ -1,0 +1,157 @@
+"""Forecasts say when, how sure they are, and when they cannot say."""
+
+import datetime as dt
+import random
+from collections import namedtuple
+
+import pytest
+from django.utils import timezone
+
+from dbadmin import readings
+from dbadmin.connections import Session
+from dbadmin.probes import PROBES, Reading
+from monitoring import forecast
+from monitoring.keeper import Keeper
+from monitoring.outlook import disk_of, prospects
+from monitoring.recorder import Moment, Recorder
+
+HOUR, DAY = 3600.0, 86400.0
+
+
+def line(days, start, per_day, noise=0.0, seed=1, step=HOUR):
+    chance = random.Random(seed)
+    count = int(days * DAY / step)
+    return [(n * step, start + per_day * n * step / DAY + chance.gauss(0, noise)) for n in range(count)]
+
+
+def test_a_straight_line_meets_its_limit_when_it_does():
+    found = forecast.when(line(10, 100, 10), limit=300)
+    assert found.meets == pytest.approx(10 * DAY, rel=0.02)
+    assert found.earliest <= found.meets <= found.latest
+
+
+def test_outliers_hardly_move_it():
+    points = line(10, 100, 10)
+    for place in range(0, len(points), 12):
+        points[place] = (points[place][0], 5000.0)
+    assert forecast.when(points, limit=300).meets == pytest.approx(10 * DAY, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_true_moment_lies_between_the_bounds(seed):
+    found = forecast.when(line(14, 100, 10, noise=15, seed=seed), limit=500)
+    truth = (500 - 240) / 10 * DAY
+    assert found.earliest * 0.9 < truth < found.latest * 1.1
+
+
+def test_noise_without_a_direction_promises_nothing():
+    found = forecast.when(line(14, 100, 0, noise=10), limit=200)
+    assert found.meets is None
+    assert found.says.startswith("Not in sight")
+
+
+def test_values_that_resemble_their_neighbours_make_it_less_sure():
+    chance, value, walk = random.Random(3), 0.0, []
+    for n in range(300):
+        value += chance.gauss(0, 1)
+        walk.append((n * HOUR, value))
+    alone = forecast.fit([(at, chance.gauss(0, 1) + at * 1e-6) for at, _ in walk])
+    together = forecast.fit(walk)
+    assert together.high - together.low > alone.high - alone.low
+
+
+@pytest.mark.parametrize("points", [[], [(0.0, 1.0)], line(0.5, 1, 1), line(5, 1, 1)[:5]])
+def test_too_little_history_is_said(points):
+    found = forecast.when(points, limit=100)
+    assert found.meets is None
+    assert found.says.startswith("Too little history: ")
+    assert found.says.endswith("; 1 d are needed.")
+
+
+def test_a_saw_tooth_is_followed_from_its_last_turn():
+    rising = line(10, 0, 10)
+    points = rising + [(at + 10 * DAY, value) for at, value in line(3, 5, 10)]
+    kept = forecast.since_last_turn(points, rises=True)
+    assert kept[0][0] == 10 * DAY
+    assert forecast.when(kept, limit=135).meets == pytest.approx(10 * DAY, rel=0.02)
+
+
+def test_a_line_that_falls_meets_a_limit_below_it():
+    found = forecast.when(line(4, 1000, -100), limit=0, rises=False)
+    assert found.meets == pytest.approx(6 * DAY, rel=0.02)
+    assert forecast.when(line(4, 1000, 100), limit=0, rises=False).meets is None
+
+
+def test_what_is_there_already_is_said_and_what_is_years_away_is_not_dated():
+    assert forecast.when(line(4, 100, 10), limit=90).says == "It is there already."
+    assert forecast.when(line(4, 100, 0.001), limit=1e9).says == "Not in sight."
+
+
+def test_without_a_limit_only_the_growth_is_known():
+    found = forecast.when(line(4, 100, 10), limit=None)
+    assert found.says == "No limit is known."
+    assert found.fit.slope * DAY == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("tags", "size"),
+    [(["disk=500GB"], 5e11), (["blue", "Disk: 1TiB"], 2**40), (["disk=much"], None), ([], None)],
+)
+def test_a_tag_tells_the_size_of_the_disk(server, tags, size):
+    server.tags = tags
+    assert disk_of(server) == size
+
+
+def keep_history(server, probe, names, rows_at, hours, every=1):
+    """Hourly readings of the past, as the sampler would have kept them; the last is the latest."""
+    recorder, keeper, made = Recorder(), Keeper(), PROBES[probe]
+    row = namedtuple("Row", names)
+    now = timezone.now().replace(microsecond=0)
+    for hour in range(hours, -1, -every):
+        at = now - dt.timedelta(hours=hour)
+        columns = [made.column(name) for name in names]
+        reading = Reading(
+            made, server.name, "", at, 1.0, columns, [row(*values) for values in rows_at(hours - hour)]
+        )
+        sample, _ = recorder.record(reading, Moment(at, at.timestamp(), None, None))
+        keeper.keep(server, [sample] if sample else [], [], [])
+    readings.store(server, reading)
+
+
+def test_a_full_disk_and_the_end_of_transaction_numbers_are_foreseen_from_our_own_history(server):
+    server.tags = ["disk=200GB"]
+    server.save()
+    gigabyte = 10**9
+    keep_history(
+        server, "database_sizes", ["database", "size_bytes"],
+        lambda hour: [("shop", 100 * gigabyte + hour * gigabyte // 4), ("still", 5 * gigabyte)], hours=72,
+    )  # fmt: skip
+    keep_history(
+        server,
+        "wraparound",
+        ["database", "used_ratio"],
+        lambda hour: [("shop", 0.5 + hour * 0.001)],
+        hours=72,
+    )
+    found = {(each.what, each.name): each for each in prospects(server)}
+    size = found["Database size", "shop"]
+    assert size.growth == pytest.approx(6 * gigabyte, rel=0.05)
+    assert size.outcome.meets == pytest.approx((200 - 118) / 6 * DAY, rel=0.1)
+    assert found["Database size", "still"].outcome.says == "Not in sight."
+    wrap = found["Wraparound", "shop"]
+    assert wrap.outcome.meets == pytest.approx((1 - 0.572) / 0.024 * DAY, rel=0.1)
+
+
+def test_the_reading_of_forecasts_puts_the_nearest_first(server, target):
+    keep_history(
+        server, "wraparound", ["database", "used_ratio"],
+        lambda hour: [("calm", 0.1), ("shop", 0.5 + hour * 0.004)], hours=72,
+    )  # fmt: skip
+    session = Session(target.connection, server)
+    reading = PROBES["forecasts"].read(session)
+    assert reading.problem is None
+    assert [row.object for row in reading.rows] == ["shop", "calm"]
+    first = reading.rows[0]
+    assert (first.what, first.limit, first.growth) == ("Wraparound", "100 %", "+9.6 %/d")
+    assert PROBES["forecasts"].state_of(first) == "warning"
+    assert first.says.startswith("In ")
