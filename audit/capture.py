@@ -158,8 +158,18 @@ def comparable_key(table: Described) -> list[Column]:
 
 def key_sum(keys: list[Column], row: str, source: Composable) -> Composable:
     """A number that two sets of keys share only if they are the same set."""
-    text = SQL(" || ' ' || ").join([SQL("{}::text").format(Identifier(row, column.name)) for column in keys])
-    return SQL("(SELECT sum(hashtextextended({}, 0)) FROM {})").format(text, source)
+    hashes = SQL(" # ").join([key_hash(column, row, place) for place, column in enumerate(keys)])
+    return SQL("(SELECT sum({}) FROM {})").format(hashes, source)
+
+
+def key_hash(column: Column, row: str, place: int) -> Composable:
+    """A number for one column of a key; the place goes in, so that two columns do not cancel each other out."""
+    source = Identifier(row, column.name)
+    if column.kept_type in {"int2", "int4", "int8"}:
+        return SQL("hashint8extended({}, {})").format(source, Literal(place))
+    if column.kept_type == "uuid":
+        return SQL("uuid_hash_extended({}, {})").format(source, Literal(place))
+    return SQL("hashtextextended({}::text, {})").format(source, Literal(place))
 
 
 def branches(insert: Composable, update: Composable, delete: Composable, into: Composable) -> Composable:

@@ -33,6 +33,7 @@ STATEMENT = (
     " s.operation, s.session_role, s.set_role, s.app_user, s.client, s.application, s.query, s.note"
     " from dbadmin_audit.statement s where {where} order by s.id) to stdout"
 )
+SHAPE = "select columns from dbadmin_audit.shape where id = {shape}"
 ROWS = (
     "copy (select r.statement_id, r.n, r.side, (extract(epoch from r.at) * 1000000)::bigint, {columns}"
     " from dbadmin_audit.statement s join dbadmin_audit.{table} r on r.statement_id = s.id and r.at = s.at"
@@ -126,7 +127,7 @@ def rows_query(dsn: str, shape: int, where: str) -> str:
     """The rows of one version of columns; version 0 is of rows that were kept whole."""
     if not shape:
         return ROWS.format(columns="r.image::text", table="loose", where=where, shape=0)
-    known = next(iter(psql(dsn, "select columns from dbadmin_audit.shape where id = %d" % shape)))
+    known = next(iter(psql(dsn, SHAPE.format(shape=int(shape)))))
     kept = [column for column in json.loads(known) if column["rule"] != "excluded"]
     columns = ", ".join(["null", *(f"r.c{int(column['attnum'])}::text" for column in kept)])
     return ROWS.format(columns=columns, table=f"rows_{shape}", where=where, shape=shape)

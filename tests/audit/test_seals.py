@@ -47,7 +47,7 @@ COLUMNS = "at, xid, images, watched_id, shape_id, operation, session_role"
 @pytest.mark.parametrize(
     "tampering, found",
     [
-        (f"update {ROWS} set c3 = 9 where statement_id = 2 and side='+'", ["Row 1 (after) of statement 2 was altered."]),
+        (f"update {ROWS} set c3=9 where statement_id = 2 and side='+'", ["Row 1 (after) of statement 2 was altered."]),
         (f"update {ROWS} set c2 = null where statement_id=1 and n = 4", ["Row 4 (after) of statement 1 was altered."]),
         (f"delete from {ROWS} where statement_id = 1 and n = 4", ["Row 4 (after) of statement 1 was removed."]),
         (f"delete from {STATEMENT} where id = 2", ["Statement 2 was removed."]),
