@@ -29,7 +29,7 @@ PERSON_DAYS = f"""
 select date_trunc('hour', at) as hour, watched_id, operation::text as operation, count(*) as statements,
        sum(case operation when 'U' then (images + 1) / 2 else coalesce(images, 0) end)::bigint as rows
 from (select at, watched_id, operation, images from dbadmin_audit.statement
-      where {PERSON} = %s and (id >> 8) >= (%s >> 8) and at >= %s order by (id >> 8) desc limit {MOST}) s
+      where {PERSON} = %s and (id >> 12) >= (%s >> 12) and at >= %s order by (id >> 12) desc limit {MOST}) s
 group by 1, 2, 3 order by 1 desc
 """
 

@@ -35,7 +35,7 @@ select w.id as watched_id, s.at, s.person
 from dbadmin_audit.watched w
 left join lateral (select at, coalesce(app_user, set_role, session_role) as person from
     dbadmin_audit.statement s
-    where s.watched_id = w.id order by (id >> 8) desc, id desc limit 1) s on true
+    where s.watched_id = w.id order by (id >> 12) desc, id desc limit 1) s on true
 """
 
 

@@ -53,7 +53,7 @@ class Filter:
 
     @property
     def is_grouped(self) -> bool:
-        """Is it answered by an index that holds 256 neighbours as one entry?"""
+        """Is it answered by an index that holds 4096 neighbours as one entry?"""
         return bool(self.table or self.person or self.operation)
 
 
@@ -161,8 +161,8 @@ def moments(rows: Rows, wanted: Filter) -> list[Composable]:
         if moment is None:
             continue
         bound = rows(f"select {SCHEMA}.first_id(%s) as id", [moment + skew])[0].id
-        # (id >> 8) is what the other indexes hold.
-        parts.append(SQL("id {c} {b} and (id >> 8) {ce} ({b} >> 8)").format(
+        # (id >> 12) is what the other indexes hold.
+        parts.append(SQL("id {c} {b} and (id >> 12) {ce} ({b} >> 12)").format(
             c=SQL(compare), b=Literal(bound), ce=SQL(compare if compare == ">=" else "<=")))  # fmt: skip
         parts.append(SQL("at {} {}").format(SQL(compare), Literal(moment)))
     return parts
@@ -193,11 +193,11 @@ def select(
             continue
         parts.append(SQL("id {} {}").format(SQL("<" if less else ">"), Literal(bound)))
         if grouped:
-            parts.append(SQL("(id >> 8) {} {}").format(SQL("<=" if less else ">="), Literal(bound >> 8)))
-    # The indexes by table, person and operation are ordered by (id >> 8); the rest of the order is sorted
+            parts.append(SQL("(id >> 12) {} {}").format(SQL("<=" if less else ">="), Literal(bound >> 12)))
+    # The indexes by table, person and operation are ordered by (id >> 12); the rest of the order is sorted
     # in small groups.
     direction = "desc" if down else "asc"
-    order = f"(id >> 8) {direction}, id {direction}" if grouped else f"id {direction}"
+    order = f"(id >> 12) {direction}, id {direction}" if grouped else f"id {direction}"
     query = SQL("select {} from {}.statement {} order by {} limit {}").format(
         COLUMNS, Identifier(SCHEMA), where(parts), SQL(order), Literal(limit)
     )
