@@ -55,7 +55,9 @@ class Range:
 
     def where(self, alias: str) -> Composable:
         """As a condition on statements."""
-        return SQL("{a}.xid >= {low}::xid8 and {a}.xid < {high}::xid8 and {a}.id > {above}").format(
+        return SQL(
+            "{a}.xid::text::bigint >= {low} and {a}.xid::text::bigint < {high} and {a}.id > {above}"
+        ).format(
             a=Identifier(alias),
             low=Literal(str(self.low)),
             high=Literal(str(self.high)),

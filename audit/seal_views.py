@@ -20,7 +20,7 @@ from dbadmin.views import server_for
 
 LAG = """
 select count(*) as statements, min(at) as oldest_at from (
-    select at from dbadmin_audit.statement where xid >= %s::text::xid8 and id > %s order by xid limit 100001) s
+    select at from dbadmin_audit.statement where xid::text::bigint >= %s and id > %s limit 100001) s
 """
 SCRIPT = Path(__file__).parent / "standalone" / "verify_audit_log.py"
 #: Seals per page.
@@ -40,7 +40,7 @@ def seals(asked: Asked) -> HttpResponse:
     last = found.first()
     lag = None
     if asked.state.version:
-        lag = asked.rows(LAG, [str(last.high if last else 0), last.above if last else 0])[0]
+        lag = asked.rows(LAG, [last.high if last else 0, last.above if last else 0])[0]
     context = asked.context(
         tab="seals",
         seals=shown[:PAGE],

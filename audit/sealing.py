@@ -31,9 +31,8 @@ select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as horizon,
        (select timeline_id from pg_control_checkpoint()) as timeline, current_database() as database
 """
 LIMIT = """
-select (select xid::text::bigint from dbadmin_audit.statement
-        where xid >= %s::text::xid8 and xid < %s::text::xid8 and id > %s
-        order by xid offset %s limit 1) as next
+select count(*) as statements, max(xid::text::bigint) + 1 as high from (
+    select xid from dbadmin_audit.statement where id > %s and xid::text::bigint >= %s order by id limit %s) s
 """
 
 
@@ -90,8 +89,8 @@ def next_range(connection: psycopg.Connection[Any], last: Seal | None, place: Pl
         low, above = last.high, last.above
     else:
         low, above = 0, last.last_id
-    row = connection.execute(LIMIT, [str(low), str(place.horizon), above, MOST]).fetchone()
-    high = row[0] if row and row[0] else place.horizon
+    row = connection.execute(LIMIT, [last.last_id if last else 0, low, MOST]).fetchone()
+    high = min(row[1], place.horizon) if row and row[0] == MOST else place.horizon
     return Range(low, max(high, low), above)
 
 

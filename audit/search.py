@@ -150,7 +150,7 @@ def conditions(rows: Rows, state: Installed, wanted: Filter) -> list[Composable]
     if wanted.xid:
         if not wanted.xid.isdecimal():
             raise BadFilter(f"{wanted.xid} is no transaction number.", "xid")
-        parts.append(SQL("xid = {}::xid8").format(Literal(wanted.xid)))
+        parts.append(SQL("xid::text::bigint = {}").format(Literal(int(wanted.xid))))
     return parts + moments(rows, wanted)
 
 
@@ -401,7 +401,7 @@ def statement(rows: Rows, statement_id: int) -> Any:
 
 def transaction(rows: Rows, xid: str, limit: int = 1000) -> list[Any]:
     """A whole transaction, in order."""
-    query = SQL("select {} from {}.statement where xid = {}::xid8 order by id limit {}").format(
-        COLUMNS, Identifier(SCHEMA), Literal(xid), Literal(limit)
+    query = SQL("select {} from {}.statement where xid::text::bigint = {} order by id limit {}").format(
+        COLUMNS, Identifier(SCHEMA), Literal(int(xid)), Literal(limit)
     )
     return list(rows(query))

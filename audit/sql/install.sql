@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS dbadmin_audit.statement (
 CREATE TABLE IF NOT EXISTS dbadmin_audit.statement_default PARTITION OF dbadmin_audit.statement DEFAULT;
 CREATE INDEX IF NOT EXISTS statement_number ON dbadmin_audit.statement (id);
 -- Transactions come nearly in order: a summary of each few pages finds one as fast, and costs a writer nothing.
-CREATE INDEX IF NOT EXISTS statement_xid ON dbadmin_audit.statement USING brin (xid)
+CREATE INDEX IF NOT EXISTS statement_xid ON dbadmin_audit.statement USING brin ((xid::text::bigint))
     WITH (pages_per_range = 16, autosummarize = on);
 -- Four thousand neighbours share one entry, so these three stay at ten to twenty bytes a statement.
 CREATE INDEX IF NOT EXISTS statement_table ON dbadmin_audit.statement (watched_id, (id >> 12));

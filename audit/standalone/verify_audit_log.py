@@ -105,8 +105,8 @@ def unpack(data: bytes) -> dict[int, tuple[bytes, bytes, dict[tuple[int, bytes],
 def read(dsn: str, facts: dict[str, int]) -> dict[int, tuple[bytes, list[tuple[int, bytes, bytes]]]]:
     """Statement -> its digest and those of its rows, as the server has them now."""
     where = (
-        f"s.xid >= '{facts['from_transaction']}'::xid8 and s.xid < '{facts['before_transaction']}'::xid8"
-        f" and s.id > {facts['above_statement']}"
+        f"s.xid::text::bigint >= {int(facts['from_transaction'])} and s.id > {int(facts['above_statement'])}"
+        f" and s.xid::text::bigint < {int(facts['before_transaction'])}"
     )
     found: dict[int, tuple[bytes, list[tuple[int, bytes, bytes]]]] = {}
     shapes = set()
