@@ -1,15 +1,21 @@
 """Counters of a real server through all that can happen: never a spike, never a negative, always a cause."""
 
+import datetime as dt
 import os
 import signal
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import psycopg
 import pytest
 
 from dbadmin.connections import connect
 from dbadmin.models import Server
+from dbadmin.probes import PROBES
+from monitoring.epochs import Evidence, server_break
+from monitoring.marks import epoch_marks
+from monitoring.recorder import Moment, Recorder
 from monitoring.rounds import Batch, Round
 from tests.fixtures.servers import server_row
 
@@ -290,3 +296,58 @@ def test_a_changed_setting_is_a_mark(own):
     batch = watcher.look("settings")
     assert [mark.text for mark in batch.marks] == ["random_page_cost was changed from 4 to 1.5."]
     assert batch.marks[0].facts == {"setting": "random_page_cost", "before": "4", "after": "1.5"}
+
+
+NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+BEFORE = Evidence(NOON, NOON, 150018, "7", True, (("pg_stat_bgwriter", NOON),), (("shop", None),), 0, NOON)
+
+
+@pytest.mark.parametrize(
+    "change, kind, text",
+    [
+        ({"in_recovery": False}, "promoted", "The standby was promoted; it is a primary now."),
+        ({"version": 150019}, "upgrade", "Version 15.18 became 15.19."),
+        ({"version": 170002}, "upgrade", "The server was upgraded from 15 to 17."),
+        ({"identity": "8"}, "replaced", "Another server answers at this address."),
+        (
+            {"databases": ()},
+            "reset",
+            "Database shop was dropped, and its statistics with it.",
+        ),
+    ],
+)
+def test_what_happened_to_a_server_is_a_mark(change, kind, text):
+    (mark,) = epoch_marks(BEFORE, replace(BEFORE, **change), NOON)
+    assert (mark.kind, mark.text) == (kind, text)
+
+
+def test_a_promotion_does_not_end_the_counting():
+    assert server_break(BEFORE, replace(BEFORE, in_recovery=False)) is None
+
+
+def test_a_moved_clock_is_a_gap(target):
+    recorder, start = Recorder(), time.monotonic()
+    for seconds, wall, expected in (
+        (0, NOON, set()),
+        (60, NOON + dt.timedelta(seconds=60), set()),
+        (120, NOON + dt.timedelta(hours=1), {("clock", "Our clock was moved by +3480 s.")}),
+        (180, NOON + dt.timedelta(hours=1, seconds=60), set()),
+    ):
+        reading = replace(PROBES["databases"].read(target), taken_at=wall)
+        _, holes = recorder.record(reading, Moment(wall, start + seconds, BEFORE, BEFORE))
+        assert {(hole.why.cause.value, hole.why.text) for hole in holes} == expected
+
+
+def test_a_reset_during_a_round_makes_two_ticks_unknown(target):
+    recorder = Recorder()
+    changed = replace(BEFORE, statements=NOON + dt.timedelta(hours=1))
+    found = []
+    for tick, (before, after) in enumerate(
+        [(BEFORE, BEFORE), (BEFORE, changed), (changed, changed), (changed, changed)]
+    ):
+        wall = NOON + dt.timedelta(minutes=tick)
+        reading = replace(PROBES["statements"].read(target), taken_at=wall)
+        sample, holes = recorder.record(reading, Moment(wall, 60.0 * tick, before, after))
+        found.append((sample is not None, [hole.why.text for hole in holes]))
+    said = "Statistics were reset while they were read."
+    assert found == [(False, []), (False, [said]), (False, [said]), (True, [])]
