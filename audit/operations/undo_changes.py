@@ -1,0 +1,126 @@
+"""Take recorded changes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+
+from audit import changes, search, undo
+from audit.canonical import SETTINGS
+from audit.operations.watch_table import rows_of
+from audit.registry import installed
+from audit.tables import Rows
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.runner import Work
+from dbadmin.steps import Step
+
+
+@dataclass(frozen=True)
+class TakeBack:
+    """All reversals in one transaction; one that does not change exactly one row ends it."""
+
+    reversals: list[undo.Reversal]
+    database: str
+    leave_conflicts: bool
+    misfits: tuple[str, ...] = ()
+    reverse: str = ""
+
+    def __str__(self) -> str:
+        notes = [f"-- Conflict, left out: {what} was followed by another change" for what in self.misfits]
+        body = f"{undo.statement_text(self.reversals)};" if self.reversals else ""
+        return "\n".join(["BEGIN;", *notes, body, "COMMIT;"])
+
+    def run(self, work: Work) -> None:
+        """Newest first."""
+        done = left = 0
+        with work.connect(self.database or None) as connection, connection.transaction():
+            connection.execute(SETTINGS)
+            for one in self.reversals:
+                count = connection.execute(one.statement).rowcount
+                if count == 1:
+                    done += 1
+                elif self.leave_conflicts and count == 0:
+                    left += 1
+                    work.log(f"Left out: {one.what} was followed by another change.")
+                else:
+                    raise Refused(f"Nothing was taken back: {one.what} was followed by another change.")
+        work.log(f"Took back {done} changes{f', left {left} out' if left else ''}.")
+
+
+class UndoChanges(Operation):
+    """Take back what a statement, one of its rows, or a whole transaction changed, where nobody changed it since.
+
+    The undo is a change like any other: it is recorded, and can be taken back.
+    """
+
+    title = "Undo changes"
+    risk = Risk.DESTROYS
+
+    class Form(forms.Form):
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
+        statement = forms.IntegerField(required=False, min_value=1, help_text="The number in the audit log.")
+        row = forms.IntegerField(
+            required=False, min_value=1, help_text="One row of the statement; all when empty."
+        )
+        transaction = forms.CharField(
+            required=False, help_text="Instead of a statement: a whole transaction."
+        )
+        leave_conflicts = forms.BooleanField(
+            required=False, label="Leave out rows that were changed again since"
+        )
+
+    def target(self) -> str:
+        if self.params.get("transaction"):
+            return f"transaction {self.params['transaction']}"
+        row = f" row {self.params['row']}" if self.params.get("row") else ""
+        return f"statement {self.params.get('statement')}{row}"
+
+    def plan(self) -> Sequence[Step]:
+        """The reverse statements, newest first, in one transaction."""
+        rows = rows_of(self)
+        state = installed(rows)
+        found = [
+            change
+            for statement in self.statements(rows)
+            for change in self.changes_of(rows, state, statement)
+        ]
+        if not found:
+            raise Refused("There is no row to take back: truncates and definitions keep none.")
+        if len(found) > undo.MOST:
+            raise Refused(f"{len(found)} rows are more than the {undo.MOST} that one undo takes back.")
+        try:
+            reversals = undo.reversals(rows, state.watched, found)
+        except undo.CannotUndo as reason:
+            raise Refused(str(reason)) from reason
+        leave = bool(self.params.get("leave_conflicts"))
+        misfits = undo.conflicts(rows, reversals)
+        if misfits and not leave:
+            raise Refused(
+                f"{misfits[0][:1].upper()}{misfits[0][1:]} was followed by another change"
+                f"{f' (and {len(misfits) - 1} more)' if len(misfits) > 1 else ''}. Undo that first, or leave it out."
+            )
+        kept = [one for one in reversals if one.what not in misfits]
+        return [TakeBack(kept, self.params.get("database") or "", leave, tuple(misfits))]
+
+    def statements(self, rows: Rows) -> list[Any]:
+        """What is asked to be taken back."""
+        transaction = str(self.params.get("transaction") or "")
+        if transaction:
+            if not transaction.isdecimal():
+                raise Refused(f"{transaction} is no transaction number.", field="transaction")
+            return search.transaction(rows, transaction, undo.MOST + 1)
+        if not self.params.get("statement"):
+            raise Refused("Say which statement or which transaction.", field="statement")
+        found = search.statement(rows, self.params["statement"])
+        if found is None:
+            raise Refused(f"The log has no statement {self.params['statement']}.", field="statement")
+        return [found]
+
+    def changes_of(self, rows: Rows, state: Any, statement: Any) -> list[search.Change]:
+        """Its rows, or the one that was asked for; unchanged ones need no undo."""
+        row = self.params.get("row")
+        first, limit = (row, 1) if row else (1, undo.MOST + 1)
+        return [one for one in changes.statement_changes(rows, state, statement, first, limit) if one.changed]

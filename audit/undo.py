@@ -1,0 +1,143 @@
+"""The statements that take changes back, newest first, each only where the row is still as the change left it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
+
+from audit.registry import Watched
+from audit.search import Change
+from audit.tables import Rows
+
+#: Rows that one undo takes back at most.
+MOST = 1000
+COLUMNS = """
+select a.attname as name, a.attgenerated <> '' as is_generated from pg_catalog.pg_attribute a
+where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped
+"""
+
+
+class CannotUndo(Exception):
+    """A change cannot be taken back; the message says why."""
+
+
+@dataclass(frozen=True)
+class Reversal:
+    """One statement, the question whether it still fits, and what it takes back."""
+
+    statement: Composed
+    fits: Composed
+    what: str
+
+
+def name_of(table: Watched) -> Composable:
+    """The table, quoted."""
+    return Identifier(table.schema, table.name)
+
+
+def writable(rows: Rows, table: Watched) -> set[str]:
+    """The columns that can be written today."""
+    found = rows(COLUMNS, [Identifier(table.schema, table.name).as_string(None)])
+    if not found:
+        raise CannotUndo(f"{table} is not there any more.")
+    return {row.name for row in found if not row.is_generated}
+
+
+def reversal(table: Watched, change: Change, columns: set[str]) -> Reversal:
+    """The statement that takes one change back."""
+    if change.shape is None or not change.shape.key:
+        raise CannotUndo(f"{table} has no key in the log: its rows cannot be told apart.")
+    hidden = {column.name for column in change.shape.columns if column.rule}
+    key = ", ".join(str(value) for value in change.key.values())
+    if change.kind == "insert":
+        return remove(table, change, key)
+    if change.kind == "delete":
+        return put_back(table, change, key, columns - hidden)
+    return set_back(table, change, key, columns, hidden)
+
+
+def is_still(change: Change, names: list[str], values: dict[str, str | None]) -> Composable:
+    """The condition that finds the row by its key, as the change left it; as texts, as not every type has an equality."""
+    key = [SQL("{} = {}").format(Identifier(name), Literal(value)) for name, value in change.key.items()]
+    same = [
+        SQL("{}::text IS NOT DISTINCT FROM {}").format(Identifier(name), Literal(values[name]))
+        for name in names
+        if name not in change.key
+    ]
+    return SQL(" AND ").join([*key, *same])
+
+
+def remove(table: Watched, change: Change, key: str) -> Reversal:
+    """An inserted row goes, if nobody changed it since."""
+    new = change.new or {}
+    hidden = {column.name for column in change.shape.columns if column.rule} if change.shape else set()
+    where = is_still(change, [name for name in new if name not in hidden], new)
+    return Reversal(
+        SQL("DELETE FROM {} WHERE {}").format(name_of(table), where),
+        SQL("SELECT count(*) = 1 AS fits FROM {} WHERE {}").format(name_of(table), where),
+        f"the insert of {key}",
+    )
+
+
+def put_back(table: Watched, change: Change, key: str, columns: set[str]) -> Reversal:
+    """A deleted row comes back, if its key is free."""
+    old = {name: value for name, value in (change.old or {}).items() if name in columns}
+    statement = SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})").format(
+        name_of(table), SQL(", ").join(map(Identifier, old)), SQL(", ").join(map(Literal, old.values()))
+    )
+    where = is_still(change, [], {})
+    return Reversal(
+        statement,
+        SQL("SELECT count(*) = 0 AS fits FROM {} WHERE {}").format(name_of(table), where),
+        f"the delete of {key}",
+    )
+
+
+def set_back(table: Watched, change: Change, key: str, columns: set[str], hidden: set[str]) -> Reversal:
+    """Changed columns get their old values, if they still have the new ones."""
+    old, new = change.old or {}, change.new or {}
+    lost = [name for name in change.changed if name in hidden]
+    if lost:
+        raise CannotUndo(f"{', '.join(lost)} of {table} {key}: the log does not keep the value.")
+    names = [name for name in change.changed if name in columns]
+    sets = [SQL("{} = {}").format(Identifier(name), Literal(old[name])) for name in names]
+    if not sets:
+        raise CannotUndo(f"The update of {table} {key} changed nothing that can be written.")
+    where = is_still(change, names, new)
+    return Reversal(
+        SQL("UPDATE {} SET {} WHERE {}").format(name_of(table), SQL(", ").join(sets), where),
+        SQL("SELECT count(*) = 1 AS fits FROM {} WHERE {}").format(name_of(table), where),
+        f"the update of {key}",
+    )
+
+
+def reversals(rows: Rows, tables: dict[int, Watched], changes: list[Change]) -> list[Reversal]:
+    """All of them, newest first."""
+    columns: dict[int, set[str]] = {}
+    found = []
+    for change in sorted(changes, key=lambda one: (one.statement_id, one.n), reverse=True):
+        number: int = change.statement.watched_id
+        if number not in columns:
+            columns[number] = writable(rows, tables[number])
+        found.append(reversal(tables[number], change, columns[number]))
+    return found
+
+
+def conflicts(rows: Rows, found: list[Reversal]) -> list[str]:
+    """What does not fit any more, before anything is done. Only the newest change of a row can be judged ahead."""
+    seen: set[str] = set()
+    misfits = []
+    for one in found:
+        row = one.what.rpartition(" of ")[2]
+        if row in seen:
+            continue
+        seen.add(row)
+        if not rows(one.fits)[0].fits:
+            misfits.append(one.what)
+    return misfits
+
+
+def statement_text(found: list[Reversal]) -> str:
+    """For the preview."""
+    return ";\n".join(one.statement.as_string(None) for one in found)
