@@ -24,6 +24,7 @@ from monitoring.epochs import Evidence, Witness
 from monitoring.marks import NewMark, changed_settings, epoch_marks
 from monitoring.recorder import Hole, Moment, Recorder, Sample
 from monitoring.texts import Fetcher, Found
+from monitoring.waits import WaitSampler
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class Round:
         self.databases: list[str] = []
         self.rest = REST
         self.recorder, self.witness, self.budget = Recorder(), Witness(), Budget()
+        self.waits = WaitSampler()
         self.last: Evidence | None = None
         self.settings, self.texts = past.settings, Fetcher(past.texts)
         self.is_first = True
@@ -113,6 +115,8 @@ class Round:
             batch.samples.extend([sample] if sample else [])
             batch.holes.extend(holes)
         batch.readings.extend(reading for reading, _ in taken)
+        waited = self.waits.take()
+        batch.samples.extend([waited] if waited else [])
         for reading in batch.readings:
             if reading.probe.name == "statements":
                 batch.texts = self.texts.fetch(session, reading)
@@ -129,6 +133,18 @@ class Round:
                 self.settings = reading
         batch.cost_ratio, self.cadence.slower = self.budget.after(batch.readings, self.cadence.slower)
         batch.slowed = self.cadence.slower
+
+    def look_at_waits(self) -> float:
+        """Between rounds, one look at who waits; returns how long until the next."""
+        if self.connection is None or self.connection.closed or self.cadence.slower > 1:
+            return 5.0
+        try:
+            self.waits.look(Session(self.connection, self.server))
+        except psycopg.Error:
+            # The next round finds out what is wrong with the connection.
+            self.waits.forget_pause()
+            self.close()
+        return self.waits.pause()
 
     def look(self, session: Session) -> Evidence:
         """The evidence for comparing counters."""
@@ -243,8 +259,15 @@ class ServerThread(threading.Thread):
                 pause = 5.0
             # A probe may have asked the control database: a thread for each server must not keep it.
             connections.close_all()
-            self.stopping.wait(max(pause, 0.05))
+            self.rest(pause)
         self.round.close()
+
+    def rest(self, seconds: float) -> None:
+        """Until the next round, with a look at the waits each second."""
+        until = time.monotonic() + max(seconds, 0.05)
+        while not self.stopping.is_set() and (left := until - time.monotonic()) > 0:
+            pause = self.round.look_at_waits() if left > 0.2 else left
+            self.stopping.wait(min(pause, max(until - time.monotonic(), 0.0)) or 0.01)
 
     def stop(self) -> None:
         """End after the question under way."""
