@@ -2,7 +2,7 @@
 -- about:    How much disk each database takes, read exactly from its files.
 -- empty:    There is no database.
 -- scope:    instance
--- every:    15m
+-- every:    30m
 -- key:      database
 -- timeout:  20s
 -- column size_bytes: empty when this role may neither connect to the database nor read all statistics

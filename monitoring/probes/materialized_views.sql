@@ -2,7 +2,7 @@
 -- about:    How big each view is, when it was refreshed, and how much changed underneath.
 -- empty:    There is no materialized view in this database.
 -- scope:    database
--- every:    60s
+-- every:    2m
 -- key:      schema, view
 -- warning:  stale_seconds > 14400
 -- actions:  refresh_view(schema, view)

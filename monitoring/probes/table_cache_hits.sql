@@ -2,7 +2,7 @@
 -- about:    The tables that fetched the most blocks from outside shared buffers.
 -- empty:    No table has fetched a block yet.
 -- scope:    database
--- every:    30m
+-- every:    1h
 -- timeout:  10s
 -- key:      schema, table
 -- series:   blocks_hit_total, blocks_read_total

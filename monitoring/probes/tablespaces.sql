@@ -2,7 +2,7 @@
 -- about:    How much disk each tablespace takes.
 -- empty:    There is no tablespace.
 -- scope:    instance
--- every:    1h
+-- every:    6h
 -- timeout:  20s
 -- key:      tablespace
 -- column size_bytes: empty when this role may not know

@@ -67,6 +67,6 @@ def measured(session: Session) -> Iterator[Figure]:
     yield Figure("round_cpu_ms", a_minute, 110)
     yield Figure("round_of_the_minute_cpu_ms", each_minute, 60)
     yield Figure("statements_cpu_ms", costs["statements"], 10)
-    yield Figure("tables_cpu_ms", costs["tables"], 110)
+    yield Figure("tables_cpu_ms", costs["tables"], 150)
     yield Figure("temp_blocks", after.temp_blocks - before.temp_blocks, 0)
     yield Figure("wal_bytes", after.wal_bytes - before.wal_bytes, 0)
