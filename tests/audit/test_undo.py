@@ -16,7 +16,8 @@ def items(audit, execute):
     )
     audit.watch("items")
     execute(
-        "insert into items (name, data, at) values ('a', '{\"x\":  1}', now()), ('b', null, 'infinity'), ('c', null, null)"
+        "insert into items (name, data, at) values ('a', '{\"x\":  1}', now()), "
+        "('b', null, 'infinity'), ('c', null, null)"
     )
     return audit
 

@@ -156,7 +156,11 @@ def filled(route: str, server: Server, person: Any) -> str:
         "settings/channels/": channel.pk,
     }
     key = next((value for start, value in number.items() if route.startswith(start)), 1)
-    address = route.replace("<slug:server_name>", server.name).replace("<int:pk>", str(key)).replace("<slug:kind>", "slack")
+    address = (
+        route.replace("<slug:server_name>", server.name)
+        .replace("<int:pk>", str(key))
+        .replace("<slug:kind>", "slack")
+    )
     query = f"?server={server.name}&operation=refresh_view" if route == "schedules/add/" else ""
     return f"/{address}{query}"
 

@@ -35,7 +35,7 @@ def test_a_row_that_breaks_it_is_named_and_nothing_changes(orders, server):
     orders.rows("alter table orders add constraint positive check (amount > 0) not valid")
     run = carry_out(validate(server))
     assert run.status == "failed"
-    assert 'Check constraint "positive" of relation "orders" is violated by some row.' == run.message
+    assert run.message == 'Check constraint "positive" of relation "orders" is violated by some row.'
 
 
 def test_an_absent_constraint_is_refused_at_its_field(orders, server):
