@@ -1,7 +1,6 @@
 """What a measurement gives back, and what it is given: one figure, and servers to measure on."""
 
 import functools
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -71,12 +70,17 @@ class Bench:
         return scratch().s3(str(Path(sys.executable).with_name("rclone")))
 
 
-def median_seconds(action: Callable[[], object], times: int = 20) -> float:
-    """The median time of an action, after one that warms up."""
+def processor_seconds(action: Callable[[], object], backend_pid: int, times: int = 20) -> float:
+    """What an action takes of the processor, here and in its PostgreSQL session: the least of a few times.
+
+    With everything on one machine and in memory that is its latency when nothing else runs; and unlike
+    the clock it is the same beside other work.
+    """
+    other = Path(f"/proc/{backend_pid}/schedstat")
     action()
     taken = []
     for _ in range(times):
-        started = time.perf_counter()
+        here, there = time.process_time(), int(other.read_text().split()[0])
         action()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
+        taken.append(time.process_time() - here + (int(other.read_text().split()[0]) - there) / 1e9)
+    return min(taken)
