@@ -45,6 +45,14 @@ PUBLIC_URL = os.environ.get("PUBLIC_URL", "").rstrip("/")
 
 # The sealing keys of secrets at rest, newest first: "2026=<base64 of 32 bytes>,2025=…".
 DBADMIN_KEYS = os.environ.get("DBADMIN_KEYS", "")
+# The history: days that each tick and that totals are kept, and what all samples may take on disk.
+HISTORY_DAYS = {
+    "minutes": int(os.environ.get("HISTORY_MINUTES_DAYS", "14")),
+    "totals": int(os.environ.get("HISTORY_TOTALS_DAYS", "400")),
+}
+HISTORY_CAP_BYTES = int(os.environ.get("HISTORY_CAP_BYTES", str(20 * 1024**3)))
+# What our own statements may cost a server: 0.01 is one per cent of a core.
+OBSERVER_BUDGET = float(os.environ.get("OBSERVER_BUDGET", "0.01"))
 # Where local backups, exports and scratch clusters live.
 DBADMIN_STATE = Path(os.environ.get("DBADMIN_STATE", BASE_DIR / ".local" / "dbadmin"))
 

@@ -20,7 +20,7 @@ class Budget:
     """Compares our own share of the server's time with the budget after each round."""
 
     def __init__(self, budget: float | None = None) -> None:
-        self.budget = budget or float(getattr(settings, "OBSERVER_BUDGET", 0.01))
+        self.budget = budget or settings.OBSERVER_BUDGET
         self.since: float | None = None
         self.counted: tuple[float, float] | None = None
         self.spent = 0.0

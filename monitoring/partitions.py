@@ -40,11 +40,11 @@ class Table:
 
 def tables() -> dict[str, Table]:
     """The tables with their retention, from the settings."""
-    kept: dict[str, int] = getattr(settings, "HISTORY_DAYS", {})
+    kept: dict[str, int] = settings.HISTORY_DAYS
     return {
         "minute": Table("monitoring_minute", DAY, 2),
-        "hour": Table("monitoring_hour", DAY, kept.get("minutes", 14)),
-        "total": Table("monitoring_total", MONTH, kept.get("totals", 400)),
+        "hour": Table("monitoring_hour", DAY, kept["minutes"]),
+        "total": Table("monitoring_total", MONTH, kept["totals"]),
     }
 
 
@@ -117,7 +117,7 @@ def size_bytes() -> int:
 
 def keep_under_cap() -> list[str]:
     """Drop the oldest partitions until the history is under its cap; the newest of each table stays."""
-    cap = int(getattr(settings, "HISTORY_CAP_BYTES", 20 * 1024**3))
+    cap = settings.HISTORY_CAP_BYTES
     dropped = []
     while size_bytes() > cap:
         known = tables()

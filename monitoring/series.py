@@ -262,7 +262,7 @@ class Past:
 
 def resolution(start: dt.datetime, end: dt.datetime, step: int) -> int:
     """0 for raw ticks, else the span of the totals to read."""
-    kept = getattr(settings, "HISTORY_DAYS", {}).get("minutes", 14)
+    kept = settings.HISTORY_DAYS["minutes"]
     is_old = timezone.now() - start > dt.timedelta(days=kept - 1)
     if step >= Total.DAY and end - start > dt.timedelta(days=31):
         return Total.DAY

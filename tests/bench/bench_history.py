@@ -99,7 +99,7 @@ def fill(server: Server, start: dt.datetime) -> Iterator[Figure]:
     keeper, workload = Keeper(), Workload()
     samples = in_last_hour = 0
     packing = 0.0
-    before = disk_bytes("monitoring_hour")
+    before, totals_before = disk_bytes("monitoring_hour"), disk_bytes("monitoring_total")
     for hour in range(HOURS):
         begin = start + dt.timedelta(hours=hour)
         open_bytes, in_last_hour = disk_bytes("monitoring_minute"), 0
@@ -115,6 +115,8 @@ def fill(server: Server, start: dt.datetime) -> Iterator[Figure]:
         hours.close(find_source(server.pk, "statements").pk, begin)
         packing += time.process_time() - started
     yield Figure("bytes_a_sample_after_the_hour", (disk_bytes("monitoring_hour") - before) / samples, 8)
+    totals = (disk_bytes("monitoring_total") - totals_before) / HOURS * 24 / 1e6
+    yield Figure("totals_mb_a_day", totals, 4)
     yield Figure("packing_cpu_seconds_a_day", packing * 24 / HOURS, 30)
 
 
