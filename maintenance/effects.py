@@ -13,6 +13,7 @@ from psycopg import Connection
 
 from dbadmin import connections
 from dbadmin.steps import Sql
+from dbadmin.units import unit_of
 
 if TYPE_CHECKING:
     from dbadmin.work import Work
@@ -58,8 +59,22 @@ class Slow(Sql):
         started = time.monotonic()
         with Spectator(work, self.shows):
             super().perform(work, connection)
-        effect = {"seconds": round(time.monotonic() - started, 3), "before": before}
-        work.result(**effect, after=self.measure() if self.measure else {})
+        seconds = round(time.monotonic() - started, 3)
+        after = self.measure() if self.measure else {}
+        work.result(seconds=seconds, before=before, after=after)
+        work.say(told(before, after, seconds))
+
+
+def told(before: dict[str, Any], after: dict[str, Any], seconds: float) -> str:
+    """The effect as a sentence: what is different now, and what it was."""
+    changes = []
+    for name, now in after.items():
+        unit, was = unit_of(name), before.get(name)
+        if name in before and unit.text(was) != unit.text(now):
+            words = name.removesuffix(unit.suffix).replace("_", " ")
+            changes.append(f"{words} {unit.text(now)}, was {unit.text(was)}")
+    ended = f"Finished in {unit_of('run_seconds').text(seconds)}"
+    return f"{ended}: {'; '.join(changes)}." if changes else f"{ended}."
 
 
 class Spectator:

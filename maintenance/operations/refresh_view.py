@@ -18,7 +18,7 @@ USABLE_INDEX = (
 )
 SIZE = (
     "select pg_catalog.pg_total_relation_size(%s::oid) as size_bytes,"
-    " (select reltuples::bigint from pg_catalog.pg_class where oid = %s::oid) as estimated_rows"
+    " (select nullif(reltuples, -1)::bigint from pg_catalog.pg_class where oid = %s::oid) as estimated_rows"
 )
 
 

@@ -14,7 +14,7 @@ from maintenance.relations import ATTEMPTS, SHORT_LOCK, OnRelation, RelationForm
 ROWS = (
     "select n_live_tup as live_rows, n_dead_tup as dead_rows,"
     " pg_catalog.pg_relation_size(relid) as size_bytes,"
-    " (select pg_catalog.age(relfrozenxid) from pg_catalog.pg_class where oid = relid) as age_transactions"
+    " (select pg_catalog.age(relfrozenxid) from pg_catalog.pg_class where oid = relid) as transaction_age_count"
     " from pg_catalog.pg_stat_all_tables where relid = %s"
 )
 

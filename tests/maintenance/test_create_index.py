@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from django.db import connections
 
 from dbadmin import runs
 from dbadmin.models import Run
@@ -146,6 +147,7 @@ def test_says_for_whom_it_waits_and_leaves_nothing_when_it_is_cancelled(users, s
             runs.cancel(run, None)
             time.sleep(1.5)
             old.execute("rollback")  # the clean-up must wait for it as well
+            connections.close_all()
 
         canceller = threading.Thread(target=cancel_when_it_waits)
         canceller.start()

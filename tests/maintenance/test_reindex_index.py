@@ -1,9 +1,11 @@
 """Rebuilding an index: smaller after, valid after, and no half-built twin stays."""
 
+import re
 import threading
 import time
 
 import pytest
+from django.db import connections
 
 from dbadmin import runner, runs
 from dbadmin.models import Run
@@ -21,6 +23,7 @@ def test_a_bloated_index_is_smaller_after(target, server):
     assert run.status == "succeeded", run.message
     assert run.plan == ['REINDEX INDEX CONCURRENTLY "public"."queue_pkey";']
     assert run.result["after"]["size_bytes"] < run.result["before"]["size_bytes"]
+    assert re.fullmatch(r"Finished in .+: size 16 KiB, was 456 KiB\.", run.message), run.message
 
 
 def test_an_invalid_index_is_valid_after(target, server):
@@ -70,6 +73,7 @@ def test_a_cancel_in_the_middle_leaves_nothing_half_done(target, server, postgre
             runs.cancel(run, None)
             time.sleep(2)
             old.execute("commit")  # the clean-up has to wait for it as well
+            connections.close_all()
 
         thread = threading.Thread(target=cancel_in_the_middle)
         thread.start()
