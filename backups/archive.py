@@ -172,6 +172,7 @@ class Scanner:
         self.header: Header | None = None
         self.contents: list[Content] = []
         self.size_bytes = 0
+        self._beginning: list[bytes] = []
         self._buffer = b""
         self._wanted = 0
         self._current: Content | None = None
@@ -189,12 +190,19 @@ class Scanner:
 
     def feed(self, data: bytes) -> None:
         self.size_bytes += len(data)
-        self._buffer = self._buffer + data if self._buffer else data
-        while self._buffer and self._advance():
+        if self.header is None:
+            self._beginning.append(data)
+            if self.size_bytes < self._wanted or not self._take_header():
+                return
+        else:
+            self._buffer = self._buffer + data if self._buffer else data
+        while self._buffer and self.header and self._advance(self.header):
             pass
 
     def finish(self) -> Header:
         """The header, when everything that the table of contents announces has passed by."""
+        if self.header is None and self._take_header():
+            self.feed(b"")
         if self.header is None:
             raise ArchiveError(
                 f"The archive ends after {self.size_bytes} bytes, inside its table of contents."
@@ -208,28 +216,25 @@ class Scanner:
             raise ArchiveError(f"The archive holds the data of {len(self.contents)} of {announced} tables.")
         return self.header
 
-    def _advance(self) -> bool:
+    def _advance(self, header: Header) -> bool:
         """Work off what the buffer holds; False when more is needed first."""
-        if self.header is None:
-            return self._take_header()
         if self._current is None:
-            return self._take_start(self.header)
-        if self._current.kind == "TABLE DATA" and self.header.rows_are_chunks:
+            return self._take_start(header)
+        if self._current.kind == "TABLE DATA" and header.rows_are_chunks:
             return self._take_rows(self._current)
-        return self._take_chunk(self._current, self.header.int_size)
+        return self._take_chunk(self._current, header.int_size)
 
     def _take_header(self) -> bool:
-        if len(self._buffer) < self._wanted:
-            return False
-        found = read_contents(self._buffer)
+        beginning = b"".join(self._beginning)
+        found = read_contents(beginning)
         if found is None:
             # A long table of contents is read again only when it has doubled, not with every portion.
-            self._wanted = len(self._buffer) * 2
+            self._wanted = len(beginning) * 2
             if self._wanted > _LONGEST_TOC:
                 raise ArchiveError("The table of contents of the archive does not end.")
             return False
         self.header, used = found
-        self._buffer = self._buffer[used:]
+        self._buffer, self._beginning = beginning[used:], []
         self._by_id = {entry.dump_id: entry for entry in self.header.entries}
         return True
 

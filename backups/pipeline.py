@@ -20,7 +20,7 @@ from backups.stores import Item, Store, StoreError, Upload
 from backups.stores.base import Opened
 from dbadmin.failures import Told
 
-LEVEL = 2
+LEVEL = 1
 WORKERS = 2
 JOB_BYTES = 2 << 20
 PORTION = 1 << 20

@@ -73,10 +73,16 @@ def create_statement(manifest: Manifest, name: str) -> sql.Composed:
     return sql.SQL(" ").join(parts)
 
 
+def owner_statement(found: Mapping[str, Any], name: str) -> sql.Composed:
+    """Given before anything is loaded: in the database's own schema its owner must be able to create."""
+    return sql.SQL("ALTER DATABASE {} OWNER TO {}").format(
+        sql.Identifier(name), sql.Identifier(found["owner"])
+    )
+
+
 def statements(found: Mapping[str, Any], name: str) -> Iterator[sql.Composed]:
     """What gives a database these properties."""
     database = sql.Identifier(name)
-    yield sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, sql.Identifier(found["owner"]))
     limit = sql.Literal(found["connection_limit"])
     yield sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, limit)
     if found["comment"]:

@@ -108,14 +108,18 @@ class Restoring:
         create = properties.create_statement(self.manifest, shown).as_string(None)
         return [
             *steps,
-            Call(self.create, f"-- Beside everything else\n{create};", reverse=f"DROP DATABASE {shown};"),
+            Call(
+                self.create,
+                f"-- Beside everything else, with the owner of {self.name}\n{create};",
+                reverse=f"DROP DATABASE {shown};",
+            ),
             Call(
                 self.load,
                 f"Load it into {shown} with pg_restore {self.tools}, {self.jobs} jobs, to the first error.",
             ),
             Call(
                 self.finish,
-                f"Give {shown} the owner, rights, settings and limits of {self.name}, then ANALYZE.",
+                f"Give {shown} the rights, settings and limits of {self.name}, then ANALYZE.",
             ),
             Call(
                 self.compare, f"Compare {shown} with the manifest: every row, every value, every definition."
@@ -161,6 +165,7 @@ class Restoring:
         work.remember(scratch=self.scratch)
         with work.connect(preflight.other_database(self.server, [self.name])) as connection:
             connection.execute(properties.create_statement(self.manifest, self.scratch))
+            connection.execute(properties.owner_statement(self._properties(connection), self.scratch))
             row = connection.execute(
                 "select oid from pg_catalog.pg_database where datname = %s", [self.scratch]
             )
@@ -208,13 +213,16 @@ class Restoring:
 
     def finish(self, work: Work) -> None:
         with work.connect(self.scratch) as connection:
-            found = properties.of_live(connection, self.name) or properties.of_manifest(self.manifest)
-            for statement in properties.statements(found, self.scratch):
+            for statement in properties.statements(self._properties(connection), self.scratch):
                 connection.execute(statement)
                 work.log(statement.as_string(None))
         with work.connect(self.scratch) as connection:
             connection.execute("analyze")
         work.log(f"Analyzed {self.scratch}.")
+
+    def _properties(self, connection: psycopg.Connection[Any]) -> dict[str, Any]:
+        """Those of the database that is there now, else those that the manifest remembers."""
+        return properties.of_live(connection, self.name) or properties.of_manifest(self.manifest)
 
     def compare(self, work: Work) -> None:
         """Dump the restored database in the same way and look at what passes by."""

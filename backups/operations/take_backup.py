@@ -35,7 +35,7 @@ class TakeBackupForm(forms.Form):
     )
     compression = forms.IntegerField(
         initial=LEVEL, min_value=1, max_value=19, required=False,
-        help_text="Level of zstd: 1 is fastest, 2 fits most, 9 is smaller, 19 is smallest and slow.",
+        help_text="Level of zstd: 1 costs least, 3 makes it a sixth smaller, 19 is smallest and slow.",
     )  # fmt: skip
 
     def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:

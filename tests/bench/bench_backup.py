@@ -137,7 +137,7 @@ def dump_to(dsn: str, major: int, store: OpenStore, digests: bool) -> Stored:
 def memory(postgres: Postgres, s3: dict[str, str]) -> float:
     """The peak of a process that does nothing but the dump, as a worker's child does."""
     code = (
-        "import resource, sys; from tests.bench.bench_backup import *; import django; django.setup()\n"
+        "import resource, sys, django; django.setup(); from tests.bench.bench_backup import *\n"
         "dsn, major, *place = sys.argv[1:]\n"
         "store = S3Store(S3Settings(place[0], 'bench', place[1], 'us-east-1', place[2], place[3]))\n"
         "dump_to(dsn, int(major), store, True)\n"
@@ -145,7 +145,7 @@ def memory(postgres: Postgres, s3: dict[str, str]) -> float:
     )
     place = [s3["bucket"], s3["endpoint"], s3["key"], s3["secret"]]
     argv = [sys.executable, "-c", code, postgres.dsn_for(DATABASE), str(postgres.major), *place]
-    return float(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()[-1])
+    return float(subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1])
 
 
 def restores(bench: Bench, postgres: Postgres) -> Iterator[Figure]:
