@@ -4,6 +4,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
@@ -71,7 +72,8 @@ def number_cell(column: Column, css: str = "number") -> Callable[[Any], str]:
     def cell(value: Any) -> str:
         if value is None:
             return dash
-        text, exact = show(value), str(value)
+        text = show(value)
+        exact = f"{value:.9g}" if isinstance(value, float | Decimal) else str(value)
         if text == exact:
             return f'<td class="{css}">{text}</td>'
         return f'<td class="{css}" title="{exact}">{text}</td>'
@@ -337,13 +339,15 @@ class TableView:
         cells = ['<th scope="col">Status</th>'] if any(self.states) else []
         now, downwards = self.order
         headings = told_apart(self.columns)
+        rest = self.query(sort=None)
+        sorting = f"{rest}{'&' if len(rest) > 1 else ''}{self.name('sort')}="
         for column in self.columns:
             number = self.is_number(column)
             down_first = number or column.unit.suffix == "_at"
             down = not downwards if column.name == now else down_first
             sort = f' aria-sort="{"descending" if downwards else "ascending"}"' if column.name == now else ""
             about = f' title="{escape(column.about)}"' if column.about else ""
-            link = escape(self.query(sort=f"-{column.name}" if down else column.name))
+            link = escape(f"{sorting}{'-' if down else ''}{column.name}")
             css = ' class="number"' if number else ' class="code"' if is_code(column.name) else ""
             cells.append(
                 f'<th scope="col"{css}{sort}{about}><a href="{link}">{escape(headings[column.name])}</a></th>'

@@ -124,7 +124,7 @@ def test_rows_that_cross_a_threshold_say_so_in_a_column_of_their_own():
     )
     assert view.head.startswith('<th scope="col">Status</th>')
     assert '<tr class="critical"><td><span class="status critical">Critical</span></td>' in view.body
-    assert '<td class="number trips" title="400.0">6 min 40 s</td>' in view.body
+    assert '<td class="number trips" title="400">6 min 40 s</td>' in view.body
 
 
 def test_healthy_rows_carry_no_state():
