@@ -139,6 +139,8 @@ WRITTEN: dict[str, dict[str, Any]] = {
 }
 #: Probes that say again what another one says.
 REPEATED = {"databases"}
+#: Probes whose warning is about a mean since the beginning; a rule above judges the last minutes instead.
+JUDGED_BY_INCREASE = {"redis_cache"}
 #: How long a header's threshold must be crossed; others: one and a half intervals, at most five minutes.
 PATIENCE = {"server_vitals": 120, "replication_lag": 120, "standbys": 120, "replication_slots": 300}
 
@@ -169,6 +171,9 @@ def of_headers() -> Iterator[tuple[str, dict[str, Any]]]:
         first = probe.critical or probe.warning
         if first is not None and probe.every is not None and probe.name not in REPEATED:
             yield f"header:{probe.name}", of_header(probe, first)
+            second = probe.warning
+            if second and second.column != first.column and probe.name not in JUDGED_BY_INCREASE:
+                yield f"header:{probe.name}:{second.column}", of_header(probe, second)
 
 
 def of_header(probe: Probe, first: Threshold) -> dict[str, Any]:
@@ -189,7 +194,7 @@ def of_header(probe: Probe, first: Threshold) -> dict[str, Any]:
         "clear": cleared(limits.get("warning", first.limit), above, first.column),
         "for_seconds": PATIENCE.get(probe.name, min(300, round((probe.every or 60) * 1.5))),
         "advice": ADVICE.get(probe.name, ""),
-        "tells": probe.critical is not None,
+        "tells": "critical" in limits,
     }
 
 
