@@ -81,7 +81,7 @@ class Book:
             last_value=verdict.value,
             last_at=now,
             text=verdict.text,
-            evidence={"row": verdict.row, "baseline": verdict.baseline},
+            evidence=evidence_of(verdict),
         )
         try:
             with transaction.atomic():
@@ -128,6 +128,11 @@ class Book:
 QUIETENS = {AlertRule.Measure.PER, AlertRule.Measure.SHARE}
 
 
+def evidence_of(verdict: Verdict) -> dict[str, Any]:
+    """What is kept with an alert; the control database keeps no order of a row's columns."""
+    return {"row": verdict.row, "columns": list(verdict.row), "baseline": verdict.baseline}
+
+
 def update(alert: Alert, verdict: Verdict, now: dt.datetime) -> None:
     """Still so, better or worse; the highest severity stays until the end."""
     worse = RANK[verdict.severity] > RANK[alert.severity]
@@ -135,7 +140,7 @@ def update(alert: Alert, verdict: Verdict, now: dt.datetime) -> None:
         return
     alert.last_value, alert.last_at, alert.text = verdict.value, now, verdict.text
     if verdict.row:
-        alert.evidence = {"row": verdict.row, "baseline": verdict.baseline}
+        alert.evidence = evidence_of(verdict)
     if worse:
         alert.severity = verdict.severity
         alert.acknowledged_at, alert.acknowledged_by = None, ""

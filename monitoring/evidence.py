@@ -18,7 +18,7 @@ from dbadmin.operations import REGISTRY
 from dbadmin.permissions import may
 from dbadmin.probes import PROBES
 from dbadmin.templatetags.dbadmin import button
-from monitoring.alert_models import Alert, AlertRule
+from monitoring.alert_models import Alert, AlertRule, Delivery
 from monitoring.blocks import find_source
 from monitoring.chart import points
 from monitoring.models import Line as StoredLine
@@ -104,10 +104,12 @@ def row(alert: Alert) -> list[tuple[str, str]]:
     """The row that crossed the limit, for people."""
     probe = PROBES.get(alert.rule.probe) if alert.rule else None
     kept: dict[str, Any] = alert.evidence.get("row") or {}
+    # The control database keeps no order of a row's columns.
+    order = alert.evidence.get("columns") or list(kept)
     return [
-        (probe.column(name).label if probe else name, shown(name, value))
-        for name, value in kept.items()
-        if value is not None
+        (probe.column(name).label if probe else name, shown(name, kept[name]))
+        for name in order
+        if kept.get(name) is not None
     ]
 
 
@@ -150,3 +152,30 @@ def place(alert: Alert) -> str:
         known = StoredLine.objects.filter(source=source, key=alert.row_key).first()
         return reverse("statement", args=[server.name, known.pk]) if known else ""
     return page_of(server, rule.probe)
+
+
+def steps(alert: Alert) -> list[dict[str, Any]]:
+    """All that happened to it, and who was told, in order."""
+    states = {"resolved": "ok", "opened": alert.severity, "worse": alert.severity}
+    found: list[dict[str, Any]] = [
+        {"at": note.at, "state": states.get(note.kind, ""), "text": note.text} for note in alert.notes.all()
+    ]
+    found += [
+        {"at": each.sent_at or each.created_at, "state": "", "text": told(each)}
+        for each in alert.deliveries.select_related("channel")[:50]
+    ]
+    return sorted(found, key=lambda step: step["at"])
+
+
+def told(delivery: Delivery) -> str:
+    """One notice in a sentence."""
+    channel, answer = delivery.channel, delivery.answer.rstrip(".")
+    match delivery.state:
+        case Delivery.State.SENT:
+            return f"{channel} was told: {answer}."
+        case Delivery.State.WAITING if answer:
+            return f"{channel} is told again at {units.moment(delivery.due_at)}. {answer}."
+        case Delivery.State.WAITING:
+            return f"{channel} is told as soon as its earlier notices are sent."
+        case _:
+            return f"{channel} could not be told. {answer}."

@@ -125,9 +125,7 @@ def when(points: Points, limit: float | None, least: float = DAY, rises: bool = 
     history = points[-1][0] - points[0][0] if points else 0.0
     found = fit(points) if history >= least else None
     if found is None:
-        return Outcome(
-            f"Too little history: {units.duration(round(history))}; {units.duration(least)} are needed."
-        )
+        return Outcome(f"Too little history: {units.duration(round(history))} of {units.duration(least)}.")
     if limit is None:
         return Outcome("No limit is known.", found)
     distance = limit - found.level

@@ -42,6 +42,7 @@ class Follow:
     rises: bool = True
     is_saw: bool = False
     most: int = 200
+    only_known: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ FOLLOWED = (
     ),
     Follow(
         "Table size", "tables", "total_bytes", lambda *_: None,
-        span=32 * DAY, least=2 * DAY, step=86400, most=MOST_TABLES,
+        span=32 * DAY, least=2 * DAY, step=86400, most=MOST_TABLES, only_known=True,
     ),
 )  # fmt: skip
 
@@ -116,6 +117,8 @@ def of_reading(server: Server, follow: Follow, reading: Reading, database: str) 
             points = forecast.since_last_turn(points, follow.rises)
         limit = follow.limit(row, server)
         outcome = forecast.when(points, limit, follow.least, follow.rises)
+        if follow.only_known and outcome.fit is None:
+            continue
         value = float(getattr(row, follow.column))
         name = ".".join(str(part) for part in key if part is not None and part != database)
         yield Prospect(follow.what, database, name, follow.column, value, limit, outcome)

@@ -39,6 +39,38 @@ ADVICE = {
     "xmin_horizon": "End the session, slot or prepared transaction that keeps dead rows.",
 }
 
+#: What is wrong, where the reading's title does not say it.
+NAMES = {
+    ("archiver", "failing_count"): "WAL archiving fails",
+    ("backup_age", "written_seconds"): "Backup overdue",
+    ("checkpoints", "requested_ratio"): "Checkpoints forced by volume",
+    ("connections_by_database", "connections_ratio"): "Connections of a database near the limit",
+    ("connections_by_role", "connections_ratio"): "Connections of a role near the limit",
+    ("extensions", "behind_count"): "Extension behind",
+    ("forecasts", "full_seconds"): "A limit comes near",
+    ("host_load", "memory_used_ratio"): "Memory of the machine is full",
+    ("invalid_indexes", "leftover_count"): "Invalid index left over",
+    ("materialized_views", "stale_seconds"): "Materialized view is stale",
+    ("own_cost", "share_ratio"): "Our own reading costs too much",
+    ("partitioned_tables", "covered_seconds"): "Partition missing",
+    ("pools", "wait_seconds"): "Clients wait for the pooler",
+    ("readiness", "missing_count"): "Something is missing for full monitoring",
+    ("redis_cache", "used_ratio"): "Redis is full",
+    ("replication_slots", "retained_bytes"): "Replication slot keeps WAL",
+    ("roles", "connections_ratio"): "Role near its connection limit",
+    ("row_security", "ineffective_count"): "Row security without effect",
+    ("sequences", "used_ratio"): "Sequence runs out",
+    ("server_vitals", "connections_ratio"): "Connections near the limit",
+    ("settings", "pending_count"): "Settings wait for a restart",
+    ("standbys", "replay_lag_bytes"): "Standby falls behind",
+    ("statement_store", "used_ratio"): "Room for statements is full",
+    ("subscriptions", "silent_seconds"): "Subscription is silent",
+    ("table_wraparound", "freeze_ratio"): "Table not frozen for long",
+    ("temp_files", "size_bytes"): "Large temporary files",
+    ("vacuum_state", "vacuum_due_ratio"): "Vacuum overdue",
+    ("wraparound", "used_ratio"): "Transaction numbers run out",
+}
+
 WRITTEN: dict[str, dict[str, Any]] = {
     "slow_statement": {
         "name": "Slow statement",
@@ -137,6 +169,8 @@ WRITTEN: dict[str, dict[str, Any]] = {
         "advice": "Start the scheduler: nothing that is due runs meanwhile.",
     },
 }
+#: Probes of whose warnings people are told though nothing worse follows.
+TOLD = {"host_load", "materialized_views", "replication_lag", "subscriptions"}
 #: Probes that say again what another one says.
 REPEATED = {"databases"}
 #: Probes whose warning is about a mean since the beginning; a rule above judges the last minutes instead.
@@ -185,7 +219,7 @@ def of_header(probe: Probe, first: Threshold) -> dict[str, Any]:
         if threshold is not None and threshold.column == first.column
     }
     return {
-        "name": f"{probe.title}: {probe.column(first.column).label.lower()}",
+        "name": NAMES.get((probe.name, first.column), probe.title),
         "probe": probe.name,
         "column": first.column,
         "comparison": Comparison.ABOVE if above else Comparison.BELOW,
@@ -194,7 +228,7 @@ def of_header(probe: Probe, first: Threshold) -> dict[str, Any]:
         "clear": cleared(limits.get("warning", first.limit), above, first.column),
         "for_seconds": PATIENCE.get(probe.name, min(300, round((probe.every or 60) * 1.5))),
         "advice": ADVICE.get(probe.name, ""),
-        "tells": "critical" in limits,
+        "tells": "critical" in limits or probe.name in TOLD,
     }
 
 
@@ -209,4 +243,4 @@ def cleared(limit: float, above: bool, column: str) -> float:
     """A tenth on the good side of the limit, so that an alert does not open and end all the time."""
     if column.endswith("_count") and limit <= 10:
         return limit
-    return limit * 0.9 if above else limit * 1.1
+    return limit - abs(limit) * 0.1 if above else limit + abs(limit) * 0.1

@@ -65,7 +65,7 @@ def test_too_little_history_is_said(points):
     found = forecast.when(points, limit=100)
     assert found.meets is None
     assert found.says.startswith("Too little history: ")
-    assert found.says.endswith("; 1 d are needed.")
+    assert found.says.endswith(" of 1 d.")
 
 
 def test_a_saw_tooth_is_followed_from_its_last_turn():
