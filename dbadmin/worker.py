@@ -146,7 +146,7 @@ class RunWorker(Worker):
         processes.die_with_parent()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if os.getppid() == 1 or os.getppid() != self.pid:
+        if os.getppid() != self.pid:
             os._exit(1)  # the worker died before the kernel knew of our wish
         self.guardian = processes.guard_group()
 

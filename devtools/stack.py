@@ -209,8 +209,8 @@ class Stack:
         port = self.memory.port("web")
         web = [str(self.places.python), "-m", "gunicorn", "dbadmin.wsgi", "-b", f"{HOST}:{port}"]
         parts = {
-            "worker-1": self.manage("worker"),
-            "worker-2": self.manage("worker"),
+            "worker-1": self.manage("worker", "--grace", "3"),
+            "worker-2": self.manage("worker", "--grace", "3"),
             "scheduler": self.manage("scheduler"),
             "sampler": self.manage("sampler"),
             "workload": self.manage("sample", "work"),
