@@ -58,7 +58,7 @@ def reversal(table: Watched, change: Change, columns: set[str]) -> Reversal:
 
 
 def is_still(change: Change, names: list[str], values: dict[str, str | None]) -> Composable:
-    """The condition that finds the row by its key, as the change left it; as texts: not every type has an equality."""
+    """The condition that finds the row by its key, as the change left it. As texts: not every type has an equality."""
     key = [SQL("{} = {}").format(Identifier(name), Literal(value)) for name, value in change.key.items()]
     same = [
         SQL("{}::text IS NOT DISTINCT FROM {}").format(Identifier(name), Literal(values[name]))

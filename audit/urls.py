@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from audit import seal_views, views
+from audit import export_views, seal_views, views
 
 urlpatterns = [
     path("audit/", views.log, name="audit"),
@@ -12,6 +12,8 @@ urlpatterns = [
     path("audit/transaction/<str:xid>/", views.transaction, name="audit_transaction"),
     path("audit/people/", views.people, name="audit_people"),
     path("audit/capture/", views.capture_state, name="audit_capture"),
+    path("audit/export.<slug:kind>", export_views.export, name="audit_export"),
+    path("audit/searches/", export_views.save_search, name="audit_save_search"),
     path("audit/seals/", seal_views.seals, name="audit_seals"),
     path("audit/seals/witness/", seal_views.witness, name="audit_witness"),
     path("audit/seals/script/", seal_views.script, name="audit_script"),

@@ -11,9 +11,11 @@ from django.shortcuts import render
 from audit import activity, changes, diff, search
 from audit.asking import Asked, auditors, filter_of, number
 from audit.listing import lines_of
+from audit.models import SavedSearch
 from audit.overview import capture_overview
 from audit.registry import Watched
 from dbadmin import readings
+from dbadmin.permissions import may
 
 #: Rows of one statement per page, changes of a row per page.
 ROWS = 50
@@ -39,6 +41,8 @@ def log(asked: Asked) -> HttpResponse:
         wanted=wanted,
         said=said,
         refusal=refusal,
+        searches=SavedSearch.objects.filter(user__pk=asked.request.user.pk, server=asked.server),
+        may_export=may(asked.request.user, "audit.export", asked.server),
         tables=sorted({str(w) for w in asked.state.watched.values()}),
         operations=list(search.OPERATIONS.values()),
         databases=readings.databases(asked.server),

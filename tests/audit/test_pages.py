@@ -1,7 +1,11 @@
 """The pages of the log show what was recorded, to auditors, and remember who looked."""
 
+import json
+from hashlib import sha256
+
 import pytest
 
+from audit.sealing import is_signed
 from dbadmin.models import Event
 
 pytestmark = pytest.mark.servers
@@ -110,3 +114,29 @@ def test_is_for_auditors(history, client_as, role):
 
 def test_asks_to_watch_a_table_when_none_is(server, client_as):
     assert "is watched yet" in page(client_as, "")
+
+
+def test_exports_a_search_with_a_signed_digest(history, client_as):
+    answer = client_as("auditor").get("/servers/shop/audit/export.jsonl?person=maria&table=users")
+    text = b"".join(answer.streaming_content).decode()
+    *lines, last = text.splitlines(keepends=True)
+    records, proof = [json.loads(line) for line in lines], json.loads(last)
+    assert len(records) == 201
+    assert records[-1]["after"] == {"id": "1", "name": "Ada <b>", "profile": '{"city": "Bern"}'}
+    digest = sha256("".join(lines).encode()).hexdigest()
+    assert proof["sha256"] == digest
+    assert is_signed(proof["public"], digest, proof["signature"])
+    csv = b"".join(
+        client_as("auditor").get("/servers/shop/audit/export.csv?key=1&table=users").streaming_content
+    )
+    assert csv.count(b"\r\n") == 4
+    assert client_as("operator").get("/servers/shop/audit/export.csv").status_code == 403
+
+
+def test_keeps_a_search_under_a_name(history, client_as):
+    client = client_as("auditor")
+    client.post("/servers/shop/audit/searches/", {"name": "By Maria", "query": "person=maria"})
+    assert (
+        '<a class="button quiet small" href="?person=maria">By Maria</a>'
+        in client.get("/servers/shop/audit/").content.decode()
+    )

@@ -15,10 +15,8 @@ def items(audit, execute):
         "twice int generated always as (1 + 1) stored, at timestamptz)"
     )
     audit.watch("items")
-    execute(
-        "insert into items (name, data, at) values ('a', '{\"x\":  1}', now()), "
-        "('b', null, 'infinity'), ('c', null, null)"
-    )
+    rows = """('a', '{"x":  1}', now()), ('b', null, 'infinity'), ('c', null, null)"""
+    execute(f"insert into items (name, data, at) values {rows}")
     return audit
 
 

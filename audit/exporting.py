@@ -1,0 +1,117 @@
+"""A search of the log as a file: lines of JSON or CSV, ended by a digest that is signed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any
+
+from audit import changes, sealing, search
+from audit.registry import Installed
+from audit.search import Filter
+from audit.tables import Rows
+
+#: Statements and rows that one file holds at most; beyond, its last line says so.
+STATEMENTS, ROWS = 100_000, 500_000
+COLUMNS = (
+    "statement", "row", "at", "transaction", "operation", "table", "key", "person", "session_role", "set_role",
+    "application_user", "client", "application", "note", "changed", "before", "after",
+)  # fmt: skip
+
+
+def records(rows: Rows, state: Installed, wanted: Filter) -> Iterator[dict[str, Any]]:
+    """One record per changed row; one for a statement that has none. Newest first."""
+    before: int | None = None
+    statements = count = 0
+    while statements < STATEMENTS and count < ROWS:
+        page = search.find(rows, state, wanted, before, limit=200)
+        for statement in page.statements:
+            statements += 1
+            for record in of_statement(rows, state, statement):
+                count += 1
+                yield record
+        if page.older is None:
+            return
+        before = page.older
+    yield {
+        "note": f"Cut after {statements} statements with {count} rows. Narrow the search by time for the rest."
+    }
+
+
+def of_statement(rows: Rows, state: Installed, statement: Any) -> Iterator[dict[str, Any]]:
+    """The records of one statement, its rows read in blocks."""
+    head = {
+        "statement": statement.id,
+        "at": statement.at.isoformat(),
+        "transaction": statement.xid,
+        "operation": search.OPERATIONS.get(statement.operation, statement.operation),
+        "table": str(state.watched.get(statement.watched_id, "")),
+        "person": statement.person,
+        "session_role": statement.session_role,
+        "set_role": statement.set_role,
+        "application_user": statement.app_user,
+        "client": statement.client,
+        "application": statement.application,
+        "note": statement.note,
+    }
+    first = 1
+    while block := changes.statement_changes(rows, state, statement, first, 1000):
+        for one in block:
+            yield {
+                **head,
+                "row": one.n,
+                "key": search.key_text(one.key),
+                "changed": one.changed if one.kind == "update" else None,
+                "before": one.old,
+                "after": one.new,
+            }
+        first += 1000
+    if first == 1:
+        yield head
+
+
+def signed(lines: Iterator[str], last: str) -> Iterator[str]:
+    """The lines, and one more with the digest of all before it and its signature."""
+    digest = sha256()
+    for line in lines:
+        digest.update(line.encode())
+        yield line
+    key = sealing.signing_key()
+    text = digest.hexdigest()
+    facts = {"sha256": text, "signature": sealing.sign(key, text), "key": key.key_id, "public": key.public}
+    yield last.format(json.dumps(facts))
+
+
+def json_lines(found: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """One object per line."""
+    return signed((json.dumps(record, ensure_ascii=False) + "\n" for record in found), "{}\n")
+
+
+def csv_lines(found: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """A heading, and one line per record; before and after are JSON."""
+    return signed(csv_rows(found), "# {}\n")
+
+
+def csv_rows(found: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """Quoted where it is needed; what a spreadsheet would take for a formula gets a quote before it."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(COLUMNS)
+    for record in found:
+        writer.writerow([cell(record.get(name)) for name in COLUMNS])
+        yield out.getvalue()
+        out.seek(0)
+        out.truncate()
+    if out.getvalue():
+        yield out.getvalue()
+
+
+def cell(value: Any) -> str:
+    """A value of a CSV line."""
+    if value is None:
+        return ""
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    return f"'{text}" if text[:1] in "=+-@\t" else text
