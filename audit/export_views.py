@@ -46,7 +46,7 @@ def save_search(request: HttpRequest, server_name: str) -> HttpResponse:
     """Keep a search under a name, or forget it when the name is given with forget."""
     server = server_for(request, server_name, "audit.view")
     name, query = request.POST.get("name", "").strip()[:80], request.POST.get("query", "")[:2000]
-    mine = SavedSearch.objects.filter(user__pk=request.user.pk, server=server)
+    mine = SavedSearch.objects.filter(user__pk=request.user.pk or 0, server=server)
     if request.POST.get("forget"):
         mine.filter(name=request.POST["forget"]).delete()
     elif name:

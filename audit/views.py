@@ -41,7 +41,7 @@ def log(asked: Asked) -> HttpResponse:
         wanted=wanted,
         said=said,
         refusal=refusal,
-        searches=SavedSearch.objects.filter(user__pk=asked.request.user.pk, server=asked.server),
+        searches=SavedSearch.objects.filter(user__pk=asked.request.user.pk or 0, server=asked.server),
         may_export=may(asked.request.user, "audit.export", asked.server),
         tables=sorted({str(w) for w in asked.state.watched.values()}),
         operations=list(search.OPERATIONS.values()),
