@@ -187,6 +187,10 @@ def shared_break(before: Evidence, after: Evidence) -> Break | None:
 def database_break(before: Evidence, after: Evidence, database: str = "") -> Break | None:
     """A reset in one database, or (for sums over all) in any, or the end of one."""
     gone = [name for name in changed(before.databases, after.databases) if database in ("", name)]
+    if after.version < 150000:
+        # There the counting of a database begins with its first use: that is no reset.
+        unused = {name for name, moment in before.databases if moment is None}
+        gone = [name for name in gone if name not in unused or name not in dict(after.databases)]
     if not gone:
         return None
     known = dict(after.databases)

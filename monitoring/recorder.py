@@ -188,14 +188,16 @@ class Comparison:
         self.forget_gone(sample, looks)
 
     def forget_gone(self, sample: Sample, looks: dict[Key, Look]) -> None:
-        """Lines that are no more end in a sample that knows nothing, unless they only count."""
+        """Lines that are no more end in a sample that knows nothing: what they did last is lost."""
         known = self.memory.lines
         if len(known) == len(looks):
             return
         for key in [key for key in known if key not in looks]:
             line = known.pop(key)
-            if not self.counts_only and not sample.is_full:
+            if not sample.is_full:
                 sample.add(line, [None] * len(self.columns))
+            if self.counts_only and sample.length:
+                self.lost.append(line)
 
     def first_values(self, line: Known, look: Look, can_compare: bool) -> list[int | None]:
         """A line seen for the first time: its counters are all increase only when that is proven."""
@@ -257,7 +259,7 @@ class Comparison:
         """Why single lines began anew."""
         before, now = self.last and self.last.after, self.moment.after
         if self.reading.probe.name == "statements" and before and now and before.evictions != now.evictions:
-            return Break(Gap.Cause.EVICTION, "Statements were forgotten to make room, and counted anew.")
+            return Break(Gap.Cause.EVICTION, "Statements were forgotten to make room.")
         return Break(Gap.Cause.RESET, "Counters of these lines began anew.")
 
 
