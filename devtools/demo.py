@@ -1,5 +1,6 @@
 """./dev demo: everything that the product needs and looks after, started from nothing, stopped by Ctrl-C."""
 
+import contextlib
 import os
 
 from devtools import servers, venv
@@ -10,7 +11,7 @@ from devtools.places import Places, remove
 from devtools.ports import HOST
 from devtools.say import Say
 from devtools.stack import Stack
-from devtools.supervisor import supervising
+from devtools.supervisor import Stopped, supervising
 from devtools.target import DATABASE
 
 
@@ -44,7 +45,8 @@ def run(stack: Stack, lock: Lock) -> None:
     stack.start_product()
     lock.write(stack.memory.url)
     announce(stack)
-    stack.supervisor.watch()
+    with contextlib.suppress(Stopped):
+        stack.supervisor.watch()
 
 
 def announce(stack: Stack) -> None:

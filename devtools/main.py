@@ -9,7 +9,7 @@ from devtools.account import become_owner, server_account
 from devtools.failure import Failure
 from devtools.places import CHECKOUT, places_for
 from devtools.say import Say
-from devtools.supervisor import Stopped
+from devtools.supervisor import Stopped, stop_signals
 
 ABOUT = (
     "Start the demo, run the tests, measure, clean up. Everything lies in .local and .venv of this checkout."
@@ -76,15 +76,13 @@ def main(argv: Sequence[str]) -> int:
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     say = Say()
     try:
-        return run(options.word, rest, options, say)
+        with stop_signals():
+            return run(options.word, rest, options, say)
     except Failure as failure:
         say.quiet()
         print(f"\n{failure.text()}", file=sys.stderr)
         return 1
     except Stopped:
-        say.step("stop", "all stopped; the data stays")
-        return 0
-    except KeyboardInterrupt:
-        say.quiet()
-        print("\nStopped. The same command goes on where this one was.", file=sys.stderr)
+        say.interrupted()
+        print("Stopped. The same command goes on where this one was.", file=sys.stderr)
         return 130

@@ -190,15 +190,15 @@ class Supervisor:
 def supervising(say: Say) -> Iterator[Supervisor]:
     """A supervisor that stops all its services at the end, whatever ends it."""
     supervisor = Supervisor(say)
-    with stop_signals():
-        try:
-            yield supervisor
-        finally:
-            ignore_stop_signals()
-            say.interrupted()
-            if supervisor.running:
-                say.step("stop", "stopping everything")
+    try:
+        yield supervisor
+    finally:
+        ignore_stop_signals()
+        say.interrupted()
+        if supervisor.running:
+            say.step("stop", "stopping everything")
             supervisor.stop()
+            say.step("stop", "all stopped; the data stays")
 
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

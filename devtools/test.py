@@ -2,6 +2,7 @@
 
 import base64
 import os
+import signal
 import subprocess
 from collections.abc import Iterable
 
@@ -9,6 +10,7 @@ from devtools import commands, venv
 from devtools.failure import Failure
 from devtools.places import Places
 from devtools.say import Say
+from devtools.supervisor import Stopped
 
 APPS = ("dbadmin", "monitoring", "backups", "audit", "maintenance")
 
@@ -83,8 +85,8 @@ def run_pytest(places: Places, words: Iterable[str], **more: str) -> tuple[int, 
         for line in child.stdout:
             print(line, end="", flush=True)
             last = line.strip() or last
-    except KeyboardInterrupt:
-        # pytest has heard it as well; its servers end with it.
+    except Stopped:
+        child.send_signal(signal.SIGINT)  # its servers end with it
         child.wait(30)
         raise
     return child.wait(), last

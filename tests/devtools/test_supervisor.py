@@ -12,7 +12,7 @@ import pytest
 from devtools.failure import Failure
 from devtools.places import CHECKOUT
 from devtools.say import Say
-from devtools.supervisor import Running, Service, Stopped, Supervisor, rotate, supervising
+from devtools.supervisor import Running, Service, Stopped, Supervisor, rotate, stop_signals, supervising
 
 NOTES_ITS_END = "trap 'echo {name} >> {file}; exit 0' TERM; touch {name}.ready; while :; do sleep 0.05; done"
 
@@ -116,7 +116,7 @@ time.sleep(60)
 def test_an_end_that_is_asked_for_during_a_start_forgets_no_process(tmp_path):
     script = "import os, signal; os.kill(os.getppid(), signal.SIGTERM); import time; time.sleep(60)"
     ready = (tmp_path / "never").exists
-    with pytest.raises(Stopped), supervising(Say()) as supervisor:
+    with pytest.raises(Stopped), stop_signals(), supervising(Say()) as supervisor:
         supervisor.start(
             Service("web", [sys.executable, "-c", script], tmp_path / "web.log", 1, is_ready=ready)
         )
