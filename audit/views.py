@@ -9,9 +9,10 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import render
 
 from audit import activity, changes, diff, search
-from audit.asking import Asked, auditors, filter_of, number
+from audit.asking import Asked, auditors, filter_of, moment, number
 from audit.listing import lines_of
 from audit.models import SavedSearch
+from audit.moments import row_at
 from audit.overview import capture_overview
 from audit.registry import Watched
 from dbadmin import readings
@@ -120,7 +121,13 @@ def life(asked: Asked, table: str) -> HttpResponse:
         refusal = error
     asked.note(f"Looked at the life of {watched} {key}.", table=str(watched), key=key)
     shown = found[:ROWS]
+    at = moment(asked.request.GET.get("at", ""))
+    was = row_at(asked.rows, asked.state, watched, key, at) if at and not refusal else None
     context = asked.context(
+        at=at,
+        was=was,
+        was_lines=diff.lines(None, was.new) if was and was.new else [],
+        at_text=asked.request.GET.get("at", ""),
         table=watched,
         key=key,
         refusal=refusal,

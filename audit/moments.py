@@ -1,0 +1,62 @@
+"""Rows and tables as they were: read from the log alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from psycopg.sql import SQL, Identifier, Literal
+
+from audit.capture import rows_table
+from audit.changes import columns_of, exact, image, life
+from audit.registry import Installed, Shape, Watched
+from audit.search import SKEW, Change
+from audit.tables import Rows
+
+Row = dict[str, str | None]
+
+
+def row_at(rows: Rows, state: Installed, table: Watched, key: str, moment: dt.datetime) -> Change | None:
+    """The last change of a row up to a moment; its `new` is the row as it was, None when it was deleted then."""
+    before: int | None = rows("select dbadmin_audit.first_id(%s) as id", [moment + SKEW])[0].id
+    while found := life(rows, state, table, key, before, 50):
+        for change in found:
+            if change.at is not None and change.at <= moment:
+                return change
+        before = found[-1].statement_id
+    return None
+
+
+def table_at(rows: Rows, table: Watched, statement_id: int) -> dict[tuple[str | None, ...], Row]:
+    """All rows that the log knows of, by key, as they were after this statement.
+
+    Rows that were there before the table was watched are known from their first change on.
+    """
+    found: dict[tuple[str | None, ...], Row] = {}
+    events: list[tuple[int, int, int, str, Shape, Row]] = []
+    for shape in table.shapes:
+        query = SQL(
+            "select r.statement_id, r.n, r.side::text as side, {columns} as texts from {table} r"
+            " where r.statement_id <= {last}"
+        ).format(columns=columns_of(shape, "r"), table=rows_table(shape.id), last=Literal(statement_id))
+        for row in rows(exact(query)):
+            # Within a statement all rows leave before any comes: keys may have been swapped.
+            order = 1 if row.side == "+" else 0
+            events.append((row.statement_id, order, row.n, row.side, shape, image(shape, row.texts) or {}))
+    ends = rows(
+        SQL("select id from {}.statement where watched_id = {} and operation = 'T' and id <= {}").format(
+            Identifier("dbadmin_audit"), Literal(table.id), Literal(statement_id)
+        )
+    )
+    emptied = sorted(row.id for row in ends)
+    for number, order, _, _, shape, values in sorted(events, key=lambda event: event[:3]):
+        while emptied and emptied[0] < number:
+            found.clear()
+            emptied.pop(0)
+        key = tuple(values.get(name) for name in shape.key)
+        if order:
+            found[key] = values
+        else:
+            found.pop(key, None)
+    if emptied:
+        found.clear()
+    return found
