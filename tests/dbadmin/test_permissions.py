@@ -14,6 +14,7 @@ from dbadmin.pages import PAGES
 from dbadmin.permissions import RIGHTS, may, roles_for
 from dbadmin.probes import PROBES
 from monitoring.alert_models import Alert, AlertRule, Channel
+from monitoring.models import Line, Source
 
 ROLES = ("", "nobody", "viewer", "auditor", "operator", "admin")
 READERS = {"viewer", "operator", "admin"}
@@ -146,6 +147,8 @@ def filled(route: str, server: Server, person: Any) -> str:
     alert, _ = Alert.objects.get_or_create(
         rule=rule, server=server, severity="warning", defaults={"since": timezone.now()}
     )
+    source, _ = Source.objects.get_or_create(server=server, probe="statements", database="")
+    line, _ = Line.objects.get_or_create(source=source, key=[10, 5, 77, True])
     channel, _ = Channel.objects.get_or_create(name="post", kind="email")
     number = {
         "runs/": run.pk,
@@ -160,6 +163,7 @@ def filled(route: str, server: Server, person: Any) -> str:
         route.replace("<slug:server_name>", server.name)
         .replace("<int:pk>", str(key))
         .replace("<slug:kind>", "slack")
+        .replace("<int:line>", str(line.pk))
     )
     query = f"?server={server.name}&operation=refresh_view" if route == "schedules/add/" else ""
     return f"/{address}{query}"
