@@ -245,7 +245,7 @@ class TableView:
     @property
     def is_searchable(self) -> bool:
         """A filter is offered where there is something to look through."""
-        return self.searchable if self.searchable is not None else bool(self.filter) or len(self.rows) > 12
+        return self.searchable if self.searchable is not None else bool(self.filter) or len(self.rows) > 7
 
     @property
     def unfiltered_url(self) -> str:
