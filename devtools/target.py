@@ -37,7 +37,7 @@ where not exists (select from pg_catalog.pg_roles where rolname = name) \\gexec
 alter role dbadmin_monitor password '{dbadmin_monitor}';
 alter role dbadmin_operate superuser password '{dbadmin_operate}';
 alter role academy password '{academy}';
-grant pg_monitor to dbadmin_monitor;
+grant pg_monitor, pg_read_all_data to dbadmin_monitor;
 select 'create database academy owner academy'
 where not exists (select from pg_catalog.pg_database where datname = 'academy') \\gexec
 """
