@@ -36,7 +36,7 @@ class Judge:
         self.rules: list[AlertRule] = []
         self.read_at = -LOOK
         self.books: dict[int, Book] = {}
-        self.ticks: dict[tuple[int, int, str], Ticks] = {}
+        self.ticks: dict[tuple[int, str, str, str, str], Ticks] = {}
         self.baselines = Baselines()
 
     def look(self, batch: Batch) -> None:
@@ -78,7 +78,8 @@ class Judge:
         bases = self.baselines.of(rule, server, reading.database) if needs_base else None
         if rule.measure == AlertRule.Measure.VALUE:
             return judging.by_value(rule, reading, bases)
-        ticks = self.ticks.setdefault((rule.pk, server.pk, reading.database), Ticks())
+        place = (server.pk, reading.database, rule.probe, rule.column, rule.other)
+        ticks = self.ticks.setdefault(place, Ticks())
         if sample is None:
             return Judgement(timezone.now(), is_whole=False)
         ticks.add(rule, sample)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -179,41 +179,51 @@ def say_how_many(rule: AlertRule, reading: Reading, found: Judgement) -> None:
 
 @dataclass
 class Ticks:
-    """The increases of the last minutes that one rule needs, by key."""
+    """The increases of the last minutes that rules of the same columns need, by key."""
 
     kept: deque[tuple[dt.datetime, float, dict[Key, tuple[float, float]]]] = field(default_factory=deque)
+    longest: float = 60.0
 
     def add(self, rule: AlertRule, sample: Sample) -> None:
-        """One more tick, unless its counters could not be compared with the last one."""
-        if sample.length <= 0:
+        """One more tick, unless it is known, or its counters could not be compared with the last one."""
+        self.longest = max(self.longest, rule.for_seconds)
+        if sample.length <= 0 or (self.kept and self.kept[-1][0] >= sample.taken_at):
             return
         places = [place_of(sample, name) for name in (rule.column, rule.other) if name]
         if None in places:
             return
-        first, second = places[0], places[-1]
-        scales = [scale_of(sample.columns[place]) for place in (first or 0, second or 0)]
+        first, second = places[0] or 0, places[-1] or 0
+        scales = [scale_of(sample.columns[place]) for place in (first, second)]
         moved = {}
         for line, values in zip(sample.lines, sample.values, strict=True):
-            one, other = values[first or 0], values[second or 0]
+            one, other = values[first], values[second]
             if one is not None and other is not None:
                 moved[line.key] = (one / scales[0], other / scales[1])
         self.kept.append((sample.taken_at, sample.length, moved))
-        horizon = sample.taken_at - dt.timedelta(seconds=max(60, rule.for_seconds) * 1.1 + 5)
-        while self.kept and self.kept[0][0] <= horizon:
+        while self.kept[0][0] <= sample.taken_at - reach(self.longest):
             self.kept.popleft()
 
-    def seconds(self) -> float:
-        """How much time they cover."""
-        return sum(length for _, length, _ in self.kept)
+    def within(self, seconds: float) -> list[tuple[float, dict[Key, tuple[float, float]]]]:
+        """The ticks of the last so many seconds: their lengths and increases."""
+        if not self.kept:
+            return []
+        after = self.kept[-1][0] - reach(seconds)
+        return [(length, moved) for at, length, moved in self.kept if at > after]
 
-    def sums(self) -> dict[Key, tuple[float, float]]:
-        """The increases of each key over all of it."""
-        found: dict[Key, tuple[float, float]] = {}
-        for _, _, moved in self.kept:
-            for key, (one, other) in moved.items():
-                before = found.get(key, (0.0, 0.0))
-                found[key] = (before[0] + one, before[1] + other)
-        return found
+
+def reach(seconds: float) -> dt.timedelta:
+    """How far back a mean looks: a little farther, since ticks are not on the dot."""
+    return dt.timedelta(seconds=max(60.0, seconds) * 1.1 + 5)
+
+
+def sums(ticks: Iterable[tuple[float, dict[Key, tuple[float, float]]]]) -> dict[Key, tuple[float, float]]:
+    """The increases of each key over all of them."""
+    found: dict[Key, tuple[float, float]] = {}
+    for _, moved in ticks:
+        for key, (one, other) in moved.items():
+            before = found.get(key, (0.0, 0.0))
+            found[key] = (before[0] + one, before[1] + other)
+    return found
 
 
 def place_of(sample: Sample, column: str) -> int | None:
@@ -226,10 +236,11 @@ def by_increase(
 ) -> Judgement:
     """Keys by their increases over the rule's time. Too short a time, or too little done, is unknown."""
     found = Judgement(reading.taken_at, is_whole=False)
-    seconds = ticks.seconds()
+    window = ticks.within(rule.for_seconds)
+    seconds = sum(length for length, _ in window)
     if seconds < 0.8 * rule.for_seconds or not seconds:
         return found
-    for key, (one, other) in ticks.sums().items():
+    for key, (one, other) in sums(window).items():
         value = measured(rule, one, other, seconds)
         base = bases.get(key) if bases is not None else None
         if value is None or (bases is not None and base is None):
