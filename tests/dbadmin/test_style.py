@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from django.template.loader import render_to_string
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 INLINE = re.compile(
@@ -36,6 +37,20 @@ def test_strangers_are_sent_to_the_door(client_as):
 def test_no_template_carries_inline_code(template):
     text = re.sub(r"\{%.*?%\}|\{#.*?#\}", "", template.read_text())
     assert not INLINE.search(text), INLINE.search(text)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500, 503])
+def test_pages_of_trouble_need_neither_person_nor_database(status):
+    page = render_to_string(f"{status}.html", {"exception": "<b>because</b>"})
+    assert page.count("<h1>") == 1
+    assert "<b>because" not in page
+    assert "Back to the fleet" in page
+
+
+def test_a_refusal_says_whose_role_is_needed(client_as):
+    answer = client_as("viewer").get("/settings/people/")
+    assert answer.status_code == 403
+    assert "This needs the role admin." in answer.content.decode()
 
 
 @pytest.mark.browser
