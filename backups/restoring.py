@@ -26,6 +26,7 @@ from backups.producer import Producer
 from backups.reading import keys_for, must_be_same
 from backups.restore_errors import classify
 from backups.stores import StoreError
+from backups.written_since import counters
 from dbadmin.failures import Told
 from dbadmin.models import Server
 from dbadmin.operations import Refused
@@ -288,7 +289,10 @@ class Restoring:
                 )
             work.remember(live=self.live, aside=aside, keep_hours=keep_hours)
             gap, ended = swap.swap(connection, self.live, aside, self.scratch, work.stop_if_cancelled)
+            standing = counters(connection, self.live)
         kept = record_kept(work, self.server, self.live, aside, self.backup, keep_hours)
+        kept.facts = {"counters": standing}
+        kept.save(update_fields=["facts"])
         self.backup.release()
         work.result(kept=kept.pk, aside=aside, gap_seconds=round(gap, 3), sessions_ended=ended)
         work.log(

@@ -20,6 +20,7 @@ from backups.manifest import Manifest, NoManifest
 from backups.models import Backup, BackupKey, KeptDatabase, Store
 from backups.recovery_kit import kit_lines
 from backups.stores import StoreError
+from backups.written_since import sentences
 from dbadmin.events import record
 from dbadmin.models import Server
 from dbadmin.permissions import may, require
@@ -50,12 +51,19 @@ def catalogue(request: HttpRequest, server_name: str) -> HttpResponse:
         "databases": databases,
         "chosen": chosen,
         "latest": [_latest(server, name) for name in databases],
-        "kept": KeptDatabase.present(server).select_related("backup"),
+        "kept": _kept(server),
         "has_store": Store.objects.filter(enabled=True).exists(),
         "has_key": BackupKey.objects.filter(retired_at=None).exists(),
         "may_set_up": may(request.user, "stores.change"),
     }
     return render(request, "backups/catalogue.html", context)
+
+
+def _kept(server: Server) -> list[dict[str, Any]]:
+    """The databases put aside, with what was written to those in their place."""
+    found = list(KeptDatabase.present(server).select_related("server"))
+    written = sentences(found)
+    return [{"kept": one, "written": written.get(one.pk, "")} for one in found]
 
 
 def _latest(server: Server, database: str) -> dict[str, Any]:

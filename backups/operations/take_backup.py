@@ -90,7 +90,11 @@ class TakeBackup(Operation):
                 f"Dump database {job.database}{what} with pg_dump {job.tools} in one snapshot, compress with"
                 f" zstd level {job.level}, {sealed}, send to {job.store} ({job.store.where}).",
             ),
-            Call(job.publish, "Write the manifest: sizes, hashes, rows and digest of every table."),
+            Call(
+                job.publish,
+                "Write the manifest: sizes, hashes, rows and digest of every table.",
+                reverse="The operation “Delete a backup”.",
+            ),
             Call(job.read_back, "Read every stored byte back and compare it with the manifest."),
         ]
 

@@ -1,10 +1,12 @@
 """A backup gives back everything, and says so only when it does."""
 
+import time
 from collections.abc import Callable
 
 import pytest
 
 from backups.models import Backup, KeptDatabase
+from backups.written_since import sentences
 from dbadmin.connections import Session
 from dbadmin.models import Run
 from tests.fixtures.servers import Postgres
@@ -111,6 +113,15 @@ def test_swaps_with_the_original_and_back(
         assert connection.execute("select count(*) from people").fetchone() == (2000,)
         assert connection.execute(PROPERTIES).fetchone() == before
     kept = KeptDatabase.objects.get()
+    with postgres.connect(rich) as connection:
+        connection.execute("insert into parent values (5), (6); delete from parent where a = 5")
+        connection.execute(
+            "select pg_stat_force_next_flush()"
+        ) if connection.info.server_version >= 150000 else None
+    deadline = time.monotonic() + 10
+    while sentences([kept])[kept.pk] != "rows 2 inserted, 1 deleted" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert sentences([kept]) == {kept.pk: "rows 2 inserted, 1 deleted"}
     back = run("undo_restore", kept=kept.pk)
     assert back.status == Run.Status.SUCCEEDED, back.message
     with postgres.connect(rich) as connection:

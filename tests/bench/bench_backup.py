@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -193,6 +192,3 @@ def done(run: object) -> object:
     run.refresh_from_db()
     assert run.status == Run.Status.SUCCEEDED, run.message
     return run
-
-
-__all__ = ["S3Settings", "S3Store", "figures", "resource"]
