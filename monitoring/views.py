@@ -16,13 +16,15 @@ from django.views.decorators.http import require_GET
 from dbadmin import exports, history
 from dbadmin.charts import ChartView, Figure, Line, TimeRange
 from dbadmin.models import Server
+from dbadmin.probes import Column
 from dbadmin.tables import TableView
-from dbadmin.units import rate_name
+from dbadmin.units import rate_name, unit_of
 from dbadmin.views import server_for
 from monitoring import queries as lists
 from monitoring.chart import points
 from monitoring.statements import Detail
 from monitoring.statements import statement as detail_of
+from monitoring.waits import waits
 
 #: Longer texts are shown as they are: laying them out would cost seconds.
 PRETTY = 20_000
@@ -126,10 +128,20 @@ def statement(request: HttpRequest, server_name: str, line: int) -> HttpResponse
         "text": sqlparse.format(text, reindent=True) if len(text) <= PRETTY else text,
         "figures": figures(lists.row_of(found.row)),
         "charts": charts_of(server, found, time_range),
+        "waited": waited(server, found, time_range),
         "table": TableView("others", "Who else runs it", lists.COLUMNS[1:], others, request.GET, links=links),
         "time_range": time_range,
     }
     return render(request, "monitoring/statement.html", context)
+
+
+def waited(server: Server, found: Detail, time_range: TimeRange) -> TableView:
+    """What the statement waited for, by a look each second."""
+    rows = waits(server, time_range.start, time_range.end, [found.row.query_id])
+    names = ("wait_kind", "wait", "waited_seconds", "share_ratio")
+    columns = [Column(name, unit_of(name)) for name in names]
+    about = "Looked at each second. CPU: it worked, or waited for nothing that the server knows of."
+    return TableView("waited", "What it waits for", columns, rows, prefix="waited", about=about)
 
 
 def figures(row: lists.Row) -> list[Figure]:

@@ -98,7 +98,7 @@ class Wait:
 
     wait_kind: str
     wait: str
-    seconds: float
+    waited_seconds: float
     share_ratio: float
 
 

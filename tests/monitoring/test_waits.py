@@ -49,7 +49,7 @@ def test_a_session_that_waits_for_a_lock_is_counted_second_by_second(server, blo
     Keeper().keep(server, [sample], [], [])
     now = timezone.now()
     found = {
-        (one.wait_kind, one.wait): one.seconds
+        (one.wait_kind, one.wait): one.waited_seconds
         for one in waits(server, now - dt.timedelta(minutes=5), now + dt.timedelta(seconds=1))
     }
     assert found["Lock", "transactionid"] == pytest.approx(sample.length, abs=1.2)
