@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.http import HttpRequest
 
 from dbadmin import charts, history, readings
-from dbadmin.charts import ChartView, TimeRange
+from dbadmin.charts import ChartView, Mark, TimeRange
 from dbadmin.models import Server
 from dbadmin.pages import Chart, Figures, Page, Panel, Table
 from dbadmin.probes import PROBES, Probe, Reading
@@ -39,11 +40,13 @@ def build(page: Page, server: Server, request: HttpRequest, time_range: TimeRang
     """Every panel of a page; with ?panel= only that one."""
     wanted = request.GET.get("panel", "")
     built: list[dict[str, Any]] = []
+    has_chart = any(isinstance(panel, Chart) for panel in page.panels)
+    marks = history.marks(server, time_range.start, time_range.end) if has_chart else []
     for panel in page.panels:
         if isinstance(panel, Chart):
             for column in [panel.series] if isinstance(panel.series, str) else panel.series:
                 if wanted in {"", chart_id(panel.probe, column)}:
-                    drawn = chart(panel, server, request, time_range, column)
+                    drawn = chart(panel, server, request, time_range, column, marks)
                     built.append({"kind": "chart", "width": panel.width, "chart": drawn})
         elif wanted in {"", panel.probe}:
             kind = "figures" if isinstance(panel, Figures) else "table"
@@ -89,7 +92,12 @@ def figures(panel: Figures, server: Server, request: HttpRequest) -> FiguresView
 
 
 def chart(
-    panel: Chart, server: Server, request: HttpRequest, time_range: TimeRange, column: str
+    panel: Chart,
+    server: Server,
+    request: HttpRequest,
+    time_range: TimeRange,
+    column: str,
+    marks: Sequence[Mark],
 ) -> ChartView:
     """The history of one column."""
     probe = PROBES[panel.probe]
@@ -105,7 +113,7 @@ def chart(
         end=time_range.end,
         about=probe.notes.get(column, ""),
         limits=charts.limits_of({"warning": probe.warning, "critical": probe.critical}, column),
-        marks=history.marks(server, time_range.start, time_range.end),
+        marks=marks,
         live=(probe.every or 60) if time_range.is_live else None,
         url=f"?{params.urlencode()}",
     )

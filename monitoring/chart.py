@@ -41,7 +41,7 @@ class History:
             database = database or readings.main_database(server)
         if by:
             return lines_by(server, probe, column, by, start, end, most, database)
-        found = series(server, probe, column, start=start, end=end, database=database)
+        found = series(server, probe, column, start=start, end=end, database=database, explain=False)
         label = PROBES[probe].column(column).label if probe in PROBES else column
         return [Line(label, points(found))]
 

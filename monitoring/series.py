@@ -31,7 +31,7 @@ from monitoring.layouts import is_counter, scale_of
 from monitoring.models import Gap, Layout, Source, Total
 
 #: Points of a chart, about; the step is the shortest of these that gives no more.
-POINTS = 300
+POINTS = 180
 STEPS = (30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 604800)
 
 
@@ -152,6 +152,7 @@ def series(
     end: dt.datetime | None = None,
     step: int | None = None,
     database: str = "",
+    explain: bool = True,
 ) -> Series:
     """One line of a chart. Without a key: the figure over all rows, or the sum of all lines."""
     now = timezone.now()
@@ -171,7 +172,8 @@ def series(
         found.column = name
         kept = Past(source, aligned, end, step, every, line)
         found.values = bucketed(kept, name, line, found)
-    found.missing = missing_of(server, source, line, found, end)
+    if explain:
+        found.missing = missing_of(server, source, line, found, end)
     return found
 
 

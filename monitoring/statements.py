@@ -204,7 +204,7 @@ def statement(
         return None
     whole = window(server, PROBE, ["exec_seconds_total"], start, end)
     row = one_row(server, source, line_id, start, end, whole)
-    step = step or step_for(start, end)
+    step = step or step_for(start, end, points=100)
     first = stamp(start) // (step * 1000) * step * 1000
     count = max(1, -(-(stamp(end) - first) // (step * 1000)))
     kept = Past(source, moment_of(first), end, step, 60.0, line_id)
