@@ -67,8 +67,22 @@ def lines_of(rows: Rows, state: Installed, statements: list[Any], detail: bool =
     for line in single:
         line.change = found.get(line.statement.id)
         if line.change:
-            line.brief = diff.brief(line.change.old, line.change.new)
+            line.brief = diff.brief(*without_key(line.change))
     return lines
+
+
+Row = dict[str, str | None]
+
+
+def without_key(change: Change) -> tuple[Row | None, Row | None]:
+    """Before and after, without the key of an inserted or deleted row: it stands beside."""
+    if change.kind == "update":
+        return change.old, change.new
+    old, new = (
+        {name: value for name, value in row.items() if name not in change.key} if row is not None else None
+        for row in (change.old, change.new)
+    )
+    return old, new
 
 
 def first_rows(rows: Rows, state: Installed, statements: list[Any]) -> dict[int, Change]:

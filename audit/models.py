@@ -50,7 +50,6 @@ class Seal(models.Model):
     first_at = models.DateTimeField(null=True)
     last_at = models.DateTimeField(null=True)
     sealed_at = models.DateTimeField(auto_now_add=True)
-    expired_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ("-number",)
@@ -98,3 +97,21 @@ class SavedSearch(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Expiry(models.Model):
+    """Months that were dropped by policy: a signed record, to tell what is gone on purpose from what was taken."""
+
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="audit_expiries")
+    database = models.CharField(max_length=63)
+    through_id = models.BigIntegerField()
+    text = models.TextField()
+    signature = models.CharField(max_length=128)
+    key = models.ForeignKey(SealKey, on_delete=models.PROTECT)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("-through_id",)
+
+    def __str__(self) -> str:
+        return f"{self.server}/{self.database} through statement {self.through_id}"

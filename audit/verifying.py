@@ -12,7 +12,7 @@ import psycopg
 
 from audit import canonical, merkle
 from audit.canonical import Entry, Packed, Range
-from audit.models import Seal
+from audit.models import Expiry, Seal
 from audit.registry import installed
 from audit.sealing import Place, is_signed, place_of
 from dbadmin.connections import named_rows
@@ -61,25 +61,36 @@ def chain(seals: Iterable[Seal]) -> list[Finding]:
     return found
 
 
-def is_unexpired(seal: Seal) -> bool:
-    """Is what it covers still in the log?"""
-    return seal.expired_at is None
+def expired_through(seals: list[Seal]) -> int:
+    """The last statement that a signed record says was dropped by policy."""
+    if not seals:
+        return 0
+    for one in Expiry.objects.filter(server=seals[0].server, database=seals[0].database).select_related(
+        "key"
+    ):
+        if is_signed(one.key.public, one.text, one.signature):
+            return int(json.loads(one.text)["through"])
+    return 0
 
 
-def verify_seal(connection: psycopg.Connection[Any], seal: Seal) -> list[Finding]:
-    """One batch of the log, read anew, against its seal."""
+def verify_seal(connection: psycopg.Connection[Any], seal: Seal, expired: int = 0) -> list[Finding]:
+    """One batch of the log, read anew, against its seal; statements up to `expired` were dropped by policy."""
     try:
         known = canonical.unpack(bytes(seal.leaves))
     except Exception:  # noqa: BLE001 - whatever is wrong with the bytes, they are not those that were sealed
         return [Finding("signature", seal.number, f"The leaves of seal {seal.number} were altered.")]
     if merkle.root([packed.leaf for packed in known]).hex() != json.loads(seal.header)["root"]:
         return [Finding("signature", seal.number, f"The leaves of seal {seal.number} were altered.")]
+    known = [packed for packed in known if packed.id > expired]
+    if not known:
+        return []
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read read only")
         connection.execute(canonical.SETTINGS)
         place = place_of(connection)
         state = installed(lambda query, params=None: named_rows(connection.execute(query, params)))
         there = canonical.entries(connection, state, Range(seal.low, seal.high, seal.above))
+    there = {number: entry for number, entry in there.items() if number > expired}
     return compare(seal, known, there, place)
 
 
@@ -145,9 +156,10 @@ def verify(
 ) -> list[Finding]:
     """The chain, then each batch; oldest first."""
     found = chain(seals)
+    expired = expired_through(seals)
     for done, seal in enumerate(seals, start=1):
-        if is_unexpired(seal) and len(found) < MOST:
-            found += verify_seal(connection, seal)
+        if len(found) < MOST:
+            found += verify_seal(connection, seal, expired)
         if progress:
             progress(done, len(seals))
     return found

@@ -1,5 +1,6 @@
 """Whatever is altered in a sealed log is named."""
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -7,9 +8,11 @@ import time
 import pytest
 
 from audit.models import Seal
+from audit.operations.expire_log import ExpireLog
 from audit.seal_views import SCRIPT
 from audit.sealing import seal_next
 from audit.verifying import verify
+from dbadmin.operations import Refused
 
 pytestmark = pytest.mark.servers
 
@@ -144,3 +147,27 @@ def test_shows_seals_and_findings(sealed, target, execute, client_as):
         "Nothing is sealed yet" not in client_as("auditor").get("/servers/shop/audit/seals/").content.decode()
     )
     assert client_as("viewer").get("/servers/shop/audit/seals/").status_code == 403
+
+
+def test_what_expired_by_policy_is_not_missed(sealed, target, execute):
+    class Work:
+        def connect(self, database=None):
+            return contextlib.nullcontext(target.connection)
+
+        def log(self, text):
+            pass
+
+    old = "dbadmin_audit.statement_2020_01"
+    execute(f"create table {old} partition of {STATEMENT} for values from ('2020-01-01') to ('2020-02-01')")
+    execute(
+        f"insert into {STATEMENT} (id, {COLUMNS}) select 0, '2020-01-05', {COLUMNS[4:]} from {STATEMENT} where id = 1"
+    )
+    operation = ExpireLog(sealed.server, {"keep_months": 3, "database": target.database})
+    record, drops = operation.plan()
+    assert record.says == "Record, signed, that 2020-01 expire by policy"
+    record.run(Work())
+    sealed.run([drops])
+    assert findings(sealed, target) == []
+    assert execute("select to_regclass(%s)", [old]).fetchone()[0] is None
+    with pytest.raises(Refused, match="Nothing is older than"):
+        operation.plan()

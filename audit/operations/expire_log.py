@@ -1,0 +1,110 @@
+"""Drop the months of the audit log that policy no longer keeps."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from collections.abc import Sequence
+
+from django import forms
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from audit import capture, plans, sealing
+from audit.capture import SCHEMA
+from audit.models import Expiry, Seal
+from audit.operations.watch_table import rows_of
+from audit.registry import installed_version
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.runner import Work
+from dbadmin.steps import Call, Sql, Step, Transaction
+
+PARTITIONS = """
+select c.relname as name, c.relpages::bigint * current_setting('block_size')::bigint as size_bytes
+from pg_catalog.pg_class c
+where c.relnamespace = 'dbadmin_audit'::regnamespace and c.relispartition and c.relkind = 'r' order by 1
+"""
+MONTH = re.compile(r"^(statement|loose|rows_\d+)_(\d{4})_(\d{2})$")
+
+
+class ExpireLog(Operation):
+    """Drop the months of the audit log that are older than what is kept. Export them first: they do not come back.
+
+    Only sealed months are dropped, and a signed record says so: a later verification tells expired from removed.
+    """
+
+    title = "Expire the audit log"
+    risk = Risk.DESTROYS
+
+    class Form(forms.Form):
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
+        keep_months = forms.IntegerField(
+            min_value=1,
+            max_value=600,
+            initial=24,
+            label="Months to keep",
+            help_text="Whole months before this one.",
+        )
+
+    def target(self) -> str:
+        return f"audit log of {self.params.get('database') or self.server}"
+
+    def plan(self) -> Sequence[Step]:
+        """A signed record, then the drops, one transaction per month."""
+        rows, database = rows_of(self), self.params.get("database") or ""
+        if not installed_version(rows):
+            raise Refused("No table is watched here yet.")
+        today: dt.date = rows(plans.ABILITIES)[0].today
+        first_kept = capture.month(today.replace(day=1), -int(self.params["keep_months"]))
+        months: dict[str, list[str]] = {}
+        for row in rows(PARTITIONS):
+            found = MONTH.match(row.name)
+            if found and dt.date(int(found[2]), int(found[3]), 1) < first_kept:
+                months.setdefault(f"{found[2]}-{found[3]}", []).append(row.name)
+        if not months:
+            raise Refused(f"Nothing is older than {first_kept:%Y-%m}.")
+        names = [name for parts in months.values() for name in parts if name.startswith("statement_")]
+        self.refuse_unsealed(names)
+        says = f"Record, signed, that {', '.join(sorted(months))} expire by policy"
+        own = plans.owned(rows)
+        drops = [
+            Transaction(
+                plans.as_owner(own, [Sql(drop(name)) for name in parts]), database=database, says=month
+            )
+            for month, parts in sorted(months.items())
+        ]
+        return [Call(lambda work: self.keep_record(work, names, sorted(months)), says=says), *drops]
+
+    def refuse_unsealed(self, names: list[str]) -> None:
+        """What was never sealed cannot be proven to have been dropped whole."""
+        rows = rows_of(self)
+        database = self.params.get("database") or rows("select current_database() as name")[0].name
+        last = Seal.objects.filter(server=self.server, database=database).first()
+        high = last.high if last else 0
+        for name in names:
+            query = SQL("select exists (select from {} where xid::text::bigint >= {}) as found")
+            if rows(query.format(Identifier(SCHEMA, name), Literal(high)))[0].found:
+                raise Refused("These months hold changes that are not sealed yet. Seal the audit log first.")
+
+    def keep_record(self, work: Work, names: list[str], months: list[str]) -> None:
+        """Through which statement the log is gone."""
+        with work.connect(self.params.get("database") or None) as connection:
+            query = SQL(" union all ").join(
+                [SQL("select max(id) from {}").format(Identifier(SCHEMA, n)) for n in names]
+            )
+            tops = [row[0] for row in connection.execute(query).fetchall() if row[0] is not None]
+            database = connection.info.dbname
+        key = sealing.signing_key()
+        through = max(tops, default=0)
+        facts = {"server": str(self.server.key), "database": database, "through": through, "months": months}
+        text = json.dumps(facts, sort_keys=True)
+        Expiry.objects.create(
+            server=self.server, database=database, through_id=through, text=text, key=key,
+            signature=sealing.sign(key, text),
+        )  # fmt: skip
+        work.log(f"Statements through {through} expire.")
+
+
+def drop(name: str) -> Composable:
+    """One partition."""
+    return SQL("DROP TABLE {}").format(Identifier(SCHEMA, name))
