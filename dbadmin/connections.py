@@ -17,6 +17,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import Composable
 from psycopg_pool import ConnectionPool
 
+from dbadmin.deadlines import deadline
+
 if TYPE_CHECKING:
     from dbadmin.models import Server
 
@@ -137,6 +139,12 @@ def limit(connection: psycopg.Connection[Any]) -> None:
     )
 
 
+def answers(connection: psycopg.Connection[Any]) -> None:
+    """A pooled connection is used again only when its server answers at once; a hung one is given up."""
+    with deadline(connection, 1.0):
+        ConnectionPool.check_connection(connection)
+
+
 class Pools:
     """Connection pools by (process, server, role, database), made when first asked for, forgotten after a fork."""
 
@@ -177,7 +185,7 @@ class Pools:
             reconnect_timeout=5,
             num_workers=1,
             configure=limit,
-            check=ConnectionPool.check_connection,
+            check=answers,
             kwargs={
                 "connect_timeout": 3,
                 "prepare_threshold": None,
@@ -193,9 +201,18 @@ os.register_at_fork(after_in_child=POOLS.forget)
 
 
 @contextmanager
-def session(server: Server, role: Role = "monitor", database: str | None = None) -> Iterator[Session]:
-    """A pooled, read-only, time-limited session; raises psycopg.Error when the server cannot be reached."""
-    with POOLS.get(server, role, database).connection(timeout=3) as connection:
+def session(
+    server: Server, role: Role = "monitor", database: str | None = None, seconds: float = 6.0
+) -> Iterator[Session]:
+    """A pooled, read-only, time-limited session; raises psycopg.Error when the server cannot be reached.
+
+    seconds: how long it may be used in all. The limits of its statements are the server's promise; this one holds
+    when the server is stopped in the middle of an answer, too.
+    """
+    with (
+        POOLS.get(server, role, database).connection(timeout=3) as connection,
+        deadline(connection, seconds),
+    ):
         yield Session(connection, server)
 
 

@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from dbadmin.connections import LEAST_VERSION, Session, limit, open_dsn, why
 from dbadmin.models import Server
-from dbadmin.probes import PROBES
+from dbadmin.probes import PROBES, Reading
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,12 @@ def open_session(dsn: str, server: Server | None = None) -> Session:
 
 
 def checks(session: Session) -> list[Check]:
-    """What the readiness probe says, worst first."""
-    reading = PROBES["readiness"].read(session)
+    """What the readiness probe says now, worst first."""
+    return checks_of(PROBES["readiness"].read(session))
+
+
+def checks_of(reading: Reading) -> list[Check]:
+    """A reading of the readiness probe as checks, worst first."""
     found = [from_row(row) for row in reading.rows]
     if reading.problem:
         found.append(Check("unknown", reading.probe.title, reading.problem.message, reading.problem.remedy))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
@@ -9,9 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from psycopg_pool import PoolTimeout, TooManyRequests
 
-from dbadmin import readiness
-from dbadmin.connections import Session
+from dbadmin import readiness, readings
+from dbadmin.connections import session, why
 from dbadmin.events import record
 from dbadmin.forms import ServerForm
 from dbadmin.models import Server
@@ -69,13 +71,13 @@ def tested(form: ServerForm) -> list[readiness.Check]:
         if not dsn:
             continue
         try:
-            session = readiness.open_session(dsn)
+            opened = readiness.open_session(dsn)
         except readiness.Unreachable as error:
             field = name.replace("dsn", "password") if error.field == "password" else name
             form.add_error(field, str(error))
             continue
-        with session.connection:
-            found += readiness.checks(session) if name == "dsn" else readiness.operate_checks(session)
+        with opened.connection:
+            found += readiness.checks(opened) if name == "dsn" else readiness.operate_checks(opened)
     return found
 
 
@@ -85,15 +87,16 @@ def ready(request: HttpRequest, server_name: str) -> HttpResponse:
     """What is missing, with the statement that mends it."""
     server = get_object_or_404(Server.objects.visible_to(request.user), name=server_name)
     require(request.user, "monitoring.view", server)
-    checks: list[readiness.Check] = []
-    problem = ""
-    try:
-        checks = readiness.check_dsn(server.dsn(), server)
-        if server.sealed_operate_dsn:
-            with readiness.open_session(server.dsn("operate")).connection as connection:
-                checks += readiness.operate_checks(Session(connection))
-    except readiness.Unreachable as error:
-        problem = str(error)
+    reading = readings.live(server, "readiness")
+    checks = readiness.checks_of(reading)
+    trouble = reading.problem or reading.trouble
+    problem = trouble.message if trouble and trouble.kind != "privilege" else ""
+    if not problem and server.sealed_operate_dsn:
+        try:
+            with session(server, "operate") as opened:
+                checks += readiness.operate_checks(opened)
+        except (psycopg.Error, PoolTimeout, TooManyRequests) as error:
+            problem = f"Operations: {why(error, server.dsn('operate'))}"
     missing = [check for check in checks if check.state != "ok"]
     context = {
         "server": server,

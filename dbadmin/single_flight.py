@@ -22,7 +22,6 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 
 from dbadmin import reading_store
 from dbadmin.connections import session
-from dbadmin.deadlines import deadline
 from dbadmin.models import Server
 from dbadmin.packed_readings import blank, pack, unpack
 from dbadmin.probes import PROBES, Probe, Problem, Reading
@@ -233,10 +232,7 @@ def ask(server: Server, probe: Probe, database: str, **params: Any) -> Reading:
     """Ask the server now, within the probe's time limit; trouble of any kind is the reading's problem."""
     started = timezone.now()
     try:
-        with (
-            session(server, "monitor", database or None) as opened,
-            deadline(opened.connection, probe.timeout + 1),
-        ):
+        with session(server, "monitor", database or None, probe.timeout + 1) as opened:
             return probe.read(opened, **params)
     except (psycopg.Error, PoolTimeout, TooManyRequests) as error:
         reading = blank(

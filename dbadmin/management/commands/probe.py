@@ -41,7 +41,7 @@ class Command(BaseCommand):
             missing = f"probe {options['name']}" if probe is None else f"server {options['server']}"
             raise CommandError(f"There is no {missing}.")
         role = "pgbouncer" if probe.source == "pgbouncer" else "monitor"
-        with session(server, role, options["database"]) as open_session:  # type: ignore[arg-type]
+        with session(server, role, options["database"], probe.timeout + 1) as open_session:  # type: ignore[arg-type]
             self.show(probe.read(open_session), options["format"])
 
     def show(self, reading: Reading, kind: str) -> None:
