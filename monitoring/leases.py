@@ -33,7 +33,11 @@ def open_control() -> psycopg.Connection[Any]:
 
 
 class Leases:
-    """The servers that this process may read. When the connection is lost, all leases are lost."""
+    """The servers that this process may read.
+
+    When the connection is lost, so are the locks. While the control database is away nobody else can take them:
+    we go on reading, ask for them again when it is back, and give back only what another took meanwhile.
+    """
 
     def __init__(self) -> None:
         self.connection: psycopg.Connection[Any] | None = None
@@ -42,17 +46,17 @@ class Leases:
     def renew(self, wanted: Iterable[int], give_back: Callable[[int], None]) -> set[int]:
         """Hold a fair share of the wanted servers; give_back stops the reading of one before it is released.
 
-        Raises psycopg.Error, with nothing held any more, when the control database is away.
+        Raises psycopg.Error when the control database is away; what was held is asked for again the next time.
         """
         try:
             return self.balance(set(wanted), give_back)
         except psycopg.Error:
-            self.drop(give_back)
+            self.close()
             raise
 
     def balance(self, wanted: set[int], give_back: Callable[[int], None]) -> set[int]:
         """Release what is too much, take what is free."""
-        connection = self.open()
+        connection = self.open(give_back)
         share = math.ceil(len(wanted) / self.samplers(connection))
         for server_id in sorted(self.held - wanted):
             self.release(connection, server_id, give_back)
@@ -61,17 +65,27 @@ class Leases:
         for server_id in sorted(wanted - self.held):
             if len(self.held) >= share:
                 break
-            if self.one(connection, "select pg_catalog.pg_try_advisory_lock(%s, %s)", SERVERS, server_id):
+            if self.take(connection, server_id):
                 self.held.add(server_id)
         return set(self.held)
 
-    def open(self) -> psycopg.Connection[Any]:
+    def open(self, give_back: Callable[[int], None]) -> psycopg.Connection[Any]:
         """The connection, opened when there is none; it announces us to the other samplers."""
         if self.connection is None or self.connection.closed:
-            self.held.clear()
-            self.connection = open_control()
-            self.one(self.connection, "select pg_catalog.pg_advisory_lock_shared(%s, %s)", PRESENCE, 0)
+            connection = open_control()
+            self.one(connection, "select pg_catalog.pg_advisory_lock_shared(%s, %s)", PRESENCE, 0)
+            for server_id in sorted(self.held):
+                if not self.take(connection, server_id):
+                    self.held.discard(server_id)
+                    give_back(server_id)
+            self.connection = connection
         return self.connection
+
+    def take(self, connection: psycopg.Connection[Any], server_id: int) -> bool:
+        """Take the lease of a server if nobody has it."""
+        return bool(
+            self.one(connection, "select pg_catalog.pg_try_advisory_lock(%s, %s)", SERVERS, server_id)
+        )
 
     @staticmethod
     def one(connection: psycopg.Connection[Any], query: str, *params: int) -> Any:
@@ -101,6 +115,10 @@ class Leases:
         for server_id in sorted(self.held):
             give_back(server_id)
         self.held.clear()
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
         if self.connection is not None:
             self.connection.close()
             self.connection = None
