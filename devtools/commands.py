@@ -10,6 +10,7 @@ from pathlib import Path
 from devtools.account import Account
 from devtools.failure import Failure, last_lines
 from devtools.say import Say
+from devtools.supervisor import dies_with_us
 
 
 def run(
@@ -36,6 +37,7 @@ def run(
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(env or {})},
                 cwd=cwd,
+                preexec_fn=dies_with_us(signal.SIGTERM),  # noqa: PLW1509 - we have no threads
                 **(account.popen_options() if account else {}),
             )
         except OSError as error:

@@ -1,6 +1,7 @@
 """The virtual environment with exactly the locked packages."""
 
 import hashlib
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -50,12 +51,14 @@ def ready(places: Places, purpose: str, say: Say) -> None:
 
 
 def make(places: Places, log: Path) -> None:
-    """An empty environment; one of another Python or another path is thrown away."""
+    """An environment to install into; one of another Python or path, or half installed, is thrown away."""
     home = f"{sys.version}{sys.executable}{places.venv}"
-    made = places.venv / "made-by"
-    if made.exists() and made.read_text() == home:
-        for purpose in LOCKS:
-            stamp(places, purpose).unlink(missing_ok=True)
+    made, stamps = places.venv / "made-by", [stamp(places, purpose) for purpose in LOCKS]
+    # pip takes a package that it was writing when it was killed for installed.
+    was_complete = any(path.exists() for path in stamps)
+    if was_complete and made.exists() and made.read_text() == home:
+        for path in stamps:
+            path.unlink(missing_ok=True)
         return
     remove(places.venv)
     # Without pip: Debian keeps the part that would bring it in a package of its own.
@@ -69,7 +72,7 @@ def make(places: Places, log: Path) -> None:
 
 def install(places: Places, purpose: str, log: Path, say: Say) -> None:
     """Let pip install the lock; wheels only, so that no compiler is needed."""
-    pip, env = find_pip(places, log, say)
+    pip = find_pip(places, log, say)
     argv = [
         *pip,
         "install",
@@ -84,19 +87,21 @@ def install(places: Places, purpose: str, log: Path, say: Say) -> None:
         log=log,
         says="The Python packages could not be installed. Is the network there? Run the same command again.",
         say=say,
-        env={**env, "PIP_ROOT_USER_ACTION": "ignore"},
+        env={"PIP_ROOT_USER_ACTION": "ignore"},
         cwd=places.checkout,
     )
 
 
-def find_pip(places: Places, log: Path, say: Say) -> tuple[list[str], dict[str, str]]:
+def find_pip(places: Places, log: Path, say: Say) -> list[str]:
     """A pip that installs into the environment: the system's, Python's own, or Debian's wheel of it."""
     python = str(places.python)
-    if commands.answer([sys.executable, "-m", "pip", "--python", python, "--version"]):
-        return [sys.executable, "-m", "pip", "--python", python], {}
+    # Started by the environment's own interpreter, any pip works for it.
+    system = importlib.util.find_spec("pip")
+    if system and system.origin:
+        return [python, str(Path(system.origin).parent)]
     wheel = bundled_pip() or debian_pip(places, log, say)
     if wheel:
-        return [python, f"{wheel}/pip"], {}
+        return [python, f"{wheel}/pip"]
     raise Failure(
         "Python's pip is missing. Install it (Debian: python3-pip; Fedora: python3-pip) and try again."
     )
@@ -104,8 +109,6 @@ def find_pip(places: Places, log: Path, say: Say) -> tuple[list[str], dict[str, 
 
 def bundled_pip() -> Path | None:
     """The wheel inside Python's ensurepip or in Debian's directory of wheels."""
-    import importlib.util
-
     found = importlib.util.find_spec("ensurepip")
     places = [Path("/usr/share/python-wheels")]
     if found and found.origin:

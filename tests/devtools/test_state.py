@@ -13,7 +13,7 @@ from devtools.matrix import checked, platform_name
 from devtools.memory import Memory, password
 from devtools.places import Places, outside, outside_path, remove
 from devtools.say import Say
-from devtools.venv import is_complete, key, stamp
+from devtools.venv import is_complete, key, make, stamp
 
 
 def test_passwords_are_made_once_and_read_by_their_owner_alone(tmp_path):
@@ -69,6 +69,20 @@ def test_the_environment_is_complete_only_for_its_own_lock(tmp_path):
     assert is_complete(places, "demo"), "what the checks need holds what the demo needs"
     (tmp_path / "requirements-dev.txt").write_text("other pins")
     assert not is_complete(places, "demo")
+
+
+def test_a_half_installed_environment_is_thrown_away_and_a_complete_one_is_kept(tmp_path):
+    places = Places(tmp_path, tmp_path / ".local", tmp_path / ".local", account_of(os.geteuid()))
+    make(places, tmp_path / "log")
+    half = places.venv / "half-installed"
+    half.touch()
+    make(places, tmp_path / "log")
+    assert not half.exists()
+    half.touch()
+    stamp(places, "demo").write_text("other pins")
+    make(places, tmp_path / "log")
+    assert half.exists()
+    assert not stamp(places, "demo").exists(), "until the new pins are installed it is not complete"
 
 
 def test_a_foreign_directory_outside_is_refused(tmp_path):
