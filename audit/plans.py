@@ -24,7 +24,8 @@ AHEAD = 2
 
 ABILITIES = """
 select r.rolsuper as superuser, r.rolsuper or r.rolcreaterole as may_create_role,
-       exists (select from pg_catalog.pg_roles o where o.rolname = 'dbadmin_audit') as role_exists,
+       exists (select from pg_catalog.pg_roles o where o.rolname = 'dbadmin_audit'
+               and pg_catalog.pg_has_role(current_user, o.oid, 'MEMBER')) as is_member,
        has_database_privilege(current_database(), 'CREATE') as may_create_schema,
        now()::date as today, current_setting('server_version_num')::int as version
 from pg_catalog.pg_roles r where r.rolname = current_user
@@ -40,7 +41,7 @@ def script(name: str) -> str:
 def owned(rows: Rows) -> bool:
     """Can the log have an owner of its own?"""
     able = rows(ABILITIES)[0]
-    return bool(able.may_create_role or able.role_exists)
+    return bool(able.may_create_role or able.is_member)
 
 
 def as_owner(own: bool, statements: list[Sql]) -> list[Sql]:
@@ -90,9 +91,9 @@ def shape_columns(table: Described) -> str:
     )  # fmt: skip
 
 
-def choices_json(table: Described, choices: Choices, previous: dict[str, str] | None = None) -> str:
+def choices_json(table: Described, choices: Choices) -> str:
     """The choices as the registry keeps them; rules go by column number, which no rename changes."""
-    rules = dict(previous or {}) | {str(c.attnum): c.rule for c in table.columns if c.rule}
+    rules = {str(c.attnum): c.rule for c in table.columns if c.rule}
     return json.dumps(asdict(choices) | {"rules": rules}, sort_keys=True)
 
 
@@ -188,13 +189,12 @@ def renew_steps(
         if same
         else shape_statements(known.id, shape_id, table, choices, today)
     )
-    previous = {number: rule for number, rule in known.choices.get("rules", {}).items() if rule}
     update = SQL(
         "UPDATE {}.watched SET relid = {}, schema_name = {}, table_name = {}, choices = {}, until ="
         " NULL WHERE id = {}"
     ).format(
         Identifier(SCHEMA), Literal(table.relid), Literal(table.schema), Literal(table.name),
-        Literal(choices_json(table, choices, previous if choices_unsaid(table) else None)), Literal(known.id),
+        Literal(choices_json(table, choices)), Literal(known.id),
     )  # fmt: skip
     bare = unwatched_relations(rows, relations(table))
     triggers = [Sql(t, settings=LOCK) for t in capture.create_triggers(known.id, bare)]
@@ -205,11 +205,6 @@ def renew_steps(
             says=f"Renew the capture of {table}",
         )
     ]
-
-
-def choices_unsaid(table: Described) -> bool:
-    """No rule was given: those of before stay."""
-    return not any(column.rule for column in table.columns)
 
 
 def rules(table: Described) -> dict[str, str]:

@@ -9,7 +9,7 @@ from django import forms
 
 from audit import plans
 from audit.capture import Choices
-from audit.registry import installed, is_current, next_numbers
+from audit.registry import Installed, Watched, installed, is_current, next_numbers
 from audit.tables import Described, Rows, describe
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Step
@@ -67,6 +67,12 @@ class WatchTable(Operation):
             label="Hash columns", help_text="Equal values give equal digests; the value is not kept."
         )
         masked = ColumnsField(label="Mask columns", help_text="Only that it changed is kept.")
+        keep_rules = forms.BooleanField(
+            required=False,
+            initial=True,
+            label="Keep the rules of before",
+            help_text="For a table that is watched already.",
+        )
         query_text = forms.BooleanField(
             required=False,
             label="Keep the statement's text",
@@ -122,26 +128,27 @@ class WatchTable(Operation):
     def plan(self) -> Sequence[Step]:
         """Install what is missing, then watch, or renew what is watched already."""
         rows, database = rows_of(self), self.params.get("database") or ""
-        table = self.described(rows)
         state = installed(rows)
+        table = self.described(rows, state)
         watched_id, shape_id = next_numbers(rows, state)
         known = state.table(table.schema, table.name)
         choices = self.choices()
         install = plans.install_steps(rows, state, database)
-        if known and known.until is None and known.relid == table.relid:
+        if known and known.until is None:
             self.refuse_if_nothing_changes(rows, table, known, choices, install)
             return [*install, *plans.renew_steps(rows, known, shape_id, table, choices, database)]
         return [*install, *plans.watch_steps(rows, watched_id, shape_id, table, choices, database)]
 
-    def described(self, rows: Rows) -> Described:
-        """The table with the rules asked for, or a refusal."""
+    def described(self, rows: Rows, state: Installed) -> Described:
+        """The table with the rules asked for and those of before, or a refusal."""
         schema, name = self.params["schema"], self.params["table"]
         table = describe(rows, schema, name)
         if table is None:
             raise Refused(f"There is no table {self.target()} on {self.server}.", field="table")
         refuse_unwatchable(table)
-        rules = self.rules(table)
-        return describe(rows, schema, name, rules) or table
+        known = state.table(schema, name)
+        before = rules_before(known, table) if known and self.params.get("keep_rules", True) else {}
+        return describe(rows, schema, name, before | self.rules(table)) or table
 
     def refuse_if_nothing_changes(
         self, rows: Rows, table: Described, known: Any, choices: Choices, install: Sequence[Step]
@@ -155,6 +162,17 @@ class WatchTable(Operation):
         bare = plans.unwatched_relations(rows, plans.relations(table))
         if same_shape and same_choices and not bare and not install:
             raise Refused(f"{table} is watched already, with these choices.")
+
+
+def rules_before(known: Watched, table: Described) -> dict[str, str]:
+    """The rules of a watched table by today's names: by column number in the same table, else by the name it had."""
+    if not known.shapes:
+        return {}
+    if known.relid == table.relid:
+        numbers = known.choices.get("rules", {})
+        return {c.name: numbers[str(c.attnum)] for c in table.columns if str(c.attnum) in numbers}
+    names = {column.name: column.rule for column in known.shapes[-1].columns if column.rule}
+    return {name: rule for name, rule in names.items() if table.column(name)}
 
 
 def refuse_unwatchable(table: Described) -> None:

@@ -126,6 +126,10 @@ BEGIN
         CROSS JOIN jsonb_each_text(coalesce(w.choices -> 'rules', '{}')) r
         JOIN pg_attribute a ON a.attrelid = w.relid AND a.attnum = r.key::smallint
         WHERE w.id = watched
+        -- By name too: in a restored copy of the database, tables and columns have other numbers.
+        UNION SELECT c ->> 'name', c ->> 'rule'
+        FROM dbadmin_audit.shape s CROSS JOIN jsonb_array_elements(s.columns) c
+        WHERE s.watched_id = watched AND c ->> 'rule' <> ''
     LOOP
         IF rule.treatment = 'excluded' THEN
             image := image - rule.name;

@@ -10,7 +10,9 @@ from audit.operations.ensure_partitions import EnsurePartitions
 from audit.operations.unwatch_table import UnwatchTable
 from audit.operations.watch_schema import WatchSchema
 from audit.operations.watch_table import WatchTable
+from dbadmin.connections import Session
 from dbadmin.operations import Refused
+from tests.audit.conftest import Watcher
 
 pytestmark = pytest.mark.servers
 
@@ -396,3 +398,75 @@ def test_refuses(items, execute, table, message):
     with pytest.raises(Refused) as refusal:
         WatchTable(items.server, items.params(table)).plan()
     assert str(refusal.value) == message
+
+
+def test_choices_are_changed_under_load_without_a_lost_change(items, postgres, target):
+    stop = threading.Event()
+    counts = []
+
+    def work(start):
+        with postgres.connect(target.database) as connection:
+            number = start
+            while not stop.is_set():
+                connection.execute("insert into items values (%s, 'x')", [number])
+                number += 1
+            counts.append(number - start)
+
+    threads = [threading.Thread(target=work, args=[n * 1_000_000]) for n in range(3)]
+    [t.start() for t in threads]
+    try:
+        for setting in ("app.a", "app.b", "app.c"):
+            items.watch("items", user_setting=setting)
+    finally:
+        stop.set()
+        [t.join() for t in threads]
+    assert sum(counts) > 0
+    assert len(items.told()) == sum(counts)
+
+
+def test_needs_no_superuser(audit, execute, postgres, target):
+    execute(f"create role plain login password '{postgres.password}'")
+    try:
+        execute(f'grant create on database "{target.database}" to plain')
+        execute("grant create on schema public to plain")
+        with postgres.connect(target.database, "plain") as connection:
+            connection.execute("create table mine (id int primary key, name text)")
+            audit.server.seal_dsn("operate_dsn", postgres.dsn_for(target.database, "plain"))
+            audit.server.save()
+            Watcher(audit.server, Session(connection)).watch("mine")
+            connection.execute("insert into mine values (1, 'a')")
+            assert Watcher(audit.server, Session(connection)).told() == [
+                ("insert", None, {"id": "1", "name": "a"})
+            ]
+    finally:
+        execute("drop owned by plain cascade; drop role plain")
+
+
+def test_a_restored_copy_keeps_its_secrets_and_is_taken_up_again(audit, execute):
+    execute("create table people (id int primary key, pin text, token text)")
+    audit.watch("people", excluded="pin", masked="token")
+    # What a dump and a restore do: other numbers of tables and columns.
+    execute(
+        'update dbadmin_audit.watched set relid = 1, choices = choices || \'{"rules": {"77": "excluded"}}\''
+    )
+    execute("alter table people add more int")
+    execute("insert into people values (1, 'planted', 'planted')")
+    assert "planted" not in str(execute("select * from dbadmin_audit.loose").fetchall())
+    audit.watch("people", excluded="pin", masked="token")
+    execute("insert into people values (2, 'planted', 'planted')")
+    assert [new["id"] for _, _, new in audit.told()] == ["1", "2"]
+    assert audit.statements()[-1].shape_id == 2
+
+
+def test_rules_stay_when_capture_is_renewed_and_go_when_told(audit, execute):
+    execute("create table people (id int primary key, pin text)")
+    audit.watch("people", masked="pin")
+    execute("alter table people rename pin to code")
+    execute("alter table people add more int")
+    audit.watch("people")
+    execute("insert into people values (1, 'planted')")
+    audit.watch("people", keep_rules=False)
+    execute("insert into people values (2, 'open')")
+    first, second = audit.changes()
+    assert first.new["code"].startswith("masked:")
+    assert second.new["code"] == "open"
