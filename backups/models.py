@@ -42,7 +42,7 @@ class Store(models.Model):
     path_style = models.BooleanField(default=True)
     encryption = models.CharField(max_length=20, blank=True)
     lock_days = models.PositiveIntegerField(default=0)
-    part_mebibytes = models.PositiveIntegerField(default=16)
+    part_mebibytes = models.PositiveIntegerField(default=8)
     part_limit = models.PositiveIntegerField(default=9_900)
     sealed_access_key = models.TextField(editable=False, blank=True)
     sealed_secret_key = models.TextField(editable=False, blank=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import threading
 import zlib
 from collections.abc import Collection, Iterator
@@ -50,7 +51,7 @@ class S3Settings:
     encryption: str = ""
     encryption_key: str = ""
     lock_days: int = 0
-    part_bytes: int = 16 * MIB
+    part_bytes: int = 8 * MIB
     part_limit: int = 9_900
     ca_file: str = ""
     attempts: int = 5
@@ -114,12 +115,13 @@ class S3Upload(Upload):
         return self._pool
 
     def _fly(self, number: int, part: bytes) -> None:
+        # As a file the part is sent in pieces; as bytes the library would copy it behind the headers.
         try:
             checksum = _crc32(part)
             with self._store.speaking() as (client, where):
                 answer = client.upload_part(
                     **where, Key=self._store.full(self.key), UploadId=self._id, PartNumber=number,
-                    Body=part, ChecksumCRC32=checksum,
+                    Body=io.BytesIO(part), ChecksumCRC32=checksum,
                 )  # fmt: skip
             if answer.get("ChecksumCRC32", checksum) != checksum:
                 raise StoreError(
