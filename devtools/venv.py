@@ -95,10 +95,13 @@ def install(places: Places, purpose: str, log: Path, say: Say) -> None:
 def find_pip(places: Places, log: Path, say: Say) -> list[str]:
     """A pip that installs into the environment: the system's, Python's own, or Debian's wheel of it."""
     python = str(places.python)
-    # Started by the environment's own interpreter, any pip works for it.
     system = importlib.util.find_spec("pip")
-    if system and system.origin:
-        return [python, str(Path(system.origin).parent)]
+    # This lets the environment's interpreter see pip, and none of the packages beside it.
+    runner = (
+        Path(system.origin).with_name("__pip-runner__.py") if system and system.origin else Path("missing")
+    )
+    if runner.exists():
+        return [python, str(runner)]
     wheel = bundled_pip() or debian_pip(places, log, say)
     if wheel:
         return [python, f"{wheel}/pip"]

@@ -1,12 +1,18 @@
 """./dev finds what the machine has, and takes no more packages than it needs."""
 
+import os
 import socket
 from dataclasses import replace
 
 import pytest
 
 from devtools import packages, ports, servers
+from devtools.account import account_of
+from devtools.commands import answer
 from devtools.failure import Failure
+from devtools.places import Places
+from devtools.say import Say
+from devtools.venv import find_pip, make
 
 SIMULATION = """
 Inst libpq5 (15.20-0+deb12u1 Debian-Security:12/stable-security [amd64])
@@ -64,8 +70,6 @@ def test_unpacked_programs_start_with_their_own_libraries_in_a_path_with_spaces(
     (root / "usr/lib/x86_64-linux-gnu").mkdir(parents=True)
     (root / "usr/lib/x86_64-linux-gnu/libpq.so.5").touch()
 
-    from devtools.commands import answer
-
     script = packages.wrap(root, [program]) / "program"
     assert answer([script, "two words"]) == f"{root}/usr/lib/x86_64-linux-gnu|two words"
 
@@ -83,3 +87,10 @@ def test_a_taken_port_is_passed_over_and_a_free_one_is_kept():
 
 def test_each_name_gets_a_port_of_its_own():
     assert len(set(ports.choose(["a", "b", "c"], {}, ports.any_free(1)[0]).values())) == 3
+
+
+def test_pip_sees_only_the_environment_and_not_the_packages_beside_itself(tmp_path):
+    places = Places(tmp_path, tmp_path / ".local", tmp_path / ".local", account_of(os.geteuid()))
+    make(places, tmp_path / "log")
+    words = [*find_pip(places, tmp_path / "log", Say()), "list", "--format", "json"]
+    assert answer(words) == "[]"
