@@ -89,7 +89,7 @@ def entries(connection: psycopg.Connection[Any], state: Installed, span: Range) 
     for number in sorted(shapes):
         shape_or_none = state.shapes.get(number)
         prefix = b"rows %d\n" % number
-        for line in lines(connection, row_query(shape_or_none, span)):
+        for line in lines(connection, row_query(shape_or_none, span, found)):
             statement, n, side, _ = line.split(b"\t", 3)
             entry = found.get(int(statement))
             if entry is not None:
@@ -97,8 +97,11 @@ def entries(connection: psycopg.Connection[Any], state: Installed, span: Range) 
     return found
 
 
-def row_query(shape: Shape | None, span: Range) -> Composable:
-    """The rows of one version of columns in a range; without a version, those that were kept whole."""
+def row_query(shape: Shape | None, span: Range, found: dict[int, Entry]) -> Composable:
+    """The rows of one version of columns in a range; without a version, those that were kept whole.
+
+    Numbers of a batch mostly lie together: then the rows are one stretch of their index, and no join is needed.
+    """
     if shape is None:
         table = Identifier(SCHEMA, "loose")
         columns: Composable = SQL("r.image::text")
@@ -106,6 +109,18 @@ def row_query(shape: Shape | None, span: Range) -> Composable:
         table = rows_table(shape.id)
         columns = SQL(", ").join(
             [SQL("null")] + [SQL("r.{}::text").format(Identifier(c.kept_name)) for c in shape.kept]
+        )
+    low, high = min(found), max(found)
+    if high - low <= 4 * len(found) + 1000:
+        return SQL(
+            "select r.statement_id, r.n, r.side, {at}, {columns} from {table} r"
+            " where r.statement_id between {low} and {high}"
+        ).format(
+            at=MICROSECONDS.format(SQL("r")),
+            columns=columns,
+            table=table,
+            low=Literal(low),
+            high=Literal(high),
         )
     return SQL(
         "select r.statement_id, r.n, r.side, {at}, {columns} from {schema}.statement s"

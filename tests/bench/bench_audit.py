@@ -299,12 +299,16 @@ def read_figures(bench: Bench) -> Iterator[Figure]:
 
 
 def seal_figures(connection: psycopg.Connection[Any], server: Server) -> Iterator[Figure]:
-    """Changes sealed and verified in a second."""
-    started = time.perf_counter()
+    """Changes sealed and verified in a second of processor, ours and the server's together."""
+
+    def used() -> float:
+        return time.process_time() + cpu(connection)
+
+    started = used()
     seals = [seal for seal in (seal_next(connection, server) for _ in range(3)) if seal]
     count = sum(seal.images for seal in seals)
-    yield Figure("sealed_per_second", count / (time.perf_counter() - started), 50_000, "higher")
-    started = time.perf_counter()
+    yield Figure("sealed_per_processor_second", count / (used() - started), 50_000, "higher")
+    started = used()
     wrong = [finding for seal in seals for finding in verify_seal(connection, seal)]
-    yield Figure("verified_per_second", count / (time.perf_counter() - started), 50_000, "higher")
+    yield Figure("verified_per_processor_second", count / (used() - started), 50_000, "higher")
     yield Figure("false_alarms", len(wrong), 0)

@@ -1,0 +1,40 @@
+"""Monitoring sees which tables are watched and where the log has gaps, and nothing of what is in it."""
+
+import psycopg
+import pytest
+
+from dbadmin.connections import Session
+from dbadmin.probes import PROBES
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def monitor(postgres, target):
+    with postgres.connect(target.database, "dbadmin_monitor") as connection:
+        yield Session(connection)
+
+
+@pytest.mark.parametrize("name", ["audited_tables", "audit_gaps"])
+def test_has_nothing_to_tell_where_nothing_is_watched(monitor, name):
+    reading = PROBES[name].read(monitor)
+    assert (reading.rows, reading.problem) == ([], None)
+
+
+def test_tells_watched_tables_and_gaps_to_the_monitoring_role(audit, execute, monitor):
+    execute("create table items (id int primary key, name text)")
+    audit.watch("items")
+    (row,) = PROBES["audited_tables"].read(monitor).rows
+    assert (row.schema, row.table, row.key, row.versions) == ("public", "items", "id", 1)
+    execute("drop trigger dbadmin_audit_delete on items")
+    (gap,) = PROBES["audit_gaps"].read(monitor).rows
+    assert gap.problem == "1 of 4 triggers are missing: some changes are not recorded"
+    assert PROBES["audit_gaps"].state_of(gap) == "critical"
+
+
+@pytest.mark.parametrize("table", ["statement", "loose", "rows_1", "secret"])
+def test_shows_nothing_of_the_log_to_the_monitoring_role(audit, execute, monitor, table):
+    execute("create table items (id int primary key, name text)")
+    audit.watch("items")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        monitor.rows(f"select * from dbadmin_audit.{table}")
