@@ -30,6 +30,7 @@ PAGES = [
         order=10,
     ),
     Page("queries", "Queries", group=SEE, url_name="queries", order=11),
+    Page("timeline", "Timeline", group=SEE, url_name="timeline", order=11),
     Page(
         "activity",
         "Activity",

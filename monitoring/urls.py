@@ -2,10 +2,11 @@
 
 from django.urls import path
 
-from monitoring import alert_pages, alert_settings, metrics, silences, views
+from monitoring import alert_pages, alert_settings, metrics, silences, timeline, views
 
 urlpatterns = [
     path("queries/", views.queries, name="queries"),
+    path("timeline/", timeline.timeline, name="timeline"),
     path("queries/<int:line>/", views.statement, name="statement"),
 ]
 

@@ -41,6 +41,7 @@ MATRIX: dict[str, set[str]] = {
     "server": EVERYBODY,
     "readiness": READERS,
     "queries": READERS,
+    "timeline": READERS,
     "statement": READERS,
     "alerts": READERS,
     "alert": READERS,

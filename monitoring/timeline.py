@@ -1,0 +1,182 @@
+"""Why was it slow then: what happened in a window, who waited, and which statements moved, on one page."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_GET
+
+from dbadmin import history
+from dbadmin.charts import ChartView, TimeRange
+from dbadmin.models import Run, Server
+from dbadmin.probes import Column
+from dbadmin.tables import TableView
+from dbadmin.units import unit_of
+from dbadmin.views import server_for
+from monitoring.alert_models import Alert
+from monitoring.blocks import find_source
+from monitoring.models import Gap, Line, Mark
+from monitoring.statements import PROBE, texts_of
+from monitoring.waits import COLUMN as WAITED
+from monitoring.waits import PROBE as WAITS
+from monitoring.waits import waits
+from monitoring.windows import compare
+
+#: Rows of each list.
+MOST = 200
+MOVED = 25
+
+
+@dataclass(frozen=True)
+class Happening:
+    """Something that happened to a server."""
+
+    began_at: dt.datetime
+    kind: str
+    what: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A statement in the window and in the one before it, as rates."""
+
+    line: int
+    query: str
+    busy_ratio: float | None
+    busy_before_ratio: float | None
+    calls_per_second: float | None
+    calls_before_per_second: float | None
+    mean_seconds: float | None
+    mean_before_seconds: float | None
+
+
+@login_required
+@require_GET
+def timeline(request: HttpRequest, server_name: str) -> HttpResponse:
+    """One window of a server's life."""
+    server = server_for(request, server_name)
+    time_range = TimeRange.of(request.GET)
+    start, end = time_range.start, time_range.end
+    links = {"what": lambda row: row.url}
+    statement_links = {"query": lambda row: reverse("statement", args=[server.name, row.line])}
+    context = {
+        "server": server,
+        "time_range": time_range,
+        "chart": chart(server, time_range),
+        "tables": [
+            TableView(
+                "happened", "What happened", columns("began_at", "kind", "what"), happenings(server, start, end),
+                request.GET, "happened", "Restarts, resets, changed settings, gaps, alerts and our own runs.",
+                "Nothing that we know of.", links=links,
+            ),
+            TableView(
+                "moved", "Statements that moved", columns(*list(Moved.__dataclass_fields__)[1:]),
+                moved(server, start, end), request.GET, "moved",
+                "Compared with the window of the same length before. Busy: 100 % is one session at work all the time.",
+                "No statement ran in the window, or in the one before.", links=statement_links,
+            ),
+            TableView(
+                "waited", "What was waited for", columns("wait_kind", "wait", "waited_seconds", "share_ratio"),
+                waits(server, start, end), request.GET, "waited",
+                "Looked at each second. CPU: at work, or waiting for nothing that the server knows of.",
+                "No session was at work when we looked.",
+            ),
+        ],
+    }  # fmt: skip
+    return render(request, "monitoring/timeline.html", context)
+
+
+def columns(*names: str) -> list[Column]:
+    """Columns by their names."""
+    return [Column(name, unit_of(name)) for name in names]
+
+
+def chart(server: Server, time_range: TimeRange) -> ChartView:
+    """Sessions at work by what they wait for, with all marks."""
+    start, end = time_range.start, time_range.end
+    return ChartView(
+        id="at-work",
+        title="Sessions at work, by what they wait for",
+        column="sessions_count",
+        lines=history.lines(server, WAITS, WAITED, start, end, "wait_kind"),
+        start=start,
+        end=end,
+        marks=history.marks(server, start, end),
+    )
+
+
+def happenings(server: Server, start: dt.datetime, end: dt.datetime) -> list[Happening]:
+    """Everything that we know of, the newest first."""
+    found = [*marks(server, start, end), *alerts(server, start, end), *runs(server, start, end)]
+    return sorted(found, key=lambda one: one.began_at, reverse=True)[:MOST]
+
+
+def marks(server: Server, start: dt.datetime, end: dt.datetime) -> Iterator[Happening]:
+    """What the sampler saw: marks, and gaps of the whole server that no mark tells."""
+    told = set()
+    for mark in Mark.objects.filter(server=server, at__gte=start, at__lt=end).order_by("-at")[:MOST]:
+        told.add(mark.kind)
+        yield Happening(mark.at, mark.kind, mark.text)
+    gaps = Gap.objects.filter(Q(ended_at=None) | Q(ended_at__gt=start), server=server, source=None)
+    for gap in gaps.filter(started_at__lt=end).order_by("-started_at")[:MOST]:
+        if gap.cause not in told:
+            yield Happening(gap.started_at, gap.cause, gap.text)
+
+
+def alerts(server: Server, start: dt.datetime, end: dt.datetime) -> Iterator[Happening]:
+    """Alerts that opened."""
+    opened = Alert.objects.filter(server=server, opened_at__gte=start, opened_at__lt=end)
+    for alert in opened.order_by("-opened_at")[:MOST]:
+        what = " ".join(part for part in (alert.name, alert.row_name, alert.text) if part)
+        yield Happening(alert.opened_at, "alert", what, reverse("alert", args=[alert.pk]))
+
+
+def runs(server: Server, start: dt.datetime, end: dt.datetime) -> Iterator[Happening]:
+    """Our own operations."""
+    started = Run.objects.filter(server=server, started_at__gte=start, started_at__lt=end)
+    for run in started.defer("plan", "reverse", "facts", "result")[:MOST]:
+        if run.started_at:
+            yield Happening(
+                run.started_at, "run", f"{run} by {run.user_name}: {run.status}", run.get_absolute_url()
+            )
+
+
+def moved(server: Server, start: dt.datetime, end: dt.datetime) -> list[Moved]:
+    """The statements whose time changed most against the window before."""
+    names = ["exec_seconds_total", "calls_total"]
+    source = find_source(server.pk, PROBE)
+    if source is None:
+        return []
+    found = compare(server, PROBE, names, (start - (end - start), start), (start, end), MOVED)
+    keys = dict(
+        Line.objects.filter(source=source, pk__in=[one.line for one in found]).values_list("pk", "key")
+    )
+    texts = texts_of(server, {(key[1], key[2]) for key in keys.values()})
+    return [
+        Moved(one.line, text_of(keys[one.line], texts), *figures(one.before, one.after))
+        for one in found
+        if one.line in keys
+    ]
+
+
+def text_of(key: Sequence[Any], texts: dict[tuple[int, int], Any]) -> str:
+    """The text, or what stands for it."""
+    text = texts.get((key[1], key[2]))
+    return text.text if text else f"statement {key[2]}"
+
+
+def figures(before: dict[str, float | None], after: dict[str, float | None]) -> Iterator[float | None]:
+    """Busy, calls and mean time: now and before."""
+    pairs = [(found["exec_seconds_total"], found["calls_total"]) for found in (after, before)]
+    yield from (seconds for seconds, _ in pairs)
+    yield from (calls for _, calls in pairs)
+    yield from (seconds / calls if seconds is not None and calls else None for seconds, calls in pairs)
