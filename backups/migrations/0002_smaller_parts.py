@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('backups', '0001_initial'),
+        ("backups", "0001_initial"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='store',
-            name='part_mebibytes',
+            model_name="store",
+            name="part_mebibytes",
             field=models.PositiveIntegerField(default=8),
         ),
     ]
