@@ -108,11 +108,28 @@ def follow_plan(work: Work) -> None:
     elif texts != run.plan:
         raise Refused(CHANGED)
     for number, step in enumerate(steps, start=1):
+        look_at_the_row(work, number)
         work.stop_if_cancelled()
         run.step = number
         run.progress_done, run.progress_total, run.progress_unit = None, None, ""
         step.run(work)
     work.stop_if_cancelled()
+
+
+def look_at_the_row(work: Work, step: int) -> None:
+    """Between steps: say which comes next, and see a wish to cancel at once, not when the watcher looks again.
+
+    A control database that is away is the watcher's business; the run goes on.
+    """
+    mine = Run.objects.filter(pk=work.run.pk)
+    try:
+        mine.filter(status=Status.RUNNING).update(step=step)
+        asked = mine.exclude(cancel_requested_at=None).values_list("cancel_requested_by", flat=True).first()
+    except DatabaseError:
+        django_connections.close_all()
+        return
+    if asked is not None:
+        work.stop(f"Cancelled by {asked}.")
 
 
 def operation_of(run: Run) -> Operation:

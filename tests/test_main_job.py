@@ -110,7 +110,7 @@ def test_a_newcomer_does_the_main_job_by_clicks(
     page.wait_for_selector("h2:has-text('Unused indexes')")
     page.wait_for_selector("td:has-text('users_email_lower_key')")
     page.click("nav a:has-text('Queries')")
-    until(lambda: page.reload() and page.locator("#statements td:has-text('lesson_progress')").count(), 60)
+    until(lambda: page.reload() and page.locator("#statements td:has-text('lesson_progress')").count(), 150)
 
     # watches a table, changes a row, sees the change in the audit log
     page.goto("/servers/academy/do/watch_table/?schema=public&table=users")
