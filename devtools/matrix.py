@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import itertools
 import json
 import os
 import platform
@@ -27,9 +28,9 @@ REGISTRY = "https://registry.npmjs.org"
 
 
 def matrix(places: Places, say: Say, words: list[str]) -> int:
-    """Run them version by version; numbers choose versions, other words go to pytest."""
-    majors = [word for word in words if word.isdigit()]
-    rest = [word for word in words if not word.isdigit()]
+    """Run them version by version; numbers at the beginning choose versions, what follows goes to pytest."""
+    majors = list(itertools.takewhile(str.isdigit, words))
+    rest = words[len(majors) :]
     servers: dict[str, dict[str, str]] = tomllib.loads(LOCK.read_text())
     unknown = sorted(set(majors) - set(servers))
     if unknown:
