@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Max
 from django.urls import reverse
 from django.utils import timezone
 
@@ -161,11 +160,3 @@ def findings(server: Server, user: Any = None) -> list[Finding]:
         url = page_of(server, row["probe"])
         found.append(Finding(row["state"], sentence(row) + where, url, row["probe"], row["taken_at"]))
     return found
-
-
-def last_seen(servers: Iterable[Server]) -> dt.datetime | None:
-    """The newest answer of any of them."""
-    newest: dt.datetime | None = ServerState.objects.filter(server__in=servers).aggregate(
-        at=Max("reached_at")
-    )["at"]
-    return newest

@@ -273,7 +273,6 @@ def run_list(request: HttpRequest) -> HttpResponse:
         "operations": sorted(((name, cls.title) for name, cls in REGISTRY.items()), key=lambda item: item[1]),
         "statuses": Run.Status.choices,
         "servers": Server.objects.visible_to(request.user),
-        "workers": runs.workers_note(),
     }
     return render(request, "dbadmin/runs.html", context)
 

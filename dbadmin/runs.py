@@ -187,17 +187,3 @@ def undo_url(run: Run) -> str:
     if "reverse_run" in REGISTRY and run.reverse and all(run.reverse):
         return preview_url(run.server_name, "reverse_run", {"run": run.pk})
     return ""
-
-
-def workers_note() -> str:
-    """What the workers do, in a sentence; it is missing when none is needed."""
-    alive = WorkerBeat.objects.filter(kind="worker", seen_at__gt=timezone.now() - SILENCE)
-    busy = sum(beat.busy_with is not None for beat in alive)
-    waiting = Run.objects.filter(status=Run.Status.QUEUED).count()
-    if not alive:
-        return (
-            f"No worker is alive; {waiting} runs wait. Start one: manage.py worker"
-            if waiting
-            else "No worker is alive."
-        )
-    return f"{len(alive)} workers, {busy} of them busy; {waiting} runs wait."

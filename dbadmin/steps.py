@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from psycopg import Connection
 from psycopg.errors import LockNotAvailable
-from psycopg.sql import SQL, Composable, Literal
+from psycopg.sql import Composable, Literal
 
 if TYPE_CHECKING:
     from dbadmin.runner import Work
@@ -141,8 +141,3 @@ class Call:
         """Call it; only its clean-up knows what it may leave."""
         work.began = True
         self.function(work)
-
-
-def joined(statements: Sequence[Composable]) -> Composable:
-    """Several statements as one text, for previews."""
-    return SQL(";\n").join(statements)
