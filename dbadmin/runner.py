@@ -165,8 +165,8 @@ def finish(run: Run, status: str, message: str) -> None:
 # -- after failure, cancel and loss ----------------------------------------
 
 
-def tidy(work: Work) -> str:
-    """Remove what the run left; a sentence when that has to be tried again."""
+def tidy(work: Work, says: str = "") -> str:
+    """Remove what the run left, and say so if asked to; a sentence when that has to be tried again."""
     try:
         work.close()
         end_backends(work)
@@ -178,6 +178,9 @@ def tidy(work: Work) -> str:
         work.log(f"The clean-up did not succeed: {reason}")
         owe(work.run)
         return " What it left is not removed yet; that is tried again until it succeeds."
+    if says:
+        work.log(says)
+    work.flush()  # who sees that the run is cleaned finds in its log what was removed
     settle(work.run)
     return ""
 
@@ -207,8 +210,7 @@ def clean_up(run_id: int) -> None:
     try:
         with Watcher(work, cleaning=True):
             work.operation = operation_of(run)
-            if not tidy(work):
-                work.log("What the run left is removed.")
+            tidy(work, says="What the run left is removed.")
     except Busy:
         owe(run)
     finally:
