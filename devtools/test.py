@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterable
@@ -12,6 +13,8 @@ from devtools.places import Places
 from devtools.say import Say
 from devtools.supervisor import Stopped
 
+#: pytest's closing line, such as "= 3 failed, 5 passed in 2.10s =".
+OUTCOME = re.compile(r"\d+ \w+.* in \d+\.\d+s|no tests ran")
 APPS = ("dbadmin", "monitoring", "backups", "audit", "maintenance")
 
 
@@ -84,7 +87,8 @@ def run_pytest(places: Places, words: Iterable[str], **more: str) -> tuple[int, 
     try:
         for line in child.stdout:
             print(line, end="", flush=True)
-            last = line.strip() or last
+            if OUTCOME.search(line):  # servers may say something after it
+                last = line.strip()
     except Stopped:
         child.send_signal(signal.SIGINT)  # its servers end with it
         child.wait(30)

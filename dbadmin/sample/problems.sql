@@ -20,10 +20,11 @@ alter table billing.payments add constraint payments_amount_not_negative check (
 select setval(pg_get_serial_sequence('device_pings', 'id'), 2130706432);
 insert into device_pings (user_id, device) select id, md5(id::text)::uuid from users where id % 10 = 0;
 
+-- The repairs changed an indexed column, so no page could get rid of the old versions by itself.
 -- stage: dead rows that stay
 alter table notifications set (autovacuum_enabled = off);
-update notifications set read_at = created_at + interval '3 hours' where id % 5 <> 0;
-update notifications set payload = payload || '{"seen": true}' where id % 3 <> 0;
+update notifications set read_at = created_at + interval '3 hours', created_at = created_at - interval '1 second' where id % 5 <> 0;
+update notifications set payload = payload || '{"seen": true}', created_at = created_at + interval '1 second' where id % 3 <> 0;
 delete from notifications where id % 11 = 0;
 
 -- Some people have two accounts whose addresses differ in case only. The team found out by an index build that failed.

@@ -12,7 +12,9 @@ from django.urls import reverse
 
 from backups.models import Backup, BackupKey, Store
 from dbadmin.models import Event, Server
+from devtools import stock
 from tests.fixtures.servers import Postgres
+from tests.running import scratch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
@@ -120,8 +122,9 @@ def test_stock_tools_alone_bring_it_back_by_the_printed_kit(
     (folder / "key.txt").write_text(BackupKey.objects.get().identity + "\n")
     with postgres.connect() as connection:
         connection.execute(f"drop database {shop} with (force)")
+    programs = [str(path) for path in stock.directories(scratch().places, scratch().say)]
     environment = {
-        "PATH": f"{postgres.cluster.programs.pg('psql').rpartition('/')[0]}:/usr/bin:/bin",
+        "PATH": ":".join([postgres.cluster.programs.pg("psql").rpartition("/")[0], *programs, "/usr/bin:/bin"]),
         "PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGUSER": postgres.superuser,
         "PGPASSWORD": postgres.password,
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """manage.py sample: fill the learning platform, let people use it, say what is there."""
 
+import logging
 import os
 from argparse import ArgumentParser
 
@@ -42,6 +43,8 @@ class Command(BaseCommand):
     def handle(self, *args: object, **options: object) -> None:
         if not options["dsn"]:
             raise CommandError("Say which database: --dsn or the environment variable SAMPLE_DSN.")
+        # What Ctrl-C leaves open the server rolls back; the driver's words about it help nobody.
+        logging.getLogger("psycopg").setLevel(logging.ERROR)
         actions = {"load": self.load, "work": self.work, "status": self.status}
         try:
             actions[str(options["action"])](options)
