@@ -133,7 +133,8 @@ def planned(request: HttpRequest, operation: Any, body: dict[str, Any]) -> HttpR
     from dbadmin import consent
 
     try:
-        plan = plan_texts(operation.plan())
+        steps = operation.plan()
+        plan = plan_texts(steps)
         preview = {"plan": plan, "digest": consent.digest(plan), "risk": operation.risk_now().value}
         if body.get("dry_run"):
             return JsonResponse(preview | {"waits": operation.waits(), "target": operation.target()})
@@ -143,9 +144,10 @@ def planned(request: HttpRequest, operation: Any, body: dict[str, Any]) -> HttpR
         missing = consent.missing(operation, plan, answer)
         if missing:
             return refuse(409, missing, **preview)
-        run = runs.start(operation, request.user, Run.Door.API, reason=str(body.get("reason", "")))
-    except Refused as reason:
-        return refuse(409, str(reason), **({"field": reason.field} if reason.field else {}))
+        reason = str(body.get("reason", ""))
+        run = runs.start(operation, request.user, Run.Door.API, reason=reason, steps=steps)
+    except Refused as refusal:
+        return refuse(409, str(refusal), **({"field": refusal.field} if refusal.field else {}))
     except (Error, PoolTimeout) as error:
         return refuse(502, why(error, operation.server.dsn("operate")))
     return JsonResponse(run_dict(run), status=202)

@@ -88,7 +88,7 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
     if operation and plan and request.method == "POST":
         missing = consent.missing(operation, plan, request.POST.dict())
         if not missing and fresh:
-            return started(request, operation, server)
+            return started(request, operation, steps)
 
     context = {
         "server": server,
@@ -124,13 +124,13 @@ def reauthenticate_url(request: HttpRequest, form: forms.Form) -> str:
     return f"{reverse('account_reauthenticate')}?{urlencode({'next': here})}"
 
 
-def started(request: HttpRequest, operation: Operation, server: Server) -> HttpResponse:
-    """Make the run and show it; a refusal at the last moment goes back to the form as a message."""
+def started(request: HttpRequest, operation: Operation, steps: list[Step]) -> HttpResponse:
+    """Make the run of exactly this plan and show it; a refusal at the last moment goes back to the form."""
     try:
-        run = runs.start(operation, request.user, Run.Door.PAGE)
+        run = runs.start(operation, request.user, Run.Door.PAGE, steps=steps)
     except Refused as reason:
         messages.error(request, str(reason))
-        return redirect(reverse("operate", args=[server.name, operation.name]))
+        return redirect(reverse("operate", args=[operation.server.name, operation.name]))
     return redirect(run)
 
 

@@ -31,12 +31,12 @@ def start(
     schedule: Schedule | None = None,
     due_at: datetime | None = None,
     undoes: Run | None = None,
-    preview: Sequence[str] | None = None,
+    steps: Sequence[Step] | None = None,
 ) -> Run:
     """Plan, store the plan, and queue a run; the caller has asked for consent as the risk demands.
 
-    user: None only at the command line, whose user owns the machine. preview: the plan's texts as the
-    person saw them; Refused when the server has moved on since. A scheduled run is planned by its worker.
+    user: None only at the command line, whose user owns the machine. steps: the very plan that was shown and
+    agreed to; without it the plan is made here. A scheduled run is planned by its worker.
     """
     if user is not None:
         require_operation(user, operation)
@@ -44,9 +44,8 @@ def start(
         raise PermissionDenied("It belongs to nobody; let somebody with the right start it.")
     if not operation.server.enabled:
         raise Refused(f"{operation.server} is switched off in dbadmin. Switch it on first.")
-    steps = None if door == Run.Door.SCHEDULE else planned(operation)
-    if preview is not None and steps is not None and list(preview) != plan_texts(steps):
-        raise Refused("The server changed since the preview. Look at the new plan.")
+    if steps is None and door != Run.Door.SCHEDULE:
+        steps = planned(operation)
     run = filled(operation, user, door, steps)
     run.reason, run.schedule, run.due_at, run.undoes = reason, schedule, due_at, undoes
     refuse_second(run)

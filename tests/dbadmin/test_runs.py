@@ -6,7 +6,7 @@ from django.db import transaction
 
 from dbadmin import queues, runner, runs
 from dbadmin.models import Run
-from dbadmin.operations import Refused
+from dbadmin.operations import Refused, plan_texts
 from tests.carrying_out import carry_out, log_of, operation
 from tests.fixtures.runtime import until
 from tests.trial_operations import PASSWORD
@@ -108,9 +108,16 @@ def test_it_stops_when_the_server_changed_since_the_preview(server, target):
     assert run.step == 0
 
 
-def test_it_does_not_start_when_the_preview_that_was_seen_is_old(server, target):
-    with pytest.raises(Refused, match=r"^The server changed since the preview\. Look at the new plan\.$"):
-        start(server, "changing", preview=["select 5;"])
+def test_the_plan_that_was_shown_is_the_one_that_is_stored_and_the_worker_refuses_it_when_it_is_old(
+    server, target
+):
+    shown = trial(server, "changing").plan()
+    target.rows("create table change_2 ()")
+    run = start(server, "changing", steps=shown)
+    assert run.plan == plan_texts(shown)
+    runner.execute(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.step) == ("refused", 0)
 
 
 def test_it_is_done_once_however_often_redis_delivers_it(server):
