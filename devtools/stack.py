@@ -84,11 +84,15 @@ class Stack:
         """What it looks after: the sample's database, a replica of it, a pooler before it."""
         target = Target(self.target, self.replica, self.memory, self.supervisor)
         target.stop_leftovers()
-        mark = self.mark(os.environ.get("DEMO_SCALE", ""), "dbadmin/sample/*")
+        mark = self.sample_mark()
         if not target.is_loaded(mark):
             self.say.step("sample", "loading the learning platform (only the first time)")
             target.load(self.load_sample, mark)
         target.start(self.places.server_directory("demo", "pgbouncer"), self.log("pgbouncer"))
+
+    def sample_mark(self) -> str:
+        """Changes when the sample is to be loaded anew."""
+        return self.mark(os.environ.get("DEMO_SCALE", ""), "dbadmin/sample/*")
 
     def load_sample(self) -> None:
         """Fill the sample's database."""
@@ -151,6 +155,7 @@ class Stack:
             *self.servers(),
             *self.stores(),
             *people(),
+            ["sample", "care"],
         ]
 
     def servers(self) -> list[list[str]]:
@@ -181,7 +186,10 @@ class Stack:
     def prepare(self) -> None:
         """Do the preparations when they, or the migrations, differ from those that were done."""
         todo = self.preparations()
-        done, mark = self.control.data / "prepared", self.mark(json.dumps(todo), "*/migrations/*.py")
+        done, mark = (
+            self.control.data / "prepared",
+            self.mark(json.dumps(todo) + self.sample_mark(), "*/migrations/*.py"),
+        )
         if done.exists() and done.read_text() == mark:
             return
         commands.run(

@@ -35,6 +35,11 @@ class WatchSchema(Operation):
     class Form(forms.Form):
         database = forms.CharField(required=False, help_text="The server's own database when empty.")
         schema = forms.CharField(initial="public")
+        only = forms.CharField(
+            required=False,
+            label="Only these tables",
+            help_text="Names, separated by commas; all tables of the schema when empty.",
+        )
         leave_out = forms.CharField(
             required=False, label="Tables to leave out", help_text="Names, separated by commas."
         )
@@ -59,6 +64,9 @@ class WatchSchema(Operation):
         steps = list(plans.install_steps(rows, state, database))
         having = {(w.schema, w.name) for w in state.active()}
         names = [row.name for row in rows(TABLES, [self.params["schema"]]) if row.name not in out]
+        if only := column_names(self.params.get("only") or ""):
+            self.refuse_unknown(only, names)
+            names = only
         new = [name for name in names if (self.params["schema"], name) not in having]
         if not names:
             raise Refused(f"{self.target()} has no tables on {self.server}.", field="schema")
@@ -75,3 +83,10 @@ class WatchSchema(Operation):
                 rows, watched_id + number, shape_id + number, table, Choices(), database
             )
         return steps
+
+    def refuse_unknown(self, only: list[str], names: list[str]) -> None:
+        """A name that is mistyped must not pass for a table that is watched."""
+        unknown = [name for name in only if name not in names]
+        if unknown:
+            what = f"{self.target()} on {self.server} has no table {', '.join(unknown)}"
+            raise Refused(f"{what} that can be watched.", field="only")

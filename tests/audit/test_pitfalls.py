@@ -384,6 +384,20 @@ def test_watches_a_schema(audit, execute):
     assert change.new["password"].startswith("masked:")
 
 
+def test_watches_only_the_tables_that_are_named(audit, execute):
+    execute("create table a (id int); create table b (id int); create table c (id int)")
+    audit.run(WatchSchema(audit.server, {"schema": "public", "only": "a, c"}).plan())
+    assert [table.name for table in audit.state.active()] == ["a", "c"]
+    with pytest.raises(Refused) as refusal:
+        WatchSchema(audit.server, {"schema": "public", "only": "b, bb"}).plan()
+    assert str(refusal.value) == "public on shop has no table bb that can be watched."
+
+
+def test_a_schedule_that_finds_all_partitions_there_has_succeeded(items):
+    (step,) = EnsurePartitions(items.server, {"months": 2}).plan()
+    assert str(step) == "All partitions are there: nothing is to be done"
+
+
 @pytest.mark.parametrize(
     "table, message",
     [
