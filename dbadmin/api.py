@@ -105,7 +105,8 @@ def reading(request: HttpRequest, server_name: str, probe: str) -> HttpResponse:
 def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
     """Preview ({"dry_run": true}) or start an operation.
 
-    {"params": {…}, "digest": "<of the preview>", "understood": true, "typed": "…"}
+    {"params": {…}, "digest": "<of the preview>", "understood": true, "typed": "…", "reason": "…"}
+    Where the server asks for two people, the run waits for another admin, who agrees on the page of approvals.
     """
     server = server_or_404(request, server_name)
     operation_class = REGISTRY.get(name)
@@ -125,7 +126,7 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
 
 
 #: Fields of consent -> keys of the JSON body.
-CONSENT = {"plan": "digest", "understood": "understood", "typed": "typed"}
+CONSENT = {"plan": "digest", "understood": "understood", "typed": "typed", "reason": "reason"}
 
 
 def planned(request: HttpRequest, operation: Any, body: dict[str, Any]) -> HttpResponse:
@@ -137,7 +138,14 @@ def planned(request: HttpRequest, operation: Any, body: dict[str, Any]) -> HttpR
         plan = plan_texts(steps)
         preview = {"plan": plan, "digest": consent.digest(plan), "risk": operation.risk_now().value}
         if body.get("dry_run"):
-            return JsonResponse(preview | {"waits": operation.waits(), "target": operation.target()})
+            return JsonResponse(
+                preview
+                | {
+                    "waits": operation.waits(),
+                    "target": operation.target(),
+                    "needs_second": operation.asks_second(),
+                }
+            )
         answer = {name: str(body.get(key) or "") for name, key in CONSENT.items()}
         if operation.risk_now() is Risk.HARMLESS:
             answer["plan"] = preview["digest"]
@@ -161,7 +169,10 @@ def run_dict(run: Run) -> dict[str, Any]:
         "server": run.server_name,
         "target": run.target,
         "status": run.status,
-        "message": run.message,
+        "message": run.message or runs.waits_for(run),
+        "reason": run.reason,
+        "wait_until": exports.plain(run.wait_until),
+        "second": run.second_name,
         "plan": run.plan,
         "step": run.step,
         "progress": {"done": run.progress_done, "total": run.progress_total, "unit": run.progress_unit},

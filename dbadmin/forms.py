@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from django import forms
+from django.conf import settings
 from django.contrib.auth import get_user_model, password_validation
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -88,7 +89,7 @@ class ServerForm(ServerModelForm):
 
     class Meta:
         model = Server
-        fields = ("name", "environment", "tags", "primary", "queue")
+        fields = ("name", "environment", "tags", "primary", "queue", "two_people")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -122,6 +123,27 @@ class ServerForm(ServerModelForm):
         if password:
             self.data[name] = make_conninfo(**parts)  # type: ignore[index,arg-type]
             self.data[name.replace("dsn", "password")] = str(password)  # type: ignore[index]
+
+    def clean_environment(self) -> str:
+        """Out of an environment that asks for two people nobody takes a server alone."""
+        wanted: str = self.cleaned_data["environment"]
+        guarded, was = settings.DBADMIN_TWO_PEOPLE, self.initial.get("environment", "")
+        if self.instance.pk and was in guarded and wanted not in guarded:
+            raise forms.ValidationError(
+                f"Servers of {was} ask for two people, so one alone cannot move it. "
+                "Who owns the machine can: manage.py add_server … --environment."
+            )
+        return wanted
+
+    def clean_two_people(self) -> bool:
+        """What two people guard, one alone does not take away."""
+        wanted: bool = self.cleaned_data["two_people"]
+        if self.initial.get("two_people") and not wanted:
+            raise forms.ValidationError(
+                "One person alone cannot switch this off. "
+                f"Who owns the machine can: manage.py two_people {self.instance.name} off"
+            )
+        return wanted
 
     def clean_tags(self) -> list[str]:
         """A list."""

@@ -54,6 +54,11 @@ class Server(models.Model):
     primary = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="replicas")
     queue = models.CharField(max_length=40, blank=True, help_text="Workers of this queue reach the server.")
     enabled = models.BooleanField(default=True)
+    two_people = models.BooleanField(
+        "two people",
+        default=False,
+        help_text="What destroys begins only when a second person, who may do it as well, has agreed.",
+    )
     sealed_monitor_dsn = models.TextField(editable=False)
     sealed_operate_dsn = models.TextField(editable=False, blank=True)
     sealed_pgbouncer_dsn = models.TextField(editable=False, blank=True)
@@ -71,6 +76,11 @@ class Server(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("server", args=[self.name])
+
+    @property
+    def asks_two(self) -> bool:
+        """Does what destroys need a second person here? The setting for an environment cannot be undone by a page."""
+        return self.two_people or self.environment in settings.DBADMIN_TWO_PEOPLE
 
     def seal_dsn(self, purpose: Purpose, dsn: str) -> None:
         """Keep a DSN encrypted, bound to this server and this purpose."""
@@ -169,6 +179,14 @@ class Schedule(models.Model):
     due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    second = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        related_name="+",
+        blank=True,
+        help_text="Who agreed to all its runs, as it is.",
+    )
 
     class Meta:
         ordering = ("server__name", "operation")
@@ -196,6 +214,7 @@ class Run(models.Model):
     class Status(models.TextChoices):
         """Where it stands."""
 
+        WAITING = "waiting"  # for a second person
         QUEUED = "queued"
         RUNNING = "running"
         SUCCEEDED = "succeeded"
@@ -204,7 +223,7 @@ class Run(models.Model):
         REFUSED = "refused"
         LOST = "lost"
 
-    OPEN = (Status.QUEUED, Status.RUNNING)
+    OPEN = (Status.WAITING, Status.QUEUED, Status.RUNNING)
 
     class Door(models.TextChoices):
         """How it was asked for."""
@@ -229,6 +248,10 @@ class Run(models.Model):
     user_name = models.CharField(max_length=150)
     door = models.CharField(max_length=10, choices=Door)
     reason = models.TextField(blank=True)
+    wait_until = models.DateTimeField(null=True, help_text="A second person may agree until then.")
+    second = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    second_name = models.CharField(max_length=150, blank=True)
+    second_at = models.DateTimeField(null=True)
     schedule = models.ForeignKey(Schedule, models.SET_NULL, null=True, related_name="runs")
     due_at = models.DateTimeField(null=True)
     undoes = models.ForeignKey("self", models.SET_NULL, null=True, related_name="undone_by")
@@ -256,7 +279,9 @@ class Run(models.Model):
         indexes = [
             models.Index(fields=["server", "-id"]),
             models.Index(
-                fields=["status"], condition=models.Q(status__in=["queued", "running"]), name="run_open"
+                fields=["status"],
+                condition=models.Q(status__in=["waiting", "queued", "running"]),
+                name="run_open",
             ),
             models.Index(fields=["operation", "-id"]),
             models.Index(
@@ -274,7 +299,7 @@ class Run(models.Model):
             models.UniqueConstraint(
                 fields=["server", "operation", "target"],
                 name="one_open_run",
-                condition=models.Q(status__in=["queued", "running"]),
+                condition=models.Q(status__in=["waiting", "queued", "running"]),
             ),
         ]
 
@@ -286,7 +311,7 @@ class Run(models.Model):
 
     @property
     def is_open(self) -> bool:
-        """Queued or running."""
+        """It has not ended."""
         return self.status in self.OPEN
 
 

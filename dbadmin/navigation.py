@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
+from dbadmin import two_people
 from dbadmin.models import Role, Server
 from dbadmin.pages import Page, ordered
 from dbadmin.permissions import grants_of, may, may_anywhere
@@ -95,6 +96,7 @@ class WideRoom:
 WIDE = [
     WideRoom("Fleet", "fleet", "runs.view", "f", 10),
     WideRoom("Runs", "runs", "runs.view", "r", 20),
+    WideRoom("Approvals", "approvals", "runs.approve", "", 25, two_people.count),
     WideRoom("Schedules", "schedules", "schedules.view", "s", 30),
     WideRoom("Servers", "server_list", "servers.change", "", 60),
     WideRoom("People", "people", "users.change", "", 70),

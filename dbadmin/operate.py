@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,6 +26,9 @@ from dbadmin.models import Run, Server
 from dbadmin.operations import REGISTRY, Operation, Refused, Risk, plan_texts
 from dbadmin.permissions import may, require, servers_with
 from dbadmin.steps import Step
+
+#: A request for a second person lasts no longer.
+LONGEST_HOURS = 14 * 24
 
 
 def operation_or_404(name: str) -> type[Operation]:
@@ -102,6 +106,9 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
         "risk": (operation.risk_now() if operation else operation_class.risk).value,
         "waits": operation.waits() if operation else "",
         "target": operation.target() if operation else "",
+        "asks_second": operation.asks_second() if operation else False,
+        "reason": request.POST.get("reason", ""),
+        "wait_hours": request.POST.get("wait_hours") or round(runs.PATIENCE.total_seconds() / 3600),
         "fresh": fresh,
         "reauthenticate_url": reauthenticate_url(request, form),
         "back_url": back_url(request, server),
@@ -127,11 +134,24 @@ def reauthenticate_url(request: HttpRequest, form: forms.Form) -> str:
 def started(request: HttpRequest, operation: Operation, steps: list[Step]) -> HttpResponse:
     """Make the run of exactly this plan and show it; a refusal at the last moment goes back to the form."""
     try:
-        run = runs.start(operation, request.user, Run.Door.PAGE, steps=steps)
+        run = runs.start(
+            operation,
+            request.user,
+            Run.Door.PAGE,
+            reason=request.POST.get("reason", "").strip(),
+            steps=steps,
+            patience=patience(request),
+        )
     except Refused as reason:
         messages.error(request, str(reason))
         return redirect(reverse("operate", args=[operation.server.name, operation.name]))
     return redirect(run)
+
+
+def patience(request: HttpRequest) -> timedelta:
+    """For how long a second person is asked."""
+    hours = request.POST.get("wait_hours", "")
+    return timedelta(hours=min(max(int(hours), 1), LONGEST_HOURS)) if hours.isdigit() else runs.PATIENCE
 
 
 def run_or_404(request: HttpRequest, pk: int) -> Run:
@@ -150,7 +170,7 @@ def steps_of(run: Run) -> list[dict[str, Any]]:
     for number, text in enumerate(run.plan, start=1):  # run.step is the one that runs, 0 before the first
         if number < run.step or run.status == Run.Status.SUCCEEDED:
             state, word = "done", "done"
-        elif number == run.step and run.status != Run.Status.QUEUED:
+        elif number == run.step and run.status not in {Run.Status.WAITING, Run.Status.QUEUED}:
             state, word = ("running", "runs") if run.is_open else ("failed", run.get_status_display().lower())
         else:
             state, word = "", "waits" if run.is_open else "not reached"
@@ -181,7 +201,8 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "result_url": operation.result_url(found)
         if operation and found.status == Run.Status.SUCCEEDED
         else "",
-        "live": 1 if found.is_open else 0,
+        "asked": consent.asked(request, found),
+        "live": 1 if found.status in {Run.Status.QUEUED, Run.Status.RUNNING} else 0,
         "progress": progress_text(found),
         "eta": eta(found),
         "duration": units.duration(found.finished_at - found.started_at)

@@ -89,6 +89,10 @@ class Operation:
         """The risk with these parameters; a gentler way of the same operation may lower it."""
         return self.risk
 
+    def asks_second(self) -> bool:
+        """Must a second person agree? What destroys, on a server that asks for two."""
+        return self.server.asks_two and self.risk_now() is Risk.DESTROYS
+
     def waits(self) -> str:
         """Who will wait, for BLOCKS."""
         return ""

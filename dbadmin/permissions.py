@@ -23,6 +23,7 @@ RIGHTS: dict[str, set[Role]] = {
     "maintenance.view": READ,
     "audit.view": {Role.AUDITOR, Role.ADMIN},
     "audit.export": {Role.AUDITOR, Role.ADMIN},
+    "runs.approve": {Role.ADMIN},
     "runs.view": {Role.VIEWER, Role.AUDITOR, Role.OPERATOR, Role.ADMIN},
     "events.view": {Role.AUDITOR, Role.ADMIN},
     "schedules.view": READ,

@@ -13,12 +13,15 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from dbadmin import queues
+from dbadmin.events import record
 from dbadmin.failures import sentence
 from dbadmin.models import Run, Schedule, WorkerBeat
 from dbadmin.operations import Operation, Refused, plan_texts
 from dbadmin.permissions import require, require_operation
 from dbadmin.steps import Step
 
+#: How long a run waits for a second person, unless somebody says otherwise.
+PATIENCE = timedelta(hours=24)
 #: A worker that has not been seen for so long is gone.
 SILENCE = timedelta(seconds=30)
 
@@ -32,11 +35,13 @@ def start(
     due_at: datetime | None = None,
     undoes: Run | None = None,
     steps: Sequence[Step] | None = None,
+    patience: timedelta = PATIENCE,
 ) -> Run:
     """Plan, store the plan, and queue a run; the caller has asked for consent as the risk demands.
 
     user: None only at the command line, whose user owns the machine. steps: the very plan that was shown and
     agreed to; without it the plan is made here. A scheduled run is planned by its worker.
+    patience: how long it may wait for a second person, where one has to agree.
     """
     if user is not None:
         require_operation(user, operation)
@@ -44,19 +49,35 @@ def start(
         raise PermissionDenied("It belongs to nobody; let somebody with the right start it.")
     if not operation.server.enabled:
         raise Refused(f"{operation.server} is switched off in dbadmin. Switch it on first.")
-    if steps is None and door != Run.Door.SCHEDULE:
+    second = operation.asks_second() and not (schedule and schedule.second_id)
+    if second and not reason.strip():
+        raise Refused(why_needed(operation), field="reason")
+    if steps is None and (second or door != Run.Door.SCHEDULE):
         steps = planned(operation)
     run = filled(operation, user, door, steps)
     run.reason, run.schedule, run.due_at, run.undoes = reason, schedule, due_at, undoes
-    refuse_second(run)
+    if second:
+        run.status, run.wait_until = Run.Status.WAITING, timezone.now() + patience
+    refuse_other(run)
     try:
         with transaction.atomic():
             run.save()
     except IntegrityError:
-        refuse_second(run)
+        refuse_other(run)
         raise
-    transaction.on_commit(lambda: enqueue(run))
+    if second:
+        record(user, "approval", f"Asked for a second person: {run}. {reason}", run.server, run=run.pk)
+    else:
+        transaction.on_commit(lambda: enqueue(run))
     return run
+
+
+def why_needed(operation: Operation) -> str:
+    """What a person is told who gave no reason."""
+    return (
+        f"{operation.server} asks for a second person before anything is destroyed. "
+        "Say why this is to be done: another admin reads the reason and agrees or not."
+    )
 
 
 def planned(operation: Operation) -> list[Step]:
@@ -88,7 +109,7 @@ def filled(operation: Operation, user: Any, door: str, steps: Sequence[Step] | N
     )
 
 
-def refuse_second(run: Run) -> None:
+def refuse_other(run: Run) -> None:
     """One at a time for each (server, operation, target); and first the leftovers of a lost one go."""
     same = Run.objects.filter(server=run.server, operation=run.operation, target=run.target).exclude(
         pk=run.pk
@@ -127,7 +148,7 @@ def cancel(run: Run, user: Any) -> None:
     allow(run, user)
     name = user.get_username() if user is not None else "the command line"
     now = timezone.now()
-    before = Run.objects.filter(pk=run.pk, status=Run.Status.QUEUED).update(
+    before = Run.objects.filter(pk=run.pk, status__in=[Run.Status.WAITING, Run.Status.QUEUED]).update(
         status=Run.Status.CANCELLED,
         finished_at=now,
         cancel_requested_at=now,
@@ -161,7 +182,12 @@ def allow(run: Run, user: Any) -> None:
 
 
 def waits_for(run: Run) -> str:
-    """Why a queued run has not begun, in words; "" when it will at any moment."""
+    """Why a run has not begun, in words; "" when it will at any moment."""
+    if run.status == Run.Status.WAITING and run.wait_until:
+        return (
+            f"Waits until {timezone.localtime(run.wait_until):%Y-%m-%d %H:%M} for a second person: "
+            "another admin has to agree on the page of approvals."
+        )
     if run.status != Run.Status.QUEUED or run.message:
         return run.message if run.status == Run.Status.QUEUED else ""
     alive = WorkerBeat.objects.filter(kind="worker", seen_at__gt=timezone.now() - SILENCE)

@@ -119,6 +119,7 @@ def edit(request: HttpRequest, schedule: Schedule, operation_class: type[Operati
                 request.user.pk,
                 None,
             )
+            schedule.second = None  # who agreed, agreed to what it was
             schedule.save()
             record(
                 request,
@@ -176,7 +177,8 @@ def run_now(request: HttpRequest, pk: int) -> HttpResponse:
     if operation_class.risk.needs_reauthentication:
         return redirect(preview_url(schedule.server.name, schedule.operation, schedule.params))
     try:
-        run = runs.start(operation_class(schedule.server, schedule.params), request.user, Run.Door.PAGE)
+        operation = operation_class(schedule.server, schedule.params)
+        run = runs.start(operation, request.user, Run.Door.PAGE, reason=f"Schedule {schedule}, at once")
     except Refused as reason:
         messages.error(request, str(reason))
         return redirect("schedules")

@@ -15,7 +15,7 @@ from django.db import Error as DatabaseError
 from django.db import connections, transaction
 from django.utils import timezone
 
-from dbadmin import beats, control, queues, reconcile, runs
+from dbadmin import beats, control, queues, reconcile, runs, two_people
 from dbadmin.models import Run, Schedule
 from dbadmin.operations import REGISTRY, Operation, Refused
 from dbadmin.periodic import Periodic
@@ -79,8 +79,9 @@ class Scheduler:
         connections.close_all()
 
     def forget(self) -> None:
-        """Once a minute: processes that are gone for long."""
+        """Once a minute: processes that are gone for long, and runs to which nobody agreed in time."""
         if time.monotonic() - self.forgot_at > 60:
+            two_people.expire()
             beats.forget_the_dead()
             self.forgot_at = time.monotonic()
 

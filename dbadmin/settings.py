@@ -53,6 +53,8 @@ HISTORY_DAYS = {
 HISTORY_CAP_BYTES = int(os.environ.get("HISTORY_CAP_BYTES", str(20 * 1024**3)))
 # What our own statements may cost a server: 0.01 is one per cent of a core.
 OBSERVER_BUDGET = float(os.environ.get("OBSERVER_BUDGET", "0.01"))
+# Environments whose servers ask for a second person before anything is destroyed: "production,staging".
+DBADMIN_TWO_PEOPLE = names("DBADMIN_TWO_PEOPLE")
 # Where local backups, exports and scratch clusters live.
 DBADMIN_STATE = Path(os.environ.get("DBADMIN_STATE", BASE_DIR / ".local" / "dbadmin"))
 

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from dbadmin import api, operate, people, schedule_pages, server_pages, style, views
+from dbadmin import api, approval_pages, operate, people, schedule_pages, server_pages, style, views
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.fleet, name="fleet"),
@@ -19,6 +19,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("runs/", operate.run_list, name="runs"),
     path("runs/<int:pk>/", operate.run, name="run"),
     path("runs/<int:pk>/cancel/", operate.cancel, name="run_cancel"),
+    path("runs/<int:pk>/decide/", approval_pages.decide, name="run_decide"),
+    path("approvals/", approval_pages.approvals, name="approvals"),
     path("schedules/", schedule_pages.schedules_list, name="schedules"),
     path("schedules/add/", schedule_pages.add, name="schedule_add"),
     path("schedules/<int:pk>/", schedule_pages.change, name="schedule"),

@@ -29,6 +29,7 @@ WORDS = {
 }
 #: How a run's status looks.
 RUN_STATES = {
+    "waiting": "idle",
     "queued": "idle",
     "running": "busy",
     "succeeded": "ok",

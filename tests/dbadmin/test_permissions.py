@@ -28,6 +28,7 @@ MATRIX: dict[str, set[str]] = {
     "style": EVERYBODY | {"nobody"},
     "runs": EVERYBODY,
     "run": EVERYBODY,
+    "approvals": {"admin"},
     "schedules": READERS,
     "schedule_add": {"admin"},
     "schedule": {"admin"},

@@ -32,7 +32,9 @@ class Command(BaseCommand):
         )
         parser.add_argument("--json", action="store_true", dest="as_json")
         parser.add_argument("--user", default="", help="act as this person, with no more rights")
-        parser.add_argument("--reason", default="")
+        parser.add_argument(
+            "--reason", default="", help="needed where the server asks for a second person, who reads it"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Plan, show, ask, start, follow."""
