@@ -11,7 +11,7 @@ from typing import Any
 from django.utils import timezone
 
 from backups.manifest import NAME, Manifest, NoManifest
-from backups.models import Backup, Store
+from backups.models import Backup, Copy, Store
 from backups.stores import StoreError
 from dbadmin.models import Run, Server
 
@@ -46,7 +46,19 @@ def enter(store: Store, manifest: Manifest) -> Backup:
         "total_rows": manifest.contents.rows,
         "written_at": manifest.finished_at,
     }
+    elsewhere = _elsewhere(store, manifest)
+    if elsewhere is not None:
+        Copy.objects.get_or_create(backup=elsewhere, store=store)
+        return elsewhere
     return Backup.objects.update_or_create(store=store, prefix=manifest.prefix, defaults=facts)[0]
+
+
+def _elsewhere(store: Store, manifest: Manifest) -> Backup | None:
+    """The same backup, known from another store: its folder and its very moment tell it."""
+    if Backup.objects.filter(store=store, prefix=manifest.prefix, deleted_at=None).exists():
+        return None
+    known = Backup.objects.present().exclude(store=store)
+    return known.filter(prefix=manifest.prefix, started_at=manifest.started_at).first()
 
 
 def reread(store: Store) -> tuple[int, int, list[str]]:
@@ -65,14 +77,29 @@ def reread(store: Store) -> tuple[int, int, list[str]]:
     gone = Backup.objects.present().filter(store=store).exclude(pk__in=found)
     missing = [backup for backup in gone if not any(backup.prefix in problem for problem in problems)]
     for backup in missing:
-        backup.deleted_at, backup.deleted_why = timezone.now(), "Its manifest is no longer in the store."
-        backup.save(update_fields=["deleted_at", "deleted_why"])
+        _forget(backup)
+    for copy in Copy.objects.filter(store=store).exclude(backup__in=found):
+        if not any(copy.backup.prefix in problem for problem in problems):
+            copy.delete()
     return len(found), len(missing), problems
+
+
+def _forget(backup: Backup) -> None:
+    """It is no longer in the store that it is read from: a copy takes its place, else it is gone."""
+    copy = backup.copies.order_by("problem", "written_at").first()
+    if copy is not None:
+        backup.store, backup.problem = copy.store, copy.problem
+        copy.delete()
+        backup.save(update_fields=["store", "problem"])
+        return
+    backup.deleted_at, backup.deleted_why = timezone.now(), "Its manifest is no longer in the store."
+    backup.save(update_fields=["deleted_at", "deleted_why"])
 
 
 def _take_proofs(opened: Any, store: Store, prefix: str) -> None:
     for proof in proofs(opened, prefix):
-        _apply(Backup.objects.get(store=store, prefix=prefix), proof)
+        for backup in Backup.objects.filter(store=store, prefix=prefix):
+            _apply(backup, proof)
 
 
 def proofs(opened: Any, prefix: str) -> Iterator[dict[str, Any]]:
@@ -82,7 +109,7 @@ def proofs(opened: Any, prefix: str) -> Iterator[dict[str, Any]]:
 
 
 def prove(backup: Backup, rung: str, seconds: float, problem: str, facts: dict[str, Any]) -> None:
-    """Keep the outcome of a proof in the store and in the catalogue."""
+    """Keep the outcome of a proof in the catalogue, and in every place that takes it; one at least must."""
     proof = {
         "rung": rung,
         "at": timezone.now().isoformat(),
@@ -94,7 +121,16 @@ def prove(backup: Backup, rung: str, seconds: float, problem: str, facts: dict[s
     _apply(backup, proof)
     text = json.dumps(proof, indent=1).encode()
     name = f"proof-{timezone.now():%Y%m%dT%H%M%S%f}-{rung.replace(' ', '-')}.json"
-    backup.store.open().put(f"{backup.prefix}/{name}", text)
+    failure: StoreError | None = None
+    taken = 0
+    for place in backup.places():
+        try:
+            place.open().put(f"{backup.prefix}/{name}", text)
+            taken += 1
+        except StoreError as reason:
+            failure = failure or reason
+    if failure and not taken:
+        raise failure
 
 
 def _apply(backup: Backup, proof: dict[str, Any]) -> None:

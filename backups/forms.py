@@ -8,7 +8,7 @@ import psycopg
 from django import forms
 from psycopg_pool import PoolTimeout
 
-from backups.models import Backup, Store
+from backups.models import Backup, Policy, Store
 from dbadmin.models import Server
 
 DATABASES = "select datname from pg_catalog.pg_database where datallowconn and not datistemplate order by 1"
@@ -32,12 +32,12 @@ class DatabaseField(forms.CharField):
 
 
 class StoreField(forms.ChoiceField):
-    """A store by name."""
+    """A store by name; without one the policy of the database decides."""
 
     def offer(self) -> None:
         names = list(Store.objects.filter(enabled=True).values_list("name", flat=True))
-        self.choices = [(name, name) for name in names]
-        if names and self.initial is None:
+        self.choices = [("", "As the policy says"), *((name, name) for name in names)]
+        if names and self.initial is None and not Policy.objects.exclude(store=None).exists():
             self.initial = names[0]
 
 

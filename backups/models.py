@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from backups import stores
-from backups.manifest import NAME, Manifest
+from backups.manifest import NAME, Manifest, NoManifest
 from backups.pipeline import Volume
+from backups.stores import StoreError
 from backups.stores.local import LocalStore
 from backups.stores.s3 import S3Settings, S3Store
 from dbadmin import secrets
@@ -237,12 +239,51 @@ class Backup(models.Model):
     def release(self) -> None:
         Backup.objects.filter(pk=self.pk).update(leased_until=None)
 
+    def places(self) -> list[Store]:
+        """The stores that hold it, the one to read from first; what is known to be damaged comes last."""
+        further = self.copies.select_related("store").order_by("problem", "written_at")
+        return [self.store, *(copy.store for copy in further)]
+
+    @property
+    def where(self) -> str:
+        """The names of all these stores."""
+        return " and ".join(place.name for place in self.places())
+
     def manifest(self) -> Manifest:
-        """Read anew from the store."""
-        return Manifest.load(self.store.open().get(f"{self.prefix}/{NAME}"))
+        """Read anew from a store: the first that gives it."""
+        first, *further = self.places()
+        try:
+            return self.manifest_in(first)
+        except (StoreError, NoManifest):
+            for place in further:
+                with suppress(StoreError, NoManifest):
+                    return self.manifest_in(place)
+            raise
+
+    def manifest_in(self, place: Store) -> Manifest:
+        return Manifest.load(place.open().get(f"{self.prefix}/{NAME}"))
 
     def volumes(self, piece: str = "database") -> list[Volume]:
         return self.manifest().pieces[piece].volumes
+
+
+class Copy(models.Model):
+    """The same objects, byte for byte, in a further store."""
+
+    backup = models.ForeignKey(Backup, models.CASCADE, related_name="copies")
+    store = models.ForeignKey(Store, models.PROTECT, related_name="copies")
+    written_at = models.DateTimeField(default=timezone.now)
+    seconds = models.FloatField(null=True)
+    read_at = models.DateTimeField(null=True)
+    problem = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("written_at",)
+        verbose_name_plural = "copies"
+        constraints = [models.UniqueConstraint(fields=["backup", "store"], name="one_copy_each_store")]
+
+    def __str__(self) -> str:
+        return f"copy in {self.store}"
 
 
 class KeptDatabase(models.Model):
@@ -275,13 +316,16 @@ class KeptDatabase(models.Model):
 
 
 class Policy(models.Model):
-    """How the backups of some databases are kept: where, for how long, and how often they are proven."""
+    """How the backups of some databases are kept: where, for whom they are encrypted, and for how long."""
 
     name = models.CharField(max_length=63, unique=True, validators=[slug])
     server = models.ForeignKey(Server, models.CASCADE, null=True, blank=True)
     tag = models.CharField(max_length=40, blank=True)
     database = models.CharField(max_length=63, blank=True, help_text="Empty: every database of the server.")
     store = models.ForeignKey(Store, models.PROTECT, null=True, blank=True)
+    copies: Any = models.ManyToManyField(Store, blank=True, related_name="copy_policies")
+    keys: Any = models.ManyToManyField(BackupKey, blank=True, related_name="policies")
+    compression = models.PositiveIntegerField(null=True, blank=True)
     rules = models.JSONField(default=dict)
     enabled = models.BooleanField(default=True)
     changed_at: Any = models.DateTimeField(auto_now=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.db.models import Q
 from django.utils import timezone
 
-from backups.models import Backup, Policy
+from backups.models import Backup, BackupKey, Policy, Store
 from backups.retention import Candidate, Decision, Rules, decide
 from dbadmin.models import Run, Server
+from dbadmin.operations import Refused
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,50 @@ def policy_for(server: Server, database: str) -> Policy | None:
     )
 
 
+@dataclass(frozen=True)
+class Orders:
+    """What holds for the next backup of a database: where it goes, for whom it is encrypted, how small it is made."""
+
+    store: Store | None
+    copies: tuple[Store, ...]
+    keys: tuple[BackupKey, ...]
+    level: int | None
+    policy: str = ""
+
+    @property
+    def recipients(self) -> list[str]:
+        return [key.recipient for key in self.keys]
+
+
+def orders(server: Server, database: str) -> Orders:
+    """As its policy says; where that is silent, every key in use and the only store there is."""
+    policy, keys = policy_for(server, database), BackupKey.objects.filter(retired_at=None)
+    stores = list(Store.objects.filter(enabled=True)[:2])
+    only = stores[0] if len(stores) == 1 else None
+    if policy is None:
+        return Orders(only, (), tuple(keys), None)
+    chosen = tuple(policy.keys.filter(retired_at=None))
+    if policy.keys.exists() and not chosen:
+        raise Refused(
+            f"Every key that the policy {policy} encrypts for is retired. Choose another key in the policy."
+        )
+    copies = tuple(policy.copies.filter(enabled=True))
+    return Orders(policy.store or only, copies, chosen or tuple(keys), policy.compression, policy.name)
+
+
+def store_for(server: Server, database: str, chosen: str) -> Store:
+    """The store that a person named, else the one that the orders name."""
+    if chosen:
+        named = Store.objects.filter(name=chosen).first()
+        if named is None:
+            raise Refused(f"There is no store {chosen}.", field="store")
+        return named
+    found = orders(server, database).store
+    if found is None:
+        raise Refused(f"No policy names a store for {database}. Choose one.", field="store")
+    return found
+
+
 def _covers(policy: Policy, server: Server, database: str) -> bool:
     if policy.server_id and policy.server_id != server.pk:
         return False
@@ -50,11 +96,39 @@ def _covers(policy: Policy, server: Server, database: str) -> bool:
     return not policy.database or policy.database == database
 
 
+#: So many attempts are looked back at.
+ATTEMPTS = 20
+_FAILED = (Run.Status.FAILED, Run.Status.LOST, Run.Status.REFUSED)
+
+
+def failed_attempts(server: Server, database: str) -> int:
+    """How many of the newest attempts failed in a row; those that somebody cancelled tell nothing."""
+    alone = Q(operation="take_backup", target=database)
+    runs = Run.objects.filter(alone | Q(operation="take_all_backups"), server=server).exclude(
+        status__in=[*Run.OPEN, Run.Status.CANCELLED]
+    )
+    count = 0
+    for run in runs.order_by("-queued_at", "-pk")[:ATTEMPTS]:
+        if not _failed(run, database):
+            break
+        count += 1
+    return count
+
+
+def _failed(run: Run, database: str) -> bool:
+    """Of a run for all databases only those count that it names; one that never came to its end names none."""
+    if run.status not in _FAILED:
+        return False
+    if run.operation == "take_backup":
+        return True
+    if (named := run.result.get("failed")) is not None:
+        return database in named
+    return not Backup.objects.filter(run=run, database=database).exists()
+
+
 def is_failing(server: Server, database: str) -> bool:
     """Did the newest attempt fail?"""
-    runs = Run.objects.filter(server=server, operation="take_backup", target=database)
-    newest = runs.exclude(status__in=Run.OPEN).first()
-    return newest is not None and newest.status in (Run.Status.FAILED, Run.Status.LOST, Run.Status.REFUSED)
+    return failed_attempts(server, database) > 0
 
 
 def judge(server: Server, database: str, policy: Policy) -> Verdict:

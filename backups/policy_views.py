@@ -8,13 +8,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from backups.models import Backup, Policy
+from backups.models import Backup, BackupKey, Policy
 from backups.policies import Verdict, candidate, judge
 from backups.retention import Day, Rules, simulate, usual_interval
 from dbadmin.events import record
@@ -57,15 +58,25 @@ class PolicyForm(PolicyModelForm):
 
     class Meta:
         model = Policy
-        fields = ("name", "server", "tag", "database", "enabled")
+        fields = (
+            "name", "server", "tag", "database", "store", "copies", "keys", "compression", "enabled"
+        )  # fmt: skip
+        labels = {"copies": "Copies in", "keys": "Encrypted for", "compression": "Compression"}
         help_texts = {
             "server": "Empty: all servers.",
             "tag": "Only servers with this tag.",
             "database": "Empty: every database.",
+            "store": "Where a backup goes that names no store. Empty: the only store there is.",
+            "copies": "Each backup is copied to these stores as well, and every byte compared there.",
+            "keys": "None chosen: every key in use.",
+            "compression": "Level of zstd, 1 to 19. Empty: 1, which costs least; 3 makes it a sixth smaller.",
         }
+        widgets = {"copies": forms.CheckboxSelectMultiple, "keys": forms.CheckboxSelectMultiple}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["keys"].queryset = BackupKey.objects.filter(retired_at=None)  # type: ignore[attr-defined]
+        self.fields["compression"].validators += [MinValueValidator(1), MaxValueValidator(19)]
         for name, value in self.instance.rules.items():
             if name == "most_bytes":
                 self.initial["most_gib"] = None if value is None else round(value / GIB, 3)
@@ -82,6 +93,10 @@ class PolicyForm(PolicyModelForm):
 
     def clean(self) -> dict[str, Any]:
         found: dict[str, Any] = super().clean() or {}
+        if found.get("store") and found["store"] in found.get("copies", ()):
+            self.add_error(
+                "copies", f"{found['store']} is where the backup goes; choose another for the copy."
+            )
         names = ("last", "daily", "weekly", "monthly", "yearly", "days", "proven", "most_days", "time_zone")
         most = found.get("most_gib")
         self.instance.rules = {

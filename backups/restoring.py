@@ -15,12 +15,12 @@ import psycopg
 from django.conf import settings
 from psycopg import sql
 
-from backups import catalogue, logical, preflight, properties, swap
+from backups import catalogue, copies, logical, preflight, properties, swap
 from backups.archive import Scanner
 from backups.compare import Comparison, compare
 from backups.logical import NoTools, Selection, Source, Tools
 from backups.manifest import Contents, Manifest, NoManifest
-from backups.models import Backup, BackupKey, KeptDatabase, expiry
+from backups.models import Backup, BackupKey, KeptDatabase, Store, expiry
 from backups.pipeline import receive
 from backups.producer import Producer
 from backups.reading import keys_for, must_be_same
@@ -98,7 +98,7 @@ class Restoring:
         """Up to a proven scratch database."""
         shown = swap.beside(self.name, "restore_…")
         first = (
-            f"Read {self.backup} from {self.backup.store}, check every byte, and unpack it on this worker."
+            f"Read {self.backup} from {self.backup.where}, check every byte, and unpack it on this worker."
         )
         steps = [Call(self.fetch, first)]
         if self.missing_roles:
@@ -143,16 +143,38 @@ class Restoring:
         folder.mkdir(parents=True, exist_ok=True)
         # A file without a name: whatever happens to this process, the disk is free again afterwards.
         self.spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it outlives this step
+        first, *further = self.backup.places()
+        try:
+            self._unpack(work, first)
+        except copies.FAILURES as reason:
+            if not any(self._unpack_copy(work, place, reason) for place in further):
+                raise
+            copies.note_damage(self.backup, first, str(reason))
+        work.log(f"The archive of {len(self.manifest.contents.tables)} tables is whole.")
+
+    def _unpack(self, work: Work, place: Store) -> None:
+        """From one place, every byte checked; nothing of an earlier try stays in the spool."""
+        self.spool.seek(0)
+        self.spool.truncate()
         scanner, keys = Scanner(), keys_for(self.manifest, BackupKey.identities())
         volumes = self.manifest.pieces["database"].volumes
-        for block in receive(self.backup.store.open(), volumes, keys, work.stop_if_cancelled):
+        for block in receive(place.open(), volumes, keys, work.stop_if_cancelled):
             scanner.feed(block)
             self.spool.write(block)
             work.progress(scanner.size_bytes, self.manifest.plain_bytes, "bytes")
             work.stop_if_cancelled()
         self.spool.flush()
         must_be_same(self.manifest, scanner)
-        work.log(f"The archive of {len(self.manifest.contents.tables)} tables is whole.")
+
+    def _unpack_copy(self, work: Work, place: Store, reason: Exception) -> bool:
+        """A copy in the place of what failed; whether it was whole."""
+        work.log(f"{reason} The copy in {place} is read instead.")
+        try:
+            self._unpack(work, place)
+        except copies.FAILURES as failure:
+            work.log(f"In {place} as well: {failure}")
+            return False
+        return True
 
     def create_roles(self, work: Work) -> None:
         with work.connect() as connection:

@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from backups import catalogue
+from backups import catalogue, store_rules
 from backups.models import Store
 from backups.stores import Finding, StoreError
 from dbadmin.events import record
@@ -112,7 +112,8 @@ def _tried(store: Store) -> list[Finding]:
     try:
         if store.kind == Store.Kind.LOCAL:
             store.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return store.open().test()
+        tried = store.open().test()
+        return tried + (store_rules.look(store) if all(finding.ok for finding in tried) else [])
     except (StoreError, OSError) as reason:
         return [Finding("Reach the store", False, str(reason))]
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from django.utils import timezone
 
-from backups import catalogue, logical
+from backups import catalogue, copies, logical, policies, store_rules
 from backups.archive import Scanner
+from backups.copies import CopyFailed
 from backups.logical import Selection, Source, Tools
 from backups.manifest import NAME, Contents, Manifest, Piece, read_facts
-from backups.models import Backup, BackupKey, Store
+from backups.models import Backup, Store
 from backups.pipeline import LEVEL, WORKERS, Stored, send
 from backups.producer import Producer
-from backups.reading import read_back
-from dbadmin.units import count, duration, size
+from dbadmin.units import count, size
 
 if TYPE_CHECKING:
     from dbadmin.models import Server
@@ -51,9 +51,11 @@ class Taking:
     def begin(self, work: Work) -> None:
         """Everything that could be left over is announced before it is made."""
         self.started_at = timezone.now()
-        self.recipients = BackupKey.recipients()
+        self.recipients = policies.orders(self.server, self.database).recipients
         self.prefix = catalogue.prefix_for(self.server.name, self.database, self.started_at, work.run.pk)
         work.remember(store=self.store.pk, prefix=self.prefix)
+        for warning in store_rules.note(self.store):
+            work.log(f"Warning: {warning}")
 
     def write_globals(self, work: Work) -> None:
         self.begin(work)
@@ -147,7 +149,16 @@ class Taking:
         )
 
     def read_back(self, work: Work) -> None:
-        prove_read(Backup.objects.get(pk=work.run.result["backup"]), work)
+        copies.prove(Backup.objects.get(pk=work.run.result["backup"]), work)
+
+    def copy(self, work: Work, targets: Sequence[Store]) -> None:
+        """To each further store; one that fails does not keep the others from theirs."""
+        backup = Backup.objects.get(pk=work.run.result["backup"])
+        if problems := copies.make_missing(backup, targets, work):
+            raise CopyFailed(
+                f"{'; '.join(problems)} It is whole in {backup.store}. "
+                "What makes the copy: the operation “Copy backups”, by hand or on a schedule."
+            )
 
 
 class Scanless:
@@ -178,32 +189,9 @@ class Watched:
         self.work.progress(done, max(self.expected_bytes, done), "bytes")
 
 
-def prove_read(backup: Backup, work: Work) -> None:
-    """The second rung of the ladder: every stored byte read, opened where a key is at hand, compared."""
-    manifest = backup.manifest()
-    seen = 0
-
-    def tell(length: int) -> None:
-        nonlocal seen
-        seen += length
-        work.progress(seen, max(manifest.plain_bytes, seen), "bytes")
-
-    backup.lease()
-    try:
-        found = read_back(backup.store.open(), manifest, BackupKey.identities(), work.stop_if_cancelled, tell)
-    except Exception as reason:
-        catalogue.prove(backup, Backup.Rung.READ, 0, str(reason), {"run": work.run.pk})
-        raise
-    finally:
-        backup.release()
-    facts = {"run": work.run.pk, "opened": found.opened, "says": found.sentence()}
-    catalogue.prove(backup, Backup.Rung.READ, found.seconds, "", facts)
-    work.log(found.sentence())
-    work.log(f"Read back in {duration(found.seconds)}.")
-
-
 def clean_up(work: Work) -> None:
-    """What a run that did not end well left in the store; a published backup stays, for it is whole."""
+    """What a run that did not end well left in the stores; a published backup stays, for it is whole."""
+    copies.clean_up(work)
     store = Store.objects.filter(pk=work.facts.get("store", 0)).first()
     prefix = work.facts.get("prefix")
     if store is None or not prefix:

@@ -16,9 +16,10 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from backups.catalogue import proofs
-from backups.manifest import Manifest, NoManifest
+from backups.manifest import NAME, Manifest, NoManifest
 from backups.models import Backup, BackupKey, KeptDatabase, Store
 from backups.recovery_kit import kit_lines
+from backups.stores import Store as OpenStore
 from backups.stores import StoreError
 from backups.written_since import sentences
 from dbadmin.events import record
@@ -40,7 +41,7 @@ def _server(request: HttpRequest, server_name: str, permission: str) -> Server:
 def catalogue(request: HttpRequest, server_name: str) -> HttpResponse:
     """All backups of a server, newest first, and the databases that restores put aside."""
     server = _server(request, server_name, "backups.view")
-    found = Backup.objects.of(server).select_related("store", "run")
+    found = Backup.objects.of(server).select_related("store", "run").prefetch_related("copies__store")
     databases = sorted(set(found.values_list("database", flat=True)))
     if chosen := request.GET.get("database"):
         found = found.filter(database=chosen)
@@ -95,6 +96,7 @@ def backup(request: HttpRequest, server_name: str, pk: int) -> HttpResponse:
         "manifest": manifest,
         "problem": problem or found.problem,
         "rungs": _rungs(found),
+        "places": _places(found),
         "proofs": _proofs(found) if manifest else [],
         "tables": _tables(manifest) if manifest else [],
         "more_tables": max(0, len(manifest.contents.tables) - MOST_TABLES) if manifest else 0,
@@ -119,6 +121,18 @@ def _proofs(found: Backup) -> list[dict[str, Any]]:
         return [{**proof, "moment": datetime.fromisoformat(proof["at"])} for proof in tried]
     except (StoreError, ValueError):
         return []
+
+
+def _places(found: Backup) -> list[dict[str, Any]]:
+    """Every store that holds it, the one that is read from first."""
+    first = {"store": found.store, "at": found.written_at, "read_at": found.read_at, "problem": found.problem}
+    return [
+        first,
+        *(
+            {"store": copy.store, "at": copy.written_at, "read_at": copy.read_at, "problem": copy.problem}
+            for copy in found.copies.select_related("store")
+        ),
+    ]
 
 
 def _rungs(found: Backup) -> list[dict[str, Any]]:
@@ -204,7 +218,7 @@ def download(
         raise Http404(problem or "There is no such part.")
     volumes = manifest.pieces[piece].volumes
     record(request, "backup.download", f"Downloaded {piece} of {found}.", server, backup=found.pk)
-    store = found.store.open()
+    store = _answering(found)
 
     def blocks() -> Iterator[bytes]:
         for volume in volumes:
@@ -215,6 +229,18 @@ def download(
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     answer["Content-Length"] = str(sum(volume.size_bytes for volume in volumes))
     return answer
+
+
+def _answering(found: Backup) -> OpenStore:
+    """The first of its stores that has it now."""
+    for place in found.places():
+        opened = place.open()
+        try:
+            if opened.head(f"{found.prefix}/{NAME}"):
+                return opened
+        except StoreError:
+            continue
+    raise Http404("None of its stores answers.")
 
 
 @login_required

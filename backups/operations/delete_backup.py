@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from backups.forms import BackupField
 from backups.manifest import NAME
-from backups.models import Backup
+from backups.models import Backup, Store
 from dbadmin.models import Run, Server
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Step
@@ -58,7 +58,7 @@ class DeleteBackup(Operation):
                 f"{backup} is the only proven backup of {backup.database}. Take another first.",
                 field="backup",
             )
-        says = f"Remove {backup} from {backup.store}: {size(backup.stored_bytes)} below {backup.prefix}."
+        says = f"Remove {backup} from {backup.where}: {size(backup.stored_bytes)} below {backup.prefix}."
         return [Call(lambda work: remove(backup, work, f"Deleted by {work.run.user_name}."), says)]
 
     def result_url(self, run: Run) -> str:
@@ -66,11 +66,27 @@ class DeleteBackup(Operation):
 
 
 def remove(backup: Backup, work: Work, why: str) -> None:
-    """Manifest first: from then on it does not exist, whatever happens next."""
-    store = backup.store.open()
-    store.delete(f"{backup.prefix}/{NAME}")
+    """The further copies first, then the place that it is read from; what fails leaves it in the catalogue."""
+    for copy in backup.copies.select_related("store"):
+        if copy.store.enabled:
+            _unpublish(copy.store, backup)
+            _clear(copy.store, backup, work)
+        else:
+            work.log(f"What lies in {copy.store} stays there: the store is switched off.")
+        copy.delete()
+    _unpublish(backup.store, backup)
     backup.deleted_at, backup.deleted_why = timezone.now(), why
     backup.save(update_fields=["deleted_at", "deleted_why"])
+    _clear(backup.store, backup, work)
+
+
+def _unpublish(place: Store, backup: Backup) -> None:
+    """Manifest first: from then on it does not exist there, whatever happens next."""
+    place.open().delete(f"{backup.prefix}/{NAME}")
+
+
+def _clear(place: Store, backup: Backup, work: Work) -> None:
+    store = place.open()
     for item in list(store.items(f"{backup.prefix}/")):
         store.delete(item.key)
-        work.log(f"Removed {item.key}.")
+        work.log(f"Removed {item.key} from {place}.")

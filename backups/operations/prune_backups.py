@@ -35,7 +35,7 @@ class PruneBackups(Operation):
         return [self._step(backup, policy.name) for backup, policy in going]
 
     def _step(self, backup: Backup, policy: str) -> Step:
-        says = f"Remove {backup} from {backup.store} ({size(backup.stored_bytes)}): policy {policy} no longer keeps it."
+        says = f"Remove {backup} from {backup.where} ({size(backup.stored_bytes)}): policy {policy} no longer keeps it."
         return Call(lambda work: self._remove(work, backup), says)
 
     def _remove(self, work: Work, backup: Backup) -> None:

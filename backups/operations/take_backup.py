@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.urls import reverse
 
-from backups import preflight, taking
+from backups import policies, preflight, taking
 from backups.forms import DatabaseField, StoreField, databases, names
 from backups.logical import Selection
-from backups.models import BackupKey, Store
 from backups.pipeline import LEVEL
+from backups.policies import Orders
 from backups.taking import Taking
 from dbadmin.models import Run, Server
-from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.operations import Operation, Risk
 from dbadmin.steps import Call, Step
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class TakeBackupForm(forms.Form):
     """What to back up, and where to."""
 
     database = DatabaseField()
-    store = StoreField()
+    store = StoreField(required=False)
     schemas = forms.CharField(
         required=False, help_text="Only these schemas, separated by commas. Empty: everything."
     )
@@ -34,8 +34,9 @@ class TakeBackupForm(forms.Form):
         required=False, help_text="Only these tables, as schema.table. Empty: everything."
     )
     compression = forms.IntegerField(
-        initial=LEVEL, min_value=1, max_value=19, required=False,
-        help_text="Level of zstd: 1 costs least, 3 makes it a sixth smaller, 19 is smallest and slow.",
+        min_value=1, max_value=19, required=False,
+        help_text="Level of zstd: 1 costs least, 3 makes it a sixth smaller, 19 is smallest and slow. Empty: as "
+        "the policy says, else 1.",
     )  # fmt: skip
 
     def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
@@ -43,9 +44,6 @@ class TakeBackupForm(forms.Form):
         self.fields["store"].offer()  # type: ignore[attr-defined]
         if server is not None:
             self.fields["database"].offer(databases(server))  # type: ignore[attr-defined]
-
-    def clean_compression(self) -> int:
-        return self.cleaned_data.get("compression") or LEVEL
 
 
 class TakeBackup(Operation):
@@ -60,25 +58,24 @@ class TakeBackup(Operation):
         return str(self.params["database"])
 
     def plan(self) -> Sequence[Step]:
-        store = Store.objects.filter(name=self.params["store"]).first()
-        if store is None:
-            raise Refused(f"There is no store {self.params['store']}.", field="store")
         database, selection = self.target(), self.selection()
+        store = policies.store_for(self.server, database, str(self.params.get("store") or ""))
         tools = preflight.tools_for(self.server)
         preflight.database_of(self.server, database)
         tables = names(str(self.params.get("tables") or ""))
         preflight.check_selection(self.server, database, selection.schemas, tables)
         preflight.check_rights(self.server, database, selection.schemas, tables)
         preflight.check_store(store, self.server, database)
-        level = int(self.params.get("compression") or LEVEL)
-        return self.steps(Taking(self.server, database, store, tools, selection, level))
+        orders = policies.orders(self.server, database)
+        level = int(self.params.get("compression") or orders.level or LEVEL)
+        return self.steps(Taking(self.server, database, store, tools, selection, level), orders)
 
     def selection(self) -> Selection:
         tables = [_split(name) for name in names(str(self.params.get("tables") or ""))]
         return Selection(names(str(self.params.get("schemas") or "")), tables)
 
-    def steps(self, job: Taking) -> list[Step]:
-        keys = ", ".join(BackupKey.objects.filter(retired_at=None).values_list("name", flat=True))
+    def steps(self, job: Taking, orders: Orders) -> list[Step]:
+        keys = ", ".join(key.name for key in orders.keys)
         sealed = f"encrypt for {keys}" if keys else "do not encrypt (no backup key has been made)"
         what = "" if job.selection.everything else f" ({job.selection})"
         return [
@@ -96,6 +93,7 @@ class TakeBackup(Operation):
                 reverse="The operation “Delete a backup”.",
             ),
             Call(job.read_back, "Read every stored byte back and compare it with the manifest."),
+            *_copies(job, orders),
         ]
 
     def clean_up(self, work: Work) -> None:
@@ -104,6 +102,16 @@ class TakeBackup(Operation):
     def result_url(self, run: Run) -> str:
         backup = run.result.get("backup")
         return reverse("backup", args=[self.server.name, backup]) if backup else ""
+
+
+def _copies(job: Taking, orders: Orders) -> list[Step]:
+    """None where the policy wants none."""
+    targets = [store for store in orders.copies if store.pk != job.store.pk]
+    if not targets:
+        return []
+    names = " and ".join(f"{store} ({store.where})" for store in targets)
+    says = f"Copy it to {names}, as the policy {orders.policy} says, and compare every byte there."
+    return [Call(lambda work: job.copy(work, targets), says)]
 
 
 def _split(name: str) -> tuple[str, str]:

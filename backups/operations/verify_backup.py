@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.urls import reverse
 
+from backups import copies
 from backups.forms import BackupField
 from backups.models import Backup
 from backups.restoring import Restoring, clean_up, plan_restore
-from backups.taking import prove_read
 from dbadmin.models import Run, Server
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Step
@@ -74,9 +74,9 @@ class VerifyBackup(Operation):
         backup = self.backup()
         if self.params.get("how") != "restore":
             says = (
-                f"Read every stored byte of {backup} back from {backup.store}, compare it with the manifest."
+                f"Read every stored byte of {backup} back from {backup.where}, compare it with the manifest."
             )
-            return [Call(lambda work: prove_read(backup, work), says)]
+            return [Call(lambda work: copies.prove(backup, work), says)]
         job = plan_restore(self.server, backup)
         return [*restore_steps(job), Call(job.drop_scratch, "Drop the scratch database.")]
 

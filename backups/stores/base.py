@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from backups.stores.bucket import Facts
 from dbadmin.failures import Told
 
 
@@ -35,6 +36,13 @@ class Finding:
     what: str
     ok: bool
     says: str = ""
+    #: Where neither well nor wrong says it all: "warning" or "unknown".
+    level: str = ""
+
+    @property
+    def state(self) -> str:
+        """How it is shown."""
+        return self.level or ("ok" if self.ok else "critical")
 
 
 class Upload(ABC):
@@ -76,8 +84,11 @@ class Store(ABC):
     largest_object_bytes: int
 
     @abstractmethod
-    def upload(self, key: str, opened: Opened | None = None) -> Upload:
-        """Begin an object; `opened(key, id)` is called before anything that could be left over exists."""
+    def upload(self, key: str, opened: Opened | None = None, size_bytes: int = 0) -> Upload:
+        """Begin an object; `opened(key, id)` is called before anything that could be left over exists.
+
+        `size_bytes`: how large it will be, where that is known before.
+        """
 
     @abstractmethod
     def read(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -99,6 +110,10 @@ class Store(ABC):
 
     def free_bytes(self) -> int | None:
         """How much more fits, where the store can say it."""
+        return None
+
+    def facts(self) -> Facts | None:
+        """What it does with objects by itself; None for a store that does nothing."""
         return None
 
     def put(self, key: str, data: bytes) -> Item:

@@ -146,7 +146,7 @@ class LocalStore(Store):
             raise StoreError(f"{key!r} is not a name that a store takes.")
         return self.root.joinpath(*parts)
 
-    def upload(self, key: str, opened: Opened | None = None) -> LocalUpload:
+    def upload(self, key: str, opened: Opened | None = None, size_bytes: int = 0) -> LocalUpload:
         if opened:
             opened(key, "")
         return LocalUpload(self, key)
@@ -164,6 +164,8 @@ class LocalStore(Store):
                     left -= len(block)
                     yield block
         except FileNotFoundError as error:
+            if not self.root.is_dir():
+                raise StoreError(_sentence(error, self.root)) from error
             raise MissingObject(f"{key} is not in the store {self.root}.") from error
         except OSError as error:
             raise StoreError(_sentence(error, self.root)) from error

@@ -18,7 +18,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 
-from backups.stores.base import Item, MissingObject, Opened, Store, StoreError, Upload
+from backups.stores.base import Finding, Item, MissingObject, Opened, Store, StoreError, Upload
+from backups.stores.bucket import Facts, read_facts
+from backups.stores.protection import TRIAL_LOCK, protection
 
 MIB = 1 << 20
 IN_FLIGHT = 2
@@ -73,9 +75,10 @@ def _sentence(error: Exception, settings: S3Settings) -> str:
 class S3Upload(Upload):
     """Parts are sent while the next is filled; a small object goes in one request."""
 
-    def __init__(self, store: S3Store, key: str, opened: Opened | None) -> None:
+    def __init__(self, store: S3Store, key: str, opened: Opened | None, part_bytes: int) -> None:
         super().__init__(key)
         self._store = store
+        self._part_bytes = part_bytes
         self._opened = opened
         self._id = ""
         self._buffer = bytearray()
@@ -87,7 +90,7 @@ class S3Upload(Upload):
     def write(self, data: bytes) -> None:
         self.size_bytes += len(data)
         self._buffer += data
-        size = self._store.settings.part_bytes
+        size = self._part_bytes
         while len(self._buffer) >= size:
             part = bytes(memoryview(self._buffer)[:size])
             del self._buffer[:size]
@@ -193,6 +196,7 @@ class S3Store(Store):
     def __init__(self, settings: S3Settings) -> None:
         self.settings = settings
         self.largest_object_bytes = settings.part_bytes * settings.part_limit
+        self.lock_for = timedelta(days=settings.lock_days)
         self._client: Any = None
         self._lock = threading.Lock()
 
@@ -246,6 +250,9 @@ class S3Store(Store):
         prefix = self.settings.prefix.strip("/")
         return full[len(prefix) + 1 :] if prefix else full
 
+    def facts(self) -> Facts:
+        return read_facts(self.client, self.settings.bucket, self.settings.prefix)
+
     def extra(self) -> dict[str, Any]:
         """Server-side encryption and object lock, as the settings ask."""
         wanted: dict[str, Any] = {}
@@ -255,11 +262,16 @@ class S3Store(Store):
             wanted["SSEKMSKeyId"] = self.settings.encryption_key
         if self.settings.lock_days:
             wanted["ObjectLockMode"] = "COMPLIANCE"
-            wanted["ObjectLockRetainUntilDate"] = datetime.now(UTC) + timedelta(days=self.settings.lock_days)
+            wanted["ObjectLockRetainUntilDate"] = datetime.now(UTC) + self.lock_for
         return wanted
 
-    def upload(self, key: str, opened: Opened | None = None) -> S3Upload:
-        return S3Upload(self, key, opened)
+    def upload(self, key: str, opened: Opened | None = None, size_bytes: int = 0) -> S3Upload:
+        return S3Upload(self, key, opened, self.part_bytes(size_bytes))
+
+    def part_bytes(self, size_bytes: int) -> int:
+        """As large as is set; larger, in whole mebibytes, where an object of this size would need too many parts."""
+        least = -(-size_bytes // self.settings.part_limit)
+        return max(self.settings.part_bytes, -(-least // MIB) * MIB)
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         item = self.head(key)
@@ -334,3 +346,12 @@ class S3Store(Store):
         except MissingObject:
             # Some services answer "no such upload" where others answer with an empty list.
             return []
+
+    def test(self) -> list[Finding]:
+        """As for every store; then whether encryption and lock, where they are asked for, are really there."""
+        trial = S3Store(self.settings)
+        trial.lock_for = TRIAL_LOCK
+        found = super(S3Store, trial).test()
+        if all(finding.ok for finding in found) and (self.settings.lock_days or self.settings.encryption):
+            found += protection(trial)
+        return found

@@ -1,6 +1,7 @@
 """What tests of backups are given: a store, a key, and operations that really run."""
 
 import json
+import logging
 import os
 import resource
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from backups.models import Backup, BackupKey, Store
+from backups.stores.s3 import MIB, S3Settings
 from dbadmin.models import Run, Server
 from dbadmin.operations import REGISTRY
 from dbadmin.runner import execute
@@ -38,6 +40,24 @@ def bucket(db: None, s3: dict[str, str]) -> Iterator[Store]:
     opened = row.open()
     for item in list(opened.items()):
         opened.delete(item.key)
+
+
+@pytest.fixture(scope="session")
+def moto() -> S3Settings:
+    """A second make of S3 server, which answers as Amazon does."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    made = S3Settings(
+        "moto", "deep", f"http://{host}:{port}", "us-east-1", "anybody", "anything", part_bytes=5 * MIB
+    )
+    boto3.client("s3", endpoint_url=made.endpoint, region_name="us-east-1", aws_access_key_id="x",
+                 aws_secret_access_key="x").create_bucket(Bucket="moto")  # fmt: skip
+    return made
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A store holds whole objects or nothing."""
 
-import logging
 import os
 import subprocess
 import sys
@@ -26,24 +25,6 @@ def settings(s3: dict[str, str]) -> S3Settings:
         s3["bucket"], "place/for tests", s3["endpoint"], "us-east-1", s3["key"], s3["secret"],
         part_bytes=5 * MIB, attempts=2, read_timeout=5,
     )  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def moto() -> S3Settings:
-    """A second make of S3 server, which answers as Amazon does."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    made = S3Settings(
-        "moto", "deep", f"http://{host}:{port}", "us-east-1", "anybody", "anything", part_bytes=5 * MIB
-    )
-    boto3.client("s3", endpoint_url=made.endpoint, region_name="us-east-1", aws_access_key_id="x",
-                 aws_secret_access_key="x").create_bucket(Bucket="moto")  # fmt: skip
-    return made
 
 
 @pytest.fixture(params=["local", "rclone", "moto"])

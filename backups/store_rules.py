@@ -1,0 +1,167 @@
+"""What a store does by itself, held against what the policies want of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db.models import Q
+from django.utils import timezone
+
+from backups.models import Policy, Store
+from backups.retention import Rules
+from backups.stores import Finding, StoreError
+from backups.stores.bucket import Facts, Rule
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How long backups of a store must be able to lie there; None: for ever."""
+
+    days: int | None
+    because: str
+
+
+def longest_days(rules: Rules) -> int:
+    """The age up to which a rule may keep a backup, taken one a day; the limit on age cuts it."""
+    longest = max(
+        rules.days, rules.last, rules.daily, rules.weekly * 7, rules.monthly * 31, rules.yearly * 366, rules.proven
+    )  # fmt: skip
+    return longest if rules.most_days is None else min(longest, rules.most_days)
+
+
+def wanted(store: Store) -> Wanted:
+    """The longest wish of all policies whose backups or copies go there."""
+    found = Policy.objects.filter(enabled=True).filter(Q(store=store) | Q(store=None) | Q(copies=store))
+    wishes = [(longest_days(Rules.of(policy.rules)), policy.name) for policy in found.distinct()]
+    if not wishes:
+        return Wanted(None, "without a policy every backup is kept")
+    days, name = max(wishes)
+    return Wanted(days, f"the policy {name} keeps backups for up to {days} days")
+
+
+def look(store: Store) -> list[Finding]:
+    """Ask the store; what it says of itself as lines of its test. A directory does nothing by itself."""
+    facts = store.open().facts()
+    return list(findings(store, facts, wanted(store))) if facts else []
+
+
+def note(store: Store) -> list[str]:
+    """Before each backup: what contradicts the policy now, kept with the store, so that its page and alerts know it."""
+    try:
+        wrong = [finding for finding in look(store) if finding.state == "critical"]
+    except StoreError:
+        return []  # the backup itself will say so
+    problem = f"{wrong[0].what}: {wrong[0].says}" if wrong else ""
+    Store.objects.filter(pk=store.pk).update(tested_at=timezone.now(), test_problem=problem)
+    return [f"{finding.what} of {store}: {finding.says}" for finding in wrong]
+
+
+def findings(store: Store, facts: Facts, wish: Wanted) -> Iterator[Finding]:
+    yield _lifecycle(facts, wish)
+    yield from _cold(facts.rules or ())
+    yield from _unfinished(facts)
+    yield _lock(store, facts, wish)
+    yield _encryption(store, facts)
+    yield from _versions(facts)
+
+
+def _unknown(what: str, facts: Facts, fact: str) -> Finding:
+    return Finding(what, True, f"Unknown: {facts.why.get(fact, 'the store does not tell')}.", "unknown")
+
+
+def _lifecycle(facts: Facts, wish: Wanted) -> Finding:
+    what = "Lifecycle rules"
+    if facts.rules is None:
+        return _unknown(what, facts, "rules")
+    ending = sorted((age, rule) for rule in facts.rules if (age := _age(rule)) is not None)
+    if not ending:
+        return Finding(what, True, "None deletes backups: only dbadmin does.")
+    age, rule = ending[0]
+    if wish.days is None or age < wish.days:
+        return Finding(
+            what,
+            False,
+            f"The rule {rule.name} deletes objects after {age} days, but {wish.because}. "
+            "Lengthen the rule, or shorten the policy.",
+        )
+    return Finding(what, True, f"The rule {rule.name} deletes after {age} days; {wish.because}.")
+
+
+def _age(rule: Rule) -> int | None:
+    """After how many days it deletes what is written now."""
+    if rule.days is not None:
+        return rule.days
+    return max(0, (rule.date - timezone.now()) // timedelta(days=1)) if rule.date else None
+
+
+def _cold(rules: Iterable[Rule]) -> Iterator[Finding]:
+    for rule in rules:
+        if rule.cold_days is not None:
+            yield Finding(
+                "Storage class",
+                True,
+                f"The rule {rule.name} freezes objects after {rule.cold_days} days: they must be thawed for hours "
+                "before a restore, and cannot be proven meanwhile.",
+                "warning",
+            )
+
+
+def _unfinished(facts: Facts) -> Iterator[Finding]:
+    if facts.rules is not None and not any(rule.aborts_days for rule in facts.rules):
+        yield Finding(
+            "Unfinished uploads",
+            True,
+            "No rule aborts them. Add one (AbortIncompleteMultipartUpload, 7 days) for what a lost worker leaves.",
+            "warning",
+        )
+
+
+def _lock(store: Store, facts: Facts, wish: Wanted) -> Finding:
+    what = "Object lock"
+    if facts.locks is None:
+        if not store.lock_days:
+            return _unknown(what, facts, "locks")
+        return Finding(
+            what, False, f"Asked for {store.lock_days} days, but {facts.why.get('locks', 'unknown')}."
+        )
+    if not facts.locks:
+        if store.lock_days:
+            return Finding(
+                what,
+                False,
+                f"Asked for {store.lock_days} days, but the bucket has none. Make a bucket with a lock.",
+            )
+        return Finding(what, True, "None: whoever holds the keys can delete backups.", "unknown")
+    days = max(store.lock_days, facts.lock_days or 0)
+    if not days:
+        return Finding(what, True, "The bucket can lock, but nothing asks it to.", "unknown")
+    mode = "COMPLIANCE" if store.lock_days else facts.lock_mode
+    says = f"{mode}, {days} days: until then nobody can delete a backup."
+    if wish.days is not None and days > wish.days:
+        return Finding(
+            what, True, f"{says} That is longer than {wish.days} days of the policy; deleting frees no space before.",
+            "warning",
+        )  # fmt: skip
+    return Finding(what, True, says)
+
+
+def _encryption(store: Store, facts: Facts) -> Finding:
+    what = "Encryption by the store"
+    if facts.encryption is None:
+        return _unknown(what, facts, "encryption")
+    by_default = f"The bucket's own: {facts.encryption or 'none'}."
+    asked = f"{store.encryption} is asked for with each object. " if store.encryption else ""
+    return Finding(what, True, asked + by_default)
+
+
+def _versions(facts: Facts) -> Iterator[Finding]:
+    if facts.versions and facts.rules is not None and not any(rule.noncurrent_days for rule in facts.rules):
+        yield Finding(
+            "Versions",
+            True,
+            "The bucket keeps every version: what is deleted stays and is paid for. Add a rule that ends old versions "
+            "(NoncurrentVersionExpiration).",
+            "warning",
+        )

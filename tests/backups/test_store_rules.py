@@ -1,0 +1,169 @@
+"""What a bucket does by itself is read back, tried, and contradicted where it is less than the policy wants."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from backups import store_rules
+from backups.models import Policy, Store
+from backups.retention import Rules
+from backups.store_rules import Wanted, longest_days
+from backups.stores.bucket import concerning
+from backups.stores.s3 import S3Settings
+
+pytestmark = [pytest.mark.django_db(transaction=True)]
+
+WEEK = {"last": 7, "daily": 7, "weekly": 0, "monthly": 0, "yearly": 0, "days": 2, "proven": 2}
+
+
+@pytest.fixture
+def client(moto: S3Settings) -> Any:
+    return boto3.client("s3", endpoint_url=moto.endpoint, region_name="us-east-1", aws_access_key_id="x",
+                        aws_secret_access_key="x")  # fmt: skip
+
+
+@pytest.fixture
+def cloud(moto: S3Settings, client: Any) -> Store:
+    """A bucket with a lock, at a service that answers as Amazon does."""
+    if "ruled" not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
+        client.create_bucket(Bucket="ruled", ObjectLockEnabledForBucket=True)
+    client.delete_bucket_lifecycle(Bucket="ruled")
+    row = Store(name="cloud", kind=Store.Kind.S3, endpoint=moto.endpoint, bucket="ruled", prefix="night")
+    row.seal("access_key", "anybody")
+    row.seal("secret_key", "anything")
+    row.save()
+    return row
+
+
+def give(client: Any, *rules: dict[str, Any]) -> None:
+    client.put_bucket_lifecycle_configuration(Bucket="ruled", LifecycleConfiguration={"Rules": list(rules)})
+
+
+def rule(name: str, prefix: str = "", **what: Any) -> dict[str, Any]:
+    return {"ID": name, "Status": "Enabled", "Filter": {"Prefix": prefix}, **what}
+
+
+def said(store: Store) -> dict[str, tuple[str, str]]:
+    return {finding.what: (finding.state, finding.says) for finding in store_rules.look(store)}
+
+
+def test_a_rule_that_deletes_before_the_policy_is_contradicted(cloud: Store, client: Any) -> None:
+    Policy.objects.create(name="year", store=cloud, rules={**WEEK, "monthly": 12})
+    give(client, rule("tidy", "night/", Expiration={"Days": 30}))
+    assert said(cloud)["Lifecycle rules"] == (
+        "critical",
+        (
+            "The rule tidy deletes objects after 30 days, but the policy year keeps backups for up to 372 days. "
+            "Lengthen the rule, or shorten the policy."
+        ),
+    )
+    assert store_rules.note(cloud) == [f"Lifecycle rules of cloud: {said(cloud)['Lifecycle rules'][1]}"]
+    cloud.refresh_from_db()
+    assert cloud.test_problem == f"Lifecycle rules: {said(cloud)['Lifecycle rules'][1]}"
+    Policy.objects.update(rules=WEEK)
+    assert said(cloud)["Lifecycle rules"] == (
+        "ok",
+        "The rule tidy deletes after 30 days; the policy year keeps backups for up to 7 days.",
+    )
+    Policy.objects.all().delete()
+    assert said(cloud)["Lifecycle rules"][0] == "critical"
+    assert "but without a policy every backup is kept." in said(cloud)["Lifecycle rules"][1]
+
+
+def test_rules_for_other_folders_for_tags_and_switched_off_ones_are_passed_over() -> None:
+    days = {"Expiration": {"Days": 1}}
+    others = [
+        rule("elsewhere", "logs/", **days),
+        {**rule("off", **days), "Status": "Disabled"},
+        {"ID": "tag", "Status": "Enabled", "Filter": {"Tag": {"Key": "a", "Value": "b"}}, **days},
+        {
+            "ID": "both",
+            "Status": "Enabled",
+            "Filter": {"And": {"Prefix": "", "Tags": [{"Key": "a"}]}},
+            **days,
+        },
+    ]
+    assert concerning(others, "night") == []
+    ours = [rule("all", **days), rule("above", "ni", **days), rule("within", "night/shop/", **days),
+            {"ID": "old form", "Status": "Enabled", "Prefix": "night/", **days}]  # fmt: skip
+    assert [each.name for each in concerning(ours, "night/")] == ["all", "above", "within", "old form"]
+
+
+def test_what_freezes_keeps_versions_or_leaves_uploads_is_told(cloud: Store, client: Any) -> None:
+    give(client, rule("cold", Transitions=[{"Days": 10, "StorageClass": "GLACIER"}]))
+    found = said(cloud)
+    assert found["Lifecycle rules"] == ("ok", "None deletes backups: only dbadmin does.")
+    assert found["Storage class"] == (
+        "warning",
+        (
+            "The rule cold freezes objects after 10 days: they must be thawed for hours before a restore, "
+            "and cannot be proven meanwhile."
+        ),
+    )
+    assert found["Unfinished uploads"][0] == "warning"
+    assert found["Versions"][0] == "warning"
+    give(client, rule("tidy", AbortIncompleteMultipartUpload={"DaysAfterInitiation": 7},
+                      NoncurrentVersionExpiration={"NoncurrentDays": 3}))  # fmt: skip
+    assert not {"Storage class", "Unfinished uploads", "Versions"} & said(cloud).keys()
+
+
+def test_a_lock_is_proven_by_a_refusal_and_shown_with_its_length(cloud: Store) -> None:
+    Policy.objects.create(name="week", store=cloud, rules=WEEK)
+    assert said(cloud)["Object lock"] == ("unknown", "The bucket can lock, but nothing asks it to.")
+    cloud.lock_days, cloud.encryption = 5, "AES256"
+    assert said(cloud)["Object lock"] == ("ok", "COMPLIANCE, 5 days: until then nobody can delete a backup.")
+    tried = {finding.what: finding for finding in cloud.open().test()}
+    assert all(finding.ok for finding in tried.values()), tried
+    assert tried["Lock it"].says.startswith("To delete it for good is refused: ")
+    assert tried["Encrypt it"].says == "The store says AES256."
+    cloud.lock_days = 30
+    assert said(cloud)["Object lock"][0] == "warning"
+
+
+def test_a_lock_that_the_bucket_does_not_have_is_an_error(cloud: Store, client: Any) -> None:
+    client.create_bucket(Bucket="open")
+    cloud.bucket, cloud.lock_days = "open", 5
+    assert said(cloud)["Object lock"] == (
+        "critical",
+        "Asked for 5 days, but the bucket has none. Make a bucket with a lock.",
+    )
+
+
+def test_a_service_that_tells_nothing_is_unknown_and_one_that_only_pretends_to_lock_is_caught(
+    bucket: Store,
+) -> None:
+    found = said(bucket)
+    assert {found[what] for what in ("Lifecycle rules", "Object lock", "Encryption by the store")} == {
+        ("unknown", "Unknown: the service does not tell.")
+    }
+    bucket.lock_days = 5
+    tried = [finding for finding in bucket.open().test() if not finding.ok]
+    assert [finding.what for finding in tried] == ["Lock it"]
+
+
+def test_the_longest_wish_of_a_policy_is_known() -> None:
+    assert longest_days(Rules.of(WEEK)) == 7
+    assert longest_days(Rules(monthly=12, yearly=3)) == 3 * 366
+    assert longest_days(Rules(yearly=3, most_days=100)) == 100
+
+
+def test_a_rule_with_a_date_ends_everything_that_is_written_before_it() -> None:
+    soon = datetime.now(UTC) + timedelta(days=9, hours=1)
+    facts = store_rules.Facts(rules=concerning([rule("end", Expiration={"Date": soon})], ""))
+    (line, *_) = store_rules.findings(
+        Store(), facts, Wanted(30, "the policy keeps backups for up to 30 days")
+    )
+    assert line.says.startswith("The rule end deletes objects after 9 days")
+
+
+def test_the_page_of_a_store_shows_each_line(cloud: Store, client_as: Callable[..., Client]) -> None:
+    form = {"name": "cloud", "kind": "s3", "endpoint": cloud.endpoint, "bucket": "ruled", "prefix": "night",
+            "region": "us-east-1", "path_style": "on", "enabled": "on", "lock_days": 2, "action": "test"}  # fmt: skip
+    page = client_as("admin").post(reverse("store", args=["cloud"]), form).content.decode()
+    for what in ("Write an object", "Lock it", "Lifecycle rules", "Object lock", "Encryption by the store"):
+        assert what in page, what
