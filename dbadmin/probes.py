@@ -21,6 +21,8 @@ from dbadmin.units import Unit, unit_of
 
 #: Rows that a reading keeps; what is beyond is counted in `cut`.
 MOST_ROWS = 20_000
+#: Said of a server whose PgBouncer nobody has named.
+NO_POOLER = "No PgBouncer is known for this server."
 
 
 @dataclass(frozen=True)

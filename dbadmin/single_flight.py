@@ -21,10 +21,10 @@ from django.utils import timezone
 from psycopg_pool import PoolTimeout, TooManyRequests
 
 from dbadmin import reading_store
-from dbadmin.connections import session
+from dbadmin.connections import Role, session
 from dbadmin.models import Server
 from dbadmin.packed_readings import blank, pack, unpack
-from dbadmin.probes import PROBES, Probe, Problem, Reading
+from dbadmin.probes import NO_POOLER, PROBES, Probe, Problem, Reading
 
 #: How long a page waits for the server before it shows what is stored, seconds.
 PATIENCE = 0.4
@@ -231,8 +231,13 @@ def fly(server: Server, probe: Probe, key: Key, flight: Future[Reading]) -> None
 def ask(server: Server, probe: Probe, database: str, **params: Any) -> Reading:
     """Ask the server now, within the probe's time limit; trouble of any kind is the reading's problem."""
     started = timezone.now()
+    role: Role = "pgbouncer" if probe.source == "pgbouncer" else "monitor"
+    if role == "pgbouncer" and not server.sealed_pgbouncer_dsn:
+        reading = blank(probe, server.name, database, started, 0.0)
+        reading.problem = Problem("unsupported", NO_POOLER)
+        return reading
     try:
-        with session(server, "monitor", database or None, probe.timeout + 1) as opened:
+        with session(server, role, database or None, probe.timeout + 1) as opened:
             return probe.read(opened, **params)
     except (psycopg.Error, PoolTimeout, TooManyRequests) as error:
         reading = blank(

@@ -17,7 +17,7 @@ from django.utils import timezone
 from dbadmin.connections import Session, connect, without_secrets
 from dbadmin.deadlines import deadline
 from dbadmin.models import Server
-from dbadmin.probes import PROBES, Probe, Problem, Reading
+from dbadmin.probes import NO_POOLER, PROBES, Probe, Problem, Reading
 from monitoring.cadence import Cadence
 from monitoring.cost import Budget
 from monitoring.epochs import Evidence, Witness
@@ -227,7 +227,7 @@ class Round:
         """A probe of the server's PgBouncer."""
         started = time.monotonic()
         if not self.server.sealed_pgbouncer_dsn:
-            return self.failed(probe, "", Problem("unsupported", "No PgBouncer is known for this server."))
+            return self.failed(probe, "", Problem("unsupported", NO_POOLER))
         try:
             with connect(self.server, "pgbouncer") as connection, deadline(connection, probe.timeout + 1):
                 return probe.read(Session(connection, self.server)), started

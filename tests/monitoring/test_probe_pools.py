@@ -5,9 +5,11 @@ import secrets
 import psycopg
 import pytest
 import redis
+from psycopg.conninfo import make_conninfo
 
 from dbadmin.connections import Session
 from dbadmin.probes import PROBES
+from dbadmin.single_flight import ask
 from devtools import ports, processes
 from tests.running import scratch
 
@@ -29,11 +31,13 @@ def pooler(postgres):
     running = here.begin(service)
 
     def connect(database, user="postgres"):
-        word = password if user == "watcher" else postgres.password
-        return psycopg.connect(
-            host=ports.HOST, port=port, dbname=database, user=user, password=word, autocommit=True
-        )
+        return psycopg.connect(dsn(database, user), autocommit=True)
 
+    def dsn(database, user="postgres"):
+        word = password if user == "watcher" else postgres.password
+        return make_conninfo(host=ports.HOST, port=port, dbname=database, user=user, password=word)
+
+    connect.dsn = dsn
     yield connect
     here.stop(running)
 
@@ -53,6 +57,21 @@ def test_pools_say_who_works_and_what_went_through(pooler, database):
     assert [(row.database, row.state, row.wait_seconds) for row in clients.rows] == [(database, "active", 0)]
     assert {row.database for row in stats.rows} >= {database}
     assert stats.problem is None
+
+
+def test_a_page_asks_the_pooler_itself(pooler, database, server):
+    server.seal_dsn("pgbouncer_dsn", pooler.dsn("pgbouncer", "watcher"))
+    with pooler(database) as client:
+        client.execute("begin")
+        for _ in range(2):  # a new session, and one from our own pool
+            reading = ask(server, PROBES["pools"], "")
+            assert reading.problem is None
+            assert {row.database: row.active_clients_count for row in reading.rows} == {database: 1}
+
+
+def test_a_page_says_that_no_pooler_is_known(server):
+    problem = ask(server, PROBES["pools"], "").problem
+    assert (problem.kind, problem.message) == ("unsupported", "No PgBouncer is known for this server.")
 
 
 def test_redis_tells_hits_memory_and_evictions(server, redis_url, target):
