@@ -6,10 +6,10 @@ PAGES = [
     Page(
         "audit",
         "Audit log",
-        group="Prove",
+        group="Safety",
         permission="audit.view",
         url_name="audit",
-        order=70,
+        order=18,
         about="Who changed what, when and from where: each change of the watched tables, before and after.",
     ),
 ]

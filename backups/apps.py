@@ -13,5 +13,7 @@ class BackupsConfig(AppConfig):
         from dbadmin import navigation
         from dbadmin.navigation import WideRoom
 
-        navigation.register(WideRoom("Stores", "stores", "stores.change", "", 62))
-        navigation.register(WideRoom("Policies", "policies", "stores.change", "", 63))
+        navigation.register(WideRoom("Stores", "stores", "stores.change", "", 62, group=navigation.SET_UP))
+        navigation.register(
+            WideRoom("Policies", "policies", "stores.change", "", 63, group=navigation.SET_UP)
+        )

@@ -3,8 +3,13 @@
 from dbadmin.pages import Page
 
 PAGES = [
-    Page("backups", "Backups", group="Keep", permission="backups.view", url_name="backups", order=60),
+    Page("backups", "Backups", group="Safety", permission="backups.view", url_name="backups", order=16),
     Page(
-        "restore", "Restore", group="Keep", permission="backups.restore_backup", url_name="restore", order=61
+        "restore",
+        "Restore",
+        group="Safety",
+        permission="backups.restore_backup",
+        url_name="restore",
+        order=17,
     ),
 ]

@@ -90,17 +90,20 @@ class WideRoom:
     key: str = ""
     order: int = 50
     count: Callable[[Any], int] | None = None
+    group: str = ""
 
 
+#: The heading, below the server's own rooms, of what is looked at seldom.
+SET_UP = "Administration"
 #: Rooms that belong to no server; apps add theirs.
 WIDE = [
     WideRoom("Fleet", "fleet", "runs.view", "f", 10),
     WideRoom("Runs", "runs", "runs.view", "r", 20),
     WideRoom("Approvals", "approvals", "runs.approve", "", 25, two_people.count),
     WideRoom("Schedules", "schedules", "schedules.view", "s", 30),
-    WideRoom("Servers", "server_list", "servers.change", "", 60),
-    WideRoom("People", "people", "users.change", "", 70),
-    WideRoom("Events", "events", "events.view", "", 80),
+    WideRoom("Servers", "server_list", "servers.change", "", 60, group=SET_UP),
+    WideRoom("People", "people", "users.change", "", 70, group=SET_UP),
+    WideRoom("Events", "events", "events.view", "", 80, group=SET_UP),
 ]
 
 
@@ -110,15 +113,17 @@ def register(room: WideRoom) -> None:
     WIDE.sort(key=lambda each: each.order)
 
 
-def wide(user: Any, path: str) -> Group:
-    """The rooms of the whole house."""
+def wide(user: Any, path: str, group: str = "") -> Group:
+    """The rooms of the whole house, of one group."""
     rooms = []
     for each in WIDE:
+        if each.group != group:
+            continue
         url = reverse(each.url_name)
         if may_anywhere(user, each.right):
             here = path == url if url == "/" else path.startswith(url)
             rooms.append(Room(each.title, url, here, each.key, each.count(user) if each.count else 0))
-    return Group("", rooms)
+    return Group(group, rooms)
 
 
 def account_links() -> list[Room]:
@@ -141,13 +146,15 @@ def build(request: HttpRequest) -> Navigation:
     name = match.kwargs.get("server_name", "") if match else ""
     servers = list(Server.objects.visible_to(user))
     here = next((server for server in servers if server.name == name), None)
+    groups = [wide(user, request.path), *(rooms_of(user, here, request.path) if here else [])]
+    groups.append(wide(user, request.path, SET_UP))
     best = [role.label for role in reversed(Role) if any(grant.role == role for grant in grants_of(user))]
     return Navigation(
         servers=[
             Place(each.name, each.get_absolute_url(), each.environment, each is here) for each in servers
         ],
         server=here,
-        groups=[wide(user, request.path), *(rooms_of(user, here, request.path) if here else [])],
+        groups=[group for group in groups if group.rooms],
         account=account_links(),
         role=", ".join(best[:2]) or "no role yet",
         **base,

@@ -63,6 +63,14 @@ ACRONYMS = {
     "fsm",
     "jit",
     "url",
+    "toast",
+    "hot",
+}
+#: Headings that the name alone would not explain.
+HEADINGS = {
+    "hit_ratio": "Cache hit",
+    "exec_seconds_total": "Execution",
+    "dead_ratio": "Dead share",
 }
 
 
@@ -76,8 +84,15 @@ class Column:
 
     @property
     def label(self) -> str:
-        """Its heading: the name without the unit's suffix."""
-        bare = self.name.removesuffix("_total").removesuffix("_per_second").removesuffix("_bytes")
+        """Its heading: the name without the unit's suffix; what is said with yes or no needs no "is"."""
+        if self.name in HEADINGS:
+            return HEADINGS[self.name]
+        bare = (
+            self.name.removeprefix("is_")
+            .removesuffix("_total")
+            .removesuffix("_per_second")
+            .removesuffix("_bytes")
+        )
         bare = bare.removesuffix("_seconds").removesuffix("_ratio").removesuffix("_at").removesuffix("_count")
         words = (bare or self.name).split("_")
         said = [word.upper() if word in ACRONYMS else word for word in words]

@@ -15,7 +15,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from dbadmin.charts import ChartView, Figure, Limit, Line, Mark, TimeRange, sparkline
-from dbadmin.probes import Column, Problem
+from dbadmin.operations import Operation, Risk
+from dbadmin.probes import Action, Column, Problem
 from dbadmin.tables import FiguresView, TableView
 from dbadmin.units import unit_of
 
@@ -31,6 +32,18 @@ class Row(NamedTuple):
     vacuumed_at: dt.datetime | None
     wait_seconds: float | None
     query: str | None
+
+
+class Vacuum(Operation):
+    """A button that leads to a preview."""
+
+    name, title, risk = "vacuum", "Vacuum table", Risk.LOADS
+
+
+class Drop(Operation):
+    """A button that leads to something that cannot be taken back lightly."""
+
+    name, title, risk = "drop", "Drop table", Risk.DESTROYS
 
 
 NAMES = Row._fields
@@ -114,6 +127,8 @@ def tables(params: QueryDict) -> dict[str, TableView]:
             csv_url="?format=csv",
             json_url="?format=json",
             links={"relation": lambda row: "?relation=1"},
+            actions=[(Vacuum, Action("vacuum", ())), (Drop, Action("drop", ()))],
+            server_name="shop",
         ),
         "paged": TableView(
             "tables", "Tables", columns(NAMES[:6]), many, params, "tables", limit=8, read_note=note, cut=318

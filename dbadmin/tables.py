@@ -28,7 +28,10 @@ WRAPPED, SHOWN, OPENED = 44, 110, 4000
 #: Row buttons at most.
 BUTTONS = 2
 #: Said after a label that two columns share.
-KINDS = {"_seconds": " time", "_bytes": " size", "_ratio": " share", "_at": " at"}
+KINDS = {
+    "_seconds": " time", "_seconds_total": " time", "_bytes": " size", "_bytes_total": " size",
+    "_ratio": " share", "_at": " at", "_count": " count",
+}  # fmt: skip
 STATES = {"critical": "Critical", "warning": "Warning"}
 CODE = ("query", "definition", "statement", "sql", "condition", "ddl", "plan")
 IDENTIFIERS = ("pid", "pids", "oid", "port", "xid", "queryid", "relfilenode", "blocked_by", "blocks")

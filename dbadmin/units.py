@@ -60,7 +60,7 @@ def percent(value: float) -> str:
     shown = float(value) * 100
     if 0 < shown < 0.01:
         return "< 0.01 %"
-    text = significant(shown)
+    text = significant(shown if shown >= 1 else round(shown, 2))
     if text == "100" and value < 1:
         text = "99.9"
     return f"{text} %"

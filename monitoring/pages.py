@@ -2,7 +2,7 @@
 
 from dbadmin.pages import Chart, Figures, Page, Table
 
-SEE, STORE, SERVER = "See", "Store", "Server"
+SEE, DATA, SERVER = "See", "Data", "Server"
 
 PAGES = [
     Page(
@@ -89,7 +89,7 @@ PAGES = [
         "tables",
         "Tables",
         [Table("tables"), Chart("database_sizes", "Database size", series="size_bytes", by="database")],
-        STORE,
+        DATA,
         order=20,
         about="Size, growth, rows, dead rows and scans of every table.",
         per_database=True,
@@ -104,7 +104,7 @@ PAGES = [
             Table("sequential_scans"),
             Table("indexes"),
         ],
-        STORE,
+        DATA,
         order=21,
         about="Which indexes are used, which are not, which repeat another, which are broken.",
         per_database=True,
@@ -113,7 +113,7 @@ PAGES = [
         "views",
         "Materialized views",
         [Table("materialized_views")],
-        STORE,
+        DATA,
         order=22,
         about="Size and freshness; refresh them here.",
         per_database=True,
@@ -122,7 +122,7 @@ PAGES = [
         "bloat",
         "Bloat",
         [Table("table_bloat"), Table("index_bloat")],
-        STORE,
+        DATA,
         order=25,
         about="Estimates with their error; an exact check reads the whole table and is offered for one at a time.",
         per_database=True,
@@ -131,7 +131,7 @@ PAGES = [
         "sequences",
         "Sequences",
         [Table("sequences")],
-        STORE,
+        DATA,
         order=26,
         about="Which counters come near the end of their column's type.",
         per_database=True,
@@ -140,7 +140,7 @@ PAGES = [
         "functions",
         "Functions",
         [Table("functions")],
-        STORE,
+        DATA,
         order=27,
         about="What functions cost, where track_functions counts them.",
         per_database=True,

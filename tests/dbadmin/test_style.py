@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 from django.template.loader import render_to_string
 
+from dbadmin.probes import Problem
+
 TEMPLATES = Path(__file__).parents[2] / "templates"
+#: Room above and below the words of a button in a table's row.
+MARGINS = """() => {
+  const button = document.querySelector("td.row-actions > a.button");
+  const range = document.createRange();
+  range.selectNodeContents(button.firstChild);
+  const [outer, inner] = [button.getBoundingClientRect(), range.getBoundingClientRect()];
+  return [inner.top - outer.top, outer.bottom - inner.bottom];
+}"""
 INLINE = re.compile(
     r"\sstyle=|\son[a-z]+=|<style|javascript:|hx-on|<script(?![^>]*(src=|type=\"application/json\"))"
 )
@@ -51,6 +61,37 @@ def test_a_refusal_says_whose_role_is_needed(client_as):
     answer = client_as("viewer").get("/settings/people/")
     assert answer.status_code == 403
     assert "This needs the role admin." in answer.content.decode()
+
+
+def test_what_a_server_cannot_tell_is_said_quietly_and_not_as_a_warning():
+    page = render_to_string("_problem.html", {"problem": Problem("unsupported", "Only a standby can tell.")})
+    assert "Only a standby can tell." in page
+    assert "warning" not in page
+
+
+def test_the_rooms_of_a_server_stand_between_the_daily_and_the_seldom(client_as, server):
+    page = client_as("admin").get(f"/servers/{server.name}/").content.decode()
+    navigation = page[page.index('id="nav"') : page.index("</nav>")]
+    assert re.findall(r"<h2>([^<]+)</h2>", navigation) == [
+        "See",
+        "Safety",
+        "Data",
+        "Server",
+        "Administration",
+    ]
+    rooms = re.findall(r"<a href=[^>]+>([^<]+)</a>", navigation[navigation.index('class="rooms"') :])
+    daily, seldom = rooms[: rooms.index("Overview")], rooms[rooms.index("Servers") :]
+    assert daily[0] == "Fleet"
+    assert {"Alerts", "Runs", "Schedules"} <= set(daily)
+    assert {"Stores", "People", "Events"} <= set(seldom)
+
+
+@pytest.mark.browser
+def test_the_words_of_a_button_in_a_row_stand_in_its_middle(page_as):
+    page = page_as("admin")
+    page.goto("/style/")
+    above, below = page.evaluate(MARGINS)
+    assert abs(above - below) <= 1
 
 
 @pytest.mark.browser

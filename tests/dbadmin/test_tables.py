@@ -163,3 +163,18 @@ def test_two_columns_of_one_name_are_told_apart():
     columns = [Column(name, unit_of(name)) for name in ("state", "state_seconds")]
     view = TableView("t", "T", columns, [namedtuple("R", "state, state_seconds")("idle", 3)])
     assert re.findall(r">([^<]+)</a>", view.head) == ["State", "State time"]
+
+
+def headings(*names):
+    columns = [Column(name, unit_of(name)) for name in names]
+    view = TableView("t", "T", columns, [namedtuple("R", names)(*[1] * len(names))])
+    return re.findall(r">([^<]+)</a>", view.head)
+
+
+def test_a_size_and_a_time_of_one_name_are_told_apart_also_when_they_add_up():
+    assert headings("read_bytes_total", "read_seconds_total") == ["Read size", "Read time"]
+    assert headings("policies", "policies_count") == ["Policies", "Policies count"]
+
+
+def test_a_heading_needs_no_is_and_says_what_was_hit():
+    assert headings("is_valid", "hit_ratio", "toast_bytes") == ["Valid", "Cache hit", "TOAST"]

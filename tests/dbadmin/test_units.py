@@ -20,6 +20,8 @@ from dbadmin.units import unit_of
         ("hit_ratio", 0.98949, "98.9 %"),
         ("hit_ratio", 0.99999, "99.9 %"),
         ("hit_ratio", 1, "100 %"),
+        ("share_ratio", 0.0061649, "0.62 %"),
+        ("share_ratio", 0.000616, "0.06 %"),
         ("live_rows", 48120, "48\u202f120"),
         ("calls_total", 1234567, "1\u202f234\u202f567"),
         ("name", True, "yes"),
