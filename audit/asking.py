@@ -25,6 +25,7 @@ from dbadmin.events import record
 from dbadmin.models import Server
 from dbadmin.probes import Problem
 from dbadmin.readings import main_database
+from dbadmin.single_flight import is_absent, no_database
 from dbadmin.views import server_for
 
 TROUBLE = (psycopg.Error, PoolTimeout, TooManyRequests)
@@ -82,15 +83,24 @@ def auditors(view: Callable[..., HttpResponse], permission: str = "audit.view") 
     def asked(request: HttpRequest, server_name: str, **parts: Any) -> HttpResponse:
         server = server_for(request, server_name, permission)
         database = request.GET.get("db") or ""
+        if is_absent(server, database):
+            problem = no_database(server, database)
+            return trouble(request, server, database, problem, 404)
         try:
             with opened(request, server, database) as asked:
                 return view(asked, **parts)
         except TROUBLE as error:
-            problem = explain(error)
-            context = {"server": server, "problem": problem, "database": database, "tab": "log"}
-            return render(request, "audit/problem.html", context, status=503)
+            return trouble(request, server, database, explain(error), 503)
 
     return asked
+
+
+def trouble(
+    request: HttpRequest, server: Server, database: str, problem: Problem, status: int
+) -> HttpResponse:
+    """The page that says why there is no log to show."""
+    context = {"server": server, "problem": problem, "database": database, "tab": "log"}
+    return render(request, "audit/problem.html", context, status=status)
 
 
 def explain(error: Exception) -> Problem:

@@ -30,7 +30,7 @@ def missing(operation: Operation, plan: Sequence[str], answer: Mapping[str, str]
         return "The server changed since the preview. Look at the new plan."
     if risk is Risk.BLOCKS and not answer.get("understood"):
         return "Tick the box that says who will wait."
-    if risk is Risk.DESTROYS and answer.get("typed", "").strip() != operation.target():
+    if risk is Risk.DESTROYS and answer.get("typed", "").strip() != operation.target().strip():
         return f"Type {operation.target()} to confirm."
     if operation.asks_second() and not answer.get("reason", "").strip():
         return why_needed(operation)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from django.urls import reverse
 from django.utils import timezone
@@ -13,7 +14,9 @@ from django.utils import timezone
 from dbadmin import history, readings, units
 from dbadmin.models import Server, ServerState, StoredReading
 from dbadmin.navigation import address
+from dbadmin.operations import REGISTRY
 from dbadmin.pages import PAGES
+from dbadmin.permissions import may
 from dbadmin.probes import PROBES
 
 #: Without any answer for so long, nobody samples the server.
@@ -23,13 +26,18 @@ ORDER = {"critical": 0, "warning": 1, "unknown": 2, "ok": 3}
 
 @dataclass
 class Finding:
-    """One thing that needs attention: what, where to look."""
+    """One thing that needs attention: what, since when, where to look, what to do."""
 
     state: str
     text: str
     url: str
-    probe: str = ""
-    at: dt.datetime | None = None
+    since: dt.datetime | None = None
+    operation_url: str = ""
+    operation_title: str = ""
+
+
+#: Where apps add what they know of a server: called with server and person.
+SOURCES: list[Callable[[Server, Any], Iterable[Finding]]] = []
 
 
 @dataclass
@@ -81,7 +89,9 @@ def crossed(servers: Iterable[Server]) -> dict[int, list[Any]]:
     """The readings that cross their thresholds, worst first, by server."""
     found: dict[int, list[Any]] = {}
     rows = StoredReading.objects.filter(server__in=servers).exclude(state="")
-    names = ("server_id", "database", "probe", "state", "state_count", "state_text", "taken_at")
+    names = (
+        "server_id", "database", "probe", "state", "state_count", "state_text", "state_since", "state_action"
+    )  # fmt: skip
     for row in rows.values(*names):
         if row["probe"] in PROBES:
             found.setdefault(row["server_id"], []).append(row)
@@ -112,6 +122,8 @@ def line(server: Server, state: ServerState | None, findings: list[Any], shown: 
     if not status and findings:
         worst = findings[0]
         status, reason, url = worst["state"], sentence(worst), page_of(server, worst["probe"])
+        if worst["state_since"]:
+            reason += f" since {units.moment(worst['state_since'])}"
         others = len(findings) - 1
         reason += f", and {others} more" if others else ""
     mine = {probe: reading.rows for (pk, _, probe), reading in shown.items() if pk == server.pk}
@@ -155,8 +167,29 @@ def findings(server: Server, user: Any = None) -> list[Finding]:
     state = ServerState.objects.filter(server=server).first()
     status, reason = reached(state)
     found = [Finding(status, reason, "")] if status else []
-    for row in crossed([server]).get(server.pk, []):
-        where = f" in {row['database']}" if row["database"] else ""
-        url = page_of(server, row["probe"])
-        found.append(Finding(row["state"], sentence(row) + where, url, row["probe"], row["taken_at"]))
-    return found
+    found += [finding(server, user, row) for row in crossed([server]).get(server.pk, [])]
+    found += [each for source in SOURCES for each in source(server, user)]
+    return sorted(found, key=lambda each: ORDER[each.state])
+
+
+def finding(server: Server, user: Any, row: Any) -> Finding:
+    """A reading that crosses its threshold, with the operation that mends its first row."""
+    where = f", in database {row['database']}" if row["database"] else ""
+    url, title = operation_of(server, user, row)
+    looks = page_of(server, row["probe"])
+    if row["database"]:
+        path, _, anchor = looks.partition("#")
+        looks = f"{path}?{urlencode({'db': row['database']})}" + (f"#{anchor}" if anchor else "")
+    return Finding(row["state"], sentence(row) + where, looks, row["state_since"], url, title)
+
+
+def operation_of(server: Server, user: Any, row: Any) -> tuple[str, str]:
+    """The preview that mends the first row, and its name; nothing for those who may not do it."""
+    action = row["state_action"]
+    operation = REGISTRY.get(action.get("operation", ""))
+    if operation is None or user is None or not may(user, operation.permission(), server):
+        return "", ""
+    params = dict(action["params"])
+    if row["database"] and "database" in operation.Form.base_fields:
+        params["database"] = row["database"]
+    return f"{reverse('operate', args=[server.name, operation.name])}?{urlencode(params)}", operation.title

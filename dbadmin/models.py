@@ -454,6 +454,8 @@ class StoredReading(models.Model):
     )
     state_count = models.PositiveIntegerField(default=0, help_text="Rows in that state.")
     state_text = models.TextField(blank=True, help_text="The first of them, in words.")
+    state_since = models.DateTimeField(null=True, help_text="Since when there is such a row.")
+    state_action = models.JSONField(default=dict, help_text="The operation for the first of them, filled in.")
 
     class Meta:
         constraints = [

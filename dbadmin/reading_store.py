@@ -43,12 +43,14 @@ where server_id = %s and database = %s and probe = %s and version = %s
 """
 NEW = """
 insert into dbadmin_storedreading (server_id, database, probe, taken_at, took_ms, asked_at, version, body,
-    state, state_count, state_text)
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    state, state_count, state_text, state_action, state_since)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 on conflict (server_id, database, probe) do update set
     taken_at = excluded.taken_at, took_ms = excluded.took_ms, asked_at = excluded.asked_at,
     version = excluded.version, body = excluded.body, trouble = null,
-    state = excluded.state, state_count = excluded.state_count, state_text = excluded.state_text
+    state = excluded.state, state_count = excluded.state_count, state_text = excluded.state_text,
+    state_action = excluded.state_action, state_since = case when excluded.state <> ''
+        then coalesce(dbadmin_storedreading.state_since, excluded.state_since) end
 """
 FAILED = """
 update dbadmin_storedreading set asked_at = %s, trouble = %s
@@ -162,33 +164,52 @@ def store_many(server: Server, readings: Sequence[Reading]) -> None:
             cursor.execute(SAME, [reading.taken_at, reading.took_ms, reading.taken_at, *key, version])
             if not cursor.rowcount:
                 moments: list[Any] = [reading.taken_at, reading.took_ms, reading.taken_at]
-                cursor.execute(NEW, [*key, *moments, version, body, *judged(reading)])
+                state, number, words, action = judged(reading)
+                since = reading.taken_at if state else None
+                cursor.execute(NEW, [*key, *moments, version, body, state, number, words, action, since])
 
 
-def judged(reading: Reading) -> tuple[str, int, str]:
-    """The worst state among the rows by the probe's thresholds, how many rows, and the first of them in words."""
+def judged(reading: Reading) -> tuple[str, int, str, str]:
+    """The worst state among the rows by the probe's thresholds, how many, the first in words, and what mends it."""
     probe = reading.probe
     for state, threshold in (("critical", probe.critical), ("warning", probe.warning)):
         met = [row for row in reading.rows if threshold and threshold.met_by(row)]
         if met and threshold:
-            return state, len(met), in_words(reading, met[0], threshold.column)
-    return "", 0, ""
+            action = json.dumps(action_of(reading, met[0]))
+            return state, len(met), in_words(reading, met[0], threshold.column), action
+    return "", 0, "", "{}"
+
+
+def action_of(reading: Reading, row: Any) -> dict[str, Any]:
+    """The probe's first operation for a row, with its form's fields; nothing where a field is not known."""
+    for action in reading.probe.actions[:1]:
+        params = {name: getattr(row, column, None) for name, column in action.fields}
+        if None not in params.values():
+            return {"operation": action.operation, "params": params}
+    return {}
 
 
 def in_words(reading: Reading, row: Any, column: str) -> str:
-    """public.users: 4 h 12 min, from a row's key (or its first label) and the column that crossed the line."""
+    """public.users: 4 h 12 min, from a row's name and the column that crossed the line."""
     probe = reading.probe
-    labels = [name for name in probe.key if name in row._fields]
-    if not labels:
-        labels = [
-            each.name for each in reading.columns if not each.unit.numeric and each.unit.suffix != "_at"
-        ][:2]
-    name = ".".join(str(value) for each in labels if (value := getattr(row, each)) is not None)[:120]
+    labels = labels_of(reading, row)
+    name = "process " if labels == ["pid"] else ""
+    name += ".".join(str(value) for each in labels if (value := getattr(row, each)) is not None)[:120]
     value = getattr(row, column)
     if column.endswith("_count") and value == 1 and name:
         return name
     what = f"{probe.column(column).label.lower()} {probe.column(column).unit.text(value)}"
     return f"{name}: {what}" if name else what
+
+
+def labels_of(reading: Reading, row: Any) -> list[str]:
+    """The columns that name a row: the key, else what its operation is told, else the first labels."""
+    acted = [column for action in reading.probe.actions[:1] for _, column in action.fields]
+    for names in (reading.probe.key, acted):
+        if found := [name for name in names if name in row._fields]:
+            return found
+    plain = [each.name for each in reading.columns if not each.unit.numeric and each.unit.suffix != "_at"]
+    return plain[:2]
 
 
 def main_database(server: Server) -> str:

@@ -128,6 +128,10 @@ os.register_at_fork(after_in_child=FLIGHTS.forget)
 def live(server: Server, probe_name: str, database: str = "", max_age: float = 2.0) -> Reading:
     """A reading at most max_age seconds old; if the server keeps us waiting, the last one that is known."""
     probe, key = PROBES[probe_name], (str(server.key), database, probe_name)
+    if key not in FLIGHTS.answers and is_absent(server, database):
+        empty = blank(probe, server.name, database, timezone.now(), 0.0)
+        empty.problem = no_database(server, database)
+        return empty
     fresh = known_answer(server, probe, key, max_age)
     if fresh is not None:
         return fresh
@@ -143,6 +147,19 @@ def live(server: Server, probe_name: str, database: str = "", max_age: float = 2
         return arrived
     FLIGHTS.slow_until[key[0]] = time.monotonic() + REST
     return last_known(server, probe, key)
+
+
+def is_absent(server: Server, database: str) -> bool:
+    """Is it none of the server's databases? Whoever writes names into addresses shall open no connections."""
+    if not database or database == reading_store.main_database(server):
+        return False
+    known = reading_store.databases(server)
+    return bool(known) and database not in known
+
+
+def no_database(server: Server, database: str) -> Problem:
+    """Why a database that is not there has no answer."""
+    return Problem("absent", f"{server} has no database {database} that people connect to.")
 
 
 def known_answer(server: Server, probe: Probe, key: Key, max_age: float) -> Reading | None:

@@ -6,9 +6,10 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
+from dbadmin.health import Finding
 from dbadmin.models import Server
 from dbadmin.permissions import may, servers_with
-from monitoring.alert_models import Alert
+from monitoring.alert_models import Alert, AlertRule
 
 
 def visible(user: Any) -> QuerySet[Alert]:
@@ -22,6 +23,15 @@ def visible(user: Any) -> QuerySet[Alert]:
 def open_count(user: Any) -> int:
     """Open ones that nobody has taken, without chores."""
     return visible(user).filter(resolved_at=None, acknowledged_at=None, rule__tells=True).count()
+
+
+def findings(server: Server, user: Any) -> list[Finding]:
+    """Open alerts of rules that are more than a reading's own threshold, which the overview shows by itself."""
+    found = Alert.objects.filter(server=server, resolved_at=None, rule__kind=AlertRule.Kind.READING)
+    return [
+        Finding(alert.severity, f"{alert}: {alert.text}", alert.get_absolute_url(), alert.since)
+        for alert in found.exclude(rule__origin__startswith="header:").order_by("since")
+    ]
 
 
 def watched(user: Any) -> QuerySet[Server]:

@@ -11,14 +11,15 @@ class MonitoringConfig(AppConfig):
 
     def ready(self) -> None:
         """Charts of the ground floor get their past from here."""
-        from dbadmin import history, navigation
+        from dbadmin import health, history, navigation
         from dbadmin.navigation import WideRoom
         from monitoring import duties
-        from monitoring.alert_lists import open_count
+        from monitoring.alert_lists import findings, open_count
         from monitoring.chart import History
         from monitoring.rules import keep_defaults
 
         history.register(History())
+        health.SOURCES.append(findings)
         duties.register()
         navigation.register(WideRoom("Alerts", "alerts", "monitoring.view", "l", 15, open_count))
         post_migrate.connect(keep_defaults, sender=self)

@@ -24,7 +24,9 @@ class SealLog(Operation):
     risk = Risk.HARMLESS
 
     class Form(forms.Form):
-        database = forms.CharField(required=False, help_text="The server's own database when empty.")
+        database = forms.CharField(
+            strip=False, required=False, help_text="The server's own database when empty."
+        )
 
     def target(self) -> str:
         return f"audit log of {self.params.get('database') or self.server}"

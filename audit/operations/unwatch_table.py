@@ -21,9 +21,11 @@ class UnwatchTable(Operation):
     risk = Risk.BLOCKS
 
     class Form(forms.Form):
-        database = forms.CharField(required=False, help_text="The server's own database when empty.")
-        schema = forms.CharField(initial="public")
-        table = forms.CharField()
+        database = forms.CharField(
+            strip=False, required=False, help_text="The server's own database when empty."
+        )
+        schema = forms.CharField(strip=False, initial="public")
+        table = forms.CharField(strip=False)
 
     def target(self) -> str:
         return f"{self.params['schema']}.{self.params['table']}"

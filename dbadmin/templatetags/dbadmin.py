@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django import template
-from django.forms import BoundField, CheckboxInput
+from django.forms import BoundField, CheckboxInput, Select
 from django.template import Context
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -46,6 +46,7 @@ PROBLEMS = {
     "unreachable": "The server does not answer",
     "unsupported": "Not on this server",
     "busy": "Too many readers",
+    "absent": "There is no such database",
     "error": "The server reports an error",
 }
 ICONS = {
@@ -299,6 +300,7 @@ def field(bound: BoundField, label: str = "") -> dict[str, Any]:
         "control": bound.as_widget(),
         "label": label or bound.label,
         "is_check": isinstance(bound.field.widget, CheckboxInput),
+        "is_empty": isinstance(bound.field.widget, Select) and not list(bound.field.widget.choices),
     }
 
 
@@ -306,6 +308,12 @@ def field(bound: BoundField, label: str = "") -> dict[str, Any]:
 def hidden_params(pairs: Any) -> SafeString:
     """Hidden inputs that keep the rest of the address when a form is sent by GET."""
     return format_html_join("", '<input type="hidden" name="{}" value="{}">', pairs)
+
+
+@register.simple_tag
+def hidden_fields(form: Any) -> SafeString:
+    """A form's values once more, unseen, and without the ids that its visible fields have."""
+    return format_html_join("", "{}", ((bound.as_hidden(attrs={"id": False}),) for bound in form))
 
 
 @register.filter

@@ -22,7 +22,7 @@ class DropIndex(OnRelation):
     kinds = "iI"
 
     class Form(RelationForm):
-        index = forms.CharField()
+        index = forms.CharField(strip=False)
 
     @cached_property
     def found(self) -> Any:

@@ -16,7 +16,7 @@ class RollbackPrepared(Operation):
     risk = Risk.DESTROYS
 
     class Form(forms.Form):
-        name = forms.CharField()
+        name = forms.CharField(strip=False)
 
     def target(self) -> str:
         return str(self.params["name"])

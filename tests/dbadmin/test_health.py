@@ -1,0 +1,85 @@
+"""The overview says what is wrong with a server, since when, and what mends it."""
+
+import datetime as dt
+import re
+
+import pytest
+from django.utils import timezone
+
+from dbadmin import health
+from dbadmin.connections import row_class
+from dbadmin.models import ServerState
+from dbadmin.probes import PROBES, Reading
+from dbadmin.reading_store import store
+from monitoring.alert_models import Alert, AlertRule
+
+pytestmark = pytest.mark.django_db
+NAMES = ("schema", "table", "index", "state", "leftover_count", "size_bytes")
+BROKEN = ("public", "users", "users_email_key", "left over from a failed build", 1, 8192)
+WELL = (*BROKEN[:3], "being built", 0, 8192)
+NOW = timezone.now()
+
+
+def read(server, row, minutes_ago):
+    """Keep a reading of the indexes, taken then."""
+    ServerState.objects.update_or_create(server=server, defaults={"asked_at": NOW, "reached_at": NOW})
+    probe = PROBES["invalid_indexes"]
+    taken_at = NOW - dt.timedelta(minutes=minutes_ago)
+    columns = [probe.column(name) for name in NAMES]
+    rows = [row_class(NAMES)._make(row)]
+    store(server, Reading(probe, server.name, "shop", taken_at, 1.0, columns, rows))
+    return taken_at
+
+
+def test_a_finding_says_which_since_when_and_offers_what_mends_it(server, user_as):
+    since = read(server, BROKEN, 30)
+    read(server, (*BROKEN[:5], 16384), 15)
+    (found,) = health.findings(server, user_as("admin"))
+    assert found.text == "Invalid indexes: public.users_email_key, in database shop"
+    assert (found.state, found.since) == ("warning", since)
+    assert found.url == "/servers/shop/indexes/?db=shop#invalid_indexes"
+    assert found.operation_title == "Rebuild index"
+    wanted = "/servers/shop/do/reindex_index/?index=users_email_key&schema=public&database=shop"
+    assert found.operation_url == wanted
+
+
+def test_what_was_mended_and_comes_again_is_wrong_since_the_second_time(server):
+    read(server, BROKEN, 30)
+    read(server, WELL, 20)
+    assert health.findings(server) == []
+    since = read(server, BROKEN, 10)
+    (found,) = health.findings(server)
+    assert found.since == since
+
+
+def test_who_may_not_mend_it_is_offered_nothing(server, user_as):
+    read(server, BROKEN, 30)
+    (found,) = health.findings(server, user_as("viewer"))
+    assert (found.operation_url, found.operation_title) == ("", "")
+
+
+def test_open_alerts_stand_among_the_findings_and_no_threshold_twice(server, user_as):
+    since = read(server, BROKEN, 30)
+    for origin, severity in (("default:no_backup", "critical"), ("header:invalid_indexes", "warning")):
+        rule = AlertRule.objects.get(origin=origin)
+        values = {"severity": severity, "text": "0, below 1", "row_name": "shop", "since": since}
+        alert = Alert.objects.create(rule=rule, name=rule.name, server=server, **values)
+        if severity == "critical":
+            wanted = alert.get_absolute_url()
+    first, second = health.findings(server, user_as("admin"))
+    assert (first.state, first.text, first.url) == ("critical", "No backup: shop: 0, below 1", wanted)
+    assert second.text.startswith("Invalid indexes")
+
+
+def test_the_page_shows_all_of_it(server, client_as):
+    read(server, BROKEN, 30)
+    page = client_as("operator").get("/servers/shop/").content.decode()
+    panel = page[page.index('id="attention"') : page.index("</ul>", page.index('id="attention"'))]
+    assert "public.users_email_key" in panel
+    assert re.search(r"since <time[^>]*>[\d: -]+</time>", panel)
+    assert "Rebuild index…" in panel
+
+
+def test_the_fleet_says_since_when(server, client_as):
+    read(server, BROKEN, 30)
+    assert re.search(r"public\.users_email_key since \d", client_as("viewer").get("/").content.decode())
