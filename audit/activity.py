@@ -5,33 +5,34 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, field
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from django.conf import settings
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from audit.capture import SCHEMA
+from audit.prepared import Reached, reached
 from audit.registry import Installed
 from audit.search import OPERATIONS, PERSON, SKEW
 from audit.tables import Rows
 
-#: Statements that a summary looks at; beyond, it says so.
+#: Statements behind the end of the sums that a summary looks at; beyond, it says so.
 MOST = 200_000
-EDGE = (
-    "select now() - make_interval(days => %s) as since,"
-    " dbadmin_audit.first_id(now() - make_interval(days => %s) - %s) as id"
+FIRST = "select dbadmin_audit.first_id(%s) as id"
+OPEN = SQL("select min(id) as id from {}.statement where xid::text::bigint >= {} and id > {}")
+SUMMED = SQL(
+    "select day, person, watched_id, operation, statements, rows, hours, last_at from {schema}.activity"
+    " where day >= {day}{person}"
 )
 # ruff: noqa: S608 - the parts are constants of ours
-PEOPLE = f"""
-select person, count(*) as statements, sum(case operation when 'U' then (images + 1) / 2 else
-    coalesce(images, 0) end)::bigint as rows,
-       max(at) as last_at, count(distinct watched_id) as tables
-from (select {PERSON} as person, operation, images, at, watched_id from dbadmin_audit.statement
-      where id >= %s and at >= %s order by id desc limit {MOST}) s
-group by person order by 2 desc limit 500
-"""
-PERSON_DAYS = f"""
-select date_trunc('hour', at) as hour, watched_id, operation::text as operation, count(*) as statements,
-       sum(case operation when 'U' then (images + 1) / 2 else coalesce(images, 0) end)::bigint as rows
-from (select at, watched_id, operation, images from dbadmin_audit.statement
-      where {PERSON} = %s and (id >> 12) >= (%s >> 12) and at >= %s order by (id >> 12) desc limit {MOST}) s
-group by 1, 2, 3 order by 1 desc
-"""
+FRESH = SQL(
+    "select local::date as day, person, watched_id, operation, count(*) as statements, sum(rows)::bigint as rows,"
+    " bit_or(1 << extract(hour from local)::int) as hours, max(at) as last_at from (select at,"
+    f" at at time zone {{zone}} as local, {PERSON} as person, watched_id, operation, case operation when 'U'"
+    " then (images + 1) / 2 else coalesce(images, 0) end as rows from {schema}.statement where id >= {first}"
+    " and (id >> 12) >= ({first} >> 12) and at >= {since}{closed}{person} order by {order} limit {most}) s"
+    " group by 1, 2, 3, 4"
+)
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Day:
     statements: int = 0
     rows: int = 0
     tables: dict[str, int] = field(default_factory=dict)
-    hours: set[int] = field(default_factory=set)
+    hours: int = 0
     unusual: list[str] = field(default_factory=list)
 
 
@@ -58,59 +59,139 @@ class Activity:
     is_cut: bool
 
 
-def since(rows: Rows, days: int) -> Any:
-    """The moment and the number where the window begins."""
-    return rows(EDGE, [days, days, SKEW])[0]
+@dataclass
+class Person:
+    """One line of the page of people."""
+
+    person: str
+    statements: int
+    rows: int
+    tables: int
+    last_at: dt.datetime
+    unusual: list[str] = field(default_factory=list)
 
 
-def people(rows: Rows, days: int) -> list[Any]:
-    """Everybody in the window, the busiest first."""
-    edge = since(rows, days)
-    return list(rows(PEOPLE, [edge.id, edge.since]))
+def sums(rows: Rows, days: int, person: str = "") -> tuple[Composable, bool]:
+    """The window as lines by day, person, table and operation: sums, and what happened since; is the rest cut?"""
+    zone = settings.TIME_ZONE
+    day = dt.datetime.now(ZoneInfo(zone)).date() - dt.timedelta(days=days - 1)
+    since = dt.datetime.combine(day, dt.time(), ZoneInfo(zone))
+    until = reached(rows)
+    if until is not None and until.zone != zone:
+        until = None
+    first = open_id(rows, until) if until else rows(FIRST, [since - SKEW])[0].id
+    parts: list[Composable] = []
+    whose = SQL(" and person = {}").format(Literal(person)) if person else SQL("")
+    if until is not None:
+        parts.append(SUMMED.format(schema=Identifier(SCHEMA), day=Literal(day), person=whose))
+    if first is not None:
+        parts.append(fresh(since, first, until, person))
+    if not parts:
+        parts.append(SUMMED.format(schema=Identifier(SCHEMA), day=Literal(day), person=SQL(" and false")))
+    return SQL(" union all ").join(parts), until is None
+
+
+def open_id(rows: Rows, until: Reached) -> int | None:
+    """The first statement that is not in the sums yet."""
+    found: int | None = rows(OPEN.format(Identifier(SCHEMA), Literal(until.high), Literal(until.above)))[0].id
+    return found
+
+
+def fresh(since: dt.datetime, first: int, until: Reached | None, person: str) -> Composable:
+    """What the sums do not hold."""
+    closed: Composable = SQL("")
+    if until is not None:
+        closed = SQL(" and xid::text::bigint >= {} and id > {}").format(
+            Literal(until.high), Literal(until.above)
+        )
+    return FRESH.format(
+        schema=Identifier(SCHEMA), zone=Literal(settings.TIME_ZONE), first=Literal(first), since=Literal(since),
+        closed=closed, person=SQL(f" and {PERSON} = {{}}").format(Literal(person)) if person else SQL(""),
+        order=SQL("(id >> 12) desc" if person else "id desc"), most=Literal(MOST),
+    )  # fmt: skip
+
+
+def people(rows: Rows, days: int) -> list[Person]:
+    """Everybody in the window, the busiest first; the last week's unusual days are named."""
+    lines, _ = sums(rows, days)
+    query = SQL(
+        "select person, day, sum(statements)::bigint as statements, sum(rows)::bigint as rows,"
+        " bit_or(hours) as hours, max(last_at) as last_at, array_agg(distinct watched_id) as tables"
+        " from ({}) l group by 1, 2 order by 1, 2 desc"
+    ).format(lines)
+    by_person: dict[str, list[Any]] = {}
+    for row in rows(query):
+        by_person.setdefault(row.person, []).append(row)
+    found = [one_person(name, some) for name, some in by_person.items()]
+    found.sort(key=lambda one: (-one.statements, one.person))
+    return found[:500]
+
+
+def one_person(name: str, some: list[Any]) -> Person:
+    """A person's days as one line."""
+    days = [Day(row.day, row.statements, row.rows, hours=row.hours) for row in some]
+    mark_unusual(days)
+    last = max(row.last_at for row in some)
+    recent = [day for day in days if day.day > last.date() - dt.timedelta(days=7)]
+    return Person(
+        name, sum(day.statements for day in days), sum(day.rows for day in days),
+        len({table for row in some for table in row.tables}), last,
+        [f"{day.day:%Y-%m-%d}: {text}" for day in recent for text in day.unusual][:3],
+    )  # fmt: skip
 
 
 def of_person(rows: Rows, state: Installed, person: str, days: int) -> Activity:
     """One person's window: by day, by table and operation, by hour; unusual days are marked."""
-    edge = since(rows, days)
-    found = rows(PERSON_DAYS, [person, edge.id, edge.since])
+    lines, unsummed = sums(rows, days, person)
+    query = SQL(
+        "select day, watched_id, operation::text as operation, sum(statements)::bigint as statements,"
+        " sum(rows)::bigint as rows, bit_or(hours) as hours from ({}) l group by 1, 2, 3"
+    ).format(lines)
     by_day: dict[dt.date, Day] = {}
     by_table: dict[tuple[str, str], list[int]] = {}
-    hours = [0] * 24
-    for row in found:
+    for row in rows(query):
         name = str(state.watched.get(row.watched_id, row.watched_id))
-        day = by_day.setdefault(row.hour.date(), Day(row.hour.date()))
+        day = by_day.setdefault(row.day, Day(row.day))
         day.statements += row.statements
         day.rows += row.rows or 0
         day.tables[name] = day.tables.get(name, 0) + row.statements
-        day.hours.add(row.hour.hour)
-        hours[row.hour.hour] += row.statements
-        sums = by_table.setdefault((name, OPERATIONS.get(row.operation, row.operation)), [0, 0])
-        sums[0] += row.statements
-        sums[1] += row.rows or 0
+        day.hours |= row.hours
+        counts = by_table.setdefault((name, OPERATIONS.get(row.operation, row.operation)), [0, 0])
+        counts[0] += row.statements
+        counts[1] += row.rows or 0
     ordered = sorted(by_day.values(), key=lambda day: day.day, reverse=True)
     mark_unusual(ordered)
-    tables = [(name, word, sums[0], sums[1]) for (name, word), sums in by_table.items()]
-    tables.sort(key=lambda line: -line[2])
+    tables = [(name, word, counts[0], counts[1]) for (name, word), counts in by_table.items()]
+    tables.sort(key=lambda line: (-line[2], line[0], line[1]))
     total = sum(day.statements for day in ordered)
-    return Activity(ordered, tables, hours, total, sum(day.rows for day in ordered), total >= MOST)
+    hours = [sum(day.hours >> hour & 1 for day in ordered) for hour in range(24)]
+    return Activity(
+        ordered, tables, hours, total, sum(day.rows for day in ordered), unsummed and total >= MOST
+    )
 
 
 def mark_unusual(days: list[Day]) -> None:
-    """Days with far more rows than the person's median, and hours at which the person is never seen
+    """Days with far more rows than the person's median, and hours or tables at which the person is never seen
     otherwise."""
     if len(days) < 5:
         return
     rows = sorted(day.rows for day in days)
-    median = rows[len(rows) // 2]
-    seen: dict[int, int] = {}
+    median = max(rows[len(rows) // 2], 1)
+    seen = [sum(day.hours >> hour & 1 for day in days) for hour in range(24)]
+    tables: dict[str, int] = {}
     for day in days:
-        for hour in day.hours:
-            seen[hour] = seen.get(hour, 0) + 1
+        for name in day.tables:
+            tables[name] = tables.get(name, 0) + 1
     for day in days:
-        if day.rows > 1000 and day.rows > 10 * max(median, 1):
-            day.unusual.append(f"{day.rows // max(median, 1)} times the rows of a usual day")
-        rare = sorted(hour for hour in day.hours if seen[hour] == 1)
-        if rare and len(days) >= 10:
-            day.unusual.append(
-                "at an hour never seen otherwise: " + ", ".join(f"{hour:02}:00" for hour in rare[:3])
-            )
+        if day.rows > 1000 and day.rows > 10 * median:
+            day.unusual.append(f"{day.rows // median} times the rows of a usual day")
+        if len(days) < 10:
+            continue
+        rare = [f"{hour:02}:00" for hour in range(24) if day.hours >> hour & 1 and seen[hour] == 1]
+        if rare and len(rare) < day.hours.bit_count():
+            day.unusual.append(f"at an hour never seen otherwise: {', '.join(rare[:3])}")
+        elif rare:
+            day.unusual.append(f"only at hours never seen otherwise: {', '.join(rare[:3])}")
+        once = sorted(name for name in day.tables if tables[name] == 1)
+        if once:
+            day.unusual.append(f"on no other day in {', '.join(once[:3])}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
-from audit import changes, sealing, search
+from audit import changes, inside, sealing, search
 from audit.registry import Installed
 from audit.search import Filter
 from audit.tables import Rows
@@ -27,7 +27,7 @@ def records(rows: Rows, state: Installed, wanted: Filter) -> Iterator[dict[str, 
     before: int | None = None
     statements = count = 0
     while statements < STATEMENTS and count < ROWS:
-        page = search.find(rows, state, wanted, before, limit=200)
+        page = inside.find(rows, state, wanted, before, limit=200)
         for statement in page.statements:
             statements += 1
             for record in of_statement(rows, state, statement):

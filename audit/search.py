@@ -10,7 +10,7 @@ from typing import Any
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit.capture import SCHEMA
-from audit.registry import Installed, KeptColumn, Shape, Watched
+from audit.registry import Installed, Shape, Watched
 from audit.tables import Rows
 
 #: Statements per page.
@@ -46,10 +46,20 @@ class Filter:
     key: str = ""
     column: str = ""
     text: str = ""
+    of: str = ""
+    path: str = ""
+    how: str = ""
+    value: str = ""
+    source: str = ""
 
     def said(self) -> dict[str, str]:
         """The fields that filter, for the record of who looked at what."""
-        return {name: str(value) for name, value in vars(self).items() if value}
+        return {name: str(value) for name, value in vars(self).items() if value and name != "source"}
+
+    @property
+    def is_inside(self) -> bool:
+        """Does it ask for what is in the rows?"""
+        return bool(self.column or self.text or self.value or self.of or self.path)
 
     @property
     def is_grouped(self) -> bool:
@@ -170,14 +180,12 @@ def moments(rows: Rows, wanted: Filter) -> list[Composable]:
 
 def find(rows: Rows, state: Installed, wanted: Filter, before: int | None = None, after: int | None = None,
          limit: int = PAGE) -> Page:  # fmt: skip
-    """One page, newest first: the statements older than `before`, or the nearest that are newer than
-    `after`."""
+    """One page, newest first, of a search that asks for nothing inside of rows: the statements older than
+    `before`, or the nearest that are newer than `after`."""
     if not state.version:
         return Page()
     if wanted.key:
         return with_ids(rows, state, wanted, before, after, limit, key_statements)
-    if wanted.column or wanted.text:
-        return look_into_rows(rows, state, wanted, before, limit)
     parts = conditions(rows, state, wanted)
     return page_of(select(rows, parts, before, after, limit + 1, wanted.is_grouped), before, after, limit)
 
@@ -321,74 +329,6 @@ def bound_parts(column: str, before: int | None, after: int | None) -> list[Comp
     if after is not None:
         parts.append(SQL(column + " > {}").format(Literal(after)))
     return parts
-
-
-#: Row images that one page looks into before it says how far it came, and asks whether to go on.
-LOOK = 40_000
-
-
-def look_into_rows(rows: Rows, state: Installed, wanted: Filter, before: int | None, limit: int) -> Page:
-    """Statements whose rows hold a text, or changed a column: newest first, as far as one page may look."""
-    parts = conditions(rows, state, wanted)
-    shown: list[Any] = []
-    looked, position = 0, before
-    while looked < LOOK:
-        batch = select(rows, parts, position, None, 200, wanted.is_grouped)
-        if not batch:
-            return Page(shown, None, None)
-        position = batch[-1].id
-        looked += sum(min(row.images or 1, 20_000) for row in batch)
-        hits = matching(rows, state, wanted, batch)
-        for row in batch:
-            if row.id in hits:
-                shown.append(row)
-                if len(shown) == limit:
-                    return Page(shown, None, row.id)
-    last = batch[-1] if batch else None
-    return Page(shown, None, position, last.at if last else None)
-
-
-def matching(rows: Rows, state: Installed, wanted: Filter, batch: list[Any]) -> set[int]:
-    """Of these statements, those whose rows match."""
-    hits: set[int] = set()
-    by_shape: dict[int, list[int]] = {}
-    for row in batch:
-        by_shape.setdefault(row.shape_id, []).append(row.id)
-        if wanted.text and wanted.text.lower() in f"{row.note or ''} {row.query or ''}".lower():
-            hits.add(row.id)
-    for shape_id, ids in by_shape.items():
-        shape = state.shapes.get(shape_id)
-        if shape is None:
-            continue
-        query = match_query(shape, wanted, ids)
-        if query is not None:
-            hits |= {row.statement_id for row in rows(query)}
-    return hits
-
-
-def match_query(shape: Shape, wanted: Filter, ids: list[int]) -> Composable | None:
-    """Which of these statements changed the column, or hold the text."""
-    table = Identifier(SCHEMA, f"rows_{shape.id}")
-    column = next((c for c in shape.kept if c.name == wanted.column), None)
-    if wanted.column and column is None:
-        return None
-    parts: list[Composable] = [SQL("r.statement_id = any({})").format(Literal(ids))]
-    if wanted.text:
-        pattern = "%" + wanted.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        fields: list[KeptColumn] = [column] if column else shape.kept
-        joined = SQL(", ").join([SQL("r.{}::text").format(Identifier(c.kept_name)) for c in fields])
-        parts.append(SQL("concat_ws(' ', {}) ilike {}").format(joined, Literal(pattern)))
-    if column is None:
-        return SQL("select distinct r.statement_id from {} r {}").format(table, where(parts))
-    kept = Identifier(column.kept_name)
-    other = SQL(
-        "exists (select from {t} o where o.statement_id = r.statement_id and (o.n >> 8) = (r.n >>"
-        " 8) and o.n = r.n"
-        " and o.side in ('-', 'o') and o.{c}::text is distinct from r.{c}::text)"
-    ).format(t=table, c=kept)
-    return SQL("select distinct r.statement_id from {} r {} and r.side = '+' and {}").format(
-        table, where(parts), other
-    )
 
 
 def statement(rows: Rows, statement_id: int) -> Any:

@@ -8,13 +8,14 @@ from typing import Any
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 
-from audit import activity, changes, diff, search
+from audit import activity, changes, diff, search, timeline
 from audit.asking import Asked, auditors, filter_of, moment, number
 from audit.listing import lines_of
 from audit.models import SavedSearch
 from audit.moments import row_at
 from audit.overview import capture_overview
 from audit.registry import Watched
+from audit.timeline import Places
 from dbadmin import readings
 from dbadmin.permissions import may
 
@@ -24,20 +25,22 @@ ROWS = 50
 
 @auditors
 def log(asked: Asked) -> HttpResponse:
-    """Statements, newest first, under the filters of the address."""
-    wanted = filter_of(asked.request)
-    before, after = number(asked.request, "before"), number(asked.request, "after")
-    refusal, page = None, search.Page()
+    """Changes of the data and what people did in dbadmin, newest first, under the filters of the address."""
+    wanted, get = filter_of(asked.request), asked.request.GET
+    refusal, page = None, timeline.Page()
     try:
-        page = search.find(asked.rows, asked.state, wanted, before, after)
+        page = timeline.page(
+            asked, wanted, Places.read(get.get("before", "")), Places.read(get.get("after", ""))
+        )
     except search.BadFilter as error:
         refusal = error
     said = wanted.said()
     if asked.state.version:
         what = ", ".join(f"{name} {value}" for name, value in said.items())
         asked.note(f"Looked at the audit log{': ' + what if what else ''}.", filter=said)
+    trail = [place for place in get.get("back", "").split(",") if place][-40:]
     context = asked.context(
-        lines=lines_of(asked.rows, asked.state, page.statements),
+        entries=page.entries,
         page=page,
         wanted=wanted,
         said=said,
@@ -45,11 +48,31 @@ def log(asked: Asked) -> HttpResponse:
         searches=SavedSearch.objects.filter(user__pk=asked.request.user.pk or 0, server=asked.server),
         may_export=may(asked.request.user, "audit.export", asked.server),
         tables=sorted({str(w) for w in asked.state.watched.values()}),
+        columns=sorted({c.name for s in asked.state.shapes.values() for c in s.columns}),
         operations=list(search.OPERATIONS.values()),
+        sources=timeline.SOURCES.items(),
         databases=readings.databases(asked.server),
-        given={name: asked.request.GET.get(name, "") for name in search.Filter.__dataclass_fields__},
+        given={name: get.get(name, "") for name in search.Filter.__dataclass_fields__},
+        is_narrow=bool(said.keys() - {"table", "person", "operation", "since", "until"}),
+        trail=",".join([*trail, get.get("before", "") or "top"]),
+        back=trail,
+        newer_query=newer_query(asked.request, trail),
     )
     return render(asked.request, "audit/log.html", context, status=400 if refusal else 200)
+
+
+def newer_query(request: Any, trail: list[str]) -> str:
+    """The page before this one of a search that only walks back: the way is kept in the address."""
+    if not trail:
+        return ""
+    params = request.GET.copy()
+    for name in ("before", "after", "back"):
+        params.pop(name, None)
+    if trail[-1] != "top":
+        params["before"] = trail[-1]
+    if trail[:-1]:
+        params["back"] = ",".join(trail[:-1])
+    return f"?{params.urlencode()}"
 
 
 def statement_or_404(asked: Asked, number: int) -> Any:
@@ -152,7 +175,8 @@ def transaction(asked: Asked, xid: str) -> HttpResponse:
         xid=xid,
         first=found[0],
         last=found[-1],
-        lines=lines_of(asked.rows, asked.state, found),
+        entries=[timeline.Entry(line=line) for line in lines_of(asked.rows, asked.state, found)],
+        count=len(found),
         rows=sum(line.rows or 0 for line in lines_of(asked.rows, asked.state, found, detail=False)),
     )
     return render(asked.request, "audit/transaction.html", context)

@@ -13,6 +13,7 @@ WATCHED = "categories, courses, enrollments, lessons, quiz_attempts, quizzes, re
 SCHEDULES = (
     ("ensure_partitions", "17 2 * * *"),
     ("seal_log", "*/5 * * * *"),
+    ("index_log", "3-59/10 * * * *"),
     ("verify_seals", "40 3 * * *"),
 )
 

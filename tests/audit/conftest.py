@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from audit import changes, search
+from audit import changes, inside, search
 from audit.operations.watch_table import WatchTable
 from audit.registry import Installed, installed
 from dbadmin.connections import Session
@@ -43,9 +43,8 @@ class Watcher:
 
     def statements(self, **wanted: Any) -> list[Any]:
         """Oldest first."""
-        return search.find(self.session.rows, self.state, search.Filter(**wanted), limit=10_000).statements[
-            ::-1
-        ]
+        page = inside.find(self.session.rows, self.state, search.Filter(**wanted), limit=10_000)
+        return page.statements[::-1]
 
     def changes(self, **wanted: Any) -> list[search.Change]:
         """All rows of all statements, oldest first."""

@@ -55,10 +55,20 @@ def test_shows_the_log_newest_first(history, client_as):
         ("text=basel", 2),
         ("text=n77", 1),
         ("table=users&text=Bern&operation=insert", 1),
+        ("key=1&table=users&text=basel", 2),
+        ("value=Ada L.", 2),
+        ("value=ada l.&how=equals", 0),
+        ("value=Ada L.&how=equals", 2),
+        ("of=name&value=n7", 1),
+        ("of=id&value=1&how=equals", 3),
+        ("of=profile&path=city&value=Basel&how=equals", 2),
+        ("of=profile&path=city&value=bas", 2),
+        ("of=profile&path=zip&value=bas", 0),
+        ("column=profile&of=name&value=ada", 1),
     ],
 )
 def test_filters(history, client_as, query, expected):
-    text = page(client_as, f"?{query}")
+    text = page(client_as, f"?source=data&{query}")
     assert text.count('class="when"') == expected
 
 
@@ -71,6 +81,12 @@ def test_filters(history, client_as, query, expected):
         ("table=users&key=abc", "Invalid input syntax for type integer: &quot;abc&quot;."),
         ("operation=x", "x is none of: insert, update, delete, truncate, definition."),
         ("xid=x", "x is no transaction number."),
+        ("column=nix", "No version of the watched tables has a column nix."),
+        ("of=name", "Say which value is looked for."),
+        ("path=a&value=1", "Choose the column that the path leads into."),
+        ("of=name&path=a&value=1", "name holds no JSON: it has no paths."),
+        ("value=1&how=like", "like is none of: contains, equals."),
+        ("source=x", "x is none of: data, dbadmin, views."),
     ],
 )
 def test_says_what_is_wrong_with_a_filter(history, client_as, query, message):

@@ -33,4 +33,4 @@ def test_the_tables_are_watched_and_the_log_is_kept_by_schedules(server, target)
     assert ", ".join(row.table_name for row in watched) == WATCHED
     assert care(server) == "All 8 tables of public are watched already."
     names = list(Schedule.objects.order_by("operation").values_list("operation", flat=True))
-    assert names == ["ensure_partitions", "seal_log", "verify_seals"]
+    assert names == ["ensure_partitions", "index_log", "seal_log", "verify_seals"]

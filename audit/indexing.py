@@ -1,0 +1,148 @@
+"""Bringing sums by day and the map of changed columns up to date with the log, behind its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
+
+from audit.canonical import Range
+from audit.capture import SCHEMA, rows_table
+from audit.prepared import BLOCK
+from audit.registry import Installed, Shape
+from audit.sealing import Place, place_of
+from audit.search import PERSON
+from dbadmin.connections import named_rows
+
+#: Statements of one batch: each is a transaction of its own.
+MOST = 100_000
+BEFORE = """
+select system_identifier, high, above, last_id, zone from dbadmin_audit.summary for update
+"""
+NEXT = """
+select count(*) as statements, max(xid::text::bigint) + 1 as high from (
+    select xid from dbadmin_audit.statement where id > %s and xid::text::bigint >= %s order by id limit %s) s
+"""
+KEEP = """
+insert into dbadmin_audit.summary (system_identifier, high, above, last_id, zone, at)
+values (%s, %s, %s, %s, %s, clock_timestamp())
+on conflict (only_one) do update set system_identifier = excluded.system_identifier, high = excluded.high,
+    above = excluded.above, last_id = excluded.last_id, zone = excluded.zone, at = excluded.at
+"""
+ROWS = "case operation when 'U' then (images + 1) / 2 else coalesce(images, 0) end"
+# ruff: noqa: S608 - the parts are constants of ours
+ACTIVITY = SQL(
+    "insert into {schema}.activity as a (day, person, watched_id, operation, statements, rows, hours, last_at)"
+    " select local::date, person, watched_id, operation, count(*), sum(rows),"
+    f" bit_or(1 << extract(hour from local)::int), max(at) from (select at, at at time zone {{zone}} as local,"
+    f" {PERSON} as person, watched_id, operation, {ROWS} as rows from {{schema}}.statement s where {{where}}) s"
+    " group by 1, 2, 3, 4"
+    " on conflict (person, day, watched_id, operation) do update set"
+    " statements = a.statements + excluded.statements, rows = a.rows + excluded.rows,"
+    " hours = a.hours | excluded.hours, last_at = greatest(a.last_at, excluded.last_at)"
+)
+UPDATED = SQL("select distinct shape_id from {schema}.statement s where {where} and operation = 'U'")
+
+
+@dataclass(frozen=True)
+class Before:
+    """How far the last batch came."""
+
+    system_identifier: str = ""
+    high: int = 0
+    above: int = 0
+    last_id: int = 0
+    zone: str = ""
+
+
+@dataclass(frozen=True)
+class Done:
+    """One batch: how many statements, and whether more wait."""
+
+    statements: int
+    more: bool
+
+
+def forget(connection: psycopg.Connection[Any]) -> None:
+    """Begin anew: days are counted in another time zone."""
+    connection.execute("truncate dbadmin_audit.activity, dbadmin_audit.touched, dbadmin_audit.summary")
+
+
+def sum_next(connection: psycopg.Connection[Any], state: Installed, zone: str) -> Done:
+    """Add the next closed transactions, all or nothing."""
+    with connection.transaction():
+        connection.execute("lock table dbadmin_audit.summary in share row exclusive mode")
+        found = connection.execute(BEFORE).fetchone()
+        before = Before(*found) if found else Before(zone=zone)
+        if before.zone != zone:
+            forget(connection)
+            before = Before(zone=zone)
+        place = place_of(connection)
+        span, count, high = next_span(connection, before, place)
+        if not count:
+            return Done(0, False)
+        where = span.where("s")
+        connection.execute(ACTIVITY.format(schema=Identifier(SCHEMA), zone=Literal(zone), where=where))
+        add_touched(connection, state, where)
+        top = connection.execute(
+            SQL("select count(*), max(id) from {}.statement s where {}").format(Identifier(SCHEMA), where)
+        ).fetchone() or (0, None)
+        last_id = max(before.last_id, top[1] or 0)
+        connection.execute(KEEP, [place.system_identifier, span.high, span.above, last_id, zone])
+        return Done(top[0], high < place.horizon)
+
+
+def next_span(connection: psycopg.Connection[Any], before: Before, place: Place) -> tuple[Range, int, int]:
+    """The transactions of the next batch. A server made anew counts transactions anew: then by number."""
+    if before.high and (place.system_identifier != before.system_identifier or place.horizon < before.high):
+        low, above = 0, before.last_id
+    else:
+        low, above = before.high, before.above
+    row: Any = connection.execute(NEXT, [above, low, MOST]).fetchone()
+    high = min(row[1], place.horizon) if row[0] == MOST else place.horizon
+    return Range(low, max(high, low), above), row[0] if high > low else 0, high
+
+
+def add_touched(connection: psycopg.Connection[Any], state: Installed, where: Composable) -> None:
+    """Which columns the updates of a batch changed, by blocks of neighbours."""
+    query = UPDATED.format(schema=Identifier(SCHEMA), where=where)
+    for row in named_rows(connection.execute(query)):
+        shape = state.shapes.get(row.shape_id)
+        if shape is None or not shape.kept:
+            connection.execute(whole_touched(row.shape_id, where))
+        else:
+            connection.execute(shape_touched(shape, where))
+
+
+def whole_touched(shape_id: int, where: Composable) -> Composed:
+    """Rows that were kept whole: only a look inside tells which columns changed."""
+    return SQL(
+        "insert into {schema}.touched select distinct 0, 0, id >> {block} from {schema}.statement s"
+        " where {where} and operation = 'U' and shape_id = {shape} on conflict do nothing"
+    ).format(schema=Identifier(SCHEMA), block=Literal(BLOCK), where=where, shape=Literal(shape_id))
+
+
+def shape_touched(shape: Shape, where: Composable) -> Composed:
+    """One version of columns: before and after of the same place side by side."""
+    differs = SQL(", ").join(
+        [
+            SQL("case when bool_or(o.{c}::text is distinct from n.{c}::text) then {a} end").format(
+                c=Identifier(column.kept_name), a=Literal(column.attnum)
+            )
+            for column in shape.kept
+        ]
+    )
+    return SQL(
+        "with r as materialized (select r.* from {schema}.statement s join {table} r on r.statement_id = s.id"
+        " and r.at = s.at where {where} and s.operation = 'U' and s.shape_id = {shape})"
+        " insert into {schema}.touched select {shape}, a, b.block from ("
+        " select n.statement_id >> {block} as block, array[{differs}]::smallint[] as attnums"
+        " from r n join r o on o.statement_id = n.statement_id and o.n = n.n and o.side <> '+'"
+        " where n.side = '+' group by 1) b cross join unnest(b.attnums) a where a is not null"
+        " on conflict do nothing"
+    ).format(
+        schema=Identifier(SCHEMA), table=rows_table(shape.id), where=where, shape=Literal(shape.id),
+        block=Literal(BLOCK), differs=differs,
+    )  # fmt: skip

@@ -1,0 +1,129 @@
+"""Bring what searches rely on up to date with the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django import forms
+from django.conf import settings
+from psycopg.sql import SQL
+
+from audit import indexing, plans, text_index
+from audit.operations.watch_table import rows_of
+from audit.registry import Installed, installed
+from audit.tables import Rows
+from dbadmin.connections import named_rows
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.runner import Work
+from dbadmin.steps import Call, Sql, Step, Transaction
+
+TABLES = "select to_regclass('dbadmin_audit.summary') is not null as is_there"
+#: Nobody writes to a month that is over; should somebody, we give way.
+LOCK = {"lock_timeout": "3s", "maintenance_work_mem": "128MB"}
+
+
+class IndexLog(Operation):
+    """Bring what searches rely on up to date: sums by person and day, where columns changed, texts of whole months.
+
+    Put it on a schedule of a few minutes. Writers pay nothing for it: it works behind the end of the log, and months
+    that are over get no rows any more.
+    """
+
+    title = "Index the audit log"
+    risk = Risk.LOADS
+
+    class Form(forms.Form):
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
+        texts = forms.BooleanField(
+            required=False,
+            initial=True,
+            label="Index the texts of whole months",
+            help_text="Needs the extension pg_trgm; without it texts are searched row by row.",
+        )
+        create_extension = forms.BooleanField(
+            required=False,
+            label="Create pg_trgm where it is missing",
+            help_text="In the first schema of search_path.",
+        )
+        months = forms.IntegerField(
+            required=False, initial=12, min_value=1, max_value=600, label="Months whose texts are indexed"
+        )
+
+    def target(self) -> str:
+        return f"search of {self.params.get('database') or self.server}"
+
+    def plan(self) -> Sequence[Step]:
+        """Tables for the sums if they are missing, the sums, then one index for each partition."""
+        rows, database = rows_of(self), self.params.get("database") or ""
+        state = installed(rows)
+        if not state.version:
+            raise Refused("No table is watched here yet.")
+        own = plans.owned(rows)
+        steps: list[Step] = []
+        if not rows(TABLES)[0].is_there:
+            steps.append(
+                Transaction(
+                    plans.as_owner(own, [Sql(plans.script("search.sql"))]), database=database,
+                    says="Make the tables that hold sums and the map of changed columns",
+                )
+            )  # fmt: skip
+        steps.append(
+            Call(self.add_up, says="Add every closed transaction since the last time to the sums and the map")
+        )
+        return [*steps, *self.text_steps(rows, state, own, database)]
+
+    def text_steps(self, rows: Rows, state: Installed, own: bool, database: str) -> list[Step]:
+        """One transaction for each partition of a month that is over."""
+        if not self.params.get("texts", True):
+            return []
+        known = text_index.extension(rows)
+        may_create = bool(self.params.get("create_extension")) and known.is_available
+        leaves = self.recent(text_index.closed_leaves(rows, rows(plans.ABILITIES)[0].today))
+        if not leaves or not (known.schema or may_create):
+            return []
+        steps: list[Step] = []
+        if not known.schema:
+            steps.append(Sql("CREATE EXTENSION IF NOT EXISTS pg_trgm", database=database))
+        schema = known.schema or rows("select current_schema() as name")[0].name
+        plain = {row.name for row in rows(text_index.PLAIN_TYPES)}
+        for leaf in leaves:
+            found = text_index.expression(state, leaf, plain)
+            if found is None:
+                continue
+            create = text_index.create_index(leaf, *found, schema)
+            inside = [Sql(text_index.drop_broken(leaf), settings=LOCK), Sql(create), Sql(analyze(leaf))]
+            steps.append(
+                Transaction(plans.as_owner(own, inside), database=database, says=f"Index the texts of {leaf}")
+            )
+        return steps
+
+    def recent(self, leaves: list[str]) -> list[str]:
+        """Those of the newest months."""
+        most = self.params.get("months") or 12
+        kept = sorted({leaf[-7:] for leaf in leaves}, reverse=True)[:most]
+        return [leaf for leaf in leaves if leaf[-7:] in kept]
+
+    def add_up(self, work: Work) -> None:
+        """Batch after batch, each a transaction of its own."""
+        done = 0
+        with work.connect(self.params.get("database") or None) as connection:
+            state = installed(lambda query, params=None: named_rows(connection.execute(query, params)))
+            if plans.owned(lambda query, params=None: named_rows(connection.execute(query, params))):
+                connection.execute("set role dbadmin_audit")
+            connection.execute("set statement_timeout = 0")
+            more = True
+            while more:
+                batch = indexing.sum_next(connection, state, settings.TIME_ZONE)
+                done += batch.statements
+                more = batch.more and batch.statements > 0
+                work.progress(done, None, "rows")
+                work.stop_if_cancelled()
+        if self.params.get("texts", True) and not text_index.extension(rows_of(self)).schema:
+            work.log("Texts of whole months are not indexed: the extension pg_trgm is not there.")
+        work.log(f"Added {done} statements to the sums.")
+        work.result(statements=done)
+
+
+def analyze(leaf: str) -> SQL:
+    """How common texts are: the planner has it from the index's own statistics."""
+    return SQL(f"ANALYZE dbadmin_audit.{leaf}")

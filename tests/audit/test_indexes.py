@@ -1,0 +1,162 @@
+"""What index_log prepares finds the same as looking row by row, and less is read."""
+
+import pytest
+
+from audit import activity, inside, prepared, search
+from tests.carrying_out import carry_out, log_of, operation
+
+pytestmark = pytest.mark.servers
+
+MONTHS = ("statement", "loose", "rows_1")
+
+
+@pytest.fixture
+def old(audit, execute):
+    """A log whose first half happened months ago, in two months of their own."""
+    execute("create extension pg_trgm")
+    execute(
+        "create table people (id int primary key, name text, seen timestamptz, data jsonb, pin text, tags text[])"
+    )
+    audit.watch("people", hashed="pin")
+    for number in range(1, 41):
+        execute("select set_config('app.current_user_id', %s, false)", [f"user{number % 3}"])
+        execute(
+            "insert into people values (%s, %s, '2026-01-02 03:04:05+00', %s, %s, %s)",
+            [
+                number,
+                f"Name {number:03} 50%",
+                f'{{"city": "Town {number}", "nr": [{number}]}}',
+                f"p{number}",
+                ["a", f"t{number}"],
+            ],
+        )
+        execute("update people set name = name || ' Öst' where id = %s and id %% 4 = 0", [number])
+        execute('update people set data = \'{"city": "Rome"}\' where id = %s and id %% 10 = 0', [number])
+    execute("alter table people add later text")
+    execute("update people set later = 'loosely kept' where id = 7")
+    audit.watch("people")
+    execute("update people set later = 'typed' where id = 8")
+    execute("reset app.current_user_id")
+    top = execute("select max(id) from dbadmin_audit.statement").fetchone()[0]
+    execute("set role dbadmin_audit")
+    for back, low, high in ((3, 0, top // 3), (2, top // 3, top * 2 // 3)):
+        month = execute("select to_char(now() - make_interval(months => %s), 'YYYY_MM')", [back]).fetchone()[
+            0
+        ]
+        first = month.replace("_", "-") + "-01"
+        for parent in MONTHS:
+            execute(
+                f"create table dbadmin_audit.{parent}_{month} partition of dbadmin_audit.{parent}"
+                f" for values from ('{first} 00:00+00') to ('{first} 00:00+00'::timestamptz + interval '1 month')"
+            )
+        for parent, number in (("statement", "id"), ("rows_1", "statement_id")):
+            execute(
+                f"update dbadmin_audit.{parent} set at = '{first} 05:00+00'::timestamptz"
+                f" + {number} * interval '1 second' where {number} > %s and {number} <= %s",
+                [low, high],
+            )
+    execute("reset role")
+    return audit
+
+
+EQUALS = {"how": "equals"}
+SEARCHES = [
+    {"text": "town 1"}, {"text": "Öst"}, {"text": "50%"}, {"text": "xyz"}, {"text": "Name 012"}, {"text": "03:04"},
+    {"text": "loosely"}, {"text": "to"}, {"text": "add later"}, {"text": "{a,t1"}, {"column": "name"},
+    {"column": "data"}, {"column": "later"}, {"column": "name", "text": "012"},
+    {"column": "data", "person": "user1"}, {"value": "Name 004 50%", **EQUALS}, {"of": "name", "value": "öst"},
+    {"of": "id", "value": "12", **EQUALS}, {"of": "data", "path": "city", "value": "Town 20", **EQUALS},
+    {"of": "data", "path": "nr[0]", "value": "33"}, {"of": "pin", "value": "p13", **EQUALS},
+    {"of": "pin", "value": "p13"}, {"text": "town", "operation": "update"},
+    {"table": "people", "text": "Name 03", "person": "user2"}, {"key": "12", "table": "people", "text": "öst"},
+]  # fmt: skip
+
+
+def everything(audit, wanted, limit=3):
+    """All pages of a search."""
+    found, before, rows = [], None, audit.session.rows
+    while True:
+        page = inside.find(rows, audit.state, search.Filter(**wanted), before, None, limit)
+        found += [row.id for row in page.statements]
+        if page.older is None:
+            return found
+        before = page.older
+
+
+def test_finds_the_same_as_row_by_row(old, server, monkeypatch):
+    plain = [everything(old, wanted) for wanted in SEARCHES]
+    assert sum(len(found) > 0 for found in plain) >= len(SEARCHES) - 2
+    run = carry_out(operation("index_log", server))
+    assert (run.status, run.message) == ("succeeded", run.message)
+    monkeypatch.setattr(inside, "FIRST", -1)
+    for wanted, expected in zip(SEARCHES, plain, strict=True):
+        assert everything(old, wanted) == expected, wanted
+
+
+def test_asks_the_indexes_of_months_that_are_over(old, server, monkeypatch):
+    carry_out(operation("index_log", server))
+    months = prepared.months(old.session.rows, old.state, search.Filter(text="town"))
+    assert [month.is_prepared for month in months] == [False, True, True]
+    assert {leaf.rpartition("_20")[0] for leaf in months[1].texts} == {"rows_1", "statement"}
+    asked = []
+    monkeypatch.setattr(inside, "FIRST", -1)
+
+    def rows(query, params=None):
+        asked.append(query if isinstance(query, str) else query.as_string(None))
+        return old.session.rows(query, params)
+
+    inside.find(rows, old.state, search.Filter(text="Name 004"), months[0].low)
+    hits = [each for each in asked if "hit as materialized" in each]
+    old.session.rows("set enable_seqscan = off")
+    plans = "\n".join(row[0] for row in old.session.rows("explain " + hits[0]))
+    assert "_text" in plans
+    assert not [each for each in asked if "concat_ws" in each and "= any('{1,2,3" in each]
+
+
+def test_needs_no_extension(audit, execute, server):
+    execute("create table t (id int primary key)")
+    audit.watch("t")
+    execute("insert into t values (1)")
+    run = carry_out(operation("index_log", server))
+    assert run.status == "succeeded"
+    assert log_of(run)[-2:] == [
+        "Texts of whole months are not indexed: the extension pg_trgm is not there.",
+        "Added 1 statements to the sums.",
+    ]
+
+
+def test_sums_go_on_where_they_ended_and_miss_no_open_transaction(audit, execute, server, postgres, target):
+    execute("create table t (id int primary key)")
+    audit.watch("t")
+    execute("insert into t values (1)")
+
+    def sums():
+        return execute(
+            "select person, operation::text, statements, rows from dbadmin_audit.activity order by 1, 2"
+        ).fetchall()
+
+    with postgres.connect(target.database) as other:
+        with other.transaction():
+            other.execute("insert into t values (2)")
+            execute("insert into t values (3), (4)")
+            carry_out(operation("index_log", server))
+            assert sums() == [("postgres", "I", 1, 1)]
+            total = activity.people(audit.session.rows, 30)
+            assert [(one.person, one.statements, one.rows) for one in total] == [("postgres", 2, 3)]
+        assert [(one.statements, one.rows) for one in activity.people(audit.session.rows, 30)] == [(3, 4)]
+        carry_out(operation("index_log", server))
+        assert sums() == [("postgres", "I", 3, 4)]
+        carry_out(operation("index_log", server))
+        assert sums() == [("postgres", "I", 3, 4)]
+    assert [(one.statements, one.rows) for one in activity.people(audit.session.rows, 30)] == [(3, 4)]
+
+
+def test_a_log_that_was_put_into_another_cluster_is_summed_on(audit, execute, server):
+    execute("create table t (id int primary key)")
+    audit.watch("t")
+    execute("insert into t values (1)")
+    carry_out(operation("index_log", server))
+    execute("update dbadmin_audit.summary set system_identifier = '1', high = high + 1000000")
+    execute("insert into t values (2)")
+    carry_out(operation("index_log", server))
+    assert execute("select sum(statements) from dbadmin_audit.activity").fetchone()[0] == 2
