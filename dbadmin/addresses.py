@@ -1,4 +1,4 @@
-"""What no address or form may hold: PostgreSQL knows no name and no text with a NUL in it."""
+"""What holds for every address: what it may not contain, who keeps its answers, and forms that came too late."""
 
 from __future__ import annotations
 
@@ -21,3 +21,22 @@ def no_nul(answer: Answer) -> Answer:
         return answer(request)
 
     return middleware
+
+
+def kept_by_nobody(answer: Answer) -> Answer:
+    """Pages of a signed-in person stay in no cache: after signing out, "back" shows none of them."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        found = answer(request)
+        if request.user.is_authenticated and not found.has_header("Cache-Control"):
+            found["Cache-Control"] = "private, no-store"
+        return found
+
+    return middleware
+
+
+def form_of_another_time(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form without a valid token: sent from elsewhere, or opened before the person signed in anew."""
+    why = "The form was opened before you signed in, or on another site. Nothing was done. "
+    again = "Open its page again, and send it anew."
+    return render(request, "400.html", {"exception": why + again}, status=403)

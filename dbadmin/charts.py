@@ -116,7 +116,7 @@ def moment_of(text: str) -> dt.datetime | None:
         moment = parse_datetime(text.strip().replace(" ", "T"))
     except ValueError:
         return None
-    if moment is None:
+    if moment is None or not 1970 < moment.year < 9999:  # at the ends of time there is no room for zones
         return None
     return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
 

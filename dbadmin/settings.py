@@ -110,6 +110,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "dbadmin.addresses.no_nul",
+    "dbadmin.addresses.kept_by_nobody",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -118,6 +119,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
 ]
+CSRF_FAILURE_VIEW = "dbadmin.addresses.form_of_another_time"
 ROOT_URLCONF = "dbadmin.urls"
 WSGI_APPLICATION = "dbadmin.wsgi.application"
 TEMPLATES = [
