@@ -49,9 +49,10 @@ def lines(
 
 
 def marks(server: Server, start: dt.datetime, end: dt.datetime) -> list[Mark]:
-    """Our runs that did something, and what the source knows."""
+    """Our runs that a server may have felt, and what the source knows."""
     from dbadmin.models import Run
 
     ours = Run.objects.filter(server=server, started_at__range=(start, end), status=Run.Status.SUCCEEDED)
+    ours = ours.exclude(risk="harmless")  # such as a seal every few minutes
     found = [Mark(run.started_at, str(run)) for run in ours.order_by("-id")[:50] if run.started_at]
     return [*found, *(_source.marks(server, start, end) if _source else [])]

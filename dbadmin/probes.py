@@ -71,6 +71,7 @@ HEADINGS = {
     "hit_ratio": "Cache hit",
     "exec_seconds_total": "Execution",
     "dead_ratio": "Dead share",
+    "refreshable_beside_readers": "Beside readers",
 }
 
 

@@ -40,6 +40,7 @@ order by stored.server_id, stored.database, stored.probe
 SAME = """
 update dbadmin_storedreading set taken_at = %s, took_ms = %s, asked_at = %s, trouble = null
 where server_id = %s and database = %s and probe = %s and version = %s
+    and (state = '' or state_since is not null) -- else it was written before there was a since
 """
 NEW = """
 insert into dbadmin_storedreading (server_id, database, probe, taken_at, took_ms, asked_at, version, body,

@@ -25,6 +25,8 @@ from dbadmin.units import UNKNOWN
 PAGE = 100
 #: Characters from which a text wraps, of a long text that are shown, and that open in place.
 WRAPPED, SHOWN, OPENED = 44, 110, 4000
+#: Rows of a tree are set in no further than this.
+DEEPEST = 4
 #: Row buttons at most.
 BUTTONS = 2
 #: Said after a label that two columns share.
@@ -359,6 +361,12 @@ class TableView:
             cells.append('<th scope="col" class="row-actions"><span class="sr">Actions</span></th>')
         return mark_safe("".join(cells))  # noqa: S308 - each part is escaped above
 
+    @property
+    def is_tree(self) -> bool:
+        """Rows below others, as their depth says, which then needs no column; only in the tree's own order."""
+        shown = any(column.name == "depth" for column in self.columns)
+        return bool(self.rows) and hasattr(self.rows[0], "depth") and not shown and not self.order[0]
+
     def is_number(self, column: Column) -> bool:
         """Right-aligned: has a numeric unit, or holds whole numbers that name nothing."""
         if column.unit.numeric:
@@ -375,9 +383,12 @@ class TableView:
         """The rows, each cell escaped; joined here because a template's loop costs ten times as much."""
         writers = [self.writer(column) for column in self.columns]
         any_state = any(self.states)
+        is_tree = self.is_tree
         html = []
         for row, state in zip(self.shown, self.states, strict=True):
             cells = [write(row) for write in writers]
+            if is_tree and row.depth:
+                cells[0] = cells[0].replace('<td class="', f'<td class="depth-{min(row.depth, DEEPEST)} ', 1)
             if any_state:
                 mark = f'<span class="status {state}">{STATES[state]}</span>' if state else ""
                 cells.insert(0, f"<td>{mark}</td>")

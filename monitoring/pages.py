@@ -3,6 +3,47 @@
 from dbadmin.pages import Chart, Figures, Page, Table
 
 SEE, DATA, SERVER = "See", "Data", "Server"
+# The columns that tell most stand first: what lies beyond the edge of a screen is looked at last.
+SESSION = (
+    "pid", "state", "query_seconds", "transaction_seconds", "waits_for", "query", "role", "application", "database",
+    "client", "state_seconds", "connected_seconds", "xmin_age_count", "leader_pid",
+)  # fmt: skip
+BLOCKED = (
+    "pid", "wait_seconds", "blocked_by", "wanted_lock", "relation", "query", "role", "application", "database",
+    "lock_kind",
+)  # fmt: skip
+TREE = (
+    "pid", "waiters_count", "state", "transaction_seconds", "waits_for", "query", "role", "application", "database",
+    "state_seconds", "blocked_by",
+)  # fmt: skip
+IDLE = (
+    "pid",
+    "idle_seconds",
+    "role",
+    "application",
+    "last_query",
+    "transaction_seconds",
+    "database",
+    "client",
+)
+TABLE = (
+    "schema", "table", "total_bytes", "live_rows", "dead_rows", "dead_ratio", "sequential_scans_total",
+    "sequential_rows_total", "index_rows_total", "last_vacuum_at", "last_analyze_at", "kind", "partitions_count",
+    "heap_bytes", "index_bytes", "toast_bytes", "inserted_rows_total", "updated_rows_total",
+    "hot_updated_rows_total", "deleted_rows_total",
+)  # fmt: skip
+VIEW = (
+    "schema", "view", "is_populated", "refreshed_at", "stale_seconds", "base_changes_total", "total_bytes", "live_rows",
+    "refreshable_beside_readers", "scans_total", "index_bytes", "written_rows_total", "base_tables_count",
+)  # fmt: skip
+OLDEST = ("schema", "table", "is_toast", "freeze_ratio", "xid_age_count", "heap_bytes")
+COUNTS = (
+    "connections_count",
+    "active_count",
+    "idle_in_transaction_count",
+    "idle_count",
+    "connections_limit_count",
+)
 
 PAGES = [
     Page(
@@ -35,16 +76,15 @@ PAGES = [
         "activity",
         "Activity",
         [
-            Table("sessions"),
-            Table("blocking_tree"),
+            Table("sessions", columns=SESSION),
+            Table("blocking_tree", columns=TREE),
+            Table("long_transactions"),
             Table("wait_events", width="half"),
-            Table("long_transactions", width="half"),
-            Table("idle_in_transaction", width="half"),
+            Table("idle_in_transaction", width="half", columns=IDLE),
             Table("progress"),
             Chart(
                 "waits_by_statement",
                 "Sessions at work, by what they wait for",
-                "half",
                 series="waited_seconds_total",
                 by="wait_kind",
             ),
@@ -64,9 +104,11 @@ PAGES = [
             ),
             Chart("server_vitals", "Connections", series="connections_count"),
             Table("connections_by_state", width="half"),
-            Table("connections_by_role", width="half"),
-            Table("connections_by_database", width="half"),
-            Table("connections_by_client", width="half"),
+            Table("connections_by_role", width="half", columns=("role", *COUNTS)),
+            Table("connections_by_database", width="half", columns=("database", *COUNTS)),
+            Table(
+                "connections_by_client", width="half", columns=("application", "client", "role", *COUNTS[:3])
+            ),
         ],
         SEE,
         order=13,
@@ -88,7 +130,10 @@ PAGES = [
     Page(
         "tables",
         "Tables",
-        [Table("tables"), Chart("database_sizes", "Database size", series="size_bytes", by="database")],
+        [
+            Table("tables", columns=TABLE),
+            Chart("database_sizes", "Database size", series="size_bytes", by="database"),
+        ],
         DATA,
         order=20,
         about="Size, growth, rows, dead rows and scans of every table.",
@@ -112,7 +157,7 @@ PAGES = [
     Page(
         "views",
         "Materialized views",
-        [Table("materialized_views")],
+        [Table("materialized_views", columns=VIEW)],
         DATA,
         order=22,
         about="Size and freshness; refresh them here.",
@@ -149,8 +194,8 @@ PAGES = [
         "locks",
         "Locks",
         [
-            Table("blocked_sessions"),
-            Table("blocking_tree"),
+            Table("blocked_sessions", columns=BLOCKED),
+            Table("blocking_tree", columns=TREE),
             Table("prepared_transactions"),
             Chart("blocked_sessions", "Sessions that are blocked", series="rows"),
         ],
@@ -166,7 +211,7 @@ PAGES = [
             Table("vacuum_state"),
             Table("xmin_horizon"),
             Table("wraparound", width="half"),
-            Table("table_wraparound", width="half"),
+            Table("table_wraparound", width="half", limit=12, columns=OLDEST),
         ],
         SERVER,
         order=40,
@@ -251,7 +296,7 @@ PAGES = [
     Page(
         "cost",
         "Our own cost",
-        [Figures("own_cost"), Table("statement_store"), Table("statistics_resets")],
+        [Figures("own_cost"), Figures("statement_store"), Table("statistics_resets")],
         SERVER,
         order=80,
         about="What our monitoring costs this server, and since when its statistics count.",

@@ -5,7 +5,7 @@ scope:    instance
 every:    5m
 warning: share_ratio > 0.05
 column role:               everything that this role runs is counted, so give us a role of our own
-column share_ratio:        of the execution time of all counted statements
+column share_ratio:        of the execution time of all counted statements; empty while all of them together keep less than one percent of a processor busy
 column connections_count:  open connections of this role
 column temp_blocks_total:  written to temporary files; should stay zero
 """
@@ -36,7 +36,8 @@ QUERY = """
 /* dbadmin probe own_cost */
 select current_user::text, coalesce(sum(calls) filter (where mine), 0)::int8,
     coalesce(sum(total_exec_time) filter (where mine), 0) / 1000,
-    sum(total_exec_time) filter (where mine) / nullif(sum(total_exec_time), 0),
+    case when sum(total_exec_time) > 10 * extract(epoch from now() - pg_catalog.pg_postmaster_start_time())
+        then sum(total_exec_time) filter (where mine) / sum(total_exec_time) end,
     coalesce(sum(rows) filter (where mine), 0)::int8,
     coalesce(sum(shared_blks_read) filter (where mine), 0)::int8,
     coalesce(sum(shared_blks_hit) filter (where mine), 0)::int8,

@@ -178,3 +178,13 @@ def test_a_size_and_a_time_of_one_name_are_told_apart_also_when_they_add_up():
 
 def test_a_heading_needs_no_is_and_says_what_was_hit():
     assert headings("is_valid", "hit_ratio", "toast_bytes") == ["Valid", "Cache hit", "TOAST"]
+
+
+def test_rows_of_a_tree_are_set_in_and_their_depth_needs_no_column():
+    names = ("pid", "depth", "state")
+    rows = [namedtuple("R", names)(*row) for row in ((7, 0, "idle"), (8, 1, "active"), (9, 9, "active"))]
+    columns = [Column(name, unit_of(name)) for name in ("pid", "state")]
+    body = TableView("t", "T", columns, rows).body
+    assert re.findall(r'<td class="([^"]*)">(?:7|8|9)<', body) == ["label", "depth-1 label", "depth-4 label"]
+    sorted_by = TableView("t", "T", columns, rows, QueryDict("sort=state"))
+    assert "depth" not in sorted_by.body

@@ -119,7 +119,20 @@ def test_our_own_cost_is_that_of_our_role(postgres, database):
         (row,) = PROBES["own_cost"].read(Session(connection)).rows
     assert row.role == "dbadmin_monitor"
     assert row.calls_total > 0
-    assert 0 < row.share_ratio < 1
+    assert row.share_ratio is None or 0 < row.share_ratio < 1
+
+
+def test_our_share_of_next_to_nothing_is_no_share(postgres, database):
+    with postgres.connect(database) as busy, postgres.connect(database, "dbadmin_monitor") as connection:
+        limit(connection)
+        busy.execute("select pg_stat_statements_reset()")
+        PROBES["databases"].read(Session(connection))
+        (row,) = PROBES["own_cost"].read(Session(connection)).rows
+        assert row.share_ratio is None
+        (seconds,) = busy.execute("select extract(epoch from now() - pg_postmaster_start_time())").fetchone()
+        busy.execute("select pg_sleep(%s)", [0.05 + 0.012 * float(seconds)])
+        (row,) = PROBES["own_cost"].read(Session(connection)).rows
+    assert 0 < row.share_ratio < 0.5
 
 
 def test_readiness_names_every_missing_right_with_a_statement_that_works(postgres, database):
