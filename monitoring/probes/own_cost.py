@@ -5,7 +5,7 @@ scope:    instance
 every:    5m
 warning: share_ratio > 0.05
 column role:               everything that this role runs is counted, so give us a role of our own
-column share_ratio:        of the execution time of all counted statements; empty while all of them together keep less than one percent of a processor busy
+column share_ratio:        of all statements' time; empty while they keep less than 1 % of a processor busy
 column connections_count:  open connections of this role
 column temp_blocks_total:  written to temporary files; should stay zero
 """
