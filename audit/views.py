@@ -56,6 +56,9 @@ def log(asked: Asked) -> HttpResponse:
         is_narrow=bool(said.keys() - {"table", "person", "operation", "since", "until"}),
         trail=",".join([*trail, get.get("before", "") or "top"]),
         back=trail,
+        may_undo=bool(said.get("since"))
+        and not said.keys() - {"person", "table", "since", "until"}
+        and bool(said.keys() & {"person", "table"}),
         newer_query=newer_query(asked.request, trail),
     )
     return render(asked.request, "audit/log.html", context, status=400 if refusal else 200)

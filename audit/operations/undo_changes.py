@@ -9,6 +9,7 @@ from typing import Any
 from django import forms
 
 from audit import changes, search, undo
+from audit.asking import moment
 from audit.canonical import SETTINGS
 from audit.operations.watch_table import rows_of
 from audit.registry import installed
@@ -51,7 +52,7 @@ class TakeBack:
 
 
 class UndoChanges(Operation):
-    """Take back what a statement, one of its rows, or a whole transaction changed, where nobody changed it since.
+    """Take back what a statement, one of its rows, a transaction or a person's afternoon changed, if nobody did since.
 
     The undo is a change like any other: it is recorded, and can be taken back.
     """
@@ -70,6 +71,10 @@ class UndoChanges(Operation):
         transaction = forms.CharField(
             required=False, help_text="Instead of a statement: a whole transaction."
         )
+        person = forms.CharField(required=False, help_text="Instead of both: everything this person changed,")
+        table = forms.CharField(required=False, help_text="or everything that changed in this table,")
+        since = forms.CharField(required=False, help_text="from this moment: 2026-03-01T13:00,")
+        until = forms.CharField(required=False, help_text="to this one; now when empty.")
         leave_conflicts = forms.BooleanField(
             required=False, label="Leave out rows that were changed again since"
         )
@@ -77,6 +82,10 @@ class UndoChanges(Operation):
     def target(self) -> str:
         if self.params.get("transaction"):
             return f"transaction {self.params['transaction']}"
+        if self.is_span():
+            words = ("person", "by"), ("table", "in"), ("since", "from"), ("until", "to")
+            said = [f"{word} {self.params[name]}" for name, word in words if self.params.get(name)]
+            return f"changes {' '.join(said)}"
         row = f" row {self.params['row']}" if self.params.get("row") else ""
         return f"statement {self.params.get('statement')}{row}"
 
@@ -86,7 +95,7 @@ class UndoChanges(Operation):
         state = installed(rows)
         found = [
             change
-            for statement in self.statements(rows)
+            for statement in self.statements(rows, state)
             for change in self.changes_of(rows, state, statement)
         ]
         if not found:
@@ -107,15 +116,43 @@ class UndoChanges(Operation):
         kept = [one for one in reversals if one.what not in misfits]
         return [TakeBack(kept, self.params.get("database") or "", leave, tuple(misfits))]
 
-    def statements(self, rows: Rows) -> list[Any]:
+    def is_span(self) -> bool:
+        """Is it about a stretch of time?"""
+        return bool(self.params.get("person") or self.params.get("table")) and not self.params.get(
+            "statement"
+        )
+
+    def span(self, rows: Rows, state: Any) -> list[Any]:
+        """What a person changed, or what changed in a table, from one moment to another."""
+        moments = {name: moment(str(self.params.get(name) or "")) for name in ("since", "until")}
+        for name, found in moments.items():
+            if self.params.get(name) and found is None:
+                raise Refused(f"{self.params[name]} is no moment. Write 2026-03-01T13:00.", field=name)
+        if moments["since"] is None:
+            raise Refused("Say from which moment on.", field="since")
+        texts = {name: str(self.params.get(name) or "") for name in ("person", "table")}
+        wanted = search.Filter(**texts, since=moments["since"], until=moments["until"])
+        try:
+            page = search.find(rows, state, wanted, limit=undo.MOST)
+        except search.BadFilter as reason:
+            raise Refused(str(reason), field=reason.field) from reason
+        if page.older is not None:
+            raise Refused(f"These are more than the {undo.MOST} statements that one undo takes back.")
+        return page.statements
+
+    def statements(self, rows: Rows, state: Any) -> list[Any]:
         """What is asked to be taken back."""
+        if self.is_span() and not self.params.get("transaction"):
+            return self.span(rows, state)
         transaction = str(self.params.get("transaction") or "")
         if transaction:
             if not transaction.isdecimal():
                 raise Refused(f"{transaction} is no transaction number.", field="transaction")
             return search.transaction(rows, transaction, undo.MOST + 1)
         if not self.params.get("statement"):
-            raise Refused("Say which statement or which transaction.", field="statement")
+            raise Refused(
+                "Say which statement, which transaction, or whose changes since when.", field="statement"
+            )
         found = search.statement(rows, self.params["statement"])
         if found is None:
             raise Refused(f"The log has no statement {self.params['statement']}.", field="statement")

@@ -1,6 +1,8 @@
 """The pages of the log show what was recorded, to auditors, and remember who looked."""
 
+import html
 import json
+import re
 from hashlib import sha256
 
 import pytest
@@ -158,3 +160,38 @@ def test_keeps_a_search_under_a_name(history, client_as):
         '<a class="button quiet small" href="?person=maria">By Maria</a>'
         in client.get("/servers/shop/audit/").content.decode()
     )
+
+
+def test_shows_what_people_did_in_dbadmin_beside_the_data(history, client_as):
+    text = page(client_as, "?source=dbadmin")
+    assert "Signed in." in text
+    assert "deleted public.users" not in text
+    assert "deleted public.users" in page(client_as, "")
+    page(client_as, "?person=maria")
+    text = page(client_as, "?source=views")
+    assert "Looked at the audit log: person maria." in text
+    assert "Signed in." not in text
+    assert "Looked at the audit log" not in page(client_as, "")
+
+
+def test_walks_both_ways_over_data_and_deeds(history, client_as, server, execute):
+    from dbadmin.events import record
+
+    for number in range(130):
+        execute("update users set name = %s where id = 2", [f"v{number}"])
+        record(None, "note", f"Deed number {number}.", server)
+    seen, address = [], "?"
+    while address:
+        text = page(client_as, address)
+        seen.append(re.findall(r"Deed number \d+|<ins>v\d+", text))
+        found = re.search(r'href="(\?[^"]*)" rel="next"', text)
+        address = html.unescape(found[1]) if found else ""
+    forward = [each for some in seen for each in some]
+    assert forward == [each for n in range(129, -1, -1) for each in (f"Deed number {n}", f"<ins>v{n}")]
+    back, address = [], html.unescape(re.search(r'href="(\?[^"]*)" rel="prev"', text)[1])
+    while address:
+        text = page(client_as, address)
+        back.append(re.findall(r"Deed number \d+|<ins>v\d+", text))
+        found = re.search(r'href="(\?[^"]*)" rel="prev"', text)
+        address = html.unescape(found[1]) if found else ""
+    assert [each for some in back[::-1] for each in some] + seen[-1] == forward

@@ -110,3 +110,50 @@ def test_an_undo_is_recorded_and_can_be_taken_back(items, execute):
     undo(items, statement=items.statements()[-1].id)
     undo(items, statement=items.statements()[-1].id)
     assert content(execute)[0][1] == "x"
+
+
+def test_takes_an_afternoon_back_and_shows_what_others_changed_since(items, execute):
+    execute("update items set name = 'before' where id = 3")
+    since = execute(
+        "select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
+    ).fetchone()[0]
+    before = content(execute)
+    execute("set app.current_user_id = 'maria'")
+    execute("update items set name = name || '!' where id = 1")
+    execute("update items set name = name || '?' where id = 1")
+    execute("delete from items where id = 2")
+    execute("update items set name = 'hers' where id = 3")
+    execute("reset app.current_user_id")
+    execute("update items set name = 'mine' where id = 3")
+    params = {"person": "maria", "since": f"{since}+00:00"}
+    assert UndoChanges(items.server, params).target() == f"changes by maria from {since}+00:00"
+    with pytest.raises(Refused) as refusal:
+        undo(items, **params)
+    assert (
+        str(refusal.value)
+        == "The update of 3 was followed by another change. Undo that first, or leave it out."
+    )
+    (step,) = UndoChanges(items.server, {**params, "leave_conflicts": True}).plan()
+    assert "-- Conflict, left out: the update of 3 was followed by another change" in str(step)
+    assert undo(items, **params, leave_conflicts=True) == ["Took back 3 changes."]
+    assert content(execute)[:2] == before[:2]
+    assert content(execute)[2][1] == "mine"
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        ({}, "Say which statement, which transaction, or whose changes since when."),
+        ({"person": "maria"}, "Say from which moment on."),
+        ({"person": "maria", "since": "noon"}, "noon is no moment. Write 2026-03-01T13:00."),
+        ({"table": "nix", "since": "2026-01-01"}, "nix was never watched."),
+        (
+            {"person": "nobody", "since": "2026-01-01"},
+            "There is no row to take back: truncates and definitions keep none.",
+        ),
+    ],
+)
+def test_says_what_it_needs_to_know(items, params, message):
+    with pytest.raises(Refused) as refusal:
+        UndoChanges(items.server, params).plan()
+    assert str(refusal.value) == message
