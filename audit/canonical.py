@@ -131,18 +131,38 @@ def row_query(shape: Shape | None, span: Range, found: dict[int, Entry]) -> Comp
     )  # fmt: skip
 
 
-def registry_digest(connection: psycopg.Connection[Any]) -> str:
-    """One hash over what makes the log readable: tables, versions of columns, gaps."""
+REGISTRY = {
+    "watched": "id, since",
+    "shape": "id, watched_id, signature, columns::text, key_columns::text, since",
+    "gap": "id, at, xid, watched_id, kind, text",
+}
+
+
+def registry_through(connection: psycopg.Connection[Any]) -> dict[str, int]:
+    """The last line of each table of the registry."""
+    found = {}
+    for name in REGISTRY:
+        query = SQL("select coalesce(max(id), 0) from {}").format(Identifier(SCHEMA, name))
+        found[name] = int((connection.execute(query).fetchone() or (0,))[0])
+    return found
+
+
+def registry_digest(connection: psycopg.Connection[Any], through: dict[str, int]) -> str:
+    """One hash over what makes the log readable, up to these lines: tables, versions of columns, gaps."""
     whole = sha256()
-    for name in ("watched", "shape", "gap"):
-        query = SQL("select t.* from {} t order by t.id").format(Identifier(SCHEMA, name))
-        if name == "watched":  # until and the function's print change while the log does not
-            query = SQL("select id, schema_name, table_name, since from {} order by id").format(
-                Identifier(SCHEMA, name)
-            )
+    for name, columns in REGISTRY.items():
+        query = SQL("select {} from {} where id <= {} order by id").format(
+            SQL(columns), Identifier(SCHEMA, name), Literal(through[name])
+        )
         for line in lines(connection, query):
             whole.update(name.encode() + b"\t" + line + b"\n")
     return whole.hexdigest()
+
+
+def table_names(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    """What the watched tables are called now, by number."""
+    query = SQL("select id, schema_name || '.' || table_name from {} order by id")
+    return {str(row[0]): row[1] for row in connection.execute(query.format(Identifier(SCHEMA, "watched")))}
 
 
 def pack(ordered: Sequence[Entry]) -> bytes:

@@ -49,6 +49,7 @@ class Seal(models.Model):
     timeline = models.PositiveIntegerField()
     first_at = models.DateTimeField(null=True)
     last_at = models.DateTimeField(null=True)
+    store = models.CharField(max_length=63, blank=True)
     sealed_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from django.views.decorators.http import require_GET
 
 from audit.asking import Asked, auditors, number
 from audit.models import Seal, SealCheck
+from audit.seal_copies import line_of
 from dbadmin.events import record
 from dbadmin.models import Server
 from dbadmin.views import server_for
@@ -74,13 +73,7 @@ def witness_lines(server: Server, database: str) -> Iterator[str]:
     """Seal by seal, oldest first."""
     found = Seal.objects.filter(server=server, database=database).select_related("key").order_by("number")
     for seal in found.iterator(20):
-        facts = {
-            "header": seal.header,
-            "signature": seal.signature,
-            "public": seal.key.public,
-            "leaves": base64.b64encode(bytes(seal.leaves)).decode(),
-        }
-        yield json.dumps(facts) + "\n"
+        yield line_of(seal)
 
 
 @login_required

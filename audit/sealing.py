@@ -111,7 +111,12 @@ def seal_next(connection: psycopg.Connection[Any], server: Server) -> Seal | Non
         found = canonical.entries(connection, state, span)
         if not found:
             return None
-        registry = canonical.registry_digest(connection)
+        through = canonical.registry_through(connection)
+        registry = {
+            "registry": canonical.registry_digest(connection, through),
+            "registry_through": through,
+            "tables": canonical.table_names(connection),
+        }
         moments = connection.execute(
             "select min(at), max(at) from dbadmin_audit.statement where id = any(%s)",
             [[min(found), max(found)]],
@@ -125,7 +130,7 @@ def keep(
     span: Range,
     last: Seal | None,
     found: list[Entry],
-    registry: str,
+    registry: dict[str, Any],
     moments: Any,
 ) -> Seal:
     """Write the seal: chained to the one before, signed."""
@@ -161,8 +166,8 @@ def keep(
 
 
 def header_text(
-    server: Server, place: Place, span: Range, last: Seal | None, leaves: list[bytes], images: int, registry: str,
-    key: SealKey, moments: list[str], found: list[Entry],
+    server: Server, place: Place, span: Range, last: Seal | None, leaves: list[bytes], images: int,
+    registry: dict[str, Any], key: SealKey, moments: list[str], found: list[Entry],
 ) -> str:  # fmt: skip
     """The signed text: JSON with sorted names and no spaces."""
     facts = {
@@ -183,7 +188,7 @@ def header_text(
         "images": images,
         "first_at": moments[0],
         "last_at": moments[1],
-        "registry": registry,
+        **registry,
         "root": merkle.root(leaves).hex(),
         "key": key.key_id,
         "sealed_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),

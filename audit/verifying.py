@@ -94,6 +94,29 @@ def verify_seal(connection: psycopg.Connection[Any], seal: Seal, expired: int = 
     return compare(seal, known, there, place)
 
 
+def registry(connection: psycopg.Connection[Any], seals: list[Seal]) -> list[Finding]:
+    """The tables, versions of columns and gaps that make the log readable: as they were sealed?"""
+    found: list[Finding] = []
+    for seal in seals[-1:]:
+        facts = json.loads(seal.header)
+        if "registry_through" not in facts:
+            continue
+        with connection.transaction():
+            connection.execute(canonical.SETTINGS)
+            now = canonical.registry_digest(connection, facts["registry_through"])
+            names = canonical.table_names(connection)
+        if now != facts["registry"]:
+            text = "The versions of columns, the numbers of tables or the recorded gaps were altered."
+            found.append(Finding("altered", seal.number, text))
+        for number, name in facts["tables"].items():
+            if names.get(number) != name:
+                text = (
+                    f"Table {number} is called {names.get(number, 'nothing')} since; it was sealed as {name}."
+                )
+                found.append(Finding("renamed", seal.number, text))
+    return found
+
+
 def compare(seal: Seal, known: list[Packed], there: dict[int, Entry], place: Place) -> list[Finding]:
     """What differs, statement by statement, in order."""
     found: list[Finding] = []
@@ -157,6 +180,7 @@ def verify(
     """The chain, then each batch; oldest first."""
     found = chain(seals)
     expired = expired_through(seals)
+    found += registry(connection, seals)
     for done, seal in enumerate(seals, start=1):
         if len(found) < MOST:
             found += verify_seal(connection, seal, expired)

@@ -10,9 +10,11 @@ class BackupsConfig(AppConfig):
 
     def ready(self) -> None:
         """Stores and keys, and policies, are settings of all servers."""
-        from dbadmin import navigation
+        from backups.models import Store
+        from dbadmin import navigation, stores
         from dbadmin.navigation import WideRoom
 
+        stores.register(Store.Keeper())
         navigation.register(WideRoom("Stores", "stores", "stores.change", "", 62, group=navigation.SET_UP))
         navigation.register(
             WideRoom("Policies", "policies", "stores.change", "", 63, group=navigation.SET_UP)

@@ -27,6 +27,16 @@ from dbadmin.models import Run, Server, slug
 class Store(models.Model):
     """Where backups are kept: a directory of the workers' host, or a bucket."""
 
+    class Keeper:
+        """For other apps: stores by name."""
+
+        def names(self) -> list[str]:
+            return list(Store.objects.filter(enabled=True).values_list("name", flat=True))
+
+        def open(self, name: str) -> stores.Store | None:
+            found = Store.objects.filter(name=name, enabled=True).first()
+            return found.open() if found else None
+
     class Kind(models.TextChoices):
         """What it is."""
 

@@ -8,7 +8,9 @@ from django import forms
 
 from audit.operations.watch_table import rows_of
 from audit.registry import installed_version
+from audit.seal_copies import copy_seals
 from audit.sealing import seal_next
+from dbadmin import stores
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Call, Step
@@ -28,6 +30,13 @@ class SealLog(Operation):
             strip=False, required=False, help_text="The server's own database when empty."
         )
 
+        store = forms.ChoiceField(
+            required=False,
+            choices=stores.choices(),
+            label="Copy the seals to",
+            help_text="A store with object lock: then not even who owns dbadmin's database can take a seal back.",
+        )
+
     def target(self) -> str:
         return f"audit log of {self.params.get('database') or self.server}"
 
@@ -36,7 +45,19 @@ class SealLog(Operation):
         if not installed_version(rows_of(self)):
             raise Refused("No table is watched here yet.")
         says = "Hash every closed transaction since the last seal, sign the roots, keep them in dbadmin"
-        return [Call(self.seal, says=says)]
+        steps = [Call(self.seal, says=says)]
+        if self.params.get("store"):
+            stores.open_store(self.params["store"])
+            steps.append(Call(self.copy, says=f"Copy the seals to the store {self.params['store']}"))
+        return steps
+
+    def copy(self, work: Work) -> None:
+        """What is not there yet, also from before."""
+        name = self.params["store"]
+        with work.connect(self.params.get("database") or None) as connection:
+            database = connection.info.dbname
+        count = copy_seals(stores.open_store(name), self.server, database, name)
+        work.log(f"Copied {count} seals to {name}.")
 
     def seal(self, work: Work) -> None:
         """Batch after batch."""

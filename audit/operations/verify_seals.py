@@ -8,8 +8,9 @@ from typing import Any
 
 from django import forms
 
-from audit import verifying
+from audit import seal_copies, verifying
 from audit.models import Seal, SealCheck
+from dbadmin import stores
 from dbadmin.events import record
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
@@ -60,7 +61,8 @@ class VerifySeals(Operation):
         """Compare, and keep what was found."""
         started, seals = time.monotonic(), self.seals()
         with work.connect(self.params.get("database") or None) as connection:
-            found = verifying.verify(connection, seals, lambda done, of: work.progress(done, of, "objects"))
+            found = self.compare_copies(seals)
+            found += verifying.verify(connection, seals, lambda done, of: work.progress(done, of, "objects"))
         check = SealCheck.objects.create(
             server=self.server,
             database=seals[0].database,
@@ -81,6 +83,14 @@ class VerifySeals(Operation):
                 f"The audit log differs from its seals in {len(found)} places. The first: {found[0].what}"
             )
         work.log(f"{check.statements} statements with {check.images} row images are as they were sealed.")
+
+    def compare_copies(self, seals: list[Seal]) -> list[verifying.Finding]:
+        """Dbadmin's seals against their copies in stores."""
+        return [
+            verifying.Finding(*found)
+            for name in sorted({seal.store for seal in seals if seal.store})
+            for found in seal_copies.differences(stores.open_store(name), name, self.server, seals)
+        ]
 
     def result_url(self, run: Any) -> str:
         return f"/servers/{self.server.name}/audit/seals/"

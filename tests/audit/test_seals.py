@@ -4,15 +4,17 @@ import contextlib
 import subprocess
 import sys
 import time
+from hashlib import sha256
 
 import pytest
 
 from audit.models import Seal
 from audit.operations.expire_log import ExpireLog
 from audit.seal_views import SCRIPT
-from audit.sealing import seal_next
+from audit.sealing import seal_next, sign
 from audit.verifying import verify
 from dbadmin.operations import Refused
+from tests.carrying_out import carry_out, log_of, operation
 
 pytestmark = pytest.mark.servers
 
@@ -85,6 +87,81 @@ def test_names_what_was_altered(sealed, target, execute, tampering, found):
         assert len(findings(sealed, target)) == 5 + 2 + 1 + 8
     else:
         assert findings(sealed, target) == found
+
+
+WHOLE = "Statement 2 was altered: who, when, what or how many."
+REGISTRY = "The versions of columns, the numbers of tables or the recorded gaps were altered."
+SECOND, AFTER = "where statement_id = 2", "where statement_id = 2 and side = '+'"
+LINES = {
+    f"update {STATEMENT} set at = at + interval '1 us' where id = 2": WHOLE,
+    f"update {STATEMENT} set xid = '3'::xid8 where id = 2": WHOLE,
+    f"update {STATEMENT} set watched_id = 9 where id = 2": WHOLE,
+    f"update {STATEMENT} set shape_id = 0 where id = 2": WHOLE,
+    f"update {STATEMENT} set id = 200 where id = 2": "Statement 2 was removed.",
+    f"truncate {STATEMENT} cascade": "Statement 1 was removed.",
+    f"update {ROWS} set at = at + interval '1 us' {AFTER}": "Row 1 (after) of statement 2 was altered.",
+    f"update {ROWS} set statement_id = 3 {AFTER}": "Row 1 (after) of statement 2 was removed.",
+    f"update {ROWS} set n = 2 {AFTER}": "Row 1 (after) of statement 2 was removed.",
+    f"update {ROWS} set side = 'o' {SECOND} and side = '-'": "Row 1 (before) of statement 2 was removed.",
+    f"update {ROWS} set side = translate(side, '+-', '-+')::\"char\" {SECOND}":
+        "Row 1 (after) of statement 2 was altered.",
+    f"insert into {ROWS} select * from {ROWS} {AFTER}": "The rows of statement 2 were altered.",
+    "update dbadmin_audit.shape set columns = jsonb_set(columns, '{1,name}', '\"price\"')": REGISTRY,
+    "delete from dbadmin_audit.gap": REGISTRY,
+    "update dbadmin_audit.watched set since = now()": REGISTRY,
+    "update dbadmin_audit.watched set table_name = 'innocent'":
+        "Table 1 is called public.innocent since; it was sealed as public.items.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tampering", LINES)
+def test_names_first_what_was_altered_in_any_column(audit, target, execute, tampering):
+    execute("create table items (id int primary key, name text, price numeric)")
+    audit.watch("items")
+    execute("insert into items select g, 'n' || g, g from generate_series(1, 5) g")
+    execute("update items set price = price + 1 where id = 2")
+    execute("delete from items where id = 3")
+    execute("insert into dbadmin_audit.gap (watched_id, kind, text) values (1, 'paused', 'for a test')")
+    seal_next(target.connection, audit.server)
+    assert findings(audit, target) == []
+    execute(tampering)
+    assert findings(audit, target)[0] == LINES[tampering]
+
+
+@pytest.fixture
+def locked(tmp_path, db):
+    from backups.models import Store
+
+    return Store.objects.create(name="vault", kind="local", directory=str(tmp_path / "vault"))
+
+
+def test_copies_in_a_store_tell_which_seal_was_edited_or_removed(sealed, target, execute, server, locked):
+    from backups.models import Store
+
+    locked.path.mkdir(parents=True)
+    run = carry_out(operation("seal_log", server, store="vault"))
+    assert run.status == "succeeded", run.message
+    assert log_of(run)[-1] == "Copied 2 seals to vault."
+    assert carry_out(operation("verify_seals", server)).status == "succeeded"
+    assert log_of(carry_out(operation("seal_log", server, store="vault")))[-1] == "Copied 0 seals to vault."
+    execute("delete from items where id = 1")
+    carry_out(operation("seal_log", server, store="vault"))
+    # Whoever owns dbadmin's database signs another history with its own key: the copy tells.
+    first = Seal.objects.get(number=1)
+    header = first.header.replace('"images":8', '"images":9')
+    hashed = sha256(header.encode()).hexdigest()
+    Seal.objects.filter(number=1).update(header=header, header_hash=hashed, signature=sign(first.key, header))
+    Seal.objects.filter(number=3).delete()
+    run = carry_out(operation("verify_seals", server))
+    assert log_of(run)[:2] == [
+        "Seal 1 is not the one that was copied to vault.",
+        "Seal 3 is in vault, and was removed from dbadmin.",
+    ]
+    assert run.status in ("failed", "refused")
+    Store.objects.update(enabled=False)
+    with pytest.raises(Refused) as refusal:
+        operation("verify_seals", server).compare_copies(list(Seal.objects.select_related("key")))
+    assert str(refusal.value) == "There is no store vault. There are: none yet."
 
 
 def test_another_moment_or_table_shows(sealed, target, execute):
