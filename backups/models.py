@@ -16,12 +16,28 @@ from django.utils import timezone
 
 from backups import stores
 from backups.manifest import NAME, Manifest, NoManifest
+from backups.physical.models import BaseBackup, Drill, PointInTime, RecoveredCluster, WalSegment
 from backups.pipeline import Volume
 from backups.stores import StoreError
 from backups.stores.local import LocalStore
 from backups.stores.s3 import S3Settings, S3Store
 from dbadmin import secrets
 from dbadmin.models import Run, Server, slug
+
+__all__ = [
+    "Backup",
+    "BackupKey",
+    "BaseBackup",
+    "Copy",
+    "Drill",
+    "KeptDatabase",
+    "PointInTime",
+    "Policy",
+    "RecoveredCluster",
+    "Store",
+    "WalSegment",
+    "expiry",
+]
 
 
 class Store(models.Model):

@@ -12,4 +12,7 @@ PAGES = [
         url_name="restore",
         order=17,
     ),
+    Page(
+        "recovery", "Point in time", group="Safety", permission="backups.view", url_name="recovery", order=18
+    ),
 ]

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from backups import key_views, policy_views, store_views, views
+from backups import key_views, policy_views, recovery_views, store_views, views
 
 urlpatterns = [
     path("backups/", views.catalogue, name="backups"),
@@ -11,6 +11,7 @@ urlpatterns = [
     path("backups/<int:pk>/keep/", views.keep, name="keep_backup"),
     path("backups/<int:pk>/download/<str:piece>/", views.download, name="download_backup"),
     path("restore/", views.restore, name="restore"),
+    path("recovery/", recovery_views.recovery, name="recovery"),
 ]
 
 settings_urlpatterns = [

@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.fixtures.browser",
     "tests.fixtures.runtime",
     "tests.fixtures.listeners",
+    "tests.backups.recovering",
 ]

@@ -1,0 +1,376 @@
+"""Recover a cluster to a moment in a scratch directory of this host, and prove that it came there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from django.utils import timezone
+
+from backups.logical import Tools
+from backups.manifest import NoManifest
+from backups.models import BackupKey
+from backups.physical import chains, heartbeat, preflight, targets
+from backups.physical.chains import Chain
+from backups.physical.fetching import fetch_wal
+from backups.physical.files import Directory, Files, parse_manifest
+from backups.physical.manifest import LIST, BaseManifest
+from backups.physical.models import BaseBackup, PointInTime
+from backups.physical.scratch_cluster import (
+    RecoveryFailed,
+    ScratchCluster,
+    popen_options,
+    recovered_folder,
+    restore_command,
+)
+from backups.physical.taking import manifest_of
+from backups.physical.targets import Route, Target
+from backups.physical.wal import show_lsn
+from backups.pipeline import fetch_bytes, receive
+from backups.stores import StoreError
+from dbadmin.models import Server
+from dbadmin.operations import Refused
+from dbadmin.steps import Call, Step
+from dbadmin.units import count, duration, size
+
+if TYPE_CHECKING:
+    from dbadmin.runner import Work
+
+#: Minutes without any progress of the replay until it is given up.
+STALL_SECONDS = 30 * 60
+ENDED_EARLY = "recovery ended before configured recovery target was reached"
+#: Clocks of commits and beats are read a moment before they count.
+TOLERANCE_SECONDS = 1.0
+
+
+def plan_recovery(server: Server, target: Target) -> Recovering:
+    """Look at everything that can be known before; raises Refused."""
+    point = PointInTime.objects.select_related("server", "store").filter(server=server).first()
+    if point is None:
+        raise Refused(f"Point-in-time recovery of {server} was never on. Switch it on first.")
+    chain = targets.choose(chains.recoverable(server), target, server)
+    try:
+        manifest = manifest_of(chain.base)
+    except (StoreError, NoManifest) as reason:
+        raise Refused(f"The base backup cannot be read: {reason}") from reason
+    if manifest.recipients and not BackupKey.objects.exclude(sealed_identity="").exists():
+        raise Refused(
+            "The base backup is encrypted and no private key is kept here. "
+            "Bring the key back on the page of keys first."
+        )
+    tools = preflight.server_tools(manifest.major)
+    check_room(manifest)
+    return Recovering(server, point, target, chain, manifest, tools)
+
+
+def check_room(manifest: BaseManifest) -> None:
+    """Refuse a recovery whose files do not fit on this worker's disk."""
+    folder = recovered_folder()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < manifest.plain_bytes * 1.1:
+        raise Refused(
+            f"Not started: the unpacked base backup needs {size(manifest.plain_bytes)} on this worker, {folder} has"
+            f" {size(free)} free. Free space, or set DBADMIN_STATE to a larger disk."
+        )
+
+
+@dataclass
+class Recovering:
+    """One recovery under way; each method is a step of the plan."""
+
+    server: Server
+    point: PointInTime
+    target: Target
+    chain: Chain
+    manifest: BaseManifest
+    tools: Tools
+    started: float = field(default_factory=time.monotonic)
+    reached_lsn: int = 0
+    reached_at: datetime | None = None
+    says: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    cluster: ScratchCluster = field(init=False)
+    route: Route = field(init=False)
+
+    @property
+    def base(self) -> BaseBackup:
+        return self.chain.base
+
+    def steps(self) -> list[Step]:
+        """Up to a proven cluster that runs as our child."""
+        return [
+            Call(
+                self.fetch,
+                f"Read the {self.base} from {self.base.store}, compare every file with the server's own checksum, and"
+                " unpack it into a directory of this worker that nobody else may enter.",
+            ),
+            Call(
+                self.fetch_wal,
+                f"Read all WAL from {self.base.start} up to {self.target}, and refuse when a segment is missing.",
+            ),
+            Call(
+                self.replay,
+                f"Start it with PostgreSQL {self.tools} on 127.0.0.1, with archiving, replication and autovacuum off,"
+                f" and replay up to {self.target}.",
+            ),
+            Call(
+                self.prove,
+                "Compare where it ended with where it must, and the heartbeat with what was written.",
+            ),
+        ]
+
+    # -- fetching ----------------------------------------------------------
+
+    def fetch(self, work: Work) -> None:
+        """Every file is compared while it is unpacked; the first that differs ends it."""
+        self.started = time.monotonic()
+        self.base.lease()
+        folder = recovered_folder() / str(work.run.pk)
+        work.remember(leased_base=self.base.pk, folder=str(folder), host=socket.gethostname())
+        self.cluster = ScratchCluster(folder, self.tools, self.manifest.superuser)
+        self.cluster.make()
+        store, keys = self.base.store.open(), BackupKey.identities() if self.manifest.recipients else []
+        files = Files(parse_manifest(fetch_bytes(store, self.manifest.pieces[LIST].volumes, keys)))
+        sink = Directory(self.cluster.data)
+        for oid in self.manifest.tablespaces:
+            self._make_tablespace(oid)
+        for oid, piece in self.manifest.archives():
+            for_bytes = Counted(work, files, self.manifest.plain_bytes)
+            files.take(for_bytes.over(receive(store, piece.volumes, keys, work.stop_if_cancelled)), oid, sink)
+        files.finish()
+        self._map_tablespaces()
+        work.log(
+            f"{count(self.manifest.files_count)} files unpacked ({size(files.size_bytes)}), each as the server sent it."
+        )
+
+    def _make_tablespace(self, oid: str) -> None:
+        """A tablespace lies beside the data directory, not where it lay at the source."""
+        place = self.cluster.folder / "tablespaces" / oid
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        links = self.cluster.data / "pg_tblspc"
+        links.mkdir(mode=0o700, exist_ok=True)
+        (links / oid).symlink_to(place)
+
+    def _map_tablespaces(self) -> None:
+        """The server makes the links anew from this file, which came with the paths of the source."""
+        if self.manifest.tablespaces:
+            lines = [
+                f"{oid} {self.cluster.folder / 'tablespaces' / oid}\n" for oid in self.manifest.tablespaces
+            ]
+            (self.cluster.data / "tablespace_map").write_text("".join(lines))
+
+    def fetch_wal(self, work: Work) -> None:
+        wal = chains.wal_of(self.server, self.point.system_id, self.point.segment_bytes)
+        self.route = targets.route(self.point, wal, self.chain, self.target)
+        fetch_wal(work, self.point, self.route.segments, self.cluster.wal)
+
+    # -- replaying ---------------------------------------------------------
+
+    def replay(self, work: Work) -> None:
+        """To the target; where no later commit is in the WAL, to the end of all that belongs before it."""
+        begun = time.monotonic()
+        if not self._replay(work, self.target.settings()):
+            work.log(
+                f"No later commit is in the WAL up to {self.target}: all of it belongs before, and is replayed."
+            )
+            if not self._replay(work, {}):
+                raise RecoveryFailed(f"The recovered cluster did not start: {self.cluster.complaint()}")
+        with self.cluster.connect() as connection:
+            row = connection.execute(
+                "select pg_catalog.pg_last_wal_replay_lsn() - '0/0'::pg_lsn, pg_catalog.pg_last_xact_replay_timestamp()"
+            ).fetchone()
+        if row and row[0] is not None:
+            self.reached_lsn, self.reached_at = int(row[0]), row[1]
+        last = f", last commit {self.reached_at:%H:%M:%S.%f} UTC" if self.reached_at else ""
+        work.log(
+            f"Replayed up to {show_lsn(self.reached_lsn)} in {duration(time.monotonic() - begun)}{last}."
+        )
+
+    def _replay(self, work: Work, aim: dict[str, str]) -> bool:
+        """Start, and wait until it takes writes; False when the WAL ended before the target."""
+        extra = {
+            **aim,
+            "restore_command": restore_command(self.cluster.wal),
+            "recovery_target_timeline": str(self.route.timeline),
+            "recovery_target_action": "promote",
+        }
+        self.cluster.configure(self.manifest.settings, extra)
+        (self.cluster.data / "recovery.signal").touch()
+        self.cluster.start(work.popen)
+        seen, heard = -1, time.monotonic()
+        while self.cluster.is_running():
+            work.stop_if_cancelled()
+            found = self._ask()
+            if found is not None and not found[0]:
+                return True
+            position = int(found[1] or 0) if found else 0
+            if position != seen:
+                seen, heard = position, time.monotonic()
+                start, end = self.base.start_lsn, max(self.chain.end_lsn, position)
+                work.progress(max(0, position - start), end - start, "bytes")
+            if time.monotonic() - heard > STALL_SECONDS:
+                raise RecoveryFailed(
+                    f"The replay has stood at {show_lsn(seen)} for {duration(STALL_SECONDS)}."
+                )
+            time.sleep(0.1)
+        if ENDED_EARLY in self.cluster.complaint() and self.target.kind == "time" and aim:
+            return False
+        raise RecoveryFailed(f"The recovered cluster did not come up: {self.cluster.complaint()}")
+
+    def _ask(self) -> Any:
+        try:
+            with self.cluster.connect() as connection:
+                return connection.execute(
+                    "select pg_catalog.pg_is_in_recovery(), pg_catalog.pg_last_wal_replay_lsn() - '0/0'::pg_lsn"
+                ).fetchone()
+        except psycopg.Error:
+            return None
+
+    # -- proving -----------------------------------------------------------
+
+    def prove(self, work: Work) -> None:
+        """The position first: an end that came too early is a hole, whatever the server says."""
+        if self.reached_lsn < self.route.must_reach:
+            raise RecoveryFailed(
+                f"The recovery ended at {show_lsn(self.reached_lsn)}, but the source had written up to"
+                f" {show_lsn(self.route.must_reach)} by then. Something between is lost; nothing was changed anywhere."
+            )
+        self._say(
+            work,
+            f"It ended at {show_lsn(self.reached_lsn)}; the source was at {show_lsn(self.route.must_reach)} then.",
+        )
+        moment = self.target.moment
+        if moment and self.reached_at and self.reached_at > moment:
+            raise RecoveryFailed(f"A commit of {self.reached_at} is in it, later than {self.target}.")
+        self._prove_heartbeat(work)
+        took = time.monotonic() - self.started
+        BaseBackup.objects.filter(pk=self.base.pk).update(
+            recovered_at=timezone.now(), recovered_seconds=took, problem=""
+        )
+        work.result(
+            reached_lsn=show_lsn(self.reached_lsn),
+            reached_at=self.reached_at.isoformat() if self.reached_at else None,
+            rto_seconds=round(took, 3),
+            replayed_bytes=self.reached_lsn - self.base.start_lsn,
+            says=self.says,
+        )
+
+    def _say(self, work: Work, sentence: str) -> None:
+        self.says.append(sentence)
+        work.log(sentence)
+
+    def _prove_heartbeat(self, work: Work) -> None:
+        """The newest beat that was written before the target must be in it; one that came after must not."""
+        floor = self.route.floor
+        if not self.point.heartbeat or floor is None or floor.beat is None:
+            work.log("No heartbeat was written then; the position alone proves it.")
+            return
+        try:
+            with self.cluster.connect(self.point.heartbeat_database) as connection:
+                row = connection.execute(heartbeat.READ.encode()).fetchone()
+        except psycopg.Error as error:
+            raise RecoveryFailed(f"The heartbeat's row cannot be read: {error}") from error
+        number, at = row or (0, None)
+        if number < floor.beat:
+            raise RecoveryFailed(
+                f"Beat {floor.beat} of {floor.beat_at} must be in it, but its newest is {number}."
+            )
+        moment = self.target.moment
+        if moment and at is not None and (at - moment).total_seconds() > TOLERANCE_SECONDS:
+            raise RecoveryFailed(
+                f"Beat {number} of {at} is in it, though it was written after {self.target}."
+            )
+        ceiling = self.route.ceiling
+        later = (
+            f"; beat {ceiling.beat} of {ceiling.beat_at:%H:%M:%S} is not"
+            if ceiling and ceiling.beat and ceiling.beat_at and number < ceiling.beat
+            else ""
+        )
+        self._say(work, f"Beat {number} of {at:%H:%M:%S} is in it{later}.")
+
+
+@dataclass
+class Counted:
+    """Tells a run how much of the base backup has passed by."""
+
+    work: Work
+    files: Files
+    total: int
+
+    def over(self, blocks: Any) -> Any:
+        for block in blocks:
+            self.work.progress(self.files.size_bytes, max(self.total, self.files.size_bytes), "bytes")
+            yield block
+
+
+def clean_up(work: Work) -> None:
+    """A recovery that did not end well leaves nothing: its directory goes, its lease ends."""
+    base = BaseBackup.objects.filter(pk=work.facts.get("leased_base", 0)).first()
+    if base:
+        base.release()
+    folder, host = work.facts.get("folder"), work.facts.get("host")
+    if not folder or work.facts.get("kept"):
+        return
+    if host != socket.gethostname():
+        raise RecoveryFailed(
+            f"What the recovery left lies on the host {host}, in {folder}; a worker there removes it."
+        )
+    remove_folder(Path(folder))
+    work.log(f"Removed {folder}.")
+
+
+def remove_folder(folder: Path) -> None:
+    """End what runs in it, then remove it."""
+    end_postmaster(folder / "data")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_postmaster(data: Path) -> None:
+    """A postmaster whose parent died is dead as well; its children need a moment to notice."""
+    try:
+        pid = int((data / "postmaster.pid").read_text().splitlines()[0])
+        if str(data) in Path(f"/proc/{pid}/cmdline").read_text():
+            os.kill(pid, signal.SIGQUIT)
+            for _ in range(50):
+                os.kill(pid, 0)
+                time.sleep(0.1)
+    except (OSError, ValueError, IndexError):
+        return
+
+
+def amcheck(work: Work, cluster: ScratchCluster) -> str:
+    """Every page of every table and index looked at, where pg_amcheck is at hand; what it found, or nothing."""
+    program = Path(cluster.tools.path("pg_amcheck"))
+    if not program.exists():
+        work.log("pg_amcheck is not on this worker; the pages were not looked at.")
+        return ""
+    argv = [str(program), "--all", "--install-missing=pg_catalog", "--no-password"]
+    environment = {
+        "PGHOST": str(cluster.sockets), "PGPORT": str(cluster.port), "PGUSER": cluster.superuser,
+        "PGDATABASE": "postgres",
+    }  # fmt: skip
+    process = work.popen(
+        argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd="/", **popen_options(),
+    )  # fmt: skip
+    out = (process.communicate()[0] or b"").decode(errors="replace").strip().splitlines()
+    for line in out[:50]:
+        work.log(line)
+    if process.returncode == 0:
+        work.log("pg_amcheck found nothing wrong in any table or index.")
+        return ""
+    if any("is not available" in line for line in out):
+        work.log("The extension amcheck is not on this worker; the pages were not looked at.")
+        return ""
+    return f"pg_amcheck: {out[0] if out else process.returncode}"
