@@ -16,7 +16,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.views.decorators.http import require_GET
-from psycopg_pool import PoolTimeout, TooManyRequests
+from psycopg_pool import TooManyRequests
 
 from audit.registry import Installed, installed
 from audit.search import Filter
@@ -27,8 +27,6 @@ from dbadmin.probes import Problem
 from dbadmin.readings import main_database
 from dbadmin.single_flight import is_absent, no_database
 from dbadmin.views import server_for
-
-TROUBLE = (psycopg.Error, PoolTimeout, TooManyRequests)
 
 
 @dataclass
@@ -89,7 +87,7 @@ def auditors(view: Callable[..., HttpResponse], permission: str = "audit.view") 
         try:
             with opened(request, server, database) as asked:
                 return view(asked, **parts)
-        except TROUBLE as error:
+        except psycopg.Error as error:
             return trouble(request, server, database, explain(error), 503)
 
     return asked
@@ -114,10 +112,10 @@ def explain(error: Exception) -> Problem:
             return Problem(
                 "timeout", "No answer within the time limit. Narrow the search by table, person or time."
             )
-        case psycopg.OperationalError() | PoolTimeout():
-            return Problem("unreachable", f"The server does not answer: {text}")
         case TooManyRequests():
-            return Problem("busy", "Too many readers wait for this server; try again in a moment.")
+            return Problem("busy", connections.why(error, ""))
+        case psycopg.OperationalError():
+            return Problem("unreachable", connections.why(error, ""))
         case _:
             return Problem("error", text)
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import psycopg
 from django import forms
-from psycopg_pool import PoolTimeout
 
 from backups.models import Backup, Policy, Store
 from dbadmin.models import Server
@@ -18,7 +17,7 @@ def databases(server: Server) -> list[str]:
     """The databases of a server; none while it does not answer, then the name is typed."""
     try:
         return [row.datname for row in server.rows(DATABASES)]
-    except (psycopg.Error, PoolTimeout):
+    except psycopg.Error:
         return []
 
 

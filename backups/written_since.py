@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
-from psycopg_pool import PoolTimeout, TooManyRequests
 
 from backups.models import KeptDatabase
 from dbadmin.units import count
@@ -28,7 +27,7 @@ def sentences(kept: list[KeptDatabase]) -> dict[int, str]:
         return {}
     try:
         rows = kept[0].server.rows(_COUNTERS, [[one.original for one in kept]])
-    except (psycopg.Error, PoolTimeout, TooManyRequests):
+    except psycopg.Error:
         return {}
     now = {row.name: row for row in rows}
     return {one.pk: _sentence(one.facts.get("counters") or {}, now.get(one.original)) for one in kept}

@@ -11,14 +11,13 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.csrf import csrf_exempt
-from psycopg import Error
-from psycopg_pool import PoolTimeout
 
-from dbadmin import exports, readings, runs
-from dbadmin.connections import why
+from dbadmin import consent, exports, readings, runs
 from dbadmin.models import ApiToken, Run, Server
-from dbadmin.operations import REGISTRY, Refused, Risk, plan_texts
-from dbadmin.permissions import may, require
+from dbadmin.operate import run_or_404
+from dbadmin.operations import REGISTRY, Operation, Refused, Risk
+from dbadmin.permissions import require
+from dbadmin.plans import plan_of
 from dbadmin.probes import PROBES
 
 View = Callable[..., HttpResponse]
@@ -129,36 +128,37 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
 CONSENT = {"plan": "digest", "understood": "understood", "typed": "typed", "reason": "reason"}
 
 
-def planned(request: HttpRequest, operation: Any, body: dict[str, Any]) -> HttpResponse:
+def planned(request: HttpRequest, operation: Operation, body: dict[str, Any]) -> HttpResponse:
     """The preview, or the run, or why not."""
-    from dbadmin import consent
-
+    plan = plan_of(operation)
+    if plan.refusal:
+        return refused(Refused(plan.refusal, plan.field), 502 if plan.server_failed else 409)
+    texts, digest = plan.texts, consent.digest(plan.texts)
+    preview = {"plan": texts, "digest": digest, "risk": operation.risk_now().value}
+    if body.get("dry_run"):
+        asks = {
+            "waits": operation.waits(),
+            "target": operation.target(),
+            "needs_second": operation.asks_second(),
+        }
+        return JsonResponse(preview | asks)
+    answer = {name: str(body.get(key) or "") for name, key in CONSENT.items()}
+    if operation.risk_now() is Risk.HARMLESS:
+        answer["plan"] = digest
+    missing = consent.missing(operation, texts, answer)
+    if missing:
+        return refuse(409, missing, **preview)
     try:
-        steps = operation.plan()
-        plan = plan_texts(steps)
-        preview = {"plan": plan, "digest": consent.digest(plan), "risk": operation.risk_now().value}
-        if body.get("dry_run"):
-            return JsonResponse(
-                preview
-                | {
-                    "waits": operation.waits(),
-                    "target": operation.target(),
-                    "needs_second": operation.asks_second(),
-                }
-            )
-        answer = {name: str(body.get(key) or "") for name, key in CONSENT.items()}
-        if operation.risk_now() is Risk.HARMLESS:
-            answer["plan"] = preview["digest"]
-        missing = consent.missing(operation, plan, answer)
-        if missing:
-            return refuse(409, missing, **preview)
         reason = str(body.get("reason", ""))
-        run = runs.start(operation, request.user, Run.Door.API, reason=reason, steps=steps)
+        run = runs.start(operation, request.user, Run.Door.API, reason=reason, steps=plan.steps)
     except Refused as refusal:
-        return refuse(409, str(refusal), **({"field": refusal.field} if refusal.field else {}))
-    except (Error, PoolTimeout) as error:
-        return refuse(502, why(error, operation.server.dsn("operate")))
+        return refused(refusal)
     return JsonResponse(run_dict(run), status=202)
+
+
+def refused(reason: Refused, status: int = 409) -> JsonResponse:
+    """Why not, and which parameter it is about."""
+    return refuse(status, str(reason), **({"field": reason.field} if reason.field else {}))
 
 
 def run_dict(run: Run) -> dict[str, Any]:
@@ -184,14 +184,6 @@ def run_dict(run: Run) -> dict[str, Any]:
         "result": run.result,
         "url": run.get_absolute_url(),
     }
-
-
-def run_or_404(request: HttpRequest, pk: int) -> Run:
-    """A run that the person may see."""
-    run = get_object_or_404(Run.objects.select_related("server"), pk=pk)
-    if not may(request.user, "runs.view", run.server):
-        raise Http404("There is no such run.")
-    return run
 
 
 @door("GET")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 from collections import namedtuple
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,27 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal, LiteralString, cast
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import Composable
-from psycopg_pool import ConnectionPool
 
 from dbadmin.deadlines import deadline
+from dbadmin.pools import POOLS as POOLS
+from dbadmin.pools import Role as Role
+from dbadmin.pools import limit as limit
 
 if TYPE_CHECKING:
     from dbadmin.models import Server
 
 Purpose = Literal["monitor_dsn", "operate_dsn", "pgbouncer_dsn", "redis_url"]
-Role = Literal["monitor", "operate", "pgbouncer"]
 
-#: Session settings of every read: nothing of ours waits long, holds long or writes.
-LIMITS = {
-    "statement_timeout": "2s",
-    "lock_timeout": "200ms",
-    "idle_in_transaction_session_timeout": "10s",
-    "default_transaction_read_only": "on",
-    "jit": "off",
-    # The server's parallel workers are for its own work, and our few thousand rows shall not touch its disk.
-    "max_parallel_workers_per_gather": "0",
-    "work_mem": "16MB",
-}
 #: The least PostgreSQL that we read; older ones are refused when a server is added.
 LEAST_VERSION = 130000
 
@@ -129,80 +117,6 @@ def without_secrets(text: str, dsn: str) -> str:
     return text.replace(str(password), "***") if password else text
 
 
-def limit(connection: psycopg.Connection[Any]) -> None:
-    """Put the limits of a read on a new connection; PgBouncer's console knows none of them."""
-    if connection.info.dbname == "pgbouncer":
-        return
-    connection.execute(
-        "select " + ", ".join("pg_catalog.set_config(%s, %s, false)" for _ in LIMITS),
-        [text for pair in LIMITS.items() for text in pair],
-    )
-
-
-def answers(connection: psycopg.Connection[Any]) -> None:
-    """A pooled connection is used again only when its server answers at once; a hung one is given up."""
-    with deadline(connection, 1.0):
-        if connection.info.dbname == "pgbouncer":  # its console answers no empty question
-            connection.execute("SHOW VERSION")
-        else:
-            ConnectionPool.check_connection(connection)
-
-
-class Pools:
-    """Connection pools by (process, server, role, database), made when first asked for, forgotten after a fork."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.pools: dict[tuple[str, str, str], tuple[str, ConnectionPool[Any]]] = {}
-
-    def forget(self) -> None:
-        """After a fork: the parent's sockets are not ours to close."""
-        self.__init__()  # type: ignore[misc]
-
-    def get(self, server: Server, role: Role, database: str | None) -> ConnectionPool[Any]:
-        """The pool for this server, role and database; a new one when its DSN changed."""
-        dsn, key = server.dsn(role, database), (str(server.key), role, database or "")
-        with self.lock:
-            known, pool = self.pools.get(key, ("", None))
-            if pool is not None and known == dsn:
-                return pool
-            new = self.make(dsn)
-            self.pools[key] = (dsn, new)
-        if pool is not None:
-            pool.close(timeout=0)
-        new.open(wait=False)
-        return new
-
-    @staticmethod
-    def make(dsn: str) -> ConnectionPool[Any]:
-        """At most three connections, none kept when idle for long."""
-        return ConnectionPool(
-            dsn,
-            min_size=0,
-            max_size=3,
-            open=False,
-            timeout=2,
-            max_idle=60,
-            max_lifetime=1800,
-            max_waiting=20,
-            reconnect_timeout=5,
-            num_workers=1,
-            configure=limit,
-            check=answers,
-            kwargs={
-                "connect_timeout": 3,
-                "prepare_threshold": None,
-                "autocommit": True,
-                "application_name": "dbadmin",
-                "fallback_application_name": "dbadmin",
-            },
-        )
-
-
-POOLS = Pools()
-os.register_at_fork(after_in_child=POOLS.forget)
-
-
 @contextmanager
 def session(
     server: Server, role: Role = "monitor", database: str | None = None, seconds: float = 6.0
@@ -210,12 +124,9 @@ def session(
     """A pooled, read-only, time-limited session; raises psycopg.Error when the server cannot be reached.
 
     seconds: how long it may be used in all. The limits of its statements are the server's promise; this one holds
-    when the server is stopped in the middle of an answer, too.
+    when the server is stopped in the middle of an answer, too. A request's patience bounds the wait for it.
     """
-    with (
-        POOLS.get(server, role, database).connection(timeout=3) as connection,
-        deadline(connection, seconds),
-    ):
+    with POOLS.get(server, role, database).connection() as connection, deadline(connection, seconds):
         yield Session(connection, server)
 
 
@@ -269,6 +180,11 @@ CAUSES = (
         "The server is {0}; try again soon.",
     ),
     (r"Connection refused", "Nothing listens at this host and port: connection refused."),
+    (
+        r"no answer within ([\d.]+) s",
+        "The server has not answered within {0} s: it hangs, or the way to it is slow.",
+    ),
+    (r"requests waiting", "Too many readers wait for this server; try again in a moment."),
     (
         r"timeout expired|timed out",
         "No answer within 3 s: the host or port is unreachable (firewall, routing, wrong port).",

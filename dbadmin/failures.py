@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import errors
 
-from dbadmin.connections import without_secrets
+from dbadmin.connections import why, without_secrets
 from dbadmin.secrets import CannotOpen
 
 if TYPE_CHECKING:
@@ -73,9 +73,7 @@ def ended(text: str) -> str:
 def of_postgres(error: psycopg.Error, server: Server | None) -> str:
     """The server's own words first; then what we know to do."""
     if error.sqlstate is None:
-        where = str(server) if server is not None else "The server"
-        reason = ended(" ".join(str(error).split())) or "the connection broke."
-        return f"{where} does not answer: {reason} Run it again when the server is back."
+        return no_connection(error, server)
     parts = [
         error.diag.message_primary or str(error),
         error.diag.message_detail or "",
@@ -84,6 +82,12 @@ def of_postgres(error: psycopg.Error, server: Server | None) -> str:
     parts += [words for kind, words in NEXT if isinstance(error, kind)][:1]
     said = " ".join(ended(part) for part in parts if part)
     return said[:1].upper() + said[1:]
+
+
+def no_connection(error: psycopg.Error, server: Server | None) -> str:
+    """A server that let nobody in, or left in the middle of a word: the same causes as when it was added."""
+    where = str(server) if server is not None else "the server"
+    return f"The connection to {where} failed: {ended(why(error, ''))} Run it again when that is mended."
 
 
 def of_others(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -17,14 +18,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
-from psycopg import Error
-from psycopg_pool import PoolTimeout
 
 from dbadmin import consent, runs, units
-from dbadmin.connections import why
 from dbadmin.models import Run, Server
-from dbadmin.operations import REGISTRY, Operation, Refused, Risk, plan_texts
+from dbadmin.operations import REGISTRY, Operation, Refused, Risk
 from dbadmin.permissions import may, require, servers_with
+from dbadmin.plans import Plan, plan_of
 from dbadmin.steps import Step
 
 #: A request for a second person lasts no longer.
@@ -40,7 +39,7 @@ def operation_or_404(name: str) -> type[Operation]:
 
 def bound_form(request: HttpRequest, server: Server, operation_class: type[Operation]) -> forms.Form:
     """Bound when something was sent; a row's button fills the fields it knows and leaves the rest to their defaults."""
-    if request.method == "POST":
+    if request.method == "POST" and not is_row_start(request):
         return operation_class.form(server, request.POST)
     form = operation_class.form(server, initial=request.GET.dict())
     if "preview" not in request.GET and any(
@@ -59,17 +58,18 @@ def bound_form(request: HttpRequest, server: Server, operation_class: type[Opera
     return operation_class.form(server, data)
 
 
-def planned(operation: Operation, form: forms.Form) -> tuple[list[Step], str]:
-    """The steps, or the sentence that says why not; a refusal that names a field goes there."""
-    try:
-        return list(operation.plan()), ""
-    except Refused as reason:
-        if reason.field and reason.field in form.fields:
-            form.add_error(reason.field, str(reason))
-            return [], ""
-        return [], str(reason)
-    except (Error, PoolTimeout) as error:
-        return [], why(error, operation.server.dsn("operate"))
+def is_row_start(request: HttpRequest) -> bool:
+    """A button of a row that starts at once: what it is about stands in the address."""
+    return request.method == "POST" and "start" in request.POST
+
+
+def planned(operation: Operation, form: forms.Form) -> Plan:
+    """The plan; a refusal that names a field goes there."""
+    plan = plan_of(operation)
+    if plan.field in form.fields:
+        form.add_error(plan.field, plan.refusal)
+        return Plan()
+    return plan
 
 
 @login_required
@@ -81,32 +81,36 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
     require(request.user, operation_class.permission(), server)
 
     form = bound_form(request, server, operation_class)
-    operation, refusal, missing = None, "", ""
-    steps: list[Step] = []
+    operation, plan, missing, risk = None, Plan(), "", operation_class.risk
     if form.is_bound and form.is_valid():
         operation = operation_class(server, dict(form.cleaned_data))
-        steps, refusal = planned(operation, form)
-    plan = plan_texts(steps)
-    fresh = operation is None or consent.is_fresh(request, operation.risk_now())
+        plan = planned(operation, form)
+        # A server that gave no plan will not tell the risk either.
+        risk = operation.risk_now() if plan.steps else risk
+    fresh = consent.is_fresh(request, risk)
 
-    if operation and plan and request.method == "POST":
-        missing = consent.missing(operation, plan, request.POST.dict())
-        if not missing and fresh:
-            return started(request, operation, steps)
+    if operation and plan.steps and request.method == "POST":
+        if is_row_start(request):
+            ready = risk is Risk.HARMLESS
+        else:
+            missing = consent.missing(operation, plan.texts, request.POST.dict())
+            ready = not missing and fresh
+        if ready:
+            return started(request, operation, plan.steps)
 
     context = {
         "server": server,
         "operation_class": operation_class,
         "operation": operation,
         "form": form,
-        "plan": steps,
-        "plan_digest": consent.digest(plan),
-        "refusal": refusal,
+        "plan": plan.steps,
+        "plan_digest": consent.digest(plan.texts),
+        "refusal": plan.refusal,
         "missing": missing,
-        "risk": (operation.risk_now() if operation else operation_class.risk).value,
-        "waits": operation.waits() if operation else "",
+        "risk": risk.value,
+        "waits": operation.waits() if operation and plan.steps else "",
         "target": operation.target() if operation else "",
-        "asks_second": operation.asks_second() if operation else False,
+        "asks_second": operation.asks_second() if operation and plan.steps else False,
         "reason": request.POST.get("reason", ""),
         "wait_hours": request.POST.get("wait_hours") or round(runs.PATIENCE.total_seconds() / 3600),
         "fresh": fresh,
@@ -125,13 +129,13 @@ def back_url(request: HttpRequest, server: Server) -> str:
 
 def reauthenticate_url(request: HttpRequest, form: forms.Form) -> str:
     """Prove who you are, then come back to this very preview."""
-    data = request.POST if request.method == "POST" else request.GET
+    data = request.POST if request.method == "POST" and not is_row_start(request) else request.GET
     pairs = [(name, value) for name in form.fields for value in data.getlist(name)]
     here = f"{request.path}?{urlencode([*pairs, ('preview', '1')])}"
     return f"{reverse('account_reauthenticate')}?{urlencode({'next': here})}"
 
 
-def started(request: HttpRequest, operation: Operation, steps: list[Step]) -> HttpResponse:
+def started(request: HttpRequest, operation: Operation, steps: Sequence[Step]) -> HttpResponse:
     """Make the run of exactly this plan and show it; a refusal at the last moment goes back to the form."""
     try:
         run = runs.start(

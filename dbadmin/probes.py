@@ -14,9 +14,9 @@ from typing import Any
 
 import psycopg
 from django.utils import timezone
-from psycopg_pool import PoolTimeout, TooManyRequests
+from psycopg_pool import TooManyRequests
 
-from dbadmin.connections import Session, named_rows, row_class
+from dbadmin.connections import Session, named_rows, row_class, why
 from dbadmin.units import Unit, unit_of
 
 #: Rows that a reading keeps; what is beyond is counted in `cut`.
@@ -292,7 +292,7 @@ class Probe:
                 names, rows = self.fetch(session, params)
         except ProbeProblem as answer:
             problem = answer.problem
-        except (psycopg.Error, PoolTimeout, TooManyRequests) as error:
+        except psycopg.Error as error:
             problem = explain(error, self, session)
         took = (time.perf_counter() - started) * 1000
         return Reading(
@@ -411,10 +411,10 @@ def explain(error: Exception, probe: Probe, session: Session) -> Problem:
             return Problem("locked", "A lock held by another session was in the way; we did not wait for it.")
         case psycopg.errors.ObjectNotInPrerequisiteState():
             return Problem("extension", f"{text}.", remedy_of_state(text))
-        case psycopg.OperationalError() | psycopg.InterfaceError() | PoolTimeout():
-            return Problem("unreachable", f"The server does not answer: {text}")
         case TooManyRequests():
-            return Problem("busy", "Too many readers wait for this server; try again in a moment.")
+            return Problem("busy", why(error, ""))
+        case psycopg.OperationalError() | psycopg.InterfaceError():
+            return Problem("unreachable", f"The server does not answer: {text}")
         case _:
             return Problem("error", text)
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import psycopg
 import redis
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
@@ -14,10 +13,10 @@ from django.utils import timezone
 
 from dbadmin import queues
 from dbadmin.events import record
-from dbadmin.failures import sentence
 from dbadmin.models import Run, Schedule, WorkerBeat
 from dbadmin.operations import Operation, Refused, plan_texts
 from dbadmin.permissions import require, require_operation
+from dbadmin.plans import steps_of
 from dbadmin.steps import Step
 
 #: How long a run waits for a second person, unless somebody says otherwise.
@@ -53,7 +52,7 @@ def start(
     if second and not reason.strip():
         raise Refused(why_needed(operation), field="reason")
     if steps is None and (second or door != Run.Door.SCHEDULE):
-        steps = planned(operation)
+        steps = steps_of(operation)
     run = filled(operation, user, door, steps)
     run.reason, run.schedule, run.due_at, run.undoes = reason, schedule, due_at, undoes
     if second:
@@ -78,14 +77,6 @@ def why_needed(operation: Operation) -> str:
         f"{operation.server} asks for a second person before anything is destroyed. "
         "Say why this is to be done: another admin reads the reason and agrees or not."
     )
-
-
-def planned(operation: Operation) -> list[Step]:
-    """The plan; a server that does not answer is a refusal in words."""
-    try:
-        return list(operation.plan())
-    except psycopg.Error as error:
-        raise Refused(sentence(error, operation.server)) from error
 
 
 def filled(operation: Operation, user: Any, door: str, steps: Sequence[Step] | None) -> Run:

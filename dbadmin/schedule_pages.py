@@ -11,16 +11,14 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
-from psycopg import Error
-from psycopg_pool import PoolTimeout
 
 from dbadmin import runs, schedules
-from dbadmin.connections import why
 from dbadmin.events import record
 from dbadmin.models import Run, Schedule, Server
-from dbadmin.operate import operation_or_404, preview_url
-from dbadmin.operations import REGISTRY, Operation, Refused, plan_texts
+from dbadmin.operate import operation_or_404, planned, preview_url
+from dbadmin.operations import REGISTRY, Operation, Refused
 from dbadmin.permissions import may, require, servers_with
+from dbadmin.plans import Plan
 
 if TYPE_CHECKING:  # Django's forms take no type argument at run time
     ScheduleModelForm = forms.ModelForm[Schedule]
@@ -108,11 +106,10 @@ def edit(request: HttpRequest, schedule: Schedule, operation_class: type[Operati
     params = operation_class.form(
         server, request.POST or None, initial=schedule.params or given, prefix="params"
     )
-    plan: list[str] = []
-    refusal = ""
+    plan = Plan()
     if request.method == "POST" and form.is_valid() and params.is_valid():
-        plan, refusal = preview(operation_class(server, dict(params.cleaned_data)))
-        if not refusal and request.POST.get("action") != "preview":
+        plan = planned(operation_class(server, dict(params.cleaned_data)), params)
+        if not (plan.refusal or params.errors) and request.POST.get("action") != "preview":
             schedule = form.save(commit=False)
             schedule.params, schedule.created_by_id, schedule.due_at = (
                 params.cleaned_data,
@@ -139,8 +136,8 @@ def edit(request: HttpRequest, schedule: Schedule, operation_class: type[Operati
         "operation_class": operation_class,
         "form": form,
         "params_form": params,
-        "plan": plan,
-        "refusal": refusal,
+        "plan": plan.texts,
+        "refusal": plan.refusal,
         "next": next_of(form),
         "runs": schedule.runs.all()[:10] if schedule.pk else [],
     }
@@ -157,16 +154,6 @@ def next_of(form: ScheduleForm) -> list[Any]:
     return schedules.next_runs(source["cron"], source.get("time_zone") or "UTC", 5)
 
 
-def preview(operation: Operation) -> tuple[list[str], str]:
-    """What it would do now."""
-    try:
-        return plan_texts(operation.plan()), ""
-    except Refused as reason:
-        return [], str(reason)
-    except (Error, PoolTimeout) as error:
-        return [], why(error, operation.server.dsn("operate"))
-
-
 @login_required
 @require_POST
 def run_now(request: HttpRequest, pk: int) -> HttpResponse:
@@ -181,9 +168,6 @@ def run_now(request: HttpRequest, pk: int) -> HttpResponse:
         run = runs.start(operation, request.user, Run.Door.PAGE, reason=f"Schedule {schedule}, at once")
     except Refused as reason:
         messages.error(request, str(reason))
-        return redirect("schedules")
-    except (Error, PoolTimeout) as error:
-        messages.error(request, why(error, schedule.server.dsn("operate")))
         return redirect("schedules")
     return redirect(run)
 

@@ -10,10 +10,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
-from psycopg_pool import PoolTimeout, TooManyRequests
 
 from dbadmin import readiness, readings
-from dbadmin.connections import session, why
+from dbadmin.connections import POOLS, session, why
 from dbadmin.events import record
 from dbadmin.forms import ServerForm
 from dbadmin.models import Server
@@ -95,7 +94,7 @@ def ready(request: HttpRequest, server_name: str) -> HttpResponse:
         try:
             with session(server, "operate") as opened:
                 checks += readiness.operate_checks(opened)
-        except (psycopg.Error, PoolTimeout, TooManyRequests) as error:
+        except psycopg.Error as error:
             problem = f"Operations: {why(error, server.dsn('operate'))}"
     missing = [check for check in checks if check.state != "ok"]
     context = {
@@ -124,6 +123,7 @@ def remove(request: HttpRequest, server_name: str) -> HttpResponse:
         return redirect(reverse("server_change", args=[server.name]))
     record(request, "server", f"Removed server {server} from dbadmin.", name=server.name)
     server.delete()
+    POOLS.close(str(server.key))
     messages.success(
         request, f"{server_name} is no longer looked after. Nothing changed on the server itself."
     )

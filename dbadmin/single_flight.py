@@ -18,10 +18,10 @@ from django.conf import settings
 from django.db import IntegrityError
 from django.db import connection as control
 from django.utils import timezone
-from psycopg_pool import PoolTimeout, TooManyRequests
+from psycopg_pool import TooManyRequests
 
 from dbadmin import reading_store
-from dbadmin.connections import Role, session
+from dbadmin.connections import Role, session, why
 from dbadmin.models import Server
 from dbadmin.packed_readings import blank, pack, unpack
 from dbadmin.probes import NO_POOLER, PROBES, Probe, Problem, Reading
@@ -256,7 +256,7 @@ def ask(server: Server, probe: Probe, database: str, **params: Any) -> Reading:
     try:
         with session(server, role, database or None, probe.timeout + 1) as opened:
             return probe.read(opened, **params)
-    except (psycopg.Error, PoolTimeout, TooManyRequests) as error:
+    except psycopg.Error as error:
         reading = blank(
             probe, server.name, database, started, (timezone.now() - started).total_seconds() * 1000
         )
@@ -267,10 +267,8 @@ def ask(server: Server, probe: Probe, database: str, **params: Any) -> Reading:
 def problem_of(error: Exception) -> Problem:
     """Why there was no session."""
     if isinstance(error, TooManyRequests):
-        return Problem("busy", "Too many readers wait for this server; try again in a moment.")
-    if isinstance(error, PoolTimeout):
-        return Problem("unreachable", "The server does not answer.")
-    return Problem("unreachable", f"The server does not answer: {str(error).strip().splitlines()[0]}")
+        return Problem("busy", why(error, ""))
+    return Problem("unreachable", f"The server does not answer: {why(error, '')}")
 
 
 def store_if_nobody_else_does(server: Server, reading: Reading) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.http import QueryDict
+from django.middleware.csrf import get_token
 from django.urls import reverse
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
@@ -63,8 +64,8 @@ class TableView:
     """A reading, or any columns and rows, for _reading.html.
 
     prefix parts the parameters of several tables on a page (`sessions.sort=…`); links: column -> address of
-    a row; live: seconds between refreshes by url, which answers with this very section; state_of: critical,
-    warning or "".
+    a row; token: of the form that row buttons send; live: seconds between refreshes by url, which answers with
+    this very section; state_of: critical, warning or "".
     """
 
     id: str
@@ -80,6 +81,7 @@ class TableView:
     state_of: Callable[[Any], str] | None = None
     trips: Mapping[str, str] = field(default_factory=dict)
     actions: Sequence[tuple[type[Operation], Action]] = ()
+    token: str = ""
     server_name: str = ""
     database: str = ""
     links: Mapping[str, Link] = field(default_factory=dict)
@@ -110,7 +112,8 @@ class TableView:
             "server_name": str(server),
             "state_of": probe.state_of if probe.warning or probe.critical else None,
             "trips": {str(t.column): "" for t in (probe.warning, probe.critical) if t},
-            "actions": allowed(probe.actions, request.user, server),
+            "actions": (actions := allowed(probe.actions, request.user, server)),
+            "token": get_token(request) if any(starts_at_once(operation) for operation, _ in actions) else "",
             "read_note": read_note(reading),
             "stale": stale_note(reading),
             "cut": reading.cut,
@@ -319,16 +322,25 @@ class TableView:
         return lambda row: write(getattr(row, name))
 
     def buttons(self, row: Any) -> Iterable[str]:
-        """The row's buttons: links to an operation's page with its form filled in."""
+        """The row's buttons: a click on a harmless one starts it, the others lead to a preview, filled in."""
         for operation, action in self.actions:
             values = {name: getattr(row, column, None) for name, column in action.fields}
             if any(value is None for value in values.values()):
                 continue
             if self.database and "database" in operation.Form.base_fields:
                 values["database"] = self.database
+            link = escape(f"{self.action_base(operation.name)}?{urlencode(values)}")
+            verb = self.verb(operation.title)
+            if self.token and starts_at_once(operation):
+                yield f'<button class="small" form="{self.start_form}" formaction="{link}">{verb}</button>'
+                continue
             danger = " danger" if operation.risk is Risk.DESTROYS else ""
-            link = f"{self.action_base(operation.name)}?{urlencode(values)}"
-            yield f'<a class="button small{danger}" href="{escape(link)}">{self.verb(operation.title)}…</a>'
+            yield f'<a class="button small{danger}" href="{link}">{verb}…</a>'
+
+    @property
+    def start_form(self) -> str:
+        """The form that the buttons of all rows send, each to an address of its own."""
+        return f"{self.id}-start"
 
     def verb(self, title: str) -> str:
         """Cancel (statement): a row shows the verb alone, unless two of its buttons begin alike."""
@@ -392,6 +404,11 @@ def allowed(actions: Sequence[Action], user: Any, server: Any) -> list[tuple[typ
     """The row actions that this person may take here, at most two."""
     known = [(REGISTRY[action.operation], action) for action in actions if action.operation in REGISTRY]
     return [pair for pair in known if may(user, pair[0].permission(), server)][:BUTTONS]
+
+
+def starts_at_once(operation: type[Operation]) -> bool:
+    """Harmless whatever its parameters are: nobody needs a preview of it."""
+    return operation.risk is Risk.HARMLESS
 
 
 def address(params: QueryDict, **changes: str) -> str:

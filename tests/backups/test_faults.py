@@ -140,9 +140,10 @@ def huge(big: str, postgres: Postgres) -> str:
     """So much data that it fits in no buffer between pg_dump and the store."""
     with postgres.connect(big) as connection:
         connection.execute("""
-            create table huge as
-            select string_agg(md5(n::text || m::text), '') as noise
-            from generate_series(1, 9000) n, generate_series(1, 300) m group by n""")
+            create table huge (noise bytea);
+            alter table huge alter noise set storage external;
+            insert into huge select string_agg(sha512((n || '-' || m)::bytea), '')
+            from generate_series(1, 6000) n, generate_series(1, 120) m group by n""")
     return big
 
 

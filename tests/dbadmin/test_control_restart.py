@@ -2,11 +2,9 @@
 
 import os
 import time
-import uuid
 
 import pytest
 
-from dbadmin import secrets
 from tests.fixtures.runtime import Process, until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
@@ -40,14 +38,8 @@ def test_a_run_goes_on_while_the_control_database_restarts(control, postgres, ow
 def run_it_through_a_restart(control, postgres, process):
     ask = Asker(control)
     until(lambda: ask("select count(*) from dbadmin_workerbeat") == 2, 60)
-    key = uuid.uuid4()
-    dsn = secrets.seal(postgres.dsn, f"server.monitor_dsn:{key}")
-    ask(
-        "insert into dbadmin_server (key, name, environment, tags, queue, enabled, sealed_monitor_dsn,"
-        " sealed_operate_dsn, sealed_pgbouncer_dsn, sealed_redis_url, created_at, changed_at)"
-        " values (%s, 'shop', 'development', '{}', '', true, %s, '', '', '', now(), now()) returning 1",
-        [key, dsn],
-    )
+    added = process("add_server", "shop", postgres.dsn)
+    assert added.popen.wait(60) == 0, added.log.read_text()
     process("operate", "trial", "shop", "kind=nap").popen.wait(60)
     until(lambda: ask("select status from dbadmin_run") == "running", 30)
     time.sleep(1)

@@ -1,5 +1,6 @@
 """Who may do what: every address and every operation, for every role."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,16 @@ from dbadmin.permissions import RIGHTS, may, roles_for
 from dbadmin.probes import PROBES
 from monitoring.alert_models import Alert, AlertRule, Channel
 from monitoring.models import Line, Source
+from tests.fixtures.servers import server_row
+
+KEY = uuid.uuid4()
+
+
+@pytest.fixture
+def server(db: None, postgres: Any, shared_database: str) -> Server:
+    """Nobody changes anything there: one database, and one set of connections, serve all roles and addresses."""
+    return server_row("shop", postgres, shared_database, key=KEY)
+
 
 ROLES = ("", "nobody", "viewer", "auditor", "operator", "admin")
 READERS = {"viewer", "operator", "admin"}

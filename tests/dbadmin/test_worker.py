@@ -145,7 +145,7 @@ def test_a_clean_up_is_tried_until_it_succeeds(server, target, worker):
     run.refresh_from_db()
     assert run.cleaned_at is None
     assert run.clean_up_due_at is not None
-    assert log_of(run)[-1].startswith("The clean-up did not succeed: shop does not answer: ")
+    assert log_of(run)[-1].startswith("The clean-up did not succeed: The connection to shop failed: ")
     server.sealed_operate_dsn = good
     server.save()
     runner.clean_up(run.pk)

@@ -12,6 +12,7 @@ from dbadmin import runs
 from dbadmin.command_line import find_operation, find_server, find_user, require_consent
 from dbadmin.models import Run
 from dbadmin.operations import Operation, Refused, plan_texts
+from dbadmin.plans import steps_of
 
 
 class Command(BaseCommand):
@@ -65,7 +66,7 @@ class Command(BaseCommand):
 
     def show(self, operation: Operation) -> None:
         """The plan, as the page would preview it."""
-        plan = plan_texts(runs.planned(operation))
+        plan = plan_texts(steps_of(operation))
         risk = operation.risk_now().value
         if self.as_json:
             shown = {"target": operation.target(), "risk": risk, "waits": operation.waits(), "plan": plan}
