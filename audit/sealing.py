@@ -65,6 +65,12 @@ def signing_key() -> SealKey:
     return SealKey.objects.create(key_id=key_id, public=public, sealed_private=sealed)
 
 
+def public_key(key_id: str) -> str | None:
+    """The public half of a key of ours; None for a stranger's."""
+    found = SealKey.objects.filter(key_id=key_id).first()
+    return found.public if found else None
+
+
 def sign(key: SealKey, header: str) -> str:
     """The signature of a header."""
     return Ed25519PrivateKey.from_private_bytes(key.private()).sign(header.encode()).hex()

@@ -5,16 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from django import forms
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit import capture, plans, sealing
+from audit import archive, capture, plans, sealing
 from audit.capture import SCHEMA
 from audit.models import Expiry, Seal
 from audit.operations.watch_table import rows_of
+from audit.prepared import reached
 from audit.registry import installed_version
+from audit.tables import Rows
+from dbadmin import stores
+from dbadmin.models import Server
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Call, Sql, Step, Transaction
@@ -28,8 +34,9 @@ MONTH = re.compile(r"^(statement|loose|rows_\d+)_(\d{4})_(\d{2})$")
 
 
 class ExpireLog(Operation):
-    """Drop the months of the audit log that are older than what is kept. Export them first: they do not come back.
+    """Drop the months of the audit log that are older than what is kept, after a signed copy of each went to a store.
 
+    Without a store they do not come back.
     Only sealed months are dropped, and a signed record says so: a later verification tells expired from removed.
     """
 
@@ -47,6 +54,16 @@ class ExpireLog(Operation):
             label="Months to keep",
             help_text="Whole months before this one.",
         )
+        store = forms.ChoiceField(
+            required=False,
+            choices=stores.choices(),
+            label="Copy them first to",
+            help_text="Compressed, signed and read back before anything is dropped; load_month brings a month back.",
+        )
+
+    def __init__(self, server: Server, params: Mapping[str, Any]) -> None:
+        super().__init__(server, params)
+        self.archived: dict[str, Any] = {}
 
     def target(self) -> str:
         return f"audit log of {self.params.get('database') or self.server}"
@@ -75,7 +92,52 @@ class ExpireLog(Operation):
             )
             for month, parts in sorted(months.items())
         ]
-        return [Call(lambda work: self.keep_record(work, names, sorted(months)), says=says), *drops]
+        return [
+            *self.copies(months),
+            Call(lambda work: self.keep_record(work, names, sorted(months)), says=says),
+            *drops,
+            *self.forgets(rows, own, first_kept, database),
+        ]
+
+    def copies(self, months: dict[str, list[str]]) -> list[Step]:
+        """Each month into the store; one that failed ends the run before anything is dropped."""
+        name = self.params.get("store")
+        if not name:
+            return []
+        stores.open_store(name)
+        says = "Copy {} to the store {}, compressed and signed, and read it back"
+        return [
+            Call(partial(self.copy, month=month, leaves=leaves), says=says.format(month, name))
+            for month, leaves in sorted(months.items())
+        ]
+
+    def copy(self, work: Work, month: str, leaves: list[str]) -> None:
+        """One month; a month that was copied before and loaded again is not copied twice."""
+        shelf = stores.open_store(self.params["store"])
+        with work.connect(self.params.get("database") or None) as connection:
+            database = connection.info.dbname
+            if month in archive.months(shelf, self.server, database):
+                made = archive.described(shelf, self.server, database, month)
+                work.log(f"{month} is in {self.params['store']} already: {made.lines} lines.")
+            else:
+                made = archive.write(
+                    connection,
+                    shelf,
+                    self.server,
+                    month,
+                    leaves,
+                    lambda done: work.progress(done, None, "rows"),
+                )
+                work.log(f"Copied {month} to {made.key}: {made.lines} lines in {made.size_bytes} bytes.")
+        self.archived[month] = made.said()
+
+    def forgets(self, rows: Rows, own: bool, first_kept: dt.date, database: str) -> list[Step]:
+        """Sums of who did how much go with their months."""
+        if reached(rows) is None:
+            return []
+        query = SQL("DELETE FROM {}.activity WHERE day < {}").format(Identifier(SCHEMA), Literal(first_kept))
+        says = "Forget who did how much in them"
+        return [Transaction(plans.as_owner(own, [Sql(query)]), database=database, says=says)]
 
     def refuse_unsealed(self, names: list[str]) -> None:
         """What was never sealed cannot be proven to have been dropped whole."""
@@ -98,7 +160,8 @@ class ExpireLog(Operation):
             database = connection.info.dbname
         key = sealing.signing_key()
         through = max(tops, default=0)
-        facts = {"server": str(self.server.key), "database": database, "through": through, "months": months}
+        facts = {"server": str(self.server.key), "database": database, "through": through, "months": months,
+                 "archives": self.archived}  # fmt: skip
         text = json.dumps(facts, sort_keys=True)
         Expiry.objects.create(
             server=self.server, database=database, through_id=through, text=text, key=key,
