@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,6 +24,7 @@ PLACES = (
     "/usr/local/bin",
 )
 LOCK_WAIT = "60s"
+LOOK_AGAIN_SECONDS = 600
 
 #: Text that must read the same before and after: these settings make it depend on nothing but the value.
 STEADY = "-c bytea_output=hex -c TimeZone=UTC"
@@ -97,6 +99,18 @@ def installed() -> tuple[Tools, ...]:
             if version:
                 found.setdefault(version, Tools(folder, version))
     return tuple(sorted(found.values(), key=lambda tools: [int(part) for part in tools.version.split(".")]))
+
+
+_looked_at = time.monotonic()
+
+
+def versions() -> list[str]:
+    """Of every set on this host; looked for again after a while, so that what is installed later is found."""
+    global _looked_at
+    if time.monotonic() - _looked_at > LOOK_AGAIN_SECONDS:
+        installed.cache_clear()
+        _looked_at = time.monotonic()
+    return [tools.version for tools in installed()]
 
 
 def choose(major: int, sets: Iterable[Tools] | None = None) -> Tools:

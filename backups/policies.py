@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.db.models import Q
 from django.utils import timezone
 
-from backups.models import Backup, BackupKey, Policy, Store
+from backups.models import Backup, BackupKey, BackupQuerySet, Policy, Store
 from backups.retention import Candidate, Decision, Rules, decide
 from dbadmin.models import Run, Server
 from dbadmin.operations import Refused
@@ -129,6 +129,19 @@ def _failed(run: Run, database: str) -> bool:
 def is_failing(server: Server, database: str) -> bool:
     """Did the newest attempt fail?"""
     return failed_attempts(server, database) > 0
+
+
+def copies_missing(server: Server, database: str, found: BackupQuerySet) -> int | None:
+    """Good backups that do not lie whole in every store for copies; unknown where no policy asks for any."""
+    policy = policy_for(server, database)
+    wanted = set(policy.copies.filter(enabled=True).values_list("pk", flat=True)) if policy else set()
+    if not wanted:
+        return None
+    good = found.good().prefetch_related("copies")
+    return sum(
+        bool(wanted - {backup.store_id} - {copy.store_id for copy in backup.copies.all() if not copy.problem})
+        for backup in good
+    )
 
 
 def judge(server: Server, database: str, policy: Policy) -> Verdict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Callable
 from datetime import timedelta
 
 from django.db import Error as DatabaseError
@@ -16,6 +17,8 @@ from dbadmin.models import Run, WorkerBeat
 log = logging.getLogger("dbadmin.beats")
 
 FORGOTTEN = timedelta(hours=1)
+#: What apps have a worker tell of itself with each beat, such as the programs of its host: quick, and fit for JSON.
+ABILITIES: dict[str, Callable[[], object]] = {}
 
 
 def default_name() -> str:
@@ -37,6 +40,8 @@ def beat(
         "seen_at": now,
     }
     try:
+        if kind == WorkerBeat.Kind.WORKER:
+            seen["abilities"] = {each: tell() for each, tell in ABILITIES.items()}
         seen["busy_with"] = Run.objects.only("pk").filter(pk=busy_with).first() if busy_with else None
         WorkerBeat.objects.update_or_create(
             kind=kind, name=name, defaults=seen, create_defaults={**seen, "started_at": now}

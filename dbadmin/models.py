@@ -331,6 +331,7 @@ class WorkerBeat(models.Model):
     pid = models.PositiveIntegerField()
     queues = ArrayField(models.CharField(max_length=40), default=list, blank=True)
     leads = models.BooleanField(default=False)
+    abilities = models.JSONField(default=dict, blank=True)
     started_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(default=timezone.now)
     busy_with = models.ForeignKey(Run, models.SET_NULL, null=True, blank=True, related_name="+")

@@ -15,6 +15,13 @@ column proven_seconds:   since the newest backup that was read back or restored 
 column restored_seconds: since the newest backup that was restored and compared was written
 column stored_bytes:     size of the newest backup in its store
 column problem:          what the last proof found wrong
+column unproven_seconds: since the newest proven backup was begun; when none is proven, since the oldest one was
+column late_ratio:       age of the newest in usual distances between scheduled backups
+column failed_count:     attempts since the last one that succeeded
+column size_ratio:       unpacked size of the newest against the usual one before it
+column slow_ratio:       time that the newest took against the usual one before it; below a minute all are equal
+column copies_missing_count: backups that do not lie whole in every store that the policy asks for
+column store_problem:    what the store of the newest does against the policy, or refuses
 """
 
 from __future__ import annotations
@@ -24,12 +31,15 @@ from typing import Any
 
 from django.utils import timezone
 
-from backups.models import Backup
+from backups import habits, policies
+from backups.models import Backup, BackupQuerySet
 from dbadmin.connections import Session
+from dbadmin.models import Server
 
 COLUMNS = (
     "database", "size_bytes", "proven_at", "written_seconds", "proven_seconds", "restored_seconds",
-    "stored_bytes", "backups_count", "problem",
+    "stored_bytes", "backups_count", "problem", "unproven_seconds", "late_ratio", "failed_count", "size_ratio",
+    "slow_ratio", "copies_missing_count", "store_problem",
 )  # fmt: skip
 
 _DATABASES = """
@@ -45,12 +55,12 @@ def rows(session: Session) -> Iterable[tuple[Any, ...]]:
         return []
     server = session.server.primary or session.server
     found = Backup.objects.present().filter(server=server, selection__schemas=[], selection__tables=[])
-    return [_row(found.filter(database=each.database), each) for each in session.rows(_DATABASES)]
+    return [_row(server, found.filter(database=each.database), each) for each in session.rows(_DATABASES)]
 
 
-def _row(found: Any, database: Any) -> tuple[Any, ...]:
-    newest = found.first()
-    good = found.good().first()
+def _row(server: Server, found: BackupQuerySet, database: Any) -> tuple[Any, ...]:
+    newest, good = found.select_related("store").first(), found.good().first()
+    oldest = found.last()
     ages = [
         good.started_at if good else None,
         _age(newest),
@@ -59,7 +69,16 @@ def _row(found: Any, database: Any) -> tuple[Any, ...]:
     ]
     stored = newest.stored_bytes if newest else None
     problem = newest.problem if newest else None
-    return (database.database, database.size_bytes, *ages, stored, found.count(), problem or None)
+    return (
+        database.database, database.size_bytes, *ages, stored, found.count(), problem or None,
+        _age(good or oldest),
+        habits.lateness(found),
+        policies.failed_attempts(server, database.database),
+        habits.against_usual(found, lambda backup: backup.plain_bytes, habits.LEAST_BYTES),
+        habits.against_usual(found, lambda backup: backup.seconds, habits.LEAST_SECONDS),
+        policies.copies_missing(server, database.database, found),
+        (newest.store.test_problem if newest else "") or None,
+    )  # fmt: skip
 
 
 def _age(backup: Backup | None) -> float | None:
