@@ -15,14 +15,22 @@ from django.db import connection
 
 from monitoring import packing
 from monitoring.hours import columns_of
-from monitoring.models import Source, Total
-from monitoring.packing import Block, Numbers
+from monitoring.models import Source
+from monitoring.packing import Block, Numbers, PackedBlock
 
-#: Bytes of packed bodies whose decoded form one process keeps.
-MOST_BYTES = 8_000_000
-HOURS = """
-select starts_at, layout_id, body, ends from monitoring_hour
-where source_id = %s and starts_at >= %s and starts_at < %s order by starts_at, part
+#: Bytes of packed bodies whose decoded form one process keeps, of totals and of ticks; what each weighs beside.
+MOST_TOTALS, MOST_TICKS, WEIGHT = 8_000_000, 16_000_000, 2000
+#: One statement sees an hour either open or closed, never both or neither.
+PLACES = """
+select starts_at, part::int4, layout_id, octet_length(body) from monitoring_hour
+where source_id = %s and starts_at >= %s and starts_at < %s
+union all
+select taken_at, -1, layout_id, octet_length(body) from monitoring_minute
+where source_id = %s and taken_at >= %s and taken_at < %s
+order by 1, 2
+"""
+HOUR_BODIES = """
+select starts_at, part::int4, body, ends from monitoring_hour where source_id = %s and starts_at = any(%s)
 """
 #: Only the block of one line: a slice of a value that is not compressed costs only its own pages.
 HOURS_OF_LINE = """
@@ -40,6 +48,9 @@ MINUTES = """
 select taken_at, layout_id, body from monitoring_minute
 where source_id = %s and taken_at >= %s and taken_at < %s order by taken_at
 """
+MINUTE_BODIES = (
+    "select taken_at, -1, body, null from monitoring_minute where source_id = %s and taken_at = any(%s)"
+)
 TOTALS = """
 select starts_at, layout_id, octet_length(body) from monitoring_total
 where source_id = %s and span = %s and starts_at >= %s and starts_at < %s order by starts_at
@@ -89,18 +100,45 @@ def floor_day(moment: dt.datetime) -> dt.datetime:
 
 def raw(source: Source, start: dt.datetime, end: dt.datetime, line: int | None = None) -> Iterator[Chunk]:
     """Blocks that hold the ticks of a span, in order; those of closed hours hold whole hours."""
-    span = [source.pk, floor_hour(start), end]
     if line is None:
-        hours = [
-            (at, layout_id, body[begin:until])
-            for at, layout_id, body, ends in fetch(HOURS, span)
-            for begin, until in pairwise([0, *ends])
-        ]
-    else:
-        hours = fetch(HOURS_OF_LINE, [line, *span])
-    minutes = fetch(MINUTES, [source.pk, start, end])
-    for at, layout_id, body in [*hours, *minutes]:
+        yield from all_lines(source, start, end)
+        return
+    for at, layout_id, body in [
+        *fetch(HOURS_OF_LINE, [line, source.pk, floor_hour(start), end]),
+        *fetch(MINUTES, [source.pk, start, end]),
+    ]:
         yield Chunk(stamp(at), columns_of(layout_id), packing.unpack(body))
+
+
+def all_lines(source: Source, start: dt.datetime, end: dt.datetime) -> Iterator[Chunk]:
+    """Closed hours in their blocks, then the ticks of the open one."""
+    for _ in range(3):
+        rows = fetch(PLACES, [source.pk, floor_hour(start), end, source.pk, start, end])
+        sizes = {(at, part): size for at, part, _, size in rows}
+        known = {place: TICKS.get((source.pk, stamp(place[0]), place[1])) for place in sizes}
+        read_missing(source, known, sizes)
+        if None not in known.values():
+            break  # Else an hour was closed between the statements: it is all there now.
+    # An hour that is closed comes before the late ticks of it that are not.
+    for at, part, layout_id, _ in sorted(rows, key=lambda row: (row[1] < 0, row[0], row[1])):
+        for block in known[at, part] or ():
+            yield Chunk(stamp(at), columns_of(layout_id), block)
+
+
+def read_missing(
+    source: Source,
+    known: dict[tuple[dt.datetime, int], list[PackedBlock] | None],
+    sizes: dict[tuple[dt.datetime, int], int],
+) -> None:
+    """Fetch and keep the blocks that this process has not decoded yet."""
+    hours = {at for (at, part), blocks in known.items() if blocks is None and part >= 0}
+    minutes = [at for (at, part), blocks in known.items() if blocks is None and part < 0]
+    found = fetch(HOUR_BODIES, [source.pk, list(hours)]) if hours else []
+    found += fetch(MINUTE_BODIES, [source.pk, minutes]) if minutes else []
+    for at, part, body, ends in found:
+        blocks = [packing.unpack(body[begin:until]) for begin, until in pairwise([0, *(ends or [len(body)])])]
+        known[at, part] = blocks
+        TICKS.put((source.pk, stamp(at), part), blocks, sizes.get((at, part), len(body)))
 
 
 def fetch(query: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -111,62 +149,57 @@ def fetch(query: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 
 class Kept:
-    """Totals of closed hours never change: this process keeps the blocks that it decoded."""
+    """Ticks and totals never change once they are written: this process keeps the blocks that it decoded."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.lock = threading.Lock()
-        self.blocks: OrderedDict[tuple[int, int, int, int], Block] = OrderedDict()
+        self.most = most
+        self.blocks: OrderedDict[tuple[int, ...], tuple[int, list[PackedBlock]]] = OrderedDict()
         self.bytes = 0
 
-    def get(self, key: tuple[int, int, int, int]) -> Block | None:
-        """A kept block."""
+    def get(self, key: tuple[int, ...]) -> list[PackedBlock] | None:
+        """Kept blocks."""
         with self.lock:
-            block = self.blocks.get(key)
-            if block is not None:
-                self.blocks.move_to_end(key)
-            return block
+            found = self.blocks.get(key)
+            if found is None:
+                return None
+            self.blocks.move_to_end(key)
+            return found[1]
 
-    def put(self, key: tuple[int, int, int, int], block: Block) -> None:
-        """Keep one, forget the least used; the last part of the key is the size."""
+    def put(self, key: tuple[int, ...], blocks: list[PackedBlock], size: int) -> None:
+        """Keep some, forget the least used."""
         with self.lock:
-            self.blocks[key] = block
-            self.bytes += key[3]
-            while self.bytes > MOST_BYTES and len(self.blocks) > 1:
-                self.bytes -= self.blocks.popitem(last=False)[0][3]
+            self.bytes -= self.blocks.pop(key, (0, []))[0]
+            self.blocks[key] = (size + WEIGHT, blocks)
+            self.bytes += size + WEIGHT
+            while self.bytes > self.most and len(self.blocks) > 1:
+                self.bytes -= self.blocks.popitem(last=False)[1][0]
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self.lock:
+            self.blocks.clear()
+            self.bytes = 0
 
 
-KEPT = Kept()
+KEPT, TICKS = Kept(MOST_TOTALS), Kept(MOST_TICKS)
 
 
 def totals(source: Source, span: int, start: dt.datetime, end: dt.datetime) -> list[Chunk]:
     """Totals of the hours or days that begin in a span."""
     rows = fetch(TOTALS, [source.pk, span, start, end])
+    # A late hour is added to its total: another size is another body.
     keys = {at: (source.pk, span, stamp(at), size) for at, _, size in rows}
-    missing = [at for at, key in keys.items() if KEPT.get(key) is None]
-    fresh: dict[dt.datetime, Block] = {}
-    if missing:
-        fresh = {at: packing.unpack(body) for at, body in fetch(BODIES, [source.pk, span, missing])}
-    chunks = []
-    for at, layout_id, _ in rows:
-        block = fresh.get(at) or KEPT.get(keys[at])
-        if block is None:
-            continue  # It was replaced between the two statements; the next look has it.
-        if at in fresh:
-            KEPT.put(keys[at], block)
-        chunks.append(Chunk(stamp(at), columns_of(layout_id), block))
-    return chunks
-
-
-def totalled_until(source: Source, start: dt.datetime, end: dt.datetime) -> dt.datetime:
-    """The end of the last hour of a span that has its total; the span's start when none has."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "select max(starts_at) from monitoring_total"
-            " where source_id = %s and span = %s and starts_at >= %s and starts_at < %s",
-            [source.pk, Total.HOUR, start, end],
-        )
-        row = cursor.fetchone()
-    return row[0] + dt.timedelta(hours=1) if row and row[0] else start
+    known = {at: KEPT.get(key) for at, key in keys.items()}
+    missing = [at for at, blocks in known.items() if blocks is None]
+    for at, body in fetch(BODIES, [source.pk, span, missing]) if missing else ():
+        known[at] = [packing.unpack(body)]
+        KEPT.put(keys[at], known[at] or [], keys[at][3])
+    return [
+        Chunk(stamp(at), columns_of(layout_id), block)
+        for at, layout_id, _ in rows
+        for block in known[at] or ()
+    ]
 
 
 _sources: dict[tuple[int, str, str], Source] = {}

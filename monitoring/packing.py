@@ -200,13 +200,19 @@ class Block:
             yield line, end, end + count
             end += count
 
+    @cached_property
+    def starts(self) -> Sequence[int]:
+        """The first sample of each line, and the end."""
+        if len(self.lines) == len(self.places):  # a block of one tick
+            return range(len(self.lines) + 1)
+        return array("i", accumulate(self.counts, initial=0))
+
     def where(self, line: int) -> tuple[int, int]:
         """First sample of a line and the one after its last; (0, 0) when it has none."""
         at = bisect_left(self.lines, line)
         if at == len(self.lines) or self.lines[at] != line:
             return 0, 0
-        start = sum(self.counts[:at])
-        return start, start + self.counts[at]
+        return self.starts[at], self.starts[at + 1]
 
 
 class PackedBlock(Block):
@@ -215,6 +221,13 @@ class PackedBlock(Block):
     def __init__(self, sizes: Sequence[int], parts: Sequence[bytes]) -> None:
         self.sizes, self.parts = sizes, parts
         self.unpacked: dict[int, Numbers] = {}
+
+    @cached_property
+    def starts(self) -> Sequence[int]:
+        """The first sample of each line, and the end."""
+        if self.sizes[1] == self.sizes[2]:
+            return range(self.sizes[1] + 1)
+        return array("i", accumulate(self.counts, initial=0))
 
     def whole(self, part: int, count: int) -> Sequence[int]:
         """A part in which nothing is unknown."""

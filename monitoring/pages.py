@@ -72,6 +72,7 @@ PAGES = [
     ),
     Page("queries", "Queries", group=SEE, url_name="queries", order=11),
     Page("timeline", "Timeline", group=SEE, url_name="timeline", order=11),
+    Page("compare", "Compare", group=SEE, url_name="compare", order=12),
     Page(
         "activity",
         "Activity",

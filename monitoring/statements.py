@@ -133,19 +133,53 @@ def matching(server: Server, source: Source, search: str, role: str, database: s
     }
 
 
+@dataclass(frozen=True)
+class Identity:
+    """What a line of statements is: its text, and who runs it where."""
+
+    query_id: int
+    text: str
+    fingerprint: str
+    role: str
+    database: str
+    toplevel: bool
+
+
+def identities(server: Server, source: Source, lines: Iterable[int]) -> dict[int, Identity]:
+    """What these lines are."""
+    keys = dict(Line.objects.filter(source=source, pk__in=list(lines)).values_list("pk", "key"))
+    texts = texts_of(server, {(key[1], key[2]) for key in keys.values()})
+    numbers = {key[0] for key in keys.values()} | {key[1] for key in keys.values()}
+    named = Name.objects.filter(server=server, number__in=numbers)
+    names = {(name.kind, name.number): name.name for name in named}
+    return {line: identity(key, texts, names) for line, key in keys.items()}
+
+
+def identity(
+    key: Sequence[Any], texts: dict[tuple[int, int], Text], names: dict[tuple[str, int], str]
+) -> Identity:
+    """What one line is; numbers stand for names that are not known."""
+    user_id, database_id, query_id, toplevel = key
+    text = texts.get((database_id, query_id))
+    return Identity(
+        query_id=query_id,
+        text=text.text if text else "",
+        fingerprint=text.fingerprint if text else "",
+        role=names.get(("role", user_id), str(user_id)),
+        database=names.get(("database", database_id), str(database_id)),
+        toplevel=toplevel is not False,
+    )
+
+
 def described(
     server: Server, source: Source | None, lines: Sequence[int], figures: Window, whole: Window
 ) -> list[StatementRow]:
     """Rows with their texts and names, in the order of the lines."""
     if source is None or not lines:
         return []
-    keys = dict(Line.objects.filter(source=source, pk__in=lines).values_list("pk", "key"))
-    texts = texts_of(server, {(key[1], key[2]) for key in keys.values()})
-    numbers = {key[0] for key in keys.values()} | {key[1] for key in keys.values()}
-    named = Name.objects.filter(server=server, number__in=numbers)
-    names = {(name.kind, name.number): name.name for name in named}
+    known = identities(server, source, lines)
     total = whole.total("exec_seconds_total")
-    return [row_of(line, keys[line], texts, names, figures, total) for line in lines if line in keys]
+    return [row_of(line, known[line], figures, total) for line in lines if line in known]
 
 
 def texts_of(server: Server, places: set[tuple[int, int]]) -> dict[tuple[int, int], Text]:
@@ -154,27 +188,18 @@ def texts_of(server: Server, places: set[tuple[int, int]]) -> dict[tuple[int, in
     return {(one.database_id, one.query_id): one.text for one in kept.select_related("text")}
 
 
-def row_of(
-    line: int,
-    key: Sequence[Any],
-    texts: dict[tuple[int, int], Text],
-    names: dict[tuple[str, int], str],
-    figures: Window,
-    total: float,
-) -> StatementRow:
+def row_of(line: int, known: Identity, figures: Window, total: float) -> StatementRow:
     """One row of a listing."""
-    user_id, database_id, query_id, toplevel = key
-    text = texts.get((database_id, query_id))
     values = {column: figures.value(column, line) for column in FIGURES}
     seconds, calls = values["exec_seconds_total"], values["calls_total"]
     return StatementRow(
         id=line,
-        query_id=query_id,
-        text=text.text if text else "",
-        fingerprint=text.fingerprint if text else "",
-        role=names.get(("role", user_id), str(user_id)),
-        database=names.get(("database", database_id), str(database_id)),
-        toplevel=toplevel is not False,
+        query_id=known.query_id,
+        text=known.text,
+        fingerprint=known.fingerprint,
+        role=known.role,
+        database=known.database,
+        toplevel=known.toplevel,
         mean_seconds=seconds / calls if calls else None,
         share_ratio=seconds / total if total else 0.0,
         **values,

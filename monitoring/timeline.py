@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.db.models import Q
@@ -22,17 +21,19 @@ from dbadmin.tables import TableView
 from dbadmin.units import unit_of
 from dbadmin.views import server_for
 from monitoring.alert_models import Alert
-from monitoring.blocks import find_source
-from monitoring.models import Gap, Line, Mark
-from monitoring.statements import PROBE, texts_of
+from monitoring.comparison import Spans, statements
+from monitoring.models import Gap, Mark
 from monitoring.waits import COLUMN as WAITED
 from monitoring.waits import PROBE as WAITS
 from monitoring.waits import waits
-from monitoring.windows import compare
 
 #: Rows of each list.
 MOST = 200
 MOVED = 25
+MOVED_COLUMNS = (
+    "query", "verdict", "busy_ratio", "busy_before_ratio", "calls_per_second", "calls_before_per_second",
+    "mean_seconds", "mean_before_seconds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,20 +44,6 @@ class Happening:
     kind: str
     what: str
     url: str = ""
-
-
-@dataclass(frozen=True)
-class Moved:
-    """A statement in the window and in the one before it, as rates."""
-
-    line: int
-    query: str
-    busy_ratio: float | None
-    busy_before_ratio: float | None
-    calls_per_second: float | None
-    calls_before_per_second: float | None
-    mean_seconds: float | None
-    mean_before_seconds: float | None
 
 
 @login_required
@@ -79,10 +66,11 @@ def timeline(request: HttpRequest, server_name: str) -> HttpResponse:
                 "Nothing that we know of.", links=links,
             ),
             TableView(
-                "moved", "Statements that moved", columns(*list(Moved.__dataclass_fields__)[1:]),
-                moved(server, start, end), request.GET, "moved",
+                "moved", "Statements that moved", columns(*MOVED_COLUMNS),
+                statements(server, Spans(start, end, start - (end - start)), MOVED), request.GET, "moved",
                 "Compared with the window of the same length before. Busy: 100 % is one session at work all the time.",
                 "No statement ran in the window, or in the one before.", links=statement_links,
+                state_of=lambda row: "warning" if row.is_worse else "",
             ),
             TableView(
                 "waited", "What was waited for", columns("wait_kind", "wait", "waited_seconds", "share_ratio"),
@@ -148,35 +136,3 @@ def runs(server: Server, start: dt.datetime, end: dt.datetime) -> Iterator[Happe
             yield Happening(
                 run.started_at, "run", f"{run} by {run.user_name}: {run.status}", run.get_absolute_url()
             )
-
-
-def moved(server: Server, start: dt.datetime, end: dt.datetime) -> list[Moved]:
-    """The statements whose time changed most against the window before."""
-    names = ["exec_seconds_total", "calls_total"]
-    source = find_source(server.pk, PROBE)
-    if source is None:
-        return []
-    found = compare(server, PROBE, names, (start - (end - start), start), (start, end), MOVED)
-    keys = dict(
-        Line.objects.filter(source=source, pk__in=[one.line for one in found]).values_list("pk", "key")
-    )
-    texts = texts_of(server, {(key[1], key[2]) for key in keys.values()})
-    return [
-        Moved(one.line, text_of(keys[one.line], texts), *figures(one.before, one.after))
-        for one in found
-        if one.line in keys
-    ]
-
-
-def text_of(key: Sequence[Any], texts: dict[tuple[int, int], Any]) -> str:
-    """The text, or what stands for it."""
-    text = texts.get((key[1], key[2]))
-    return text.text if text else f"statement {key[2]}"
-
-
-def figures(before: dict[str, float | None], after: dict[str, float | None]) -> Iterator[float | None]:
-    """Busy, calls and mean time: now and before."""
-    pairs = [(found["exec_seconds_total"], found["calls_total"]) for found in (after, before)]
-    yield from (seconds for seconds, _ in pairs)
-    yield from (calls for _, calls in pairs)
-    yield from (seconds / calls if seconds is not None and calls else None for seconds, calls in pairs)

@@ -2,11 +2,12 @@
 
 from django.urls import path
 
-from monitoring import alert_pages, alert_settings, metrics, silences, timeline, views
+from monitoring import alert_pages, alert_settings, compare_page, metrics, silences, timeline, views
 
 urlpatterns = [
     path("queries/", views.queries, name="queries"),
     path("timeline/", timeline.timeline, name="timeline"),
+    path("compare/", compare_page.compare, name="compare"),
     path("queries/<int:line>/", views.statement, name="statement"),
 ]
 

@@ -1,9 +1,12 @@
-"""What lines add up to over a window, exactly: tops of a window, and two windows side by side."""
+"""What lines add up to over a window, exactly, and the tops of it."""
 
 from __future__ import annotations
 
 import datetime as dt
 import heapq
+import threading
+from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +16,7 @@ from monitoring.blocks import Chunk, find_source, floor_day, floor_hour, moment_
 from monitoring.keeper import lines_of
 from monitoring.layouts import is_counter, scale_of
 from monitoring.models import Source, Total
+from monitoring.packing import Numbers
 
 
 @dataclass
@@ -44,6 +48,8 @@ class Top:
 
 
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
+#: Sums that one process keeps.
+MOST_LINES = 200_000
 
 
 def window(
@@ -56,24 +62,134 @@ def window(
     lines: Iterable[int] | None = None,
 ) -> Window:
     """Sums of counters over the ticks that end in [start, end), of all lines or of some."""
-    found = Window(start, end, 0.0, {column: {} for column in columns})
     source = find_source(server.pk, probe, database)
     if source is None:
-        return found
-    chosen = sorted(set(lines)) if lines is not None else None
-    observed = 0
-    for chunk, first, last in pieces(source, start, end):
-        observed += sum(length for at, length in ends(chunk) if first <= at < last)
-        for column in columns:
-            add(found.sums[column], chunk, column, first, last, chosen)
-    found.observed = observed / 1000
-    return found
+        return Window(start, end, 0.0, {column: {} for column in columns})
+    chosen = tuple(sorted(set(lines))) if lines is not None else None
+    parts = [Piece.of(*piece) for piece in pieces(source, start, end)]
+    key = (source.pk, tuple(columns), chosen)
+    known = ANSWERS.get(key, parts)
+    if known is None:
+        known = added_up(columns, parts, chosen)
+        ANSWERS.put(key, parts, known)
+    return Window(start, end, *known)
 
 
-def ends(chunk: Chunk) -> Iterator[tuple[int, int]]:
-    """(moment, length) of each tick of a chunk."""
-    for at, length in zip(chunk.block.ticks, chunk.block.lengths, strict=True):
-        yield chunk.base + at, length
+def added_up(columns: Sequence[str], parts: Sequence[Piece], chosen: Sequence[int] | None) -> Answer:
+    """Observed seconds, and the sums of each column."""
+    sums: dict[str, dict[int, int]] = {column: {} for column in columns}
+    observed, timed = 0, set()
+    for part in parts:
+        # The blocks of an hour share their ticks: their lengths count once.
+        ticks = (part.chunk.base, tuple(part.chunk.block.ticks))
+        if ticks not in timed:
+            observed += sum(part.chunk.block.lengths[part.first : part.last])
+            timed.add(ticks)
+        part.add_to(sums, chosen)
+    return observed / 1000, sums
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A chunk, and which of its ticks are meant: from first to before last."""
+
+    chunk: Chunk
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, chunk: Chunk, first: int, last: int) -> Piece:
+        """The ticks that end in [first, last)."""
+        ticks = chunk.block.ticks
+        return cls(chunk, bisect_left(ticks, first - chunk.base), bisect_left(ticks, last - chunk.base))
+
+    @property
+    def is_whole(self) -> bool:
+        """Are all ticks meant?"""
+        return self.first == 0 and self.last == len(self.chunk.block.ticks)
+
+    def add_to(self, sums: dict[str, dict[int, int]], chosen: Sequence[int] | None) -> None:
+        """Add the increases of all lines, or of some."""
+        if self.first == self.last:
+            return
+        block = self.chunk.block
+        spans = None if chosen is None else [(line, *block.where(line)) for line in chosen]
+        spans = None if spans is None else [span for span in spans if span[2] > span[1]]
+        if spans == []:
+            return
+        for column, found in sums.items():
+            values = self.chunk.numbers(column) if is_counter(column) else None
+            if values is not None:
+                self.add(found, values, spans)
+
+    def add(
+        self, sums: dict[int, int], values: Numbers, chosen: Sequence[tuple[int, int, int]] | None
+    ) -> None:
+        """Add the increases of one column."""
+        block = self.chunk.block
+        if self.is_whole and len(values) == len(block.lines) and chosen is None:
+            for line, value in zip(block.lines, values, strict=True):
+                if value:
+                    sums[line] = sums.get(line, 0) + value
+            return
+        spans = block.spans() if chosen is None else chosen
+        if self.is_whole:
+            for line, begin, end in spans:
+                sums[line] = sums.get(line, 0) + sum(filter(None, values[begin:end]))
+            return
+        for line, begin, end in spans:
+            # The places of a line ascend.
+            start = bisect_left(block.places, self.first, begin, end)
+            until = bisect_left(block.places, self.last, start, end)
+            if start < until:
+                sums[line] = sums.get(line, 0) + sum(filter(None, values[start:until]))
+
+
+Answer = tuple[float, dict[str, dict[int, int]]]
+
+
+class Answers:
+    """Sums that this process has made: while the same ticks lie in a window, its sums stay as they are."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.kept: OrderedDict[tuple[Any, ...], tuple[list[Piece], Answer]] = OrderedDict()
+        self.lines = 0
+
+    def get(self, key: tuple[Any, ...], parts: Sequence[Piece]) -> Answer | None:
+        """The sums of the same columns and lines over the very same ticks."""
+        with self.lock:
+            found = self.kept.get(key)
+            if found is None or not are_same(found[0], parts):
+                return None
+            self.kept.move_to_end(key)
+            return found[1]
+
+    def put(self, key: tuple[Any, ...], parts: list[Piece], answer: Answer) -> None:
+        """Keep sums, forget the least used."""
+        with self.lock:
+            if key in self.kept:
+                self.lines -= weight(*self.kept.pop(key))
+            self.kept[key] = (parts, answer)
+            self.lines += weight(parts, answer)
+            while self.lines > MOST_LINES and len(self.kept) > 1:
+                self.lines -= weight(*self.kept.popitem(last=False)[1])
+
+
+def weight(parts: Sequence[Piece], answer: Answer) -> int:
+    """How much is kept of it, in sums."""
+    return 50 + 5 * len(parts) + sum(len(sums) for sums in answer[1].values())
+
+
+def are_same(known: Sequence[Piece], parts: Sequence[Piece]) -> bool:
+    """The same ticks of the same decoded blocks? Blocks are kept, so that each is one object."""
+    return len(known) == len(parts) and all(
+        one.chunk.block is other.chunk.block and one.first == other.first and one.last == other.last
+        for one, other in zip(known, parts, strict=True)
+    )
+
+
+ANSWERS = Answers()
 
 
 def pieces(source: Source, start: dt.datetime, end: dt.datetime) -> Iterator[tuple[Chunk, int, int]]:
@@ -119,39 +235,8 @@ def day_chunks(source: Source, start: dt.datetime, end: dt.datetime) -> dict[int
 
 def raw_pieces(source: Source, first: int, last: int) -> Iterator[tuple[Chunk, int, int]]:
     """Raw ticks of a span."""
-    seen: set[tuple[int, tuple[str, ...]]] = set()
     for chunk in raw(source, moment_of(first), moment_of(last)):
-        if (chunk.base, chunk.columns) in seen:
-            # The parts of an hour share their ticks: their lengths count once.
-            chunk.block.lengths = [0] * len(chunk.block.lengths)
-        seen.add((chunk.base, chunk.columns))
         yield chunk, first, last
-
-
-def add(
-    sums: dict[int, int], chunk: Chunk, column: str, first: int, last: int, chosen: Sequence[int] | None
-) -> None:
-    """Add the increases of a chunk's ticks within [first, last)."""
-    block = chunk.block
-    if chosen is not None and not any(block.where(line)[1] for line in chosen):
-        return
-    values = chunk.numbers(column)
-    if values is None or not is_counter(column):
-        return
-    inside = [first <= chunk.base + at < last for at in block.ticks]
-    if all(inside) and len(values) == len(block.lines) and chosen is None:
-        for line, value in zip(block.lines, values, strict=True):
-            if value:
-                sums[line] = sums.get(line, 0) + value
-        return
-    spans = block.spans() if chosen is None else ((line, *block.where(line)) for line in chosen)
-    if all(inside):
-        for line, begin, end in spans:
-            sums[line] = sums.get(line, 0) + sum(filter(None, values[begin:end]))
-        return
-    for line, begin, end in spans:
-        known = zip(block.places[begin:end], values[begin:end], strict=True)
-        sums[line] = sums.get(line, 0) + sum(value for place, value in known if value and inside[place])
 
 
 def top(
@@ -174,49 +259,4 @@ def top(
         Top(line, keys.get(line, ()), value / scale, value / whole if whole else 0.0)
         for line, value in most
         if value
-    ]
-
-
-@dataclass(frozen=True)
-class Change:
-    """A line in two windows, as rates a second; None where nothing was observed."""
-
-    line: int
-    key: tuple[Any, ...]
-    before: dict[str, float | None]
-    after: dict[str, float | None]
-
-
-def compare(
-    server: Server,
-    probe: str,
-    columns: Sequence[str],
-    before: tuple[dt.datetime, dt.datetime],
-    after: tuple[dt.datetime, dt.datetime],
-    n: int = 50,
-    database: str = "",
-) -> list[Change]:
-    """Two windows side by side: the lines whose first column changed most, by its rate."""
-    one, two = (window(server, probe, columns, *span, database) for span in (before, after))
-    source = find_source(server.pk, probe, database)
-    if source is None:
-        return []
-    lines = {line for found in (one, two) for line in found.sums[columns[0]]}
-
-    def rate(found: Window, column: str, line: int) -> float | None:
-        return found.value(column, line) / found.observed if found.observed else None
-
-    def moved(line: int) -> float:
-        return abs((rate(two, columns[0], line) or 0.0) - (rate(one, columns[0], line) or 0.0))
-
-    most = heapq.nlargest(n, lines, key=moved)
-    keys = lines_of(source, most)
-    return [
-        Change(
-            line,
-            keys.get(line, ()),
-            {column: rate(one, column, line) for column in columns},
-            {column: rate(two, column, line) for column in columns},
-        )
-        for line in most
     ]

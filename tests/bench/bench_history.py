@@ -136,7 +136,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
     last = end - dt.timedelta(hours=1)
     yield least_cpu("top_of_an_hour", 5, lambda: top(server, last, end, "exec_seconds_total"))
     yield least_cpu("top_of_a_day", 50, lambda: top(server, start, end, "exec_seconds_total"))
-    KEPT.blocks.clear()
+    KEPT.clear()
     odd = dt.timedelta(minutes=17)
     yield least_cpu(
         "top_of_an_uneven_day", 100, lambda: top(server, start + odd, end - odd, "exec_seconds_total")

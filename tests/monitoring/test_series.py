@@ -21,7 +21,7 @@ from monitoring.models import Gap
 from monitoring.packing import Block, pack, pack_numbers, unpack, unpack_numbers, unpack_part
 from monitoring.recorder import Moment, Recorder
 from monitoring.series import series
-from monitoring.windows import compare, top, window
+from monitoring.windows import top, window
 
 pytestmark = pytest.mark.django_db
 
@@ -260,23 +260,6 @@ def test_what_was_never_sampled_says_so(kept, walk):
     shown = series(kept, "walk", "calls_total", start=YESTERDAY, end=YESTERDAY + dt.timedelta(hours=1))
     assert set(shown.values) == {None}
     assert [missing.text for missing in shown.missing] == ["Nothing was sampled yet."]
-
-
-def test_two_windows_side_by_side(kept, walk):
-    world = World(kept, walk, 1)
-    world.rows = {"steady": [0, 0.0, 0], "grows": [0, 0.0, 0]}
-    world.look()
-    for minute in range(60):
-        world.rows["steady"][0] += 60
-        world.rows["grows"][0] += 60 if minute < 30 else 600
-        world.wall += dt.timedelta(seconds=60)
-        world.steady += 60
-        world.look()
-    half = YESTERDAY + dt.timedelta(minutes=30, seconds=30)
-    before, after = (YESTERDAY, half), (half, YESTERDAY + dt.timedelta(minutes=61))
-    first, second = compare(kept, "walk", ["calls_total"], before, after)
-    assert (first.key, first.before["calls_total"], first.after["calls_total"]) == (("grows",), 1.0, 10.0)
-    assert (second.key, second.before["calls_total"], second.after["calls_total"]) == (("steady",), 1.0, 1.0)
 
 
 def test_lines_by_a_key_are_the_largest_and_others(kept, walk):

@@ -6,11 +6,12 @@ import pytest
 from django.utils import timezone
 
 from dbadmin.models import Run, Server
+from monitoring.comparison import Spans, statements
 from monitoring.keeper import Keeper
 from monitoring.layouts import Look
 from monitoring.models import Gap, Mark, Statement, Text
 from monitoring.recorder import Known, Sample
-from monitoring.timeline import happenings, moved
+from monitoring.timeline import happenings
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now().replace(second=0, microsecond=0)
@@ -59,7 +60,7 @@ def shop():
 
 def test_the_statement_that_got_slower_comes_first_with_both_its_times(shop):
     start = NOW - dt.timedelta(minutes=30)
-    first, second = moved(shop, start, NOW)
+    first, second = statements(shop, Spans(start, NOW, start - (NOW - start)))
     assert first.query == "select * from orders where note = $1"
     assert (first.mean_before_seconds, first.mean_seconds) == (0.01, 0.1)
     assert (first.busy_before_ratio, first.busy_ratio) == pytest.approx((0.01, 0.1))
