@@ -7,19 +7,23 @@
 -- key:      name
 -- warning:  pending_count > 0
 -- column pending_count: 1 when the file says otherwise and a restart is needed
--- column source:        where the value comes from
+-- column value:         what a new session of our role gets; empty where each client chooses
+-- column source:        where the value comes from; empty where our own session has set another
 -- column file:          file and line that set it; empty unless this role may know
 select
     name,
-    setting || coalesce(' ' || nullif(unit, ''), '')        as value,
+    in_force || coalesce(' ' || nullif(unit, ''), '')       as value,
     boot_val || coalesce(' ' || nullif(unit, ''), '')       as built_in,
-    setting is distinct from boot_val                       as is_changed,
+    case when source <> 'client' then in_force is distinct from boot_val end as is_changed,
     pending_restart::int                                    as pending_count,
-    source,
+    case when source <> 'session' then source when in_force is not distinct from boot_val then 'default' end as source,
     context                                                 as changeable_by,
     category,
     sourcefile || ':' || sourceline                         as file,
     short_desc                                              as meaning
-from pg_catalog.pg_settings
-where source not in ('client', 'session')
-order by pending_restart desc, source in ('default', 'override'), category, name
+from (
+    -- Our own session sets limits for itself: what others get is what a reset would give.
+    select *, case source when 'client' then null when 'session' then reset_val else setting end as in_force
+    from pg_catalog.pg_settings
+) as setting
+order by pending_restart desc, in_force is not distinct from boot_val or source = 'override', category, name

@@ -1,0 +1,43 @@
+"""The settings of a server are those that its other sessions get, not those that our reading sets for itself."""
+
+import pytest
+
+from dbadmin.connections import LIMITS, Session, connect
+from dbadmin.probes import PROBES
+
+pytestmark = pytest.mark.servers
+
+
+def test_limits_of_our_own_session_are_not_taken_for_the_servers(read, target):
+    target.rows("alter system set work_mem = '5MB'")
+    target.rows("select pg_reload_conf()")
+    try:
+        with_limits = {row.name: row for row in read("settings").rows}
+        assert target.value("show work_mem") == LIMITS["work_mem"]
+        assert (with_limits["lock_timeout"].value, with_limits["lock_timeout"].is_changed) == ("0 ms", False)
+        assert (with_limits["default_transaction_read_only"].value, with_limits["lock_timeout"].source) == (
+            "off",
+            "default",
+        )
+        until_it_is(read, "work_mem", "5120 kB")
+    finally:
+        target.rows("set default_transaction_read_only = off")
+        target.rows("alter system reset work_mem")
+        target.rows("select pg_reload_conf()")
+
+
+def until_it_is(read, name, value):
+    """The server reads its files a moment after it was told to."""
+    for _ in range(50):
+        (row,) = [row for row in read("settings").rows if row.name == name]
+        if row.value == value:
+            return
+    raise AssertionError(f"{name} is {row.value}, not {value}")
+
+
+@pytest.mark.django_db
+def test_what_each_client_chooses_is_unknown(server):
+    with connect(server, "monitor", read_only=True) as connection:
+        rows = PROBES["settings"].read(Session(connection, server)).rows
+    (row,) = [row for row in rows if row.name == "application_name"]
+    assert (row.value, row.is_changed) == (None, None)
