@@ -172,7 +172,7 @@ def load(
 ) -> int:
     """Put an archived month back into its partitions, in the caller's transaction; returns the number of rows."""
     digest, count = sha256(), 0
-    table, names, waiting = "", [], []
+    table, names, waiting = "", list[str](), list[Any]()
     for line in unpacked(shelf, found.key):
         digest.update(line + b"\n")
         facts = json.loads(line)

@@ -21,9 +21,23 @@ def row_at(rows: Rows, state: Installed, table: Watched, key: str, moment: dt.da
     while found := life(rows, state, table, key, before, 50):
         for change in found:
             if change.at is not None and change.at <= moment:
-                return change
+                return unless_emptied(rows, table, change, moment)
         before = found[-1].statement_id
     return None
+
+
+EMPTIED = """
+with truncates as materialized (select id, at, watched_id from dbadmin_audit.statement where operation = 'T')
+select id, at from truncates where watched_id = %s and id > %s and at <= %s order by id limit 1
+"""
+
+
+def unless_emptied(rows: Rows, table: Watched, change: Change, moment: dt.datetime) -> Change:
+    """A change, or that the whole table was emptied after it."""
+    found = rows(EMPTIED, [table.id, change.statement_id, moment]) if change.new is not None else []
+    if not found:
+        return change
+    return Change(found[0].id, 0, change.shape, change.new, None, found[0].at)
 
 
 def table_at(rows: Rows, table: Watched, statement_id: int) -> dict[tuple[str | None, ...], Row]:

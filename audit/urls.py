@@ -9,6 +9,7 @@ urlpatterns = [
     path("audit/statement/<int:number>/", views.statement, name="audit_statement"),
     path("audit/statement/<int:number>/<int:n>/", views.change, name="audit_change"),
     path("audit/row/<str:table>/", views.life, name="audit_row"),
+    path("audit/table/<str:table>/", views.table, name="audit_table"),
     path("audit/transaction/<str:xid>/", views.transaction, name="audit_transaction"),
     path("audit/people/", views.people, name="audit_people"),
     path("audit/capture/", views.capture_state, name="audit_capture"),

@@ -8,7 +8,7 @@ from typing import Any
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 
-from audit import activity, changes, diff, search, timeline
+from audit import activity, changes, comparing, diff, search, timeline
 from audit.asking import Asked, auditors, filter_of, moment, number
 from audit.listing import lines_of
 from audit.models import SavedSearch
@@ -147,12 +147,16 @@ def life(asked: Asked, table: str) -> HttpResponse:
         refusal = error
     asked.note(f"Looked at the life of {watched} {key}.", table=str(watched), key=key)
     shown = found[:ROWS]
-    at = moment(asked.request.GET.get("at", ""))
+    at, until = moment(asked.request.GET.get("at", "")), moment(asked.request.GET.get("and", ""))
     was = row_at(asked.rows, asked.state, watched, key, at) if at and not refusal else None
+    then = row_at(asked.rows, asked.state, watched, key, until) if until and not refusal else None
     context = asked.context(
         at=at,
         was=was,
         was_lines=diff.lines(None, was.new) if was and was.new else [],
+        until=until,
+        until_text=asked.request.GET.get("and", ""),
+        between=diff.lines(was and was.new, then and then.new) if at and until and (was or then) else [],
         at_text=asked.request.GET.get("at", ""),
         table=watched,
         key=key,
@@ -161,6 +165,31 @@ def life(asked: Asked, table: str) -> HttpResponse:
         older=shown[-1].statement_id if len(found) > ROWS else None,
     )
     return render(asked.request, "audit/row.html", context, status=400 if refusal else 200)
+
+
+@auditors
+def table(asked: Asked, table: str) -> HttpResponse:
+    """A table as it was at a moment, or what differs between two."""
+    watched, get = table_or_404(asked, table), asked.request.GET
+    at, until = moment(get.get("at", "")), moment(get.get("and", ""))
+    refusal, found, rows = None, None, comparing.TablePage([], "")
+    try:
+        if at and until:
+            found = comparing.between(asked.rows, asked.state, watched, *sorted([at, until]))
+        elif at:
+            rows = comparing.table_at(asked.rows, asked.state, watched, at, get.get("from", ""))
+    except search.BadFilter as error:
+        refusal = error
+    if at:
+        words = f"{watched} at {get['at']}" + (f" and at {get['and']}" if until else "")
+        asked.note(f"Looked at {words}.", table=str(watched), at=get["at"])
+    context = asked.context(
+        table=watched, at=at, until=until, at_text=get.get("at", ""), until_text=get.get("and", ""),
+        refusal=refusal, found=found, rows=rows, columns=comparing.columns(watched),
+        changes=[(one, diff.brief(one.old, one.new, 8), search.key_text(one.key)) for one in found.changes[:500]]
+        if found else [],
+    )  # fmt: skip
+    return render(asked.request, "audit/table.html", context, status=400 if refusal else 200)
 
 
 @auditors

@@ -4,7 +4,7 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from audit.diff import Line, Piece
+from audit.diff import Line, Piece, short
 
 register = template.Library()
 MARKS = {"old": "<del>{}</del>", "new": "<ins>{}</ins>", "same": "{}"}
@@ -29,3 +29,9 @@ def changes(lines: list[Line]) -> SafeString:
     return format_html_join(
         ", ", '<span class="muted">{}</span> {}', ((line.name, pieces(line)) for line in lines)
     )
+
+
+@register.filter
+def in_order(row: dict[str, str | None], names: list[str]) -> list[str]:
+    """The values of a row in the order of the columns, short; a dash for what it did not have."""
+    return [short("null" if row[name] is None else str(row[name])) if name in row else "–" for name in names]

@@ -108,6 +108,6 @@ def test_nothing_is_dropped_when_the_store_fails(old, server, execute, vault):
     run = carry_out(wanted)
     assert (run.status, run.message) == (
         "failed",
-        f"The store's directory {vault.path} is not there. Create it, or mount its disk.",
+        f"Step 1 of 3 failed: The store's directory {vault.path} is not there. Create it, or mount its disk.",
     )
     assert content(execute) == before

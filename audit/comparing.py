@@ -1,0 +1,176 @@
+"""A table as it was at a moment, and what differs between two: read from the log alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from audit.capture import SCHEMA, rows_table
+from audit.changes import columns_of, exact, image
+from audit.moments import row_at
+from audit.registry import Installed, Shape, Watched
+from audit.search import SKEW, BadFilter, Change, bad_value, key_text, key_values
+from audit.tables import Rows
+
+#: Images of rows that one comparison reads; rows of a table on one page.
+MOST, PAGE = 50_000, 25
+
+Row = dict[str, str | None]
+
+
+@dataclass
+class Between:
+    """What differs: changes from the first moment to the second, and when the table was emptied meanwhile."""
+
+    changes: list[Change]
+    emptied_at: dt.datetime | None = None
+    images: int = 0
+
+
+@dataclass
+class TablePage:
+    """Rows as they were, each with its key; later: the key after which the next page begins."""
+
+    rows: list[tuple[str, Row]]
+    later: str
+
+
+def columns(table: Watched) -> list[str]:
+    """The columns of all versions, newest first."""
+    return list(dict.fromkeys(column.name for shape in table.shapes[::-1] for column in shape.kept))
+
+
+def between(rows: Rows, state: Installed, table: Watched, low: dt.datetime, high: dt.datetime) -> Between:
+    """Each row that is another at the second moment: its first image after the one, its last before the other."""
+    edges = "select dbadmin_audit.first_id(%s) as low, dbadmin_audit.first_id(%s) as high"
+    bounds = rows(edges, [low - SKEW, high + SKEW])[0]
+    within = SQL("{{a}}.at > {} and {{a}}.at <= {}").format(Literal(low), Literal(high)).as_string(None)
+    events: list[tuple[int, int, int, Shape | None, Row]] = []
+    for shape in table.shapes:
+        events += images(rows, shape, within, bounds)
+    events += whole_images(rows, table, within)
+    ends = emptied(rows, table, within)
+    if len(events) > MOST:
+        raise BadFilter(f"More than {MOST} rows changed between these moments. Choose nearer ones.", "at")
+    key = table.shapes[-1].key if table.shapes else []
+    return Between(
+        folded(events, [row.id for row in ends], key, table), ends[-1].at if ends else None, len(events)
+    )
+
+
+def images(
+    rows: Rows, shape: Shape, within: str, bounds: Any
+) -> list[tuple[int, int, int, Shape | None, Row]]:
+    """Images of one version of the columns. Within a statement all rows leave before any comes."""
+    query = SQL(
+        "select r.statement_id, r.n, r.side::text as side, {columns} as texts from {table} r"
+        " where r.statement_id between {low} and {high} and {within} limit {most}"
+    ).format(
+        columns=columns_of(shape, "r"), table=rows_table(shape.id), low=Literal(bounds.low),
+        high=Literal(bounds.high), within=SQL(within.format(a="r")), most=Literal(MOST + 1),
+    )  # fmt: skip
+    return [
+        (row.statement_id, int(row.side == "+"), row.n, shape, image(shape, row.texts) or {})
+        for row in rows(exact(query))
+    ]
+
+
+def whole_images(rows: Rows, table: Watched, within: str) -> list[tuple[int, int, int, Shape | None, Row]]:
+    """Images of rows that were kept whole."""
+    query = SQL(
+        "select r.statement_id, r.n, r.side::text as side,"
+        " (select jsonb_object_agg(e.key, e.value) from jsonb_each_text(r.image) e) as texts"
+        " from {schema}.statement s join {schema}.loose r on r.statement_id = s.id and r.at = s.at"
+        " where s.watched_id = {table} and {within} limit {most}"
+    ).format(
+        schema=Identifier(SCHEMA), table=Literal(table.id), within=SQL(within.format(a="r")),
+        most=Literal(MOST + 1),
+    )  # fmt: skip
+    return [(row.statement_id, int(row.side == "+"), row.n, None, row.texts or {}) for row in rows(query)]
+
+
+def emptied(rows: Rows, table: Watched, within: str) -> list[Any]:
+    """When the table was emptied by TRUNCATE."""
+    query = SQL(
+        "select id, at from {}.statement s where watched_id = {} and operation = 'T' and {} order by id"
+    ).format(Identifier(SCHEMA), Literal(table.id), SQL(within.format(a="s")))
+    return list(rows(query))
+
+
+def folded(
+    events: list[tuple[int, int, int, Shape | None, Row]], ends: list[int], key: list[str], table: Watched
+) -> list[Change]:
+    """First and last of each row; rows that are what they were are left out."""
+    first: dict[tuple[str | None, ...], Row | None] = {}
+    last: dict[tuple[str | None, ...], tuple[int, Row | None]] = {}
+    for number, order, _, shape, values in sorted(events, key=lambda event: event[:3]):
+        while ends and ends[0] < number:
+            last = dict.fromkeys(last, (ends[0], None))
+            ends.pop(0)
+        known = tuple(values.get(name) for name in (shape.key if shape else key))
+        first.setdefault(known, None if order else values)
+        last[known] = (number, values if order else None)
+    if ends:
+        last = dict.fromkeys(last, (ends[-1], None))
+    made = [
+        Change(last[known][0], 0, table.shapes[-1], first[known], last[known][1])
+        for known in first
+        if first[known] != last[known][1]
+    ]
+    return sorted(made, key=lambda change: list(map(str, change.key.values())))
+
+
+def table_at(rows: Rows, state: Installed, table: Watched, moment: dt.datetime, after: str) -> TablePage:
+    """A page of the rows that the log knows, in the order of their keys, as they were."""
+    if not table.shapes or not table.shapes[-1].key:
+        raise BadFilter(f"{table} has no key in the log: its rows cannot be told apart.", "at")
+    keys = next_keys(rows, table, key_values(after) if after else [])
+    found = []
+    for values in keys[:PAGE]:
+        text = key_text(dict(zip(table.shapes[-1].key, values, strict=True)))
+        change = row_at(rows, state, table, text, moment)
+        if change is not None and change.new is not None:
+            found.append((text, change.new))
+    last = dict(zip(table.shapes[-1].key, keys[PAGE - 1], strict=True)) if len(keys) > PAGE else {}
+    return TablePage(found, key_text(last) if last else "")
+
+
+def next_keys(rows: Rows, table: Watched, after: list[str | None]) -> list[list[str | None]]:
+    """The next keys that the log knows, over all versions of the columns that have this key."""
+    newest = table.shapes[-1]
+    parts = []
+    for shape in table.shapes:
+        columns = shape.key_columns
+        if shape.key != newest.key or len(columns) != len(newest.key):
+            continue
+        parts.append(keys_of(shape, columns, newest, after))
+    query = SQL("select keys from ({}) k group by keys, sort order by sort limit {}").format(
+        SQL(" union all ").join(parts), Literal(PAGE + 1)
+    )
+    try:
+        return [row.keys for row in rows(query)]
+    except Exception as error:
+        raise bad_value(error) from error
+
+
+def keys_of(shape: Shape, columns: list[Any], newest: Shape, after: list[str | None]) -> Composable:
+    """Those of one version, by its index over keys; sorted as the newest version's types are."""
+    names = [Identifier(column.kept_name) for column in columns]
+    types = [Identifier("pg_catalog", column.kept_type) for column in newest.key_columns]
+    beyond: Composable = SQL("")
+    if after:
+        values = [
+            SQL("{}::{}").format(Literal(value), kind) for value, kind in zip(after, types, strict=False)
+        ]
+        beyond = SQL(" and ({}) > ({})").format(SQL(", ").join(names), SQL(", ").join(values))
+    typed = [SQL("{}::text::{}").format(name, kind) for name, kind in zip(names, types, strict=True)]
+    return SQL(
+        "(select distinct {names}, array[{texts}] as keys, row({typed}) as sort from {table}"
+        " where side <> '-'{beyond} order by {names} limit {most})"
+    ).format(
+        names=SQL(", ").join(names), texts=SQL(", ").join([SQL("{}::text").format(name) for name in names]),
+        typed=SQL(", ").join(typed), table=rows_table(shape.id), beyond=beyond, most=Literal(PAGE + 1),
+    )  # fmt: skip
