@@ -90,6 +90,7 @@ class ServerForm(ServerModelForm):
     class Meta:
         model = Server
         fields = ("name", "environment", "tags", "primary", "queue", "two_people")
+        error_messages = {"name": {"unique": "There is a server of this name already."}}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -55,6 +55,7 @@ class Health:
     size: str = ""
     backup_at: dt.datetime | None = None
     backup_state: str = ""
+    backup_note: str = ""
     seen_at: dt.datetime | None = None
 
 
@@ -143,16 +144,19 @@ def line(server: Server, state: ServerState | None, findings: list[Any], shown: 
         size=units.size(sum(sizes)) if sizes else "",
         backup_at=backup[0],
         backup_state=backup[1],
+        backup_note=backup[2],
         seen_at=state.reached_at if state else None,
     )
 
 
-def backup_of(rows: list[Any]) -> tuple[dt.datetime | None, str]:
-    """When the last proven backup was taken, oldest database first."""
+def backup_of(rows: list[Any]) -> tuple[dt.datetime | None, str, str]:
+    """When the last proven backup of each database was taken, the oldest; a warning that says how many have none."""
     moments = [moment for row in rows if (moment := getattr(row, "proven_at", None)) is not None]
     if not rows:
-        return None, ""
-    return (min(moments), "") if len(moments) == len(rows) else (min(moments, default=None), "warning")
+        return None, "", ""
+    if len(moments) == len(rows):
+        return min(moments), "", ""
+    return min(moments, default=None), "warning", f"{len(moments)} of {len(rows)} databases"
 
 
 def load_of(server: Server) -> list[float | None]:

@@ -318,10 +318,11 @@ def hidden_fields(form: Any) -> SafeString:
 
 @register.filter
 def as_pairs(value: Any) -> list[tuple[str, str]]:
-    """A mapping as readable pairs, by the units that its names state."""
+    """A mapping as readable pairs, by the units that its names state; what was left empty is left out."""
     return [
         (Column(name, units.unit_of(name)).label, readable(name, item))
         for name, item in (value or {}).items()
+        if item not in (None, "", [], {})
     ]
 
 
@@ -330,9 +331,10 @@ def readable(name: str, value: Any) -> str:
     if value in (None, "", [], {}):
         return units.UNKNOWN
     if isinstance(value, dict):
-        return ", ".join(f"{key} {units.label(item)}" for key, item in value.items())
+        named = [(Column(key, units.unit_of(key)).label.lower(), readable(key, value[key])) for key in value]
+        return ", ".join(f"{label} {text}" for label, text in named)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        unit = units.unit_of(name)
+        unit = units.unit_of(f"_{name}")  # seconds alone is a time, too
         return unit.text(value) if unit.numeric else units.count(value)
     moment = charts.moment_of(value) if isinstance(value, str) and name.endswith("_at") else None
     return units.moment(moment) if moment else units.label(value)

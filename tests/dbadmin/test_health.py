@@ -11,6 +11,7 @@ from dbadmin.connections import row_class
 from dbadmin.models import ServerState
 from dbadmin.probes import PROBES, Reading
 from dbadmin.reading_store import store
+from dbadmin.templatetags.dbadmin import as_pairs
 from monitoring.alert_models import Alert, AlertRule
 
 pytestmark = pytest.mark.django_db
@@ -83,3 +84,16 @@ def test_the_page_shows_all_of_it(server, client_as):
 def test_the_fleet_says_since_when(server, client_as):
     read(server, BROKEN, 30)
     assert re.search(r"public\.users_email_key since \d", client_as("viewer").get("/").content.decode())
+
+
+def test_the_fleet_says_how_many_databases_have_a_proven_backup(server):
+    probe, names = PROBES["backup_age"], ("database", "proven_at")
+    rows = [row_class(names)._make(row) for row in (("shop", NOW), ("post", None), ("logs", None))]
+    store(server, Reading(probe, server.name, "", NOW, 1.0, [probe.column(name) for name in names], rows))
+    found = health.of(server)
+    assert (found.backup_state, found.backup_note) == ("warning", "1 of 3 databases")
+
+
+def test_what_a_run_found_is_said_in_units():
+    told = as_pairs({"before": {"size_bytes": 24576, "estimated_rows": None}, "seconds": 0.078, "store": ""})
+    assert told == [("Before", "size 24 KiB, estimated rows –"), ("Seconds", "78 ms")]

@@ -93,3 +93,11 @@ def test_no_id_stands_twice_on_a_preview(target, server, client_as):
 def test_a_choice_without_choices_says_so(server, client_as):
     page = client_as("admin").get(f"/servers/{server.name}/do/restore_backup/").content.decode()
     assert "There is nothing to choose from yet." in page
+
+
+@pytest.mark.servers
+@pytest.mark.django_db
+def test_a_view_that_is_not_there_is_said_at_its_field(server, target, client_as):
+    address = f"/servers/{server.name}/do/refresh_view/?schema=public&view=nosuch&preview=1"
+    page = client_as("admin").get(address).content.decode()
+    assert "There is no view public.nosuch on shop." in page
