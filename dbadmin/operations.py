@@ -113,6 +113,8 @@ class Operation:
         return ""
 
 
+#: Fields that hold a name of PostgreSQL's, which may begin or end with a blank.
+NAMES = {"database", "schema", "table", "view", "index", "constraint", "name"}
 REGISTRY: dict[str, type[Operation]] = {}
 
 
@@ -128,6 +130,9 @@ def load(app: str, folder: Path) -> None:
         if known and known.app != app:
             raise ValueError(f"{path}: {known.app} already has an operation of this name")
         REGISTRY[path.stem] = operation
+        for field in NAMES & operation.Form.base_fields.keys():
+            if isinstance(found := operation.Form.base_fields[field], forms.CharField):
+                found.strip = False
 
 
 def plan_texts(steps: Sequence[Step]) -> list[str]:

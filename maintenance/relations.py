@@ -49,10 +49,8 @@ KINDS = {
 class RelationForm(forms.Form):
     """Where to look."""
 
-    database = forms.CharField(
-        strip=False, required=False, help_text="Empty: the one of the server's own DSN."
-    )
-    schema = forms.CharField(strip=False, initial="public")
+    database = forms.CharField(required=False, help_text="Empty: the one of the server's own DSN.")
+    schema = forms.CharField(initial="public")
 
 
 class OnRelation(Operation):

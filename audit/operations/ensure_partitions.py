@@ -38,9 +38,7 @@ class EnsurePartitions(Operation):
     risk = Risk.LOADS
 
     class Form(forms.Form):
-        database = forms.CharField(
-            strip=False, required=False, help_text="The server's own database when empty."
-        )
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
         months = forms.IntegerField(
             initial=2, min_value=1, max_value=24, required=False, label="Months ahead"
         )

@@ -44,9 +44,7 @@ class ExpireLog(Operation):
     risk = Risk.DESTROYS
 
     class Form(forms.Form):
-        database = forms.CharField(
-            strip=False, required=False, help_text="The server's own database when empty."
-        )
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
         keep_months = forms.IntegerField(
             min_value=1,
             max_value=600,

@@ -33,9 +33,7 @@ class LoadMonth(Operation):
     risk = Risk.LOADS
 
     class Form(forms.Form):
-        database = forms.CharField(
-            strip=False, required=False, help_text="The server's own database when empty."
-        )
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
         store = forms.ChoiceField(choices=stores.choices())
         month = forms.CharField(help_text="Such as 2025-01.")
 

@@ -26,9 +26,7 @@ class SealLog(Operation):
     risk = Risk.HARMLESS
 
     class Form(forms.Form):
-        database = forms.CharField(
-            strip=False, required=False, help_text="The server's own database when empty."
-        )
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
 
         store = forms.ChoiceField(
             required=False,

@@ -61,9 +61,7 @@ class UndoChanges(Operation):
     risk = Risk.DESTROYS
 
     class Form(forms.Form):
-        database = forms.CharField(
-            strip=False, required=False, help_text="The server's own database when empty."
-        )
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
         statement = forms.IntegerField(required=False, min_value=1, help_text="The number in the audit log.")
         row = forms.IntegerField(
             required=False, min_value=1, help_text="One row of the statement; all when empty."

@@ -21,11 +21,9 @@ class UnwatchTable(Operation):
     risk = Risk.BLOCKS
 
     class Form(forms.Form):
-        database = forms.CharField(
-            strip=False, required=False, help_text="The server's own database when empty."
-        )
-        schema = forms.CharField(strip=False, initial="public")
-        table = forms.CharField(strip=False)
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
+        schema = forms.CharField(initial="public")
+        table = forms.CharField()
 
     def target(self) -> str:
         return f"{self.params['schema']}.{self.params['table']}"

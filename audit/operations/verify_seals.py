@@ -24,9 +24,7 @@ class VerifySeals(Operation):
     risk = Risk.LOADS
 
     class Form(forms.Form):
-        database = forms.CharField(
-            strip=False, required=False, help_text="The server's own database when empty."
-        )
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
         last = forms.IntegerField(
             required=False, min_value=1, label="The last … seals only", help_text="All of them when empty."
         )

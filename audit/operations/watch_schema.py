@@ -33,10 +33,8 @@ class WatchSchema(Operation):
     risk = Risk.BLOCKS
 
     class Form(forms.Form):
-        database = forms.CharField(
-            strip=False, required=False, help_text="The server's own database when empty."
-        )
-        schema = forms.CharField(strip=False, initial="public")
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
+        schema = forms.CharField(initial="public")
         only = forms.CharField(
             required=False,
             label="Only these tables",

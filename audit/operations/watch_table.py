@@ -57,11 +57,9 @@ class WatchTable(Operation):
     risk = Risk.BLOCKS
 
     class Form(forms.Form):
-        database = forms.CharField(
-            strip=False, required=False, help_text="The server's own database when empty."
-        )
-        schema = forms.CharField(strip=False, initial="public")
-        table = forms.CharField(strip=False)
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
+        schema = forms.CharField(initial="public")
+        table = forms.CharField()
         excluded = ColumnsField(
             label="Leave out columns", help_text="Not recorded at all. Names, separated by commas."
         )

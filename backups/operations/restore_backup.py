@@ -34,7 +34,6 @@ class RestoreBackupForm(forms.Form):
         initial=NEW,
     )
     database = forms.CharField(
-        strip=False,
         required=False,
         max_length=63,
         help_text="The new name, or the database to be replaced. Empty: as backed up.",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class TakeBackupForm(forms.Form):
     """What to back up, and where to."""
 
-    database = DatabaseField(strip=False)
+    database = DatabaseField()
     store = StoreField(required=False)
     schemas = forms.CharField(
         required=False, help_text="Only these schemas, separated by commas. Empty: everything."

@@ -24,9 +24,7 @@ class VerifyBackupForm(forms.Form):
     """Which backup, and how thoroughly."""
 
     backup = BackupField(required=False, help_text="Empty: the newest of the database below.")
-    database = forms.CharField(
-        strip=False, required=False, help_text="For schedules: always the newest backup of it."
-    )
+    database = forms.CharField(required=False, help_text="For schedules: always the newest backup of it.")
     how = forms.ChoiceField(
         choices=[
             ("read", "Read every byte back"),

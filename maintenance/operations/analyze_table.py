@@ -19,7 +19,7 @@ class AnalyzeTable(OnRelation):
     may_maintain = True
 
     class Form(RelationForm):
-        table = forms.CharField(strip=False)
+        table = forms.CharField()
 
     def plan(self) -> Sequence[Slow]:
         self.find()

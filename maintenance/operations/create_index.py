@@ -29,7 +29,7 @@ class CreateIndex(OnRelation):
     kinds = "rmp"
 
     class Form(RelationForm):
-        table = forms.CharField(strip=False)
+        table = forms.CharField()
         columns = forms.CharField(
             help_text="Such as: email, created_at DESC NULLS LAST, lower(name) text_pattern_ops, (a + b)"
         )
@@ -38,7 +38,7 @@ class CreateIndex(OnRelation):
         where = forms.CharField(required=False, help_text="Only rows of this condition: deleted_at IS NULL")
         unique = forms.BooleanField(required=False)
         index = forms.CharField(
-            strip=False, required=False, max_length=LONGEST_NAME, label="Name", help_text="Empty: made up."
+            required=False, max_length=LONGEST_NAME, label="Name", help_text="Empty: made up."
         )
 
     @cached_property

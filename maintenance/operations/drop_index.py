@@ -22,7 +22,7 @@ class DropIndex(OnRelation):
     kinds = "iI"
 
     class Form(RelationForm):
-        index = forms.CharField(strip=False)
+        index = forms.CharField()
 
     @cached_property
     def found(self) -> Any:

@@ -33,7 +33,7 @@ class RefreshView(OnRelation):
     may_maintain = True
 
     class Form(RelationForm):
-        view = forms.CharField(strip=False, label="Materialized view")
+        view = forms.CharField(label="Materialized view")
 
     @cached_property
     def found(self) -> Any:

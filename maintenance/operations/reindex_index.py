@@ -25,7 +25,7 @@ class ReindexIndex(OnRelation):
     may_maintain = False
 
     class Form(RelationForm):
-        index = forms.CharField(strip=False)
+        index = forms.CharField()
 
     @cached_property
     def found(self) -> Any:

@@ -28,7 +28,7 @@ class VacuumTable(OnRelation):
     may_maintain = True
 
     class Form(RelationForm):
-        table = forms.CharField(strip=False)
+        table = forms.CharField()
         analyze = forms.BooleanField(required=False, initial=True, help_text="Also read new statistics.")
         freeze = forms.BooleanField(
             required=False, help_text="Freeze all rows: more writing now, less later."

@@ -24,8 +24,8 @@ class ValidateConstraint(OnRelation):
     kinds = "rp"
 
     class Form(RelationForm):
-        table = forms.CharField(strip=False)
-        constraint = forms.CharField(strip=False)
+        table = forms.CharField()
+        constraint = forms.CharField()
 
     def target(self) -> str:
         return f"{super().target()} {self.params['constraint']}"

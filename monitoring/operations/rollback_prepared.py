@@ -16,7 +16,7 @@ class RollbackPrepared(Operation):
     risk = Risk.DESTROYS
 
     class Form(forms.Form):
-        name = forms.CharField(strip=False)
+        name = forms.CharField()
 
     def target(self) -> str:
         return str(self.params["name"])

@@ -7,10 +7,9 @@ from django import forms
 
 from dbadmin.consent import digest, missing
 from dbadmin.models import ServerState
-from dbadmin.operations import REGISTRY
+from dbadmin.operations import NAMES, REGISTRY
 from tests.carrying_out import carry_out, operation
 
-NAMES = {"schema", "table", "index", "view", "constraint", "database"}
 ODD = ['"le ad', " lead ing", "sl/ash.dot?a=b&c#d", "'quo\"ted", "<b>naïve — 表</b>", "%s{}\\"]
 
 
