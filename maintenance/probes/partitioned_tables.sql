@@ -9,7 +9,8 @@
 -- critical: covered_seconds < 86400
 -- column partitioned_by:   range, list or hash, and the columns
 -- column ends_at:          upper end of the last partition, when it is divided by time
--- column covered_seconds:  time until then; below zero new rows have no partition; empty when it is not divided by time, a default takes the rest, or the last partition ended over a month ago, as in an archive
+-- column hole_at:          where the first hole before that end begins: rows of then have no partition
+-- column covered_seconds:  time until the first hole or the end; below zero new rows have no partition; empty when it is not divided by time, a default takes the rest, or the last partition ended over a month ago, as in an archive
 -- column default_rows:     rows that found no partition of their own, as of the last vacuum or analyze; empty when there is no default partition
 -- column total_bytes:      heap, indexes and TOAST of all partitions together, as of the last vacuum or analyze (relpages)
 with root as (
@@ -38,18 +39,30 @@ with root as (
         case when not bool_or(tuples is null) then sum(tuples) end as tuples
     from leaf
     group by root
-), bound as (
-    -- The upper end of each direct partition; only dates and times can be compared with now.
+), bound as materialized (
+    -- Both ends of each direct partition; only dates and times can be compared with now.
     select root.oid as root,
-        max(substring(pg_catalog.pg_get_expr(part.relpartbound, 0) from ' TO \(''([^'']+)''')) as last_end
+        coalesce(substring(said.bound from 'FROM \(''([^'']+)''')::timestamptz, '-infinity') as starts,
+        case when said.bound like '% TO (MAXVALUE%' then 'infinity'
+            else substring(said.bound from ' TO \(''([^'']+)''')::timestamptz end as ends
     from root
     join pg_catalog.pg_attribute key
         on key.attrelid = root.oid and key.attnum = root.keys[0]
         and key.atttypid in (1082, 1114, 1184)
     join pg_catalog.pg_inherits link on link.inhparent = root.oid
     join pg_catalog.pg_class part on part.oid = link.inhrelid
+    cross join lateral (select pg_catalog.pg_get_expr(part.relpartbound, 0) as bound) said
     where root.partstrat = 'r' and root.partnatts >= 1
-    group by root.oid
+), cover as (
+    -- What follows now without a hole ends where no partition begins.
+    select bound.root, max(bound.ends) as last_end,
+        case when bool_or(bound.starts <= now() and bound.ends > now())
+            then min(bound.ends) filter (where bound.ends > now() and not exists (
+                select from bound next where next.root = bound.root and next.starts = bound.ends))
+            else max(bound.ends) filter (where bound.ends <= now()) end as hole
+    from bound
+    where bound.ends is not null
+    group by bound.root
 )
 select
     root.nspname                                                                            as schema,
@@ -64,12 +77,14 @@ select
         * pg_catalog.current_setting('block_size')::int8)::int8                             as total_bytes,
     (coalesce(whole.index_pages, 0) * pg_catalog.current_setting('block_size')::int8)::int8 as index_bytes,
     whole.tuples::int8                                                                      as live_rows,
-    bound.last_end::timestamptz                                                             as ends_at,
-    case when root.partdefid = 0 and bound.last_end::timestamptz > now() - interval '31 days'
-        then extract(epoch from bound.last_end::timestamptz - now())::float8 end            as covered_seconds,
+    nullif(cover.last_end, 'infinity')                                                      as ends_at,
+    case when root.partdefid = 0 and cover.hole < cover.last_end then cover.hole end        as hole_at,
+    case when root.partdefid = 0 and cover.last_end > now() - interval '31 days'
+            and cover.hole is distinct from 'infinity'
+        then extract(epoch from coalesce(cover.hole, now()) - now())::float8 end            as covered_seconds,
     (select nullif(fallback.reltuples, -1)::int8 from pg_catalog.pg_class fallback
      where fallback.oid = root.partdefid)                                                   as default_rows
 from root
 left join whole on whole.root = root.oid
-left join bound on bound.root = root.oid
+left join cover on cover.root = root.oid
 order by covered_seconds nulls last, total_bytes desc, schema, "table"

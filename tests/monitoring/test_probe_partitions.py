@@ -42,6 +42,36 @@ def test_default_partition_takes_the_rest_and_its_rows_are_counted(make, rows):
     assert row.default_rows == 1
 
 
+def test_a_hole_before_the_last_partition_ends_what_is_covered(make, rows):
+    far = f"create table events_4 partition of events for values from ('{day(9)}') to ('{day(40)}')"
+    make(table("events", more=far))
+    row = rows()["events"]
+    assert 2 * 86400 < row.covered_seconds <= 3 * 86400
+    assert (row.hole_at.date().isoformat(), row.ends_at.date().isoformat()) == (day(3), day(40))
+
+
+def test_partitions_that_follow_each_other_have_no_hole_and_an_open_end_covers_everything(make, rows):
+    make(
+        table(
+            "events", more=f"create table f partition of events for values from ('{day(3)}') to ('{day(9)}')"
+        )
+    )
+    make(table("open", more=f"create table o partition of open for values from ('{day(3)}') to (maxvalue)"))
+    found = rows()
+    assert found["events"].hole_at is None
+    assert 8 * 86400 < found["events"].covered_seconds <= 9 * 86400
+    assert (found["open"].ends_at, found["open"].hole_at, found["open"].covered_seconds) == (None, None, None)
+
+
+def test_a_hole_at_this_moment_is_below_zero(make, rows):
+    make(f"""
+        create table events (id int, at date) partition by range (at);
+        create table events_1 partition of events for values from ('{day(-9)}') to ('{day(-2)}');
+        create table events_2 partition of events for values from ('{day(5)}') to ('{day(9)}');
+    """)
+    assert -3 * 86400 < rows()["events"].covered_seconds <= -2 * 86400
+
+
 def test_archive_that_ended_long_ago_does_not_alarm(make, rows):
     make(f"""
         create table archive (id int, at date) partition by range (at);
