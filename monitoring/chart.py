@@ -51,9 +51,9 @@ class History:
 
 
 def points(found: Series) -> list[tuple[float, float | None]]:
-    """(seconds since 1970, value) of each step, at its middle."""
-    half = found.step / 2
-    return [(at / 1000 + half, value) for at, value in found.points()]
+    """(seconds since 1970, value) of each step, at its middle; of the step under way not later than now."""
+    half, now = found.step / 2, timezone.now().timestamp()
+    return [(min(at / 1000 + half, now), value) for at, value in found.points()]
 
 
 def timeline(server: Server, start: dt.datetime, end: dt.datetime) -> list[tuple[dt.datetime, str]]:

@@ -9,7 +9,7 @@
   const rooms = new Map();
   for (const link of document.querySelectorAll(".rooms a[data-key]")) rooms.set(link.dataset.key, link);
   for (const link of document.querySelectorAll(".rooms a:not([data-key])")) {
-    const free = [...link.textContent.trim().toLowerCase()].find((letter) => /[a-z]/.test(letter) && !rooms.has(letter));
+    const free = [...link.firstChild.textContent.trim().toLowerCase()].find((letter) => /[a-z]/.test(letter) && !rooms.has(letter));
     if (free) rooms.set(free, link);
   }
 
@@ -63,7 +63,7 @@
       const word = document.createElement("dd");
       term.innerHTML = "<kbd>g</kbd> <kbd></kbd>";
       term.lastElementChild.textContent = letter;
-      word.textContent = link.textContent.trim();
+      word.textContent = link.firstChild.textContent.trim();
       list.append(term, word);
     }
   });

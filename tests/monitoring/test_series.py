@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,13 +15,13 @@ from dbadmin.models import Server
 from dbadmin.probes import PROBES, Probe, Reading
 from monitoring import hours, partitions
 from monitoring.blocks import find_source
-from monitoring.chart import History
+from monitoring.chart import History, points
 from monitoring.epochs import Evidence
 from monitoring.keeper import Keeper
 from monitoring.models import Gap
 from monitoring.packing import Block, pack, pack_numbers, unpack, unpack_numbers, unpack_part
 from monitoring.recorder import Moment, Recorder
-from monitoring.series import series
+from monitoring.series import Series, series
 from monitoring.windows import top, window
 
 pytestmark = pytest.mark.django_db
@@ -290,3 +291,11 @@ def test_old_partitions_are_dropped_and_the_cap_holds(kept, walk, settings):
     with connection.cursor() as cursor:
         cursor.execute("select to_regclass(%s) is not null", [f"monitoring_hour_{now:%Y%m%d}"])
         assert cursor.fetchone() == (True,)
+
+
+def test_no_point_of_a_chart_lies_in_the_future():
+    now = timezone.now()
+    found = Series("size_bytes", (), now - dt.timedelta(seconds=100), 1800, [7.0])
+    ((at, value),) = points(found)
+    assert value == 7.0
+    assert now.timestamp() <= at <= timezone.now().timestamp()
