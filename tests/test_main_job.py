@@ -128,6 +128,7 @@ def test_a_newcomer_does_the_main_job_by_clicks(
     page.wait_for_selector("td:has-text('maria')")
     page.select_option("#filter-table", "public.users")
     page.fill("#filter-person", "maria")
+    page.click("form[role=search] summary")
     page.fill("#filter-key", str(user_id))
     page.click("form[role=search] button[type=submit]")
     page.wait_for_selector("td:has-text('update')")
