@@ -58,7 +58,7 @@ def number_cell(column: Column, css: str = "number") -> Callable[[Any], str]:
             return dash
         text = show(value)
         exact = f"{value:.9g}" if isinstance(value, float | Decimal) else str(value)
-        if text == exact:
+        if text.replace(units.THIN, "") == exact or not value:  # nothing to add to what is shown
             return f'<td class="{css}">{text}</td>'
         return f'<td class="{css}" title="{exact}">{text}</td>'
 

@@ -150,7 +150,7 @@ class Mark:
 class ChartView:
     """A chart as the template and charts.js need it. column states the unit by its suffix, as everywhere.
 
-    live: seconds between refreshes by url; empty: said instead of an empty frame.
+    live: seconds between refreshes by url; nothing: said instead of an empty frame; params: the page's address.
     """
 
     id: str
@@ -166,6 +166,20 @@ class ChartView:
     live: float | None = None
     url: str = ""
     nothing: str = "No samples in this window yet."
+    params: QueryDict | None = None
+
+    @property
+    def numbers_url(self) -> str:
+        """Where the page has its numbers as tables already, for who has no script; "" when they are here.
+
+        They would be half of a page that few open: charts.js writes them from the chart's own data.
+        """
+        if self.params is None or "numbers" in self.params:
+            return ""
+        params = self.params.copy()
+        params.pop("panel", None)
+        params["numbers"] = "1"
+        return f"?{params.urlencode()}"
 
     @property
     def data_id(self) -> str:
@@ -219,7 +233,10 @@ class ChartView:
             "to": self.end.timestamp() * 1000,
             "offset": offset.total_seconds() / 60,
             "lines": [
-                {"label": line.label, "points": [[at * 1000, value] for at, value in line.points]}
+                {
+                    "label": line.label,
+                    "points": [[round(at * 1000), short(value)] for at, value in line.points],
+                }
                 for line in self.lines
             ],
             "limits": [
@@ -241,6 +258,11 @@ class ChartView:
             moment = dt.datetime.fromtimestamp(at, tz=dt.UTC)
             html.append(f'<tr><td class="when">{units.moment(moment)}</td>{cells}</tr>')
         return mark_safe("".join(html))  # noqa: S308 - each value is escaped above
+
+
+def short(value: float | None) -> float | None:
+    """Six digits are more than a screen has points."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 @dataclass(frozen=True)

@@ -116,4 +116,5 @@ def chart(
         marks=marks,
         live=(probe.every or 60) if time_range.is_live else None,
         url=f"?{params.urlencode()}",
+        params=request.GET,
     )

@@ -21,6 +21,8 @@ from dbadmin.permissions import may
 from dbadmin.probes import Action, Column, Problem, Reading
 
 PAGE = 100
+#: Cells on a page, about: a wide table shows fewer rows, so that no page has more than 1,500 tags.
+CELLS = 1150
 #: Rows of a tree are set in no further than this.
 DEEPEST = 4
 #: Row buttons at most.
@@ -123,7 +125,8 @@ class TableView:
             "json_url": address(params, format="json", panel=probe.name),
         }
         title = kwargs.pop("title", "") or probe.title
-        return cls(probe.name, title, shown, reading.rows, params, **{**options, **kwargs})
+        limit = min(kwargs.pop("limit", PAGE), max(20, CELLS // (len(shown) + 2)))
+        return cls(probe.name, title, shown, reading.rows, params, **{**options, **kwargs, "limit": limit})
 
     def name(self, parameter: str) -> str:
         """The address's word for sort, q or page of this table."""

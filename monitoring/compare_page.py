@@ -106,7 +106,7 @@ def compare(request: HttpRequest, server_name: str) -> HttpResponse:
             (key, value) for key, value in request.GET.items() if key not in {"against", "at", "format"}
         ],
         "tabs": tabs(name, request.GET),
-        "chart": chart(server, spans, subject),
+        "chart": chart(server, spans, subject, request.GET),
         "table": table(server, name, subject, rows, request.GET),
         "events": events(server) if name == "statements" else [],
         "databases": readings.databases(server) if name == "tables" else [],
@@ -138,7 +138,7 @@ def tabs(current: str, params: QueryDict) -> list[tuple[str, str, bool]]:
     return found
 
 
-def chart(server: Server, spans: Spans, subject: Subject) -> ChartView:
+def chart(server: Server, spans: Spans, subject: Subject, params: QueryDict) -> ChartView:
     """Both windows over each other, the earlier one moved to where the later one lies."""
     probe, column, title = subject.chart
     moved = (spans.start - spans.against).total_seconds()
@@ -156,6 +156,7 @@ def chart(server: Server, spans: Spans, subject: Subject) -> ChartView:
         end=spans.end,
         marks=history.marks(server, spans.start, spans.end),
         nothing="Neither window has samples.",
+        params=params,
     )
 
 

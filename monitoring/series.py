@@ -165,7 +165,7 @@ def series(
     found = Series(column, tuple(key or ()), aligned, step, [None] * count)
     source = find_source(server.pk, probe, database)
     if source is None:
-        found.missing = missing_of(server, None, None, found, end)
+        found.missing = missing_of(server, None, None, found, end) if explain else []
         return found
     line, name = chosen(source, column, key)
     if name is not None:

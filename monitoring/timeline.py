@@ -99,6 +99,7 @@ def chart(server: Server, time_range: TimeRange) -> ChartView:
         start=start,
         end=end,
         marks=history.marks(server, start, end),
+        params=time_range.params,
     )
 
 

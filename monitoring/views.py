@@ -28,8 +28,8 @@ from monitoring.waits import waits
 
 #: Longer texts are shown as they are: laying them out would cost seconds.
 PRETTY = 20_000
-#: Rows of an exported list.
-MOST = 20_000
+#: Rows of an exported list, and of a page: 60 kB and 1,500 tags at most.
+MOST, SIZE = 20_000, 80
 CHARTS = (
     ("mean_seconds", "Mean time"),
     ("calls_total", "Calls"),
@@ -55,7 +55,7 @@ def queries(request: HttpRequest, server_name: str) -> HttpResponse:
         request.GET.get("sort", ""),
         request.GET.get("q", "").strip(),
         1 if is_file or not page.isdecimal() else max(1, int(page)),
-        MOST if is_file else 100,
+        MOST if is_file else SIZE,
     )
     if is_file:
         return exported(request, server, answer)
@@ -90,6 +90,7 @@ def table_of(request: HttpRequest, server: Server, answer: lists.Answer) -> Tabl
         csv_url=f"{base}format=csv",
         json_url=f"{base}format=json",
         stale=stale,
+        limit=SIZE,
         searchable=True,
     )
 
@@ -160,7 +161,7 @@ def figures(row: lists.Row) -> list[Figure]:
 
 def charts_of(server: Server, found: Detail, time_range: TimeRange) -> list[ChartView]:
     """Mean time first, then each counter as its rate."""
-    common: dict[str, Any] = {"start": time_range.start, "end": time_range.end}
+    common: dict[str, Any] = {"start": time_range.start, "end": time_range.end, "params": time_range.params}
     common["marks"] = history.marks(server, time_range.start, time_range.end)
     return [
         ChartView(column, title, rate_name(column), [Line(title, points(found.series[column]))], **common)
