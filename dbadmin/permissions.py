@@ -31,6 +31,7 @@ RIGHTS: dict[str, set[Role]] = {
     "backups.download": {Role.ADMIN},
     "alerts.acknowledge": {Role.OPERATOR, Role.ADMIN},
     "alerts.change": {Role.ADMIN},
+    "marks.add": {Role.OPERATOR, Role.ADMIN},
     "servers.change": {Role.ADMIN},
     "stores.change": {Role.ADMIN},
     "users.change": {Role.ADMIN},

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from monitoring import alert_pages, alert_settings, compare_page, metrics, silences, timeline, views
+from monitoring import alert_pages, alert_settings, compare_page, mark_api, metrics, silences, timeline, views
 
 urlpatterns = [
     path("queries/", views.queries, name="queries"),
@@ -29,6 +29,7 @@ settings_urlpatterns = [
 
 wide_urlpatterns = [
     path("metrics", metrics.metrics, name="metrics"),
+    path("api/servers/<slug:server_name>/marks/", mark_api.marks, name="api_marks"),
     path("alerts/", alert_pages.alerts, name="alerts"),
     path("alerts/<int:pk>/", alert_pages.alert, name="alert"),
     path("alerts/<int:pk>/acknowledge/", alert_pages.acknowledge, name="alert_acknowledge"),
