@@ -156,7 +156,9 @@ def life(asked: Asked, table: str) -> HttpResponse:
         was_lines=diff.lines(None, was.new) if was and was.new else [],
         until=until,
         until_text=asked.request.GET.get("and", ""),
-        between=diff.lines(was and was.new, then and then.new) if at and until and (was or then) else [],
+        between=diff.lines(was.new if was else None, then.new if then else None)
+        if at and until and (was or then)
+        else [],
         at_text=asked.request.GET.get("at", ""),
         table=watched,
         key=key,

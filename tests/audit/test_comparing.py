@@ -19,7 +19,10 @@ def told(audit, execute, target):
     for statement in (
         "insert into items select g, 'n' || g from generate_series(1, 60) g",
         "update items set name = 'changed' where id <= 3; delete from items where id = 4",
-        "update items set name = 'n3' where id = 3; alter table items add more text; update items set more = 'm' where id = 5",
+        (
+            "update items set name = 'n3' where id = 3; alter table items add more text;"
+            " update items set more = 'm' where id = 5"
+        ),
         "update items set id = 100 where id = 6",
         "truncate items",
     ):
