@@ -177,15 +177,25 @@ def branches(insert: Composable, update: Composable, delete: Composable, into: C
     return SQL(
         "IF TG_OP = 'UPDATE' THEN\n            {update}\n"
         "        ELSIF TG_OP = 'INSERT' THEN\n            {into}\n            {insert};\n"
-        "        ELSIF TG_OP = 'DELETE' THEN\n            {into}\n            {delete};\n        END IF;"
+        "            GET DIAGNOSTICS written = ROW_COUNT;\n"
+        "        ELSE\n            {into}\n            {delete};\n"
+        "            GET DIAGNOSTICS written = ROW_COUNT;\n        END IF;"
     ).format(into=into, insert=insert, update=update, delete=delete)
 
 
 def typed_branches(table: Described, choices: Choices, into: Composable) -> Composable:
     """What is written for a table that still looks as it did when the function was made."""
     update = SQL(
-        "IF EXISTS (SELECT FROM new_rows OFFSET 1) THEN\n                {into}\n                {many};\n"
-        "            ELSE\n                {into}\n                {one};\n            END IF;"
+        "IF EXISTS (SELECT FROM old_rows OFFSET 1) THEN\n                {into}\n                {many};\n"
+        "                GET DIAGNOSTICS written = ROW_COUNT;\n"
+        "            ELSE\n                {into}\n                {one};\n"
+        "                GET DIAGNOSTICS written = ROW_COUNT;\n"
+        # A row that left for another partition, whose trigger kept it back.
+        "                IF written = 0 AND EXISTS (SELECT FROM old_rows)\n"
+        "                    AND NOT EXISTS (SELECT FROM new_rows) THEN\n"
+        "                    {into}\n                    {many};\n"
+        "                    GET DIAGNOSTICS written = ROW_COUNT;\n                END IF;\n"
+        "            END IF;"
     ).format(into=into, many=many_updates(table), one=one_update(table, choices))
     return branches(images(table, "n", AFTER, NEW), update, images(table, "o", DELETED, OLD), into)
 
@@ -194,7 +204,10 @@ def loose_branches(watched_id: int) -> Composable:
     """What is written for a table that was altered since."""
     into = SQL("INSERT INTO dbadmin_audit.loose (at, statement_id, n, side, image)")
     before, after = loose_images(watched_id, "o", REKEYED, OLD), loose_images(watched_id, "n", AFTER, NEW)
-    update = SQL("{}\n            {}\n            UNION ALL {};").format(into, before, after)
+    update = SQL(
+        "{into}\n            {before}\n            UNION ALL {after};\n"
+        "            GET DIAGNOSTICS written = ROW_COUNT;"
+    ).format(into=into, before=before, after=after)
     return branches(after, update, loose_images(watched_id, "o", DELETED, OLD), into)
 
 
@@ -203,7 +216,7 @@ DECLARE
     moment timestamptz := clock_timestamp();
     number bigint := nextval('dbadmin_audit.statement_id');
     version integer := {shape};
-    written bigint;{salt_declared}
+    written bigint := 0;{salt_declared}
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         NULL;
@@ -213,7 +226,6 @@ BEGIN
         version := 0;
         {loose}
     END IF;
-    GET DIAGNOSTICS written = ROW_COUNT;
     IF written = 0 AND TG_OP <> 'TRUNCATE' THEN
         RETURN NULL;
     END IF;

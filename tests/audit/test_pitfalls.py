@@ -140,6 +140,21 @@ def test_partitions_written_through_the_parent_or_directly(audit, execute):
     assert find_gaps(audit.session.rows) == []
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_rows_that_a_trigger_keeps_from_their_new_partition_are_recorded_as_gone(audit, execute, rows):
+    execute("create table events (id int, at date, primary key (id, at)) partition by range (at)")
+    execute("create table events_1 partition of events for values from ('2020-01-01') to ('2021-01-01')")
+    execute("create table events_2 partition of events for values from ('2021-01-01') to ('2022-01-01')")
+    execute("create function keep_back() returns trigger language plpgsql as 'begin return null; end'")
+    execute("create trigger b before insert on events_2 for each row execute function keep_back()")
+    audit.watch("events")
+    execute(f"insert into events select g, '2020-05-05' from generate_series(1, {rows}) g")
+    execute("update events set at = '2021-05-05'")
+    assert execute("select count(*) from events").fetchone()[0] == 0
+    gone = sorted(old["id"] for _, old, new in audit.told() if old and not new)
+    assert gone == [str(number) for number in range(1, rows + 1)]
+
+
 def test_odd_names(audit, execute):
     execute('create schema "Odd ""schema"')
     execute(
@@ -329,12 +344,40 @@ def test_rows_of_a_month_without_a_partition_are_kept_and_moved_when_it_is_made(
     assert letters(items) == "I1"
 
 
-def test_capture_that_may_not_fail_the_write_records_a_gap(audit, execute):
+BROKEN = {
+    "a month without a partition": "drop table dbadmin_audit.rows_1 cascade",
+    "a full disk": """
+        create function dbadmin_audit.full() returns trigger language plpgsql as $$
+        begin raise exception 'could not extend file: No space left on device' using errcode = 'disk_full'; end $$;
+        create trigger full_disk before insert on dbadmin_audit.rows_1
+            for each row execute function dbadmin_audit.full()
+    """,
+    "a bug in capture": "alter table dbadmin_audit.rows_1 rename c1 to gone",
+}
+
+
+@pytest.mark.parametrize("trouble", BROKEN)
+def test_what_cannot_be_recorded_fails_the_write_or_passes_with_a_gap_as_was_chosen(audit, execute, trouble):
+    execute("create table t (id int primary key)")
+    audit.watch("t", on_failure="fail")
+    execute(BROKEN[trouble])
+    with pytest.raises(psycopg.Error):
+        execute("insert into t values (1)")
+    audit.watch("t", on_failure="continue")
+    execute("insert into t values (2)")
+    assert execute("select id from t").fetchall() == [(2,)]
+    assert "1 changes were not recorded" in find_gaps(audit.session.rows)[0].problem
+
+
+def test_a_write_passes_with_a_warning_when_not_even_the_gap_can_be_recorded(audit, execute, target):
+    said = []
+    target.connection.add_notice_handler(lambda notice: said.append(notice.message_primary))
     execute("create table t (id int primary key)")
     audit.watch("t", on_failure="continue")
-    execute("drop table dbadmin_audit.rows_1 cascade")
+    execute("drop table dbadmin_audit.rows_1 cascade; drop table dbadmin_audit.gap")
     execute("insert into t values (1)")
-    assert "1 changes were not recorded" in find_gaps(audit.session.rows)[0].problem
+    assert execute("select id from t").fetchall() == [(1,)]
+    assert said[-1].startswith("dbadmin_audit could not record INSERT: ")
 
 
 def test_concurrent_writers(items, postgres, target):
