@@ -244,7 +244,11 @@ class Past:
             hourly = totals(source, Total.HOUR, floor_hour(after), end)
             self.totals += [(chunk, Total.HOUR) for chunk in hourly]
         late = end + dt.timedelta(seconds=2.5 * every)
-        self.raw = list(raw(source, self.after(start), late, line))
+        begin = self.after(start)
+        if not all(is_counter(column) for column in kept_columns(source)):
+            # A gauge is kept when it changes: what it was is told by the ticks of its hour before the span.
+            begin = floor_hour(begin)
+        self.raw = list(raw(source, begin, late, line))
 
     def after(self, start: dt.datetime) -> dt.datetime:
         """Where the totals end."""

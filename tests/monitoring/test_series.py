@@ -18,9 +18,10 @@ from monitoring.blocks import find_source
 from monitoring.chart import History, points
 from monitoring.epochs import Evidence
 from monitoring.keeper import Keeper
+from monitoring.layouts import Look
 from monitoring.models import Gap
 from monitoring.packing import Block, pack, pack_numbers, unpack, unpack_numbers, unpack_part
-from monitoring.recorder import Moment, Recorder
+from monitoring.recorder import Known, Moment, Recorder, Sample
 from monitoring.series import Series, series
 from monitoring.windows import top, window
 
@@ -299,3 +300,17 @@ def test_no_point_of_a_chart_lies_in_the_future():
     ((at, value),) = points(found)
     assert value == 7.0
     assert now.timestamp() <= at <= timezone.now().timestamp()
+
+
+def test_a_gauge_that_stood_still_since_before_the_window_is_known_in_it(kept):
+    """Only what changes is kept: the window's start must be told by the ticks of its hour before it."""
+    line, keeper = Known(("big",), Look((), (), [])), Keeper()
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0) - dt.timedelta(hours=1)
+    for minute in range(50):
+        at = hour + dt.timedelta(minutes=minute)
+        sample = Sample("walk", "", at, 60.0, minute == 0, ("size_bytes",))
+        if minute == 0:
+            sample.add(line, [4096])
+        keeper.keep(kept, [sample], [], [])
+    start, end = hour + dt.timedelta(minutes=20), hour + dt.timedelta(minutes=30)
+    assert series(kept, "walk", "size_bytes", ["big"], start, end, 60).values == [4096.0] * 10
