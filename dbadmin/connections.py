@@ -159,7 +159,10 @@ def open_dsn(
 
 #: What libpq says -> what we say; {0} is the matched part.
 CAUSES = (
-    (r'password authentication failed for user "([^"]*)"', "The password of {0} is wrong."),
+    (
+        r'password authentication failed for user "([^"]*)"',
+        "The password of {0} is wrong, or the server has no such role.",
+    ),
     (r'role "([^"]*)" does not exist', "There is no role {0} on the server."),
     (r'database "([^"]*)" does not exist', "There is no database {0} on the server."),
     (r"no password supplied", "The server wants a password and the DSN has none."),

@@ -150,7 +150,7 @@ def test_what_a_server_refuses_is_known_at_once_and_named(
     server.save()
     took, answer = timed(client_as("operator"), f"/servers/{server}/do/cancel_backend/?pid=4711")
     assert answer.context["refusal"] == (
-        "The connection to closed failed: The password of dbadmin_operate is wrong."
+        "The connection to closed failed: The password of dbadmin_operate is wrong, or the server has no such role."
         " Run it again when that is mended."
     )
     assert took < 0.6

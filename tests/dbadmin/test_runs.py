@@ -177,7 +177,8 @@ def test_a_wrong_password_is_said_without_it(server, target):
     run.refresh_from_db()
     assert run.status == "failed"
     assert run.message == (
-        "Step 1 of 2 failed: The connection to shop failed: The password of dbadmin_operate is wrong."
+        "Step 1 of 2 failed: The connection to shop failed: The password of dbadmin_operate is wrong,"
+        " or the server has no such role."
         " Run it again when that is mended."
     )
     assert server.dsn("operate").split(":")[2].split("@")[0] not in run.message

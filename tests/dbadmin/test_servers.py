@@ -81,7 +81,9 @@ def test_a_wrong_password_is_explained_at_the_password(
 ) -> None:
     dsn = f"host=127.0.0.1 port={postgres.port} dbname=postgres user=dbadmin_monitor"
     answer = post(client_as("admin"), dsn, password="wrong")
-    assert errors(answer, "password") == ["The password of dbadmin_monitor is wrong."]
+    assert errors(answer, "password") == [
+        "The password of dbadmin_monitor is wrong, or the server has no such role."
+    ]
 
 
 def test_an_absent_database_is_explained(client_as: Callable[[str], Client], postgres: Any) -> None:
