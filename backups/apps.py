@@ -10,13 +10,14 @@ class BackupsConfig(AppConfig):
 
     def ready(self) -> None:
         """Stores and keys, and policies, are settings of all servers."""
-        from backups import logical
+        from backups import duties, logical
         from backups.models import Store
         from dbadmin import beats, navigation, stores
         from dbadmin.navigation import WideRoom
 
         beats.ABILITIES["pg_clients"] = logical.versions
         stores.register(Store.Keeper())
+        duties.register()
         navigation.register(WideRoom("Stores", "stores", "stores.change", "", 62, group=navigation.SET_UP))
         navigation.register(
             WideRoom("Policies", "policies", "stores.change", "", 63, group=navigation.SET_UP)

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET
 
-from dbadmin.models import Server
-from dbadmin.permissions import require
+from backups.models import BaseBackup, Drill, PointInTime, RecoveredCluster
+from backups.physical.chains import Recoverable, recoverable
+from dbadmin.models import Run, Server
+from dbadmin.permissions import may, require
+
+#: The drawing is so wide in units of its own; it is stretched to the page.
+WIDTH = 1000
+SLICES = 50
+ROWS = 20
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One rectangle of the drawing."""
+
+    x: float
+    width: float
+    kind: str
+    title: str
+    href: str = ""
 
 
 @login_required
@@ -17,4 +42,104 @@ def recovery(request: HttpRequest, server_name: str) -> HttpResponse:
     """Windows, holes, base backups, what stands recovered, and how the drills went."""
     server = get_object_or_404(Server.objects.visible_to(request.user), name=server_name)
     require(request.user, "backups.view", server)
-    return render(request, "backups/recovery.html", {"server": server})
+    point = PointInTime.objects.select_related("store").filter(server=server).first()
+    found = recoverable(server)
+    context = {
+        "server": server,
+        "point": point,
+        "found": found,
+        "bars": bars(found),
+        "lost": _lost(point),
+        "moment": _chosen(request, found),
+        "bases": _bases(server, found),
+        "standing": RecoveredCluster.objects.filter(server=server, ended_at=None).select_related("base"),
+        "drills": Drill.objects.filter(server=server).select_related("run")[:ROWS],
+        "runs": _runs(server, found),
+        "may_see_password": may(request.user, "backups.download", server),
+    }
+    return render(request, "backups/recovery.html", context)
+
+
+def _lost(point: PointInTime | None) -> timedelta | None:
+    """What would be gone if the source and this host's disk vanished now."""
+    return timezone.now() - point.covered_at if point and point.enabled and point.covered_at else None
+
+
+def _chosen(request: HttpRequest, found: Recoverable) -> str:
+    """The moment of the form: as clicked in the drawing, else the latest."""
+    text = request.GET.get("moment", "")
+    try:
+        chosen = parse_datetime(text.replace(" ", "T", 1))
+    except ValueError:
+        chosen = None
+    if chosen is None:
+        chosen = found.latest
+    if chosen is None:
+        return ""
+    local = timezone.localtime(chosen) if timezone.is_aware(chosen) else chosen
+    return f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def bars(found: Recoverable) -> list[Bar]:
+    """Windows, holes, and over them slices of time that can be chosen."""
+    if not found.windows or found.earliest is None:
+        return []
+    start = found.earliest
+    end = max(
+        [*(window.end for window in found.windows), *(hole.end or timezone.now() for hole in found.holes)]
+    )
+    whole = max((end - start).total_seconds(), 1)
+
+    def place(first: datetime, last: datetime) -> tuple[float, float]:
+        x = (first - start).total_seconds() / whole * WIDTH
+        return round(x, 2), round(max((last - first).total_seconds() / whole * WIDTH, 1.5), 2)
+
+    drawn = [
+        Bar(*place(window.start, window.end), "window", f"{_text(window.start)} to {_text(window.end)}")
+        for window in found.windows
+    ]
+    drawn += [
+        Bar(*place(hole.start, hole.end or end), "hole", f"Missing: {hole.missing or 'a base backup'}")
+        for hole in found.holes
+    ]
+    for chain in found.chains:
+        at = chain.base.consistent_at
+        if start <= at <= end:
+            drawn.append(Bar(place(at, at)[0], 2, "base", f"Base backup {_text(at)}"))
+    length = timedelta(seconds=whole / SLICES)
+    for number in range(SLICES):
+        moment = start + length * number + length / 2
+        if any(moment in window for window in found.windows):
+            link = urlencode({"moment": moment.isoformat(timespec="seconds")})
+            drawn.append(
+                Bar(
+                    *place(start + length * number, start + length * (number + 1)),
+                    "slice",
+                    _text(moment),
+                    link,
+                )
+            )
+    return drawn
+
+
+def _text(moment: datetime) -> str:
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S}"
+
+
+def _bases(server: Server, found: Recoverable) -> list[dict[str, Any]]:
+    """Each base backup with how far its WAL leads."""
+    chains = {chain.base.pk: chain for chain in found.chains}
+    rows = BaseBackup.objects.present().filter(server=server).select_related("store", "run")
+    return [{"base": base, "chain": chains.get(base.pk)} for base in rows[:ROWS]]
+
+
+def _runs(server: Server, found: Recoverable) -> list[dict[str, Any]]:
+    """What was done in the time that can be recovered, each with the moment just before it."""
+    if found.earliest is None:
+        return []
+    done = Run.objects.filter(server=server, started_at__gte=found.earliest, risk__in=["blocks", "destroys"])
+    return [
+        {"run": run, "before": (run.started_at - timedelta(seconds=1)).isoformat()}
+        for run in done.order_by("-started_at")[:10]
+        if run.started_at
+    ]

@@ -221,6 +221,7 @@ class Stack:
             "worker-2": self.manage("worker", "--grace", "3"),
             "scheduler": self.manage("scheduler"),
             "sampler": self.manage("sampler"),
+            "wal-receiver": self.manage("wal_receiver"),
             "workload": self.manage("sample", "work"),
         }
         pages = self.product("web", [*web, *shlex.split(GUNICORN)])

@@ -29,6 +29,7 @@ ADVICE = {
     "long_transactions": "Old transactions keep dead rows. Cancel the statement or end the session.",
     "materialized_views": "Refresh the view, and give it a schedule.",
     "partitioned_tables": "Create the next partitions now: later rows have no place.",
+    "recovery_windows": "See whether the WAL receiver is at work and its store takes WAL.",
     "replication_lag": "See what the standby does: a long query, a lock, a slow disk or network.",
     "replication_slots": "Start the reader of the slot again, or drop a slot that nobody reads.",
     "sequences": "Change the column to bigint before the sequence ends: then every insert fails.",
@@ -36,6 +37,7 @@ ADVICE = {
     "standbys": "See why the standby falls behind: its disk, the network, a long query on it.",
     "temp_files": "See which statement spills, and raise work_mem for its role or add an index.",
     "vacuum_state": "Vacuum the table, and lower its autovacuum_vacuum_scale_factor.",
+    "wal_holes": "Take a base backup now: it makes every later moment recoverable again.",
     "wraparound": "Vacuum the oldest tables of the database; end what holds the horizon back.",
     "xmin_horizon": "End the session, slot or prepared transaction that keeps dead rows.",
 }
@@ -58,6 +60,7 @@ NAMES = {
     ("pools", "wait_seconds"): "Clients wait for the pooler",
     ("readiness", "missing_count"): "Something is missing for full monitoring",
     ("redis_cache", "used_ratio"): "Redis is full",
+    ("recovery_windows", "loss_seconds"): "WAL does not reach the store",
     ("replication_slots", "retained_bytes"): "Replication slot keeps WAL",
     ("roles", "connections_ratio"): "Role near its connection limit",
     ("row_security", "ineffective_count"): "Row security without effect",

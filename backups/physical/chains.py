@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
 
@@ -102,7 +102,14 @@ class Wal:
         return runs[place] if place >= 0 and runs[place].last >= number else None
 
     def follow(self, base: BaseBackup) -> Chain:
-        """As far as it goes, over every change of the timeline."""
+        """As far as it goes; WAL behind the base backup without a mark leads at least to where that is consistent."""
+        chain = self._follow(base)
+        if chain.until_at is None and chain.end_lsn > base.end_lsn:
+            return replace(chain, until_at=base.consistent_at)
+        return chain
+
+    def _follow(self, base: BaseBackup) -> Chain:
+        """Over every change of the timeline."""
         size = self.segment_bytes
         number, end, until = base.start_lsn // size, 0, None
         timeline = base.timeline

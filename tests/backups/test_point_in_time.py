@@ -1,17 +1,30 @@
 """A server is recovered to exactly what was committed at a moment; what cannot be recovered is refused."""
 
-from collections.abc import Iterator
-from datetime import datetime
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
+from django.test import Client
+from django.urls import reverse
 
-from backups.models import RecoveredCluster
+from backups import duties
+from backups.models import BaseBackup, Drill, RecoveredCluster
+from backups.physical.chains import recoverable
 from backups.physical.keeping import stop_all
 from backups.physical.scratch_cluster import recovered_folder
+from dbadmin.connections import Session
+from dbadmin.models import Run
+from dbadmin.operations import Refused
+from dbadmin.probes import PROBES
 from tests.backups.recovering import Source
-from tests.fixtures.runtime import until
+from tests.carrying_out import carry_out, operation
+from tests.fixtures.runtime import are_gone, until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
@@ -57,3 +70,180 @@ def test_rows_are_exactly_those_that_were_committed_at_the_moment(source: Source
     row = recover(source)
     assert numbers(row) == [1, 2, 3, 4, 5]
     stop(source, row)
+
+
+def test_the_last_committed_second_survives_a_crash_of_the_source(source: Source) -> None:
+    """Committed, the postmaster killed at once, its disk never seen again."""
+    source.base()
+    source.insert(1)
+    with source.postgres.connect() as connection:
+        connection.execute("set synchronous_commit = on")
+        connection.execute("insert into moments values (2)")
+        until(lambda: flushed(connection), 10)
+        os.kill(source.postgres.pid, signal.SIGKILL)
+    until(lambda: source.point.problem.startswith("source-0 does not answer: "), 30)
+    row = recover(source)
+    assert numbers(row) == [1, 2]
+    stop(source, row)
+
+
+def flushed(connection: psycopg.Connection) -> bool:
+    """The stream has brought all that is written; the source need do nothing more for it."""
+    row = connection.execute(
+        "select max(flush_lsn) >= pg_current_wal_insert_lsn() from pg_stat_replication"
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def test_a_missing_segment_is_refused_shown_and_healed_by_a_new_base_backup(
+    source: Source, client_as: Callable[..., Client]
+) -> None:
+    source.base()
+    source.insert(1)
+    source.switch()
+    source.insert(2)
+    source.switch()
+    late = source.insert(3)
+    source.covered()
+    segments = source.server.wal_segments.filter(kind="segment").order_by("-number")
+    gone = segments[0]
+    source.store.open().delete(gone.key)
+    failed = carry_out(operation("recover_to_moment", source.server, kind="time", moment=late.isoformat()))
+    assert failed.status == Run.Status.FAILED
+    assert f"The WAL segment {gone.name} cannot be used" in failed.message
+    with pytest.raises(Refused, match=f"cannot be recovered: the WAL segment {gone.name} is missing"):
+        operation("recover_to_moment", source.server, kind="time", moment=late.isoformat()).plan()
+    found = recoverable(source.server)
+    assert [hole.missing for hole in found.holes] == [gone.name]
+    page = client_as("admin").get(reverse("recovery", args=[source.server.name])).content.decode()
+    assert gone.name in page
+    (row,) = rows_of("wal_holes", source)
+    assert row[0] == gone.name
+    newest = BaseBackup.objects.latest("pk")
+    reason = duties.why_due(source.point, found, newest.finished_at + timedelta(minutes=5))
+    assert reason.startswith(f"The WAL segment {gone.name} is missing")
+    source.base()
+    source.covered()
+    assert rows_of("wal_holes", source) == []
+    assert recoverable(source.server).chain_for(source.point.covered_at) is not None
+
+
+def rows_of(name: str, source: Source) -> list[tuple[object, ...]]:
+    """What a probe of ours answers."""
+    with source.postgres.connect() as connection:
+        return list(PROBES[name].read(Session(connection, source.server)).rows)
+
+
+def test_an_altered_file_of_the_base_backup_is_named(source: Source) -> None:
+    base = source.base()
+    source.covered()
+    opened = source.store.open()
+    key = next(item.key for item in opened.items(f"{base.prefix}/base.tar"))
+    path = opened.path(key)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    failed = carry_out(operation("recover_to_moment", source.server, kind="latest"))
+    assert failed.status == Run.Status.FAILED
+    assert "damaged" in failed.message or key in failed.message
+    assert not any(recovered_folder().iterdir())
+
+
+def test_a_killed_receiver_loses_nothing(source: Source) -> None:
+    source.base()
+    source.insert(1)
+    receiver = source.receivers[0]
+    programs = receiver.descendants()
+    receiver.kill()
+    until(lambda: are_gone(programs), 10)
+    source.insert(2)
+    source.execute("select pg_switch_wal()")
+    source.insert(3)
+    source.receive()
+    row = recover(source)
+    assert numbers(row) == [1, 2, 3]
+    stop(source, row)
+    assert recoverable(source.server).holes == []
+
+
+def test_a_lost_spool_is_made_up_for_by_the_slot(source: Source) -> None:
+    source.base()
+    source.insert(1)
+    source.receivers[0].kill()
+    source.execute("select pg_switch_wal()")
+    source.insert(2)
+    shutil.rmtree(source.spool)
+    source.receive()
+    assert recoverable(source.server).holes == []
+    row = recover(source)
+    assert numbers(row) == [1, 2]
+    stop(source, row)
+
+
+def test_a_promotion_is_followed_to_its_new_timeline(source: Source) -> None:
+    source.base()
+    source.insert(1)
+    source.covered()
+    source.postgres.stop()
+    (source.postgres.data / "standby.signal").touch()
+    source.postgres.start()
+    source.execute("select pg_promote()")
+    source.insert(2)
+    source.covered()
+    assert source.server.wal_segments.filter(kind="history").get().name == "00000002.history"
+    row = recover(source)
+    assert numbers(row) == [1, 2]
+    stop(source, row)
+
+
+def test_a_drill_measures_and_leaves_nothing(source: Source) -> None:
+    source.base()
+    source.insert(1)
+    time.sleep(3)
+    source.covered()
+    run = source.do("drill_recovery")
+    drill = Drill.objects.get(run=run)
+    assert drill.problem == ""
+    assert drill.rto_seconds > 0
+    assert drill.rpo_seconds is not None
+    assert "Beat" in drill.says or "It ended at" in drill.says
+    assert not any(recovered_folder().iterdir())
+
+
+def test_tablespaces_come_along_beside_the_data_directory(source: Source) -> None:
+    place = source.postgres.data.parent / f"{source.postgres.data.name}-space"
+    place.mkdir()
+    shutil.chown(place, source.postgres.data.owner(), source.postgres.data.group())
+    source.execute(f"create tablespace beside location '{place}'")
+    source.execute("create table far (number int) tablespace beside")
+    source.execute("insert into far values (7)")
+    source.base()
+    source.covered()
+    row = recover(source)
+    with psycopg.connect(row.dsn) as connection:
+        assert connection.execute("select number from far").fetchone() == (7,)
+        shown = connection.execute(
+            "select pg_tablespace_location(oid) from pg_tablespace where spcname = 'beside'"
+        )
+        assert str(shown.fetchone()[0]).startswith(row.directory)
+    stop(source, row)
+    source.execute("drop table far")
+    source.execute("drop tablespace beside")
+
+
+def test_what_expired_goes_with_the_wal_that_only_it_needs(source: Source) -> None:
+    first = source.base()
+    source.switch()
+    second = source.base()
+    source.covered()
+    with pytest.raises(Refused, match="Everything of source-0 is still needed"):
+        operation("prune_point_in_time", source.server).plan()
+    old = timedelta(days=9)
+    for base, days in ((first, 2 * old), (second, old)):
+        base.consistent_at -= days
+        base.save()
+    source.do("prune_point_in_time")
+    assert [base.pk for base in BaseBackup.objects.present()] == [second.pk]
+    kept = source.server.wal_segments.exclude(kind="history").values_list("end_lsn", flat=True)
+    assert min(kept) > second.start_lsn
+    assert not list(source.store.open().items(f"{first.prefix}/"))

@@ -1,0 +1,66 @@
+"""What backups want done by the scheduler that leads: base backups when they are due, and after a hole."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from django.core.exceptions import PermissionDenied
+from django.utils import timezone
+
+from backups.models import PointInTime
+from backups.operations.take_base_backup import TakeBaseBackup
+from backups.physical.chains import Recoverable, recoverable
+from dbadmin import periodic, runs
+from dbadmin.models import Run
+from dbadmin.operations import Refused
+
+log = logging.getLogger("dbadmin.backups")
+
+#: Seconds between two looks.
+LOOK = 60.0
+#: The WAL of a new base backup may take so long to arrive; after a failure we wait as long.
+MERCY, AGAIN = timedelta(minutes=3), timedelta(minutes=10)
+
+
+def register() -> None:
+    """Called once, when the app is ready."""
+    periodic.register("base backups", LOOK, take_due)
+
+
+def take_due() -> list[Run]:
+    """Begin what is due, for the person who switched it on."""
+    begun = []
+    points = PointInTime.objects.filter(enabled=True, server__enabled=True).select_related(
+        "server", "made_by"
+    )
+    for point in points:
+        reason = why_due(point, recoverable(point.server), timezone.now())
+        if not reason or not point.is_received or is_tried(point):
+            continue
+        try:
+            begun.append(
+                runs.start(TakeBaseBackup(point.server, {}), point.made_by, Run.Door.SCHEDULE, reason)
+            )
+        except (Refused, PermissionDenied) as refusal:
+            log.warning("no base backup of %s: %s", point.server, refusal)
+    return begun
+
+
+def why_due(point: PointInTime, found: Recoverable, now: datetime) -> str:
+    """The reason for a new base backup, or nothing."""
+    newest = max(found.chains, key=lambda chain: chain.base.started_at, default=None)
+    if newest is None:
+        return "Point-in-time recovery needs a first base backup"
+    if newest.missing and now - newest.base.finished_at > MERCY:
+        return f"The WAL segment {newest.missing} is missing: only a new base backup makes later moments recoverable"
+    if now - newest.base.started_at > timedelta(hours=point.base_hours):
+        return f"A base backup every {point.base_hours} hours"
+    return ""
+
+
+def is_tried(point: PointInTime) -> bool:
+    """One is under way, or the last attempt failed a moment ago."""
+    tried = Run.objects.filter(server=point.server, operation=TakeBaseBackup.name)
+    recent = tried.exclude(status=Run.Status.SUCCEEDED).filter(queued_at__gt=timezone.now() - AGAIN)
+    return tried.filter(status__in=Run.OPEN).exists() or recent.exists()

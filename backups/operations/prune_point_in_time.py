@@ -1,0 +1,80 @@
+"""Delete base backups and WAL that no kept moment needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from django.urls import reverse
+from django.utils import timezone
+
+from backups.models import BaseBackup, PointInTime, WalSegment
+from backups.physical import expiry, manifest
+from dbadmin.models import Run
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.steps import Call, Step
+from dbadmin.units import count, size
+
+if TYPE_CHECKING:
+    from dbadmin.runner import Work
+
+
+class PrunePointInTime(Operation):
+    """Delete base backups that are older than what is kept, and the WAL that only they need."""
+
+    title = "Delete expired WAL and base backups"
+    risk = Risk.DESTROYS
+    queue = "backups"
+
+    def plan(self) -> Sequence[Step]:
+        point = PointInTime.objects.filter(server=self.server).first()
+        if point is None:
+            raise Refused(f"Point-in-time recovery of {self.server} was never on.")
+        bases = list(BaseBackup.objects.present().filter(server=self.server, system_id=point.system_id))
+        verdict = expiry.judge(bases, timezone.now(), point.keep_days)
+        if not verdict.going:
+            raise Refused(f"Everything of {self.server} is still needed: {verdict.says}")
+        steps: list[Step] = [self._step(base) for base in verdict.going]
+        says = (
+            f"Remove the WAL before {verdict.anchor.start}, where the {verdict.anchor} begins, from {point.store}."
+            if verdict.anchor
+            else ""
+        )
+        if verdict.anchor:
+            steps.append(Call(lambda work: self.cut(work, point), says))
+        return steps
+
+    def _step(self, base: BaseBackup) -> Step:
+        says = f"Remove the {base} from {base.store} ({size(base.stored_bytes)}): no kept moment needs it."
+        return Call(lambda work: self.remove(work, base), says)
+
+    def remove(self, work: Work, base: BaseBackup) -> None:
+        """The manifest first: from then on it does not exist."""
+        base.refresh_from_db()
+        if base.is_leased or base.keep or base.deleted_at:
+            work.log(f"The {base} stays: somebody needs it now.")
+            return
+        store = base.store.open()
+        store.delete(f"{base.prefix}/{manifest.NAME}")
+        base.deleted_at, base.deleted_why = timezone.now(), "No kept moment needed it."
+        base.save(update_fields=["deleted_at", "deleted_why"])
+        for item in list(store.items(f"{base.prefix}/")):
+            store.delete(item.key)
+
+    def cut(self, work: Work, point: PointInTime) -> None:
+        """Only what lies before every base backup that is there now, whatever was planned."""
+        bases = BaseBackup.objects.present().filter(server=self.server, system_id=point.system_id)
+        first = min((base.start_lsn for base in bases), default=None)
+        if first is None:
+            raise Refused("There is no base backup any more; all WAL stays.")
+        removed = freed = 0
+        rows = WalSegment.objects.filter(server=self.server, system_id=point.system_id, end_lsn__lte=first)
+        for row in rows.exclude(kind=WalSegment.Kind.HISTORY).select_related("store"):
+            work.stop_if_cancelled()
+            row.store.open().delete(row.key)
+            row.delete()
+            removed, freed = removed + 1, freed + row.stored_bytes
+        work.log(f"Removed {count(removed)} segments of WAL, {size(freed)}.")
+
+    def result_url(self, run: Run) -> str:
+        return reverse("recovery", args=[self.server.name])
