@@ -104,7 +104,8 @@ class Wal:
     def follow(self, base: BaseBackup) -> Chain:
         """As far as it goes; WAL behind the base backup without a mark leads at least to where that is consistent."""
         chain = self._follow(base)
-        if chain.until_at is None and chain.end_lsn > base.end_lsn:
+        until = chain.until_at or base.consistent_at
+        if chain.end_lsn > base.end_lsn and until <= base.consistent_at:
             return replace(chain, until_at=base.consistent_at)
         return chain
 

@@ -86,11 +86,13 @@ class WalStream(threading.Thread):
         """Keep pg_receivewal alive, send what is whole, look at the source when that is due."""
         spool = self.open_shipper().spool
         rests = spool.size_bytes() > self.spool_limit
-        if rests:
-            self.end_process()
-        else:
-            self.keep_process(spool)
-        self.ship()
+        try:
+            if rests:
+                self.end_process()
+            else:
+                self.keep_process(spool)
+        finally:
+            self.ship()  # what was received is sent all the same: the source may be lost for good
         if rests:
             raise Told(
                 f"Receiving rests: the spool {spool.folder} holds {size(spool.size_bytes())}, more than the"
