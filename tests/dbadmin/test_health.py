@@ -23,7 +23,8 @@ NOW = timezone.now()
 
 def read(server, row, minutes_ago):
     """Keep a reading of the indexes, taken then."""
-    ServerState.objects.update_or_create(server=server, defaults={"asked_at": NOW, "reached_at": NOW})
+    now = timezone.now()
+    ServerState.objects.update_or_create(server=server, defaults={"asked_at": now, "reached_at": now})
     probe = PROBES["invalid_indexes"]
     taken_at = NOW - dt.timedelta(minutes=minutes_ago)
     columns = [probe.column(name) for name in NAMES]

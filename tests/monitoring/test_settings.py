@@ -2,7 +2,8 @@
 
 import pytest
 
-from dbadmin.connections import LIMITS, Session, connect
+from dbadmin.connections import Session, connect
+from dbadmin.pools import LIMITS
 from dbadmin.probes import PROBES
 
 pytestmark = pytest.mark.servers
