@@ -85,6 +85,10 @@ class Operation:
         """The right that this very change needs."""
         return self.permission()
 
+    def also_required(self) -> list[tuple[str, Server | None]]:
+        """Rights on other servers, where the change reaches beyond its own."""
+        return []
+
     def risk_now(self) -> Risk:
         """The risk with these parameters; a gentler way of the same operation may lower it."""
         return self.risk

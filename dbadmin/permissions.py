@@ -87,6 +87,8 @@ def require(user: Any, permission: str, server: Server | None = None) -> None:
 def require_operation(user: Any, operation: Operation) -> None:
     """Raise PermissionDenied unless the person may do this very change: its parameters may make it riskier."""
     require(user, operation.required(), operation.server)
+    for permission, server in operation.also_required():
+        require(user, permission, server)
     risk = operation.risk_now()
     roles = roles_for_risk(risk)
     if not any(grant.role in roles and grant.covers(operation.server) for grant in grants_of(user)):

@@ -72,6 +72,13 @@ class RestoreBackup(Operation):
             raise Refused("This backup is not in the catalogue any more.", field="backup")
         return found
 
+    def also_required(self) -> list[tuple[str, Server | None]]:
+        """Who brings another server's data here must be allowed to take it from there."""
+        found = Backup.objects.filter(pk=self.params["backup"]).select_related("server").first()
+        if found is None or found.server_id == self.server.pk:
+            return []
+        return [("backups.download", found.server)]
+
     def target(self) -> str:
         name = str(self.params.get("database") or "")
         return name or Backup.objects.filter(pk=self.params["backup"]).values_list("database", flat=True)[0]

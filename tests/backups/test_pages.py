@@ -7,13 +7,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.test import Client
 from django.urls import reverse
 
 from backups.models import Backup, BackupKey, Store
-from dbadmin.models import Event, Server
+from dbadmin import runs
+from dbadmin.models import Event, Grant, Role, Run, Server
+from dbadmin.operations import REGISTRY
 from devtools import stock
-from tests.fixtures.servers import Postgres
+from tests.fixtures.servers import Postgres, server_row
 from tests.running import scratch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
@@ -166,3 +170,19 @@ def test_the_probe_knows_the_age_of_every_database(
     rows = {row.database: row for row in reading.rows}
     assert rows[shop].proven_seconds < 60
     assert rows["postgres"].written_seconds is None
+
+
+def test_an_admin_of_one_server_alone_cannot_bring_another_servers_data_there(
+    server: Server, shop: str, taken: Callable[..., Backup], postgres: Postgres
+) -> None:
+    backup = taken()
+    own = server_row("own", postgres)
+    user = User.objects.create_user("narrow")
+    Grant.objects.create(user=user, role=Role.ADMIN, server=own)
+    params = {"backup": backup.pk, "into": "new", "database": "stolen"}
+    with pytest.raises(PermissionDenied) as refusal:
+        runs.start(REGISTRY["restore_backup"](own, params), user, Run.Door.PAGE)
+    assert str(refusal.value) == "This needs the role admin on shop."
+    Grant.objects.create(user=user, role=Role.ADMIN, server=server)
+    user = User.objects.get(pk=user.pk)
+    assert runs.start(REGISTRY["restore_backup"](own, params), user, Run.Door.PAGE).status == "queued"
