@@ -172,7 +172,7 @@ class ChartView:
     def numbers_url(self) -> str:
         """Where the page has its numbers as tables already, for who has no script; "" when they are here.
 
-        They would be half of a page that few open: charts.js writes them from the chart's own data.
+        They would be half of a page that few open: numbers.js writes them from the chart's own data.
         """
         if self.params is None or "numbers" in self.params:
             return ""
