@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from dbadmin import schedules
+from dbadmin.models import Run, Schedule
 from dbadmin.schedules import BadScheduleError, next_runs
 
 FIVE = "A cron line has five fields (minute, hour, day of the month, month, day of the week); this one has "
@@ -82,3 +83,19 @@ def test_a_bad_one_is_said_at_its_field(cron, zone, field, sentence):
     with pytest.raises(BadScheduleError) as bad:
         schedules.validate(cron, zone)
     assert (str(bad.value), bad.value.field) == (sentence, field)
+
+
+@pytest.mark.django_db
+def test_the_list_says_when_each_is_due_next_and_how_its_last_run_ended(server, client_as):
+    made = Schedule.objects.create(
+        server=server, operation="analyze_table", params={}, cron="0 3 * * *", time_zone="UTC"
+    )
+    run = Run.objects.create(
+        server=server, server_name=server.name, operation="analyze_table", schedule=made, status="failed"
+    )
+    page = client_as("viewer").get("/schedules/").content.decode()
+    assert " 03:00" in page
+    assert "paused" not in page
+    assert f'href="/runs/{run.pk}/"' in page
+    Schedule.objects.filter(pk=made.pk).update(enabled=False)
+    assert "paused" in client_as("viewer").get("/schedules/").content.decode()
