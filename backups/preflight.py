@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg_pool import PoolTimeout
 
 from backups import logical
 from backups.logical import NoTools, Tools
@@ -238,10 +239,13 @@ def check_create(server: Server) -> None:
 
 
 def other_database(server: Server, avoid: Sequence[str]) -> str:
-    """A database to stand in while others are renamed."""
-    names = [row.datname for row in server.rows(
-        "select datname from pg_catalog.pg_database where datallowconn and not datistemplate"
-        " and pg_catalog.has_database_privilege(oid, 'connect') order by datname <> 'postgres', datname"
-    )]  # fmt: skip
+    """A database to stand in while others are renamed; also when the server's own is closed to everybody."""
+    try:
+        names = [row.datname for row in server.rows(
+            "select datname from pg_catalog.pg_database where datallowconn and not datistemplate"
+            " and pg_catalog.has_database_privilege(oid, 'connect') order by datname <> 'postgres', datname"
+        )]  # fmt: skip
+    except (psycopg.OperationalError, PoolTimeout):
+        names = ["postgres"]
     names += ["template1"]
     return str(next(name for name in names if name not in avoid))

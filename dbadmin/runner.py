@@ -220,10 +220,20 @@ def clean_up(run_id: int) -> None:
 def end_backends(work: Work, patience: float = 10.0) -> None:
     """End the server's sessions of this run and wait until they are gone; a dead worker's may still work."""
     name = f"dbadmin run {work.run.pk}"
-    with connections.connect(work.server) as connection:
+    with open_somewhere(work) as connection:
         wait_until(
             lambda: not ended_backends(connection, name), patience, "sessions of the run that do not end"
         )
+
+
+def open_somewhere(work: Work) -> psycopg.Connection[Any]:
+    """A session on the server; in another database when a run died while its own was closed to everybody."""
+    try:
+        return connections.connect(work.server)
+    except psycopg.OperationalError as error:
+        if "is not currently accepting connections" not in str(error):
+            raise
+        return connections.connect(work.server, database="postgres")
 
 
 def ended_backends(connection: psycopg.Connection[Any], name: str) -> int:

@@ -247,6 +247,28 @@ def test_a_restore_killed_in_any_step_leaves_the_original_as_it_was(
             connection.execute(f'drop database "{name}"')
 
 
+def test_a_database_that_was_closed_when_the_worker_died_is_opened_again(
+    server: Server, taken: Callable[..., Backup], big: str, postgres: Postgres
+) -> None:
+    backup = taken()
+    run = queue(server, "restore_backup", {"backup": backup.pk, "into": "over", "database": big})
+    facts = {"scratch": f"{big}__restore_1", "scratch_oid": 1, "live": big, "aside": f"{big}__before_1"}
+    now = timezone.now()
+    Run.objects.filter(pk=run.pk).update(
+        status=Run.Status.LOST, finished_at=now, clean_up_due_at=now, facts=facts
+    )
+    with postgres.connect() as connection:
+        connection.execute(f"create database {big}__restore_1")
+        connection.execute(f"alter database {big} allow_connections false")
+        connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [big])
+    runner.clean_up(run.pk)
+    run.refresh_from_db()
+    assert run.cleaned_at
+    assert databases(postgres, big) == [big]
+    with postgres.connect(big) as connection:
+        assert connection.execute("select count(*) from big").fetchone() == (ROWS,)
+
+
 @pytest.mark.parametrize("step", [1, 3, 5])
 def test_a_restore_cancelled_in_any_step_leaves_the_original_as_it_was(
     server: Server, taken: Callable[..., Backup], big: str, postgres: Postgres, step: int

@@ -10,7 +10,7 @@ from dbadmin.models import Run, Schedule
 from dbadmin.sample.care import WATCHED
 from tests.fixtures.people import person
 
-pytestmark = [pytest.mark.servers, pytest.mark.django_db]
+pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
 
 def care(server):
