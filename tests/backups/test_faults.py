@@ -215,8 +215,9 @@ def test_a_backup_cancelled_leaves_nothing(
     process = worker(run)
     when(lambda: (Run.objects.get(pk=run.pk).progress_done or 0) > 1 << 20)
     Run.objects.filter(pk=run.pk).update(cancel_requested_at=timezone.now(), cancel_requested_by="tester")
-    process.wait(60)
+    when(lambda: child_pid(process.pid, "pg_dump") == 0)  # the wish was seen, while the store still hangs
     made.hold.set()
+    process.wait(60)
     run.refresh_from_db()
     assert run.status == Run.Status.CANCELLED, run.message
     assert_store_is_empty(store)
