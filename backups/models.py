@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from backups import stores
+from backups.leases import Leased
 from backups.manifest import NAME, Manifest, NoManifest
 from backups.physical.models import BaseBackup, Drill, PointInTime, RecoveredCluster, WalSegment
 from backups.pipeline import Volume
@@ -188,7 +189,7 @@ class BackupQuerySet(models.QuerySet["Backup"]):
         return self.present().filter(problem="").exclude(read_at=None, restored_at=None)
 
 
-class Backup(models.Model):
+class Backup(Leased):
     """One line of the catalogue. The store's manifest is the truth; this row only finds and sorts it."""
 
     class Rung(models.TextChoices):
@@ -224,7 +225,6 @@ class Backup(models.Model):
     problem = models.TextField(blank=True)
     notes = models.JSONField(default=list)
     keep = models.BooleanField(default=False)
-    leased_until = models.DateTimeField(null=True)
     deleted_at = models.DateTimeField(null=True)
     deleted_why = models.TextField(blank=True)
 
@@ -252,18 +252,6 @@ class Backup(models.Model):
         if self.restored_at:
             return self.Rung.RESTORED
         return self.Rung.READ if self.read_at else self.Rung.WRITTEN
-
-    @property
-    def is_leased(self) -> bool:
-        return self.leased_until is not None and self.leased_until > timezone.now()
-
-    def lease(self, hours: float = 24) -> None:
-        """Nobody deletes it while it is being restored or read."""
-        self.leased_until = timezone.now() + timedelta(hours=hours)
-        self.save(update_fields=["leased_until"])
-
-    def release(self) -> None:
-        Backup.objects.filter(pk=self.pk).update(leased_until=None)
 
     def places(self) -> list[Store]:
         """The stores that hold it, the one to read from first; what is known to be damaged comes last."""

@@ -11,6 +11,7 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
+from backups.leases import Leased
 from backups.physical.wal import SEGMENT_BYTES, show_lsn
 from dbadmin import secrets
 from dbadmin.models import Run, Server
@@ -113,7 +114,7 @@ class BaseBackupQuerySet(models.QuerySet["BaseBackup"]):
         return self.present().filter(problem="").exclude(read_at=None, recovered_at=None)
 
 
-class BaseBackup(models.Model):
+class BaseBackup(Leased):
     """A copy of a whole cluster; the store's manifest is the truth, this row finds it."""
 
     server = models.ForeignKey(Server, models.SET_NULL, null=True, related_name="base_backups")
@@ -140,7 +141,6 @@ class BaseBackup(models.Model):
     recovered_seconds = models.FloatField(null=True)
     problem = models.TextField(blank=True)
     keep = models.BooleanField(default=False)
-    leased_until = models.DateTimeField(null=True)
     deleted_at = models.DateTimeField(null=True)
     deleted_why = models.TextField(blank=True)
 
@@ -160,18 +160,6 @@ class BaseBackup(models.Model):
     @property
     def start(self) -> str:
         return show_lsn(self.start_lsn)
-
-    @property
-    def is_leased(self) -> bool:
-        return self.leased_until is not None and self.leased_until > timezone.now()
-
-    def lease(self, hours: float = 24) -> None:
-        """Neither it nor the WAL behind it is deleted while it is read or recovered from."""
-        self.leased_until = timezone.now() + timedelta(hours=hours)
-        self.save(update_fields=["leased_until"])
-
-    def release(self) -> None:
-        BaseBackup.objects.filter(pk=self.pk).update(leased_until=None)
 
 
 class RecoveredCluster(models.Model):
