@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 #: Seconds between asking a process to end and ending it.
 GRACE = 5.0
@@ -51,6 +52,19 @@ def guard_group() -> subprocess.Popen[bytes]:
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Our environment without our own secrets, with what the program needs."""
     return {key: value for key, value in os.environ.items() if key not in PRIVATE} | dict(extra or {})
+
+
+def start(argv: list[str], env: Mapping[str, str] | None = None, **kwargs: Any) -> subprocess.Popen[bytes]:
+    """Start a program that dies with the thread that starts it, and is told none of our secrets.
+
+    env: what it needs beyond our own environment.
+    """
+    return subprocess.Popen(
+        argv,
+        env=clean_environment(env),
+        preexec_fn=die_with_parent,  # noqa: PLW1509
+        **kwargs,
+    )
 
 
 def end(processes: Iterable[subprocess.Popen[bytes]], grace: float = GRACE) -> None:

@@ -164,12 +164,7 @@ class Work:
             if any(word in name.upper() for word in ("PASSWORD", "SECRET", "TOKEN")):
                 self.hide(value)
         self.began = True
-        process = subprocess.Popen(
-            argv,
-            env=processes.clean_environment(extra),
-            preexec_fn=processes.die_with_parent,  # noqa: PLW1509
-            **kwargs,
-        )
+        process = processes.start(argv, extra, **kwargs)
         self.processes = [known for known in self.processes if known.poll() is None]
         self.processes.append(process)
         return process

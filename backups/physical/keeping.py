@@ -12,7 +12,7 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -135,7 +135,7 @@ class Keeper:
     def run(self) -> None:
         (self.cluster.folder / PID).write_text(str(os.getpid()))
         self.set_socket_folder()
-        self.cluster.start(self.popen)
+        self.cluster.start(processes.start)
         try:
             why = self.serve()
         finally:
@@ -151,15 +151,6 @@ class Keeper:
         ]
         lines.append(f"unix_socket_directories = '{self.cluster.socket_folder()}'")
         conf.write_text("\n".join(lines) + "\n")
-
-    @staticmethod
-    def popen(argv: list[str], **kwargs: Any) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            argv,
-            env=processes.clean_environment(),
-            preexec_fn=processes.die_with_parent,  # noqa: PLW1509
-            **kwargs,
-        )
 
     def serve(self) -> str:
         """Until somebody stops it, its time is over, or it ends by itself; why."""

@@ -145,13 +145,12 @@ class WalStream(threading.Thread):
         environment = {**logical.environment(self.point.server.dsn("operate")), "PGAPPNAME": APPLICATION}
         self.said.clear()
         # Started by this very thread, which lives as long as the receiving is wanted.
-        self.process = subprocess.Popen(
+        self.process = processes.start(
             argv,
-            env=processes.clean_environment(environment),
+            environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            preexec_fn=processes.die_with_parent,  # noqa: PLW1509
         )
         listener = threading.Thread(target=self.listen, args=(self.process.stderr,), daemon=True)
         listener.start()
