@@ -227,13 +227,17 @@ def end_backends(work: Work, patience: float = 10.0) -> None:
 
 
 def open_somewhere(work: Work) -> psycopg.Connection[Any]:
-    """A session on the server; in another database when a run died while its own was closed to everybody."""
+    """A session on the server; in another database when a run died while its own was closed to everybody.
+
+    The server says so in the words of its own language, so the other database is tried whatever it says.
+    """
     try:
         return connections.connect(work.server)
     except psycopg.OperationalError as error:
-        if "is not currently accepting connections" not in str(error):
-            raise
-        return connections.connect(work.server, database="postgres")
+        try:
+            return connections.connect(work.server, database="postgres")
+        except psycopg.OperationalError:
+            raise error from None
 
 
 def ended_backends(connection: psycopg.Connection[Any], name: str) -> int:
