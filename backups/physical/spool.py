@@ -65,6 +65,15 @@ class Spool:
             if path not in newest:
                 path.unlink(missing_ok=True)
 
+    def drop_torn(self) -> None:
+        """Remove a file that pg_receivewal died over before its zeros were all laid out: it would refuse it for ever.
+
+        Nothing was received into it: content follows when the file has its full size.
+        """
+        for path in self.partials():
+            if path.stat().st_size not in (0, self.segment_bytes):
+                path.unlink()
+
     def clear(self) -> None:
         """Forget what is stored, so that the next receiver begins where the slot stands."""
         for path in self._named(SEGMENT):

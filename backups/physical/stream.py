@@ -114,6 +114,7 @@ class WalStream(threading.Thread):
             return
         if time.monotonic() - self.started_at < AGAIN:
             return
+        spool.drop_torn()
         if self.process is not None and any(GONE in line for line in self.said):
             # The source has recycled what comes next: a hole. Go on where the slot stands.
             spool.clear()
@@ -167,7 +168,9 @@ class WalStream(threading.Thread):
         """Why nothing is received, in pg_receivewal's own words."""
         if self.process is None or self.process.poll() is None:
             return ""
-        words = [line.partition("error: ")[2] or line for line in self.said if line]
+        said = [line for line in self.said if line]
+        errors = [line.partition("error: ")[2] for line in said if "error: " in line]
+        words = errors or said
         return f"pg_receivewal ended: {words[-1].rstrip('.') if words else 'it said nothing'}."
 
     # -- shipping ----------------------------------------------------------

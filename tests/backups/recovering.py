@@ -60,7 +60,11 @@ class Source:
     def covered(self) -> None:
         """Wait until all that is committed now is in the store."""
         moment = self.now()
-        until(lambda: self._covered_at() and self._covered_at() > moment, 40)
+        try:
+            until(lambda: self._covered_at() and self._covered_at() > moment, 60)
+        except AssertionError as error:
+            files = sorted((path.name, path.stat().st_size) for path in self.spool.iterdir())
+            raise AssertionError(f"{error}; {self.point.problem or 'no problem is told'}; {files}") from error
 
     def _covered_at(self) -> Any:
         return PointInTime.objects.values_list("covered_at", flat=True).get(server=self.server)

@@ -166,6 +166,26 @@ def test_a_killed_receiver_loses_nothing(source: Source) -> None:
     assert recoverable(source.server).holes == []
 
 
+def test_a_receiver_killed_while_it_lays_out_a_file_goes_on(source: Source) -> None:
+    source.base()
+    source.insert(1)
+    source.covered()
+    receiver = source.receivers[0]
+    programs = receiver.descendants()
+    receiver.kill()
+    until(lambda: are_gone(programs), 10)
+    (partial,) = source.spool.glob("*.partial")
+    partial.write_bytes(
+        bytes(5 << 20)
+    )  # what pg_receivewal leaves when it dies before its zeros are all written
+    source.insert(2)
+    source.receive()
+    row = recover(source)
+    assert numbers(row) == [1, 2]
+    stop(source, row)
+    assert recoverable(source.server).holes == []
+
+
 def test_a_lost_spool_is_made_up_for_by_the_slot(source: Source) -> None:
     source.base()
     source.insert(1)
