@@ -24,7 +24,12 @@ def demo(places: Places, say: Say) -> int:
         venv.ready(places, "demo", say)
         programs = servers.find(places, say)
         with supervising(say) as supervisor:
-            run(Stack(places, say, programs, supervisor), lock)
+            stack = Stack(places, say, programs, supervisor)
+            stack.stop_recovered()  # of a demo that was killed
+            try:
+                run(stack, lock)
+            finally:
+                stack.stop_recovered()
     finally:
         lock.release()
     return 0

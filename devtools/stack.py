@@ -1,9 +1,12 @@
 """What a demo consists of: three database clusters, the servers beside them, and the product's processes."""
 
+import contextlib
 import hashlib
 import json
 import os
 import shlex
+import signal
+import time
 from pathlib import Path
 
 from devtools import commands, processes, venv
@@ -231,6 +234,10 @@ class Stack:
         self.supervisor.start(pages)
         self.supervisor.start(*(self.product(name, argv) for name, argv in parts.items()))
 
+    def stop_recovered(self) -> None:
+        """End the clusters that point-in-time recoveries left standing: they outlive workers, not the demo."""
+        stop_keepers(self.own / "state" / "recovered")
+
     def product(self, name: str, argv: list[str]) -> Service:
         """One of the product's processes; it is started again when it ends."""
         return Service(
@@ -242,6 +249,25 @@ class Stack:
             may_restart=True,
             cwd=self.places.checkout,
         )
+
+
+def stop_keepers(folder: Path, seconds: float = 20) -> None:
+    """Ask the keeper of each recovered cluster to end it, and wait; each wrote its pid beside the cluster."""
+    told = set()
+    for path in folder.glob("*/keeper.pid"):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(path.read_text())
+            if is_keeper(pid):
+                os.kill(pid, signal.SIGTERM)
+                told.add(pid)
+    until = time.monotonic() + seconds
+    while any(is_keeper(pid) for pid in told) and time.monotonic() < until:
+        time.sleep(0.1)
+
+
+def is_keeper(pid: int) -> bool:
+    """Whether this process looks after a recovered cluster; a pid may belong to another one by now."""
+    return "recovered_cluster" in commands.answer(["ps", "-o", "args=", "-p", str(pid)])
 
 
 def people() -> list[list[str]]:

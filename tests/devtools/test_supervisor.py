@@ -12,6 +12,7 @@ import pytest
 from devtools.failure import Failure
 from devtools.places import CHECKOUT
 from devtools.say import Say
+from devtools.stack import stop_keepers
 from devtools.supervisor import Running, Service, Stopped, Supervisor, rotate, stop_signals, supervising
 
 NOTES_ITS_END = "trap 'echo {name} >> {file}; exit 0' TERM; touch {name}.ready; while :; do sleep 0.05; done"
@@ -144,3 +145,21 @@ def test_a_large_log_is_kept_once(tmp_path):
     assert not log.exists()
     assert (tmp_path / "web.old.log").stat().st_size == 5_000_001
     assert [path.name for path in tmp_path.iterdir()] == ["web.old.log"]
+
+
+def test_recovered_clusters_end_with_the_demo_and_others_are_left_alone(tmp_path):
+    sleeper = [sys.executable, "-c", "import time; time.sleep(120)"]
+    keeper, other = subprocess.Popen([*sleeper, "recovered_cluster"]), subprocess.Popen(sleeper)
+    try:
+        for name, process in (("1", keeper), ("2", other)):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "keeper.pid").write_text(str(process.pid))
+        (tmp_path / "3").mkdir()
+        (tmp_path / "3" / "keeper.pid").write_text("torn")
+        stop_keepers(tmp_path)
+        assert keeper.wait(10) == -signal.SIGTERM
+        assert other.poll() is None
+    finally:
+        for process in (keeper, other):
+            process.kill()
+            process.wait()
