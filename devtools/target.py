@@ -45,6 +45,9 @@ SLOT_SQL = """
 select pg_catalog.pg_create_physical_replication_slot('{slot}', true)
 where not exists (select from pg_catalog.pg_replication_slots where slot_name = '{slot}');
 """
+STATUS_SQL = "select wal_status from pg_catalog.pg_replication_slots where slot_name = '{slot}'"
+# Those of the replica and of a WAL receiver; no standby of this primary runs while it is loaded.
+DROP_SLOTS_SQL = "select pg_catalog.pg_drop_replication_slot(slot_name) from pg_catalog.pg_replication_slots"
 
 
 class Target:
@@ -73,9 +76,9 @@ class Target:
             remove(data)  # the machine went down while nothing was flushed
         self.primary.create()
         fast = replace(self.primary, settings={**self.primary.settings, **LOADING})
-        if (self.primary.data / "pg_replslot" / SLOT).exists():
+        if any((self.primary.data / "pg_replslot").iterdir()):
             self.start_primary()
-            self.primary.sql(f"select pg_drop_replication_slot('{SLOT}')")
+            self.primary.sql(DROP_SLOTS_SQL)
             self.supervisor.stop_one(self.primary.data.name)
         self.supervisor.start(processes.postgres(fast, self.primary.log, processes.TARGET))
         self.primary.sql(ROLES_SQL.format(**self.memory.facts["passwords"]))
@@ -100,7 +103,7 @@ class Target:
 
     def start_replica(self) -> None:
         """A streaming copy of the primary; one that cannot follow any more is made again."""
-        if "lost" in self.primary.sql("select wal_status from pg_catalog.pg_replication_slots"):
+        if "lost" in self.primary.sql(STATUS_SQL.format(slot=SLOT)):
             remove(self.replica.data)
             self.primary.sql(f"select pg_drop_replication_slot('{SLOT}');" + SLOT_SQL.format(slot=SLOT))
         if not self.replica.exists():

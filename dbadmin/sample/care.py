@@ -1,10 +1,12 @@
-"""What the people who look after the sample have set up in dbadmin: tables that are watched, and nightly work."""
+"""What the people who look after the sample set up: watched tables, received WAL, and nightly work."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from dbadmin import runs
 from dbadmin.command_line import find_operation, find_server, find_user
-from dbadmin.models import Run, Schedule
+from dbadmin.models import Run, Schedule, Server
 from dbadmin.operations import Refused
 from dbadmin.sample.lines import Say
 
@@ -15,7 +17,10 @@ SCHEDULES = (
     ("seal_log", "*/5 * * * *"),
     ("index_log", "3-59/10 * * * *"),
     ("verify_seals", "40 3 * * *"),
+    ("prune_point_in_time", "10 4 * * *"),
+    ("drill_recovery", "25 4 * * *"),
 )
+POINT_IN_TIME = ["store=local", "keep_days=2", "database=academy"]
 
 
 def take_care(server_name: str, user_name: str, say: Say = print) -> None:
@@ -27,10 +32,17 @@ def take_care(server_name: str, user_name: str, say: Say = print) -> None:
             Schedule.objects.create(
                 server=server, operation=name, params=dict(operation.params), cron=cron, created_by=user
             )
+    start(server, user, "watch_schema", ["schema=public", f"only={WATCHED}"], say)
+    # Once: whoever has switched it off meanwhile had a reason.
+    if not Run.objects.filter(server=server, operation="switch_on_point_in_time").exists():
+        start(server, user, "switch_on_point_in_time", POINT_IN_TIME, say)
+
+
+def start(server: Server, user: Any, name: str, words: list[str], say: Say) -> None:
+    """Queue one operation; a refusal is said, since what it asks for may be there already."""
     try:
-        words = ["schema=public", f"only={WATCHED}"]
-        run = runs.start(find_operation("watch_schema", server, words), user, Run.Door.COMMAND)
+        run = runs.start(find_operation(name, server, words), user, Run.Door.COMMAND)
     except Refused as refusal:
         say(str(refusal))
     else:
-        say(f"Run {run.pk} watches {WATCHED}.")
+        say(f"Run {run.pk}: {run}.")

@@ -5,6 +5,7 @@ import io
 import pytest
 from django.core.management import call_command
 
+from backups.models import Store
 from dbadmin import runner
 from dbadmin.models import Run, Schedule
 from dbadmin.sample.care import WATCHED
@@ -19,13 +20,15 @@ def care(server):
     return out.getvalue().strip()
 
 
-def test_the_tables_are_watched_and_the_log_is_kept_by_schedules(server, target):
+def test_the_tables_are_watched_wal_is_received_and_schedules_keep_both(server, target, tmp_path):
     person("admin")
+    Store.objects.create(name="local", kind=Store.Kind.LOCAL, directory=str(tmp_path))
     for name in WATCHED.split(", "):
         target.rows(f"create table {name} (id int primary key)")
-    run_said = care(server)
-    run = Run.objects.get()
-    assert run_said == f"Run {run.pk} watches {WATCHED}."
+    said = care(server)
+    run, switch = Run.objects.order_by("pk")
+    assert said == f"Run {run.pk}: {run}.\nRun {switch.pk}: {switch}."
+    assert (switch.operation, switch.params["keep_days"]) == ("switch_on_point_in_time", 2)
     runner.execute(run.pk)
     run.refresh_from_db()
     assert run.status == "succeeded", run.message
@@ -33,4 +36,6 @@ def test_the_tables_are_watched_and_the_log_is_kept_by_schedules(server, target)
     assert ", ".join(row.table_name for row in watched) == WATCHED
     assert care(server) == "All 8 tables of public are watched already."
     names = list(Schedule.objects.order_by("operation").values_list("operation", flat=True))
-    assert names == ["ensure_partitions", "index_log", "seal_log", "verify_seals"]
+    assert names == [
+        "drill_recovery", "ensure_partitions", "index_log", "prune_point_in_time", "seal_log", "verify_seals"
+    ]  # fmt: skip
