@@ -3,6 +3,7 @@ capture."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.http import Http404, HttpResponse
@@ -99,6 +100,7 @@ def statement(asked: Asked, number: int) -> HttpResponse:
     asked.note(f"Looked at statement {number} of {asked.state.watched[found.watched_id]}.", statement=number)
     context = asked.context(
         statement=found,
+        moment_before=moment_before(asked, found),
         line=lines_of(asked.rows, asked.state, [found])[0],
         table=asked.state.watched.get(found.watched_id),
         changes=[(one, diff.brief(one.old, one.new, 6), search.key_text(one.key)) for one in rows[:ROWS]],
@@ -121,9 +123,17 @@ def change(asked: Asked, number: int, n: int) -> HttpResponse:
     asked.note(f"Looked at a change of {table} {key}.", statement=number, row=n)
     context = asked.context(
         statement=found, change=one, table=table, key=key, lines=diff.lines(one.old, one.new),
-        line=lines_of(asked.rows, asked.state, [found])[0],
+        line=lines_of(asked.rows, asked.state, [found])[0], moment_before=moment_before(asked, found),
     )  # fmt: skip
     return render(asked.request, "audit/change.html", context)
+
+
+def moment_before(asked: Asked, statement: Any) -> str:
+    """Where a recovery would end without this statement: it was not committed before it was made. Else empty."""
+    point = getattr(asked.server, "point_in_time", None)
+    if point is None or not point.enabled or not may(asked.request.user, "backups.view", asked.server):
+        return ""
+    return str((statement.at - timedelta(milliseconds=1)).isoformat())
 
 
 def table_or_404(asked: Asked, name: str) -> Watched:

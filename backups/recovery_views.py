@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,6 +23,7 @@ from dbadmin.permissions import may, require
 #: The drawing is so wide in units of its own; it is stretched to the page.
 WIDTH = 1000
 SLICES = 50
+TICKS = 4
 ROWS = 20
 
 
@@ -44,13 +46,15 @@ def recovery(request: HttpRequest, server_name: str) -> HttpResponse:
     require(request.user, "backups.view", server)
     point = PointInTime.objects.select_related("store").filter(server=server).first()
     found = recoverable(server)
+    chosen = _chosen(request, found)
     context = {
         "server": server,
         "point": point,
         "found": found,
         "bars": bars(found),
+        "axis": _axis(found, chosen),
         "lost": _lost(point),
-        "moment": _chosen(request, found),
+        "moment": _text(chosen, exact="moment" in request.GET) if chosen else "",
         "bases": _bases(server, found),
         "standing": RecoveredCluster.objects.filter(server=server, ended_at=None).select_related("base"),
         "drills": Drill.objects.filter(server=server).select_related("run")[:ROWS],
@@ -65,29 +69,43 @@ def _lost(point: PointInTime | None) -> timedelta | None:
     return timezone.now() - point.covered_at if point and point.enabled and point.covered_at else None
 
 
-def _chosen(request: HttpRequest, found: Recoverable) -> str:
-    """The moment of the form: as clicked in the drawing, else the latest."""
-    text = request.GET.get("moment", "")
+def _chosen(request: HttpRequest, found: Recoverable) -> datetime | None:
+    """The moment of the form: as clicked or linked to, else the latest."""
     try:
-        chosen = parse_datetime(text.replace(" ", "T", 1))
+        chosen = parse_datetime(request.GET.get("moment", "").replace(" ", "T", 1))
     except ValueError:
         chosen = None
     if chosen is None:
-        chosen = found.latest
-    if chosen is None:
-        return ""
-    local = timezone.localtime(chosen) if timezone.is_aware(chosen) else chosen
-    return f"{local:%Y-%m-%d %H:%M:%S}"
+        return found.latest
+    return chosen if timezone.is_aware(chosen) else timezone.make_aware(chosen)
+
+
+def _axis(found: Recoverable, chosen: datetime | None) -> dict[str, Any]:
+    """Under the bars: where the slider begins, ends and stands (seconds since 1970), and what is written there."""
+    if found.earliest is None or found.latest is None:
+        return {}
+    first, last = found.earliest, _end(found)
+    offset = timezone.localtime(last).utcoffset() or timedelta()
+    return {
+        "first": ceil(first.timestamp()),
+        "last": int(last.timestamp()),
+        "chosen": int((chosen or last).timestamp()),
+        "offset": int(offset.total_seconds() // 60),
+        "ticks": [first + (last - first) / TICKS * number for number in range(TICKS + 1)],
+    }
+
+
+def _end(found: Recoverable) -> datetime:
+    """The last moment that a window or a hole reaches."""
+    ends = [window.end for window in found.windows]
+    return max([*ends, *(hole.end or timezone.now() for hole in found.holes)])
 
 
 def bars(found: Recoverable) -> list[Bar]:
     """Windows, holes, and over them slices of time that can be chosen."""
     if not found.windows or found.earliest is None:
         return []
-    start = found.earliest
-    end = max(
-        [*(window.end for window in found.windows), *(hole.end or timezone.now() for hole in found.holes)]
-    )
+    start, end = found.earliest, _end(found)
     whole = max((end - start).total_seconds(), 1)
 
     def place(first: datetime, last: datetime) -> tuple[float, float]:
@@ -122,8 +140,10 @@ def bars(found: Recoverable) -> list[Bar]:
     return drawn
 
 
-def _text(moment: datetime) -> str:
-    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S}"
+def _text(moment: datetime, exact: bool = False) -> str:
+    """As the field takes it: down, so that it stays inside its window; exact keeps fractions of a second."""
+    local = timezone.localtime(moment)
+    return f"{local:%Y-%m-%d %H:%M:%S}" + (f".{local:%f}" if exact and local.microsecond else "")
 
 
 def _bases(server: Server, found: Recoverable) -> list[dict[str, Any]]:

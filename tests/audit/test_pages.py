@@ -3,11 +3,14 @@
 import html
 import json
 import re
+from datetime import timedelta
 from hashlib import sha256
+from urllib.parse import quote
 
 import pytest
 
 from audit.sealing import is_signed
+from backups.models import PointInTime, Store
 from dbadmin.models import Event
 
 pytestmark = pytest.mark.servers
@@ -110,6 +113,18 @@ def test_opens_a_statement_a_change_a_row_a_transaction_and_a_person(history, cl
     assert f"Transaction {delete.xid}" in page(client_as, f"transaction/{delete.xid}/")
     assert '<td class="number">201</td>' in page(client_as, "people/?person=maria").replace("\u2009", "")
     assert "maria" in page(client_as, "people/")
+
+
+def test_leads_to_the_moment_before_a_change_when_it_can_be_recovered(history, client_as, server, tmp_path):
+    *_, delete = history.statements()
+    address = f"statement/{delete.id}/"
+    assert "Recover to the moment before" not in page(client_as, address, role="admin")
+    store = Store.objects.create(name="local", kind=Store.Kind.LOCAL, directory=str(tmp_path))
+    PointInTime.objects.create(server=server, store=store, slot="s", system_id="1")
+    before = quote((delete.at - timedelta(milliseconds=1)).isoformat())
+    link = f'href="/servers/shop/recovery/?moment={before}#pick">Recover to the moment before</a>'
+    assert link in page(client_as, address, role="admin")
+    assert link in page(client_as, f"{address}1/", role="admin")
 
 
 def test_shows_what_is_watched(history, client_as, execute):
