@@ -71,7 +71,8 @@ class Tools:
         return self.version
 
 
-def _version(program: Path) -> str:
+def version_of(program: Path) -> str:
+    """What a program of PostgreSQL says of itself, such as 15.18; empty when it does not run."""
     try:
         answer = subprocess.run(
             [program, "--version"], capture_output=True, text=True, timeout=10, check=True
@@ -82,20 +83,25 @@ def _version(program: Path) -> str:
     return found[0] if found else ""
 
 
-@lru_cache(1)
-def installed() -> tuple[Tools, ...]:
-    """Every complete set on this host, lowest version first; DBADMIN_PG_BIN adds directories in front."""
-    folders = [Path(each) for each in os.environ.get("DBADMIN_PG_BIN", "").split(os.pathsep) if each]
-    folders += [Path(each) for each in os.environ.get("PG_BIN", "").split(os.pathsep) if each]
+def folders() -> list[Path]:
+    """Where PostgreSQL's programs may be; DBADMIN_PG_BIN adds directories in front."""
+    found = [Path(each) for each in os.environ.get("DBADMIN_PG_BIN", "").split(os.pathsep) if each]
+    found += [Path(each) for each in os.environ.get("PG_BIN", "").split(os.pathsep) if each]
     for place in PLACES:
-        folders += sorted(Path("/").glob(place.lstrip("/")))
+        found += sorted(Path("/").glob(place.lstrip("/")))
     found_on_path = shutil.which("pg_dump")
     if found_on_path:
-        folders.append(Path(found_on_path).parent)
+        found.append(Path(found_on_path).parent)
+    return found
+
+
+@lru_cache(1)
+def installed() -> tuple[Tools, ...]:
+    """Every complete set of client programs on this host, lowest version first."""
     found: dict[str, Tools] = {}
-    for folder in folders:
+    for folder in folders():
         if all(os.access(folder / program, os.X_OK) for program in PROGRAMS):
-            version = _version(folder / "pg_dump")
+            version = version_of(folder / "pg_dump")
             if version:
                 found.setdefault(version, Tools(folder, version))
     return tuple(sorted(found.values(), key=lambda tools: [int(part) for part in tools.version.split(".")]))

@@ -47,7 +47,7 @@ def matrix(places: Places, say: Say, words: list[str]) -> int:
             pg_bin = unpacked(places, say, servers[major])
             tools = unpacked_clients(places, say, clients)
         say.step(f"PostgreSQL {major}", servers[major]["version"])
-        around = {"TEST_PG_BIN": str(pg_bin), "DBADMIN_PG_BIN": os.pathsep.join(map(str, tools))}
+        around = {"TEST_PG_BIN": str(pg_bin), "DBADMIN_PG_BIN": os.pathsep.join(map(str, [*tools, pg_bin]))}
         results[major] = run_pytest(
             places, ["-m", "servers", "-q", "-n", "2", "--dist", "loadfile", *rest], **around
         )

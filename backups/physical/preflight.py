@@ -148,11 +148,11 @@ def receiving_tools(server: Server) -> Tools:
 
 def server_tools(major: int) -> Tools:
     """Server programs of exactly this major version: a data directory belongs to one."""
-    for tools in logical.installed():
-        if tools.major == major and all(
-            os.access(tools.path(name), os.X_OK) for name in ("postgres", "pg_ctl")
-        ):
-            return tools
+    for folder in logical.folders():
+        if all(os.access(folder / name, os.X_OK) for name in ("postgres", "pg_ctl")):
+            tools = Tools(folder, logical.version_of(folder / "postgres") or "0")
+            if tools.major == major:
+                return tools
     raise Refused(
         f"The server programs of PostgreSQL {major} are not on this worker. Install the package "
         f"postgresql-{major} there (it need not run), or name the directory of its programs in DBADMIN_PG_BIN."

@@ -12,6 +12,7 @@ from psycopg import sql
 from backups.physical import heartbeat
 from backups.physical.marks import Mark
 from backups.physical.models import PointInTime
+from backups.physical.wal import segment_name
 from dbadmin import connections
 from dbadmin.connections import Session
 
@@ -30,6 +31,13 @@ _LOOK = """
 _FLUSHED = """
     select max(flush_lsn) - '0/0'::pg_lsn from pg_catalog.pg_stat_replication where application_name = %s"""
 _SLOT = "select active, wal_status from pg_catalog.pg_replication_slots where slot_name = %s"
+
+_STANDS = """
+    select restart_lsn - '0/0'::pg_lsn as lsn,
+           pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) as timeline
+    from pg_catalog.pg_replication_slots
+    where slot_name = %s and restart_lsn is not null and not pg_catalog.pg_is_in_recovery()
+    and current_setting('server_version_num')::int < 150000"""
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,21 @@ def _soon(session: Session, wanted: int, flushed: Any) -> int | None:
 def write_beat(point: PointInTime) -> heartbeat.Beat:
     with connections.session(point.server, "operate", point.heartbeat_database) as session:
         return heartbeat.write(session)
+
+
+def segment_before_slot(point: PointInTime) -> str | None:
+    """The segment behind which the slot stands; None when the server tells pg_receivewal by itself.
+
+    READ_REPLICATION_SLOT came with PostgreSQL 15. With an older server, a pg_receivewal that finds nothing in its
+    directory begins at the server's newest position, and what the slot has kept would be passed over.
+    """
+    with connections.session(point.server, "operate") as session:
+        found = session.row(_STANDS, [point.slot])
+    if found is None:
+        return None
+    return segment_name(
+        int(found.timeline, 16), int(found.lsn) // point.segment_bytes - 1, point.segment_bytes
+    )
 
 
 def keep_slot(point: PointInTime) -> str:

@@ -127,10 +127,14 @@ class WalStream(threading.Thread):
         self.start_process(spool)
 
     def seed(self, spool: Spool) -> None:
-        """On an empty spool, go on behind the newest segment that is stored, not where the slot happens to stand."""
+        """On an empty spool, go on behind the newest segment that is stored, else where the slot stands."""
+        if self.process is not None:
+            return
         newest = self.open_shipper().rows().filter(kind="segment").order_by("-timeline", "-number").first()
-        if newest is not None and self.process is None:
+        if newest is not None:
             spool.seed(segment_name(newest.timeline, newest.number, self.point.segment_bytes))
+        elif name := source.segment_before_slot(self.point):
+            spool.seed(name)
 
     def start_process(self, spool: Spool) -> None:
         tools = preflight.receiving_tools(self.point.server)
