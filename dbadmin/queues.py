@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import redis
@@ -9,16 +10,28 @@ from django.conf import settings
 from rq import Queue
 from rq.serializers import JSONSerializer
 
+from dbadmin import patience
+
 if TYPE_CHECKING:
     from dbadmin.models import Run
 
 WAITS = "Waits: Redis, which carries runs to workers, does not answer. It starts when Redis is back."
+#: Seconds for one answer of Redis.
+WAIT = 1.0
 EXECUTE = "dbadmin.runner.execute"
 CLEAN_UP = "dbadmin.runner.clean_up"
 
 
 def connect() -> redis.Redis:
-    """A client with short time limits."""
+    """A client that asks once and waits a second, less for a page: a Redis that hangs holds up nobody."""
+    wait = patience.left(WAIT)
+    return redis.Redis.from_url(
+        settings.REDIS_URL, socket_timeout=wait, socket_connect_timeout=wait, retry=None
+    )
+
+
+def connect_patiently() -> redis.Redis:
+    """The client of a worker, which has nothing to do without Redis but to wait for it."""
     return redis.Redis.from_url(settings.REDIS_SHORT)
 
 
@@ -34,23 +47,22 @@ def job_id(run: Run, function: str = EXECUTE) -> str:
 
 def send(run: Run, function: str = EXECUTE) -> None:
     """Put the run's id on its queue; raises redis.RedisError. Twice is harmless: a run is claimed once."""
-    queue(run.queue).enqueue_call(
-        function,
-        args=[run.pk],
-        job_id=job_id(run, function),
-        timeout=-1,
-        result_ttl=0,
-        failure_ttl=600,
-        description=f"{function.rpartition('.')[2]} run {run.pk}: {run.operation}",
-    )
+    with patience.spending():
+        queue(run.queue).enqueue_call(
+            function,
+            args=[run.pk],
+            job_id=job_id(run, function),
+            timeout=-1,
+            result_ttl=0,
+            failure_ttl=600,
+            description=f"{function.rpartition('.')[2]} run {run.pk}: {run.operation}",
+        )
 
 
 def forget(run: Run) -> None:
     """Take a run that will not begin off its queue, if Redis answers; a worker would only pass it over."""
-    try:
+    with patience.spending(), suppress(redis.RedisError):
         queue(run.queue).remove(job_id(run))
-    except redis.RedisError:
-        pass
 
 
 def waiting_ids(name: str, connection: redis.Redis) -> set[str]:

@@ -77,7 +77,6 @@ RQ_QUEUES = {
 # The default cache is the database, so that sign-in never depends on Redis.
 CACHES: dict[str, Any] = {
     "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "dbadmin_cache"},
-    "redis": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_SHORT},
 }
 
 INSTALLED_APPS = [

@@ -40,7 +40,7 @@ class RunWorker(Worker):
     max_connection_wait_time = 5.0
 
     def __init__(self, names: list[str], beat_name: str, grace: float) -> None:
-        connection = queues.connect()
+        connection = queues.connect_patiently()
         super().__init__(
             [queues.queue(name, connection) for name in names],
             # Redis may remember a worker of this name as alive; people see the beat's name.
