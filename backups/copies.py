@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
-from backups import catalogue
+from backups import catalogue, leases
 from backups.archive import ArchiveError
 from backups.manifest import NAME, Manifest, NoManifest
 from backups.models import Backup, BackupKey, Copy, Store
@@ -39,8 +39,8 @@ def copy(backup: Backup, target: Store, work: Work) -> Copy:
     """Make the copy in a further store, or mend it: objects, every byte read again there, the manifest last."""
     started = time.monotonic()
     source = _source(backup, target)
-    work.remember(copying=target.pk, prefix_copied=backup.prefix, leased=backup.pk)
-    backup.lease()
+    work.remember(copying=target.pk, prefix_copied=backup.prefix)
+    backup.lease(work)
     try:
         there, here, manifest = target.open(), source.open(), backup.manifest_in(source)
         there.delete(f"{backup.prefix}/{NAME}")  # what is being mended is no copy until it is whole
@@ -53,7 +53,7 @@ def copy(backup: Backup, target: Store, work: Work) -> Copy:
             there.put(item.key, here.get(item.key))
         there.put(f"{backup.prefix}/{NAME}", here.get(f"{backup.prefix}/{NAME}"))
     finally:
-        backup.release()
+        backup.release(work)
     work.remember(copying=0)
     taken, now = time.monotonic() - started, timezone.now()
     found = {"written_at": now, "read_at": now, "problem": "", "seconds": taken}
@@ -108,9 +108,7 @@ def _carry(here: OpenStore, there: OpenStore, volume: Volume, tell: Callable[[in
 
 def clean_up(work: Work) -> None:
     """What a copy that was broken off left in the further store; without its manifest it never existed."""
-    backup = Backup.objects.filter(pk=work.facts.get("leased", 0)).first()
-    if backup:
-        backup.release()
+    backup = leases.end(work)
     target = Store.objects.filter(pk=work.facts.get("copying", 0)).first()
     prefix = work.facts.get("prefix_copied", "")
     if target is None or not prefix:
@@ -160,7 +158,7 @@ def prove(backup: Backup, work: Work) -> None:
     tell = _teller(work, manifest.plain_bytes + (len(places) - 1) * manifest.stored_bytes)
     whole: list[tuple[Store, ReadBack]] = []
     wrong: list[tuple[Store, str]] = []
-    backup.lease()
+    backup.lease(work)
     try:
         for place in places:
             identities = [] if whole else BackupKey.identities()
@@ -172,7 +170,7 @@ def prove(backup: Backup, work: Work) -> None:
                 catalogue.prove(backup, Backup.Rung.READ, 0, str(reason), {"run": work.run.pk})
                 raise
     finally:
-        backup.release()
+        backup.release(work)
     _keep_outcome(backup, whole, wrong, work)
 
 

@@ -1,29 +1,54 @@
-"""A lease keeps a backup from being deleted while somebody reads it, restores it or recovers from it."""
+"""A lease keeps a backup from being deleted while a run reads it, restores it or recovers from it."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from django.db import models
+from django.apps import apps
+from django.db import models, transaction
 from django.utils import timezone
+
+if TYPE_CHECKING:
+    from dbadmin.work import Work
 
 
 class Leased(models.Model):
-    """Rows that somebody may need for a while."""
+    """Rows that runs may need for a while, each for itself: the end of one's lease leaves the others'."""
 
-    leased_until = models.DateTimeField(null=True)
+    leases = models.JSONField(default=dict, help_text="The run's number, and until when it may need this.")
 
     class Meta:
         abstract = True
 
     @property
     def is_leased(self) -> bool:
-        return self.leased_until is not None and self.leased_until > timezone.now()
+        return any(datetime.fromisoformat(until) > timezone.now() for until in self.leases.values())
 
-    def lease(self, hours: float = 24) -> None:
-        """Nobody deletes it, nor what it alone needs, until it is released or the hours are over."""
-        self.leased_until = timezone.now() + timedelta(hours=hours)
-        self.save(update_fields=["leased_until"])
+    def lease(self, work: Work, hours: float = 24) -> None:
+        """Nobody deletes it, nor what it alone needs, until this run releases it or the hours are over."""
+        work.remember(leased=[self._meta.label_lower, self.pk])
+        until = (timezone.now() + timedelta(hours=hours)).isoformat()
+        self._change(lambda leases: leases.update({str(work.run.pk): until}))
 
-    def release(self) -> None:
-        type(self)._default_manager.filter(pk=self.pk).update(leased_until=None)
+    def release(self, work: Work) -> None:
+        self._change(lambda leases: leases.pop(str(work.run.pk), None))
+
+    def _change(self, change: Callable[[dict[str, str]], object]) -> None:
+        with transaction.atomic():
+            row = type(self)._default_manager.select_for_update(of=("self",)).filter(pk=self.pk).first()
+            if row is None:
+                return
+            change(row.leases)
+            row.save(update_fields=["leases"])
+        self.leases = row.leases
+
+
+def end(work: Work) -> Any:
+    """A clean-up's first act: the lease of a run that ended badly ends with it. Returns what was leased, or None."""
+    label, pk = work.facts.get("leased") or ("", 0)
+    found = apps.get_model(label)._default_manager.filter(pk=pk).first() if label else None
+    if isinstance(found, Leased):
+        found.release(work)
+    return found

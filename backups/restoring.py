@@ -15,7 +15,7 @@ import psycopg
 from django.conf import settings
 from psycopg import sql
 
-from backups import catalogue, copies, logical, preflight, properties, swap
+from backups import catalogue, copies, leases, logical, preflight, properties, swap
 from backups.archive import Scanner
 from backups.compare import Comparison, compare
 from backups.logical import NoTools, Selection, Source, Tools
@@ -137,8 +137,7 @@ class Restoring:
 
     def fetch(self, work: Work) -> None:
         self.started = time.monotonic()
-        self.backup.lease()
-        work.remember(leased=self.backup.pk)
+        self.backup.lease(work)
         folder = spool_folder()
         folder.mkdir(parents=True, exist_ok=True)
         # A file without a name: whatever happens to this process, the disk is free again afterwards.
@@ -286,7 +285,7 @@ class Restoring:
     def drop_scratch(self, work: Work) -> None:
         with work.connect(preflight.other_database(self.server, [self.scratch])) as connection:
             _drop(connection, self.scratch)
-        self.backup.release()
+        self.backup.release(work)
         work.log(f"Dropped {self.scratch}.")
 
     def rename(self, work: Work, name: str) -> None:
@@ -296,7 +295,7 @@ class Restoring:
             statement = sql.SQL("ALTER DATABASE {} RENAME TO {}")
             connection.execute(statement.format(sql.Identifier(self.scratch), sql.Identifier(name)))
         work.remember(renamed=name)
-        self.backup.release()
+        self.backup.release(work)
         work.result(database=name)
         work.log(f"The restored database is {name}.")
 
@@ -315,7 +314,7 @@ class Restoring:
         kept = record_kept(work, self.server, self.live, aside, self.backup, keep_hours)
         kept.facts = {"counters": standing}
         kept.save(update_fields=["facts"])
-        self.backup.release()
+        self.backup.release(work)
         work.result(kept=kept.pk, aside=aside, gap_seconds=round(gap, 3), sessions_ended=ended)
         work.log(
             f"{self.live} is the restored database now. {count(ended)} sessions were ended; nobody could "
@@ -339,9 +338,7 @@ def _drop(connection: psycopg.Connection[Any], name: str) -> None:
 
 def clean_up(work: Work) -> None:
     """What a restore left: its scratch database goes, a fence is opened, a finished swap is written down."""
-    backup = Backup.objects.filter(pk=work.facts.get("leased", 0)).first()
-    if backup:
-        backup.release()
+    backup = leases.end(work)
     scratch = work.facts.get("scratch")
     if not scratch or work.facts.get("renamed"):
         return

@@ -77,7 +77,7 @@ class DrillRecovery(Operation):
                 job.cluster.stop()
                 job.cluster.remove_sockets()
                 recovering.remove_folder(job.cluster.folder)
-            job.base.release()
+            job.base.release(work)
 
     def clean_up(self, work: Work) -> None:
         recovering.clean_up(work)

@@ -74,7 +74,7 @@ def keep(job: Recovering, work: Work, hours: int) -> None:
     shutil.rmtree(job.cluster.wal)
     start_keeper(row)
     work.remember(kept=row.pk)
-    job.base.release()
+    job.base.release(work)
     if not wait_for(lambda: _is_served(row), START, work.stop_if_cancelled):
         raise RecoveryFailed(f"The recovered cluster did not come up again: {job.cluster.complaint()}")
     problem = f" But: {job.problems[0]}" if job.problems else ""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from django.utils import timezone
 
+from backups import leases
 from backups.logical import Tools
 from backups.manifest import NoManifest
 from backups.models import BackupKey
@@ -135,9 +136,9 @@ class Recovering:
     def fetch(self, work: Work) -> None:
         """Every file is compared while it is unpacked; the first that differs ends it."""
         self.started = time.monotonic()
-        self.base.lease()
+        self.base.lease(work)
         folder = recovered_folder() / str(work.run.pk)
-        work.remember(leased_base=self.base.pk, folder=str(folder), host=socket.gethostname())
+        work.remember(folder=str(folder), host=socket.gethostname())
         self.cluster = ScratchCluster(folder, self.tools, self.manifest.superuser)
         self.cluster.make()
         store, keys = self.base.store.open(), BackupKey.identities() if self.manifest.recipients else []
@@ -316,9 +317,7 @@ class Counted:
 
 def clean_up(work: Work) -> None:
     """A recovery that did not end well leaves nothing: its directory goes, its lease ends."""
-    base = BaseBackup.objects.filter(pk=work.facts.get("leased_base", 0)).first()
-    if base:
-        base.release()
+    leases.end(work)
     folder, host = work.facts.get("folder"), work.facts.get("host")
     if not folder or work.facts.get("kept"):
         return

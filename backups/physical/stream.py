@@ -20,7 +20,7 @@ from psycopg_pool import PoolTimeout
 from backups import logical
 from backups.physical import preflight, source
 from backups.physical.chain_watch import Watch
-from backups.physical.models import PointInTime
+from backups.physical.models import BaseBackup, PointInTime
 from backups.physical.shipping import Shipper
 from backups.physical.source import APPLICATION
 from backups.physical.spool import Spool, spool_folder
@@ -127,12 +127,19 @@ class WalStream(threading.Thread):
         self.start_process(spool)
 
     def seed(self, spool: Spool) -> None:
-        """On an empty spool, go on behind the newest segment that is stored, else where the slot stands."""
+        """On an empty spool, go on behind what is stored, not where the slot stands.
+
+        The slot has moved on with what was received, and that may have been lost with the spool's disk.
+        """
         if self.process is not None:
             return
+        size_bytes = self.point.segment_bytes
         newest = self.open_shipper().rows().filter(kind="segment").order_by("-timeline", "-number").first()
+        bases = BaseBackup.objects.present().filter(server=self.point.server, system_id=self.point.system_id)
         if newest is not None:
-            spool.seed(segment_name(newest.timeline, newest.number, self.point.segment_bytes))
+            spool.seed(segment_name(newest.timeline, newest.number, size_bytes))
+        elif base := bases.order_by("-start_lsn").first():
+            spool.seed(segment_name(base.timeline, base.start_lsn // size_bytes - 1, size_bytes))
         elif name := source.segment_before_slot(self.point):
             spool.seed(name)
 

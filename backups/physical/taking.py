@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
+from backups import leases
 from backups.manifest import Piece
 from backups.models import BackupKey, Store
 from backups.physical import manifest as manifests
@@ -198,14 +199,14 @@ def manifest_of(base: BaseBackup) -> BaseManifest:
 def prove_read(base: BaseBackup, work: Work) -> None:
     """Every stored byte read; where a key is at hand, every file compared with the server's own checksum."""
     started = time.monotonic()
-    base.lease()
+    base.lease(work)
     try:
         says = _read(base, work)
     except Exception as reason:
         BaseBackup.objects.filter(pk=base.pk).update(problem=str(reason))
         raise
     finally:
-        base.release()
+        base.release(work)
     took = time.monotonic() - started
     BaseBackup.objects.filter(pk=base.pk).update(read_at=timezone.now(), read_seconds=took, problem="")
     work.log(says)
@@ -238,6 +239,7 @@ def _read(base: BaseBackup, work: Work) -> str:
 
 def clean_up(work: Work) -> None:
     """What a run that did not end well left in the store; a published base backup stays, for it is whole."""
+    leases.end(work)
     store = Store.objects.filter(pk=work.facts.get("store", 0)).first()
     prefix = work.facts.get("prefix")
     if store is None or not prefix:

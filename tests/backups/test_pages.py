@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.test import Client
 from django.urls import reverse
 
+from backups import logical
 from backups.models import Backup, BackupKey, Store
 from dbadmin import runs
 from dbadmin.models import Event, Grant, Role, Run, Server
@@ -127,8 +128,10 @@ def test_stock_tools_alone_bring_it_back_by_the_printed_kit(
     with postgres.connect() as connection:
         connection.execute(f"drop database {shop} with (force)")
     programs = [str(path) for path in stock.directories(scratch().places, scratch().say)]
+    # On the server's own host lie programs of the version that made the backup.
+    client = logical.choose(postgres.admin.info.server_version // 10000).folder
     environment = {
-        "PATH": ":".join([postgres.cluster.programs.pg("psql").rpartition("/")[0], *programs, "/usr/bin:/bin"]),
+        "PATH": ":".join([str(client), *programs, "/usr/bin:/bin"]),
         "PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGUSER": postgres.superuser,
         "PGPASSWORD": postgres.password,
     }  # fmt: skip

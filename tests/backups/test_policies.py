@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from backups.models import Backup, KeptDatabase, Policy
 from dbadmin.models import Run, Server
+from dbadmin.work import Work
 from tests.backups.test_faults import refusal
 from tests.fixtures.servers import Postgres
 
@@ -62,11 +63,19 @@ def test_nothing_is_deleted_while_it_is_restored_or_while_backups_fail(
     server: Server, three: list[Backup], database: str
 ) -> None:
     Policy.objects.create(name="few", server=server, rules=FEW)
+    one, other = (
+        Work(Run.objects.create(server=server, server_name="shop", operation="restore_backup", target=which))
+        for which in "ab"
+    )
     for backup in three[1:]:
-        backup.lease()
+        backup.lease(one)
+        backup.lease(other)
     assert refusal(server, "prune_backups").startswith("Every backup of shop is kept")
     for backup in three:
-        backup.release()
+        backup.release(one)
+    assert refusal(server, "prune_backups").startswith("Every backup of shop is kept")  # the other reads on
+    for backup in three:
+        backup.release(other)
     Run.objects.create(
         server=server, server_name="shop", operation="take_backup", target=database, status=Run.Status.FAILED,
         title="Take a backup", risk="loads", queue="backups", door=Run.Door.COMMAND,
