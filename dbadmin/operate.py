@@ -96,7 +96,7 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
             missing = consent.missing(operation, plan.texts, request.POST.dict())
             ready = not missing and fresh
         if ready:
-            return started(request, operation, plan.steps)
+            return started(request, form, operation, plan.steps)
 
     context = {
         "server": server,
@@ -127,16 +127,22 @@ def back_url(request: HttpRequest, server: Server) -> str:
     return wanted if safe else server.get_absolute_url()
 
 
-def reauthenticate_url(request: HttpRequest, form: forms.Form) -> str:
-    """Prove who you are, then come back to this very preview."""
+def preview_of(request: HttpRequest, form: forms.Form) -> str:
+    """The address of this very preview, with all that was filled in."""
     data = request.POST if request.method == "POST" and not is_row_start(request) else request.GET
     pairs = [(name, value) for name in form.fields for value in data.getlist(name)]
-    here = f"{request.path}?{urlencode([*pairs, ('preview', '1')])}"
-    return f"{reverse('account_reauthenticate')}?{urlencode({'next': here})}"
+    return f"{request.path}?{urlencode([*pairs, ('preview', '1')])}"
 
 
-def started(request: HttpRequest, operation: Operation, steps: Sequence[Step]) -> HttpResponse:
-    """Make the run of exactly this plan and show it; a refusal at the last moment goes back to the form."""
+def reauthenticate_url(request: HttpRequest, form: forms.Form) -> str:
+    """Prove who you are, then come back to this very preview."""
+    return f"{reverse('account_reauthenticate')}?{urlencode({'next': preview_of(request, form)})}"
+
+
+def started(
+    request: HttpRequest, form: forms.Form, operation: Operation, steps: Sequence[Step]
+) -> HttpResponse:
+    """Make the run of exactly this plan and show it; a refusal at the last moment goes back to what was filled in."""
     try:
         run = runs.start(
             operation,
@@ -148,7 +154,7 @@ def started(request: HttpRequest, operation: Operation, steps: Sequence[Step]) -
         )
     except Refused as reason:
         messages.error(request, str(reason))
-        return redirect(reverse("operate", args=[operation.server.name, operation.name]))
+        return redirect(preview_of(request, form))
     return redirect(run)
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
@@ -86,6 +87,7 @@ class TableView:
     token: str = ""
     server_name: str = ""
     database: str = ""
+    taken_at: datetime | None = None
     links: Mapping[str, Link] = field(default_factory=dict)
     limit: int = PAGE
     live: float | None = None
@@ -120,6 +122,7 @@ class TableView:
             "stale": stale_note(reading),
             "cut": reading.cut,
             "database": reading.database,
+            "taken_at": reading.taken_at,
             "url": address(params, panel=probe.name),
             "csv_url": address(params, format="csv", panel=probe.name),
             "json_url": address(params, format="json", panel=probe.name),
@@ -332,6 +335,8 @@ class TableView:
                 continue
             if self.database and "database" in operation.Form.base_fields:
                 values["database"] = self.database
+            if self.taken_at and "seen_at" in operation.Form.base_fields:
+                values["seen_at"] = self.taken_at.isoformat()
             link = escape(f"{self.action_base(operation.name)}?{urlencode(values)}")
             verb = self.verb(operation.title)
             if self.token and starts_at_once(operation):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from psycopg import Connection
 
 from dbadmin.operations import Refused, oneline
@@ -18,7 +21,9 @@ if TYPE_CHECKING:
 
 SESSION = (
     "select pid, usename as role, datname as database, application_name, backend_type, backend_start,"
-    " coalesce(host(client_addr), 'local') as client, pid = pg_catalog.pg_backend_pid() as is_this"
+    " coalesce(host(client_addr), 'local') as client, pid = pg_catalog.pg_backend_pid() as is_this,"
+    " extract(epoch from pg_catalog.clock_timestamp() - backend_start)::float8 as age,"
+    " extract(epoch from pg_catalog.clock_timestamp() - query_start)::float8 as statement_age"
     " from pg_catalog.pg_stat_activity where pid = %s"
 )
 NOW = (
@@ -30,21 +35,55 @@ LONGEST_QUERY = 400
 
 
 class SessionForm(forms.Form):
-    """A session by its process id; the start of the session guards against another one of the same id."""
+    """A session by its process id; when it began, or was seen, guards against another one of the same id."""
 
     pid = forms.IntegerField(min_value=1, label="Process id")
     backend_start = forms.CharField(required=False, widget=forms.HiddenInput)
+    seen_at = forms.CharField(required=False, widget=forms.HiddenInput)
 
 
-def find_session(server: Server, params: Any) -> Any:
-    """The session's row; raises Refused when it is gone, ours, or the server's own."""
+def _moment(text: str) -> datetime | None:
+    try:
+        found = parse_datetime(text.replace(" ", "+"))
+    except ValueError:
+        found = None
+    if text and (found is None or timezone.is_naive(found)):
+        raise Refused(
+            f"{text!r} is no moment with a time zone. Choose the session on its page again.", field="pid"
+        )
+    return found
+
+
+def find_session(server: Server, params: Any, *, same_statement: bool = False) -> Any:
+    """The session's row; raises Refused when it is gone, ours, or the server's own.
+
+    params: pid, and backend_start or seen_at (when a page showed it), if known. same_statement: also when it has begun
+    another statement since it was seen. How old something is tells each clock for itself: they need not agree.
+    """
     pid = params["pid"]
+    seen = _moment(params.get("seen_at") or "")
     found = server.row(SESSION, [pid])
+    since = (timezone.now() - seen).total_seconds() if seen else None
     started = params.get("backend_start") or ""
     if found is None or (
         started and started not in {str(found.backend_start), found.backend_start.isoformat()}
     ):
         raise Refused(f"Session {pid} has ended. Nothing is left to do.", field="pid")
+    if since is not None and found.age < since:
+        raise Refused(
+            f"The session that you saw has ended; process id {pid} belongs to another one now. Nothing was done.",
+            field="pid",
+        )
+    if (
+        same_statement
+        and since is not None
+        and found.statement_age is not None
+        and found.statement_age < since
+    ):
+        raise Refused(
+            f"The statement that you saw has ended; session {pid} has begun another one since. Nothing was done.",
+            field="pid",
+        )
     if found.is_this or (found.application_name or "").startswith("dbadmin"):
         own = found.application_name
         raise Refused(f"Session {pid} is dbadmin's own ({own}). Cancel its run instead.", field="pid")

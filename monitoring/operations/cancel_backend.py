@@ -17,7 +17,7 @@ class CancelBackend(Operation):
         return f"session {self.params['pid']}"
 
     def plan(self) -> Sequence[Signal]:
-        found = find_session(self.server, self.params)
+        found = find_session(self.server, self.params, same_statement=True)
         return [
             Signal(
                 "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from html import unescape
 from typing import Any
 
 import pytest
@@ -27,7 +28,9 @@ def cancel_address(client: Client, server: Server, pid: int) -> str:
     """Where the button of this session's row sends its form."""
     page = client.get(f"/servers/{server}/activity/").content.decode()
     assert '<form method="post" id="sessions-start" hidden>' in page
-    return next(found for found in BUTTON.findall(page) if f"pid={pid}" in re.split("[?&]|&amp;", found))
+    return next(
+        found for found in map(unescape, BUTTON.findall(page)) if f"pid={pid}" in re.split("[?&]", found)
+    )
 
 
 def test_the_click_starts_it(server: Server, client_as: Callable[[str], Client], sleeper: int) -> None:
@@ -37,6 +40,9 @@ def test_the_click_starts_it(server: Server, client_as: Callable[[str], Client],
     assert (answer.status_code, answer["Location"]) == (302, run.get_absolute_url())
     assert (run.operation, run.target, run.door) == ("cancel_backend", f"session {sleeper}", "page")
     assert len(run.plan) == 1
+    assert run.params[
+        "seen_at"
+    ]  # of the reading that the page showed: another session or statement is left alone
 
 
 def test_it_wants_the_token_of_the_page(server: Server, client_as: Callable[[str], Client]) -> None:
@@ -99,3 +105,17 @@ def test_it_is_reached_by_keyboard_on_rows_that_stay_low(
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile(r"/runs/\d+/"))
     assert page.inner_text("h1").startswith("Cancel statement")
+
+
+def test_a_refusal_at_the_last_moment_keeps_what_was_filled_in(
+    server: Server, client_as: Callable[[str], Client], sleeper: int
+) -> None:
+    client = client_as("operator")
+    address = cancel_address(client, server, sleeper)
+    client.post(address, {"start": "1"})
+    run = Run.objects.get()
+    answer = client.post(address, {"start": "1"})
+    assert (answer.status_code, f"pid={sleeper}&" in answer["Location"]) == (302, True)
+    page = client.get(answer["Location"]).content.decode()
+    assert f"Run {run.pk} by operator is queued with the same: Cancel statement session {sleeper}." in page
+    assert f'name="pid" value="{sleeper}"' in page

@@ -2,9 +2,11 @@
 
 import threading
 import time
+from datetime import timedelta
 
 import psycopg
 import pytest
+from django.utils import timezone
 
 from dbadmin import runner, runs
 from dbadmin.connections import connect
@@ -72,6 +74,38 @@ def test_another_session_of_the_same_process_id_is_left_alone(sleeper, server):
     )
     with pytest.raises(Refused, match=r"^Session \d+ has ended\. Nothing is left to do\.$"):
         wanted.plan()
+
+
+def test_a_session_that_began_after_the_page_was_made_is_left_alone(sleeper, server):
+    seen_at = (timezone.now() - timedelta(minutes=5)).isoformat()
+    pid = sleeper.info.backend_pid
+    for name in ("cancel_backend", "terminate_backend"):
+        with pytest.raises(Refused) as told:
+            operation(name, server, pid=pid, seen_at=seen_at).plan()
+        assert str(told.value) == (
+            f"The session that you saw has ended; process id {pid} belongs to another one now. Nothing was done."
+        )
+    assert operation("cancel_backend", server, pid=pid, seen_at=timezone.now().isoformat()).plan()
+
+
+def test_a_statement_that_began_after_the_page_was_made_is_not_cancelled(sleeper, server, target):
+    pid, seen_at = sleeper.info.backend_pid, timezone.now().isoformat()
+    target.rows("select pg_cancel_backend(%s)", [pid])
+    sleeper.join()
+    sleeper.execute("select 1")
+    with pytest.raises(Refused) as told:
+        operation("cancel_backend", server, pid=pid, seen_at=seen_at).plan()
+    assert str(told.value) == (
+        f"The statement that you saw has ended; session {pid} has begun another one since. Nothing was done."
+    )
+    assert operation("terminate_backend", server, pid=pid, seen_at=seen_at).plan()
+
+
+def test_a_moment_that_is_none_is_told_at_its_field(server, client_as):
+    answer = client_as("operator").post(
+        f"/servers/{server}/do/cancel_backend/?pid=5&seen_at=noon", {"start": "1"}
+    )
+    assert (answer.status_code, "is no moment with a time zone." in answer.content.decode()) == (422, True)
 
 
 def test_a_session_that_ended_since_the_preview_is_said_so(sleeper, server, target):
