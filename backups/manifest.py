@@ -136,6 +136,16 @@ class Manifest:
     format: int = FORMAT
 
     @property
+    def tool_major(self) -> int:
+        """Of the programs that wrote the archive: older ones cannot read it."""
+        return int(self.tool.split()[1].partition(".")[0])
+
+    @property
+    def server_major(self) -> int:
+        """15 for 15.18."""
+        return int(self.server_version.partition(".")[0])
+
+    @property
     def seconds(self) -> float:
         return (self.finished_at - self.started_at).total_seconds()
 

@@ -9,6 +9,9 @@ from backups.manifest import Manifest, Piece
 from backups.models import Backup, Store
 from backups.pipeline import Volume
 
+#: The first major version whose pg_restore sets transaction_timeout, and whose servers know it.
+TRANSACTION_TIMEOUT_FROM = 17
+
 
 def kit_lines(backup: Backup, manifest: Manifest) -> list[tuple[str, list[str]]]:
     """Headings, each with its shell lines."""
@@ -60,6 +63,15 @@ def _load(manifest: Manifest) -> list[str]:
     return [
         "psql --dbname=postgres --file=globals.sql",
         f"createdb --template=template0 {' '.join(options)} -- {name}",
-        f"pg_restore --exit-on-error --jobs=2 --dbname={name} database.dump",
+        *_restore(manifest, name),
         f"vacuumdb --analyze-only --dbname={name}",
     ]
+
+
+def _restore(manifest: Manifest, name: str) -> list[str]:
+    """To the first error; without the setting that programs of 17 name and that older servers do not know."""
+    if manifest.server_major >= TRANSACTION_TIMEOUT_FROM or manifest.tool_major < TRANSACTION_TIMEOUT_FROM:
+        return [f"pg_restore --exit-on-error --jobs=2 --dbname={name} database.dump"]
+    load = f"psql --no-psqlrc --quiet --output=/dev/null --set=ON_ERROR_STOP=1 --dbname={name}"
+    without = "sed '1,40{/^SET transaction_timeout = 0;$/d}'"
+    return ["set -o pipefail", f"pg_restore --file=- database.dump | {without} | {load}"]

@@ -71,9 +71,8 @@ def plan_restore(server: Server, backup: Backup, jobs: int = JOBS, prove: bool =
 
 def _tools(manifest: Manifest) -> Tools:
     """The same major version that wrote the archive: an older pg_restore cannot read it."""
-    major = int(manifest.tool.split()[1].partition(".")[0])
     try:
-        return logical.choose(major)
+        return logical.choose(manifest.tool_major)
     except NoTools as reason:
         raise Refused(str(reason)) from reason
 

@@ -14,6 +14,7 @@ from django.urls import reverse
 
 from backups import logical
 from backups.models import Backup, BackupKey, Store
+from backups.recovery_kit import TRANSACTION_TIMEOUT_FROM
 from dbadmin import runs
 from dbadmin.models import Event, Grant, Role, Run, Server
 from dbadmin.operations import REGISTRY
@@ -119,23 +120,46 @@ def test_stock_tools_alone_bring_it_back_by_the_printed_kit(
     postgres: Postgres,
     tmp_path: Path,
 ) -> None:
-    backup = taken()
     admin = client_as("admin")
-    context = admin.get(reverse("recovery_kit", args=[server.name, backup.pk])).context
-    folder = tmp_path / "elsewhere"
+    address = reverse("recovery_kit", args=[server.name, taken().pk])
+    follow(admin.get(address).context["lines"], postgres, shop, tmp_path / "elsewhere")
+
+
+def test_the_kit_of_an_archive_by_newer_programs_passes_over_what_the_server_does_not_know(
+    server: Server,
+    shop: str,
+    taken: Callable[..., Backup],
+    client_as: Callable[..., Client],
+    postgres: Postgres,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    newest = logical.installed()[-1]
+    if not postgres.major < TRANSACTION_TIMEOUT_FROM <= newest.major:
+        pytest.skip("needs a server before PostgreSQL 17 and client programs of 17 or later")
+    monkeypatch.setattr(logical, "installed", lambda: (newest,))  # a worker that has no others
+    admin = client_as("admin")
+    address = reverse("recovery_kit", args=[server.name, taken().pk])
+    page = admin.get(address)
+    assert f"the client programs of PostgreSQL {newest.major} (psql" in page.content.decode()
+    follow(page.context["lines"], postgres, shop, tmp_path / "elsewhere")
+
+
+def follow(kit: list[tuple[str, list[str]]], postgres: Postgres, shop: str, folder: Path) -> None:
+    """Lose the database, and do what the kit says in an empty directory, as far as the last line."""
     folder.mkdir()
     (folder / "key.txt").write_text(BackupKey.objects.get().identity + "\n")
     with postgres.connect() as connection:
         connection.execute(f"drop database {shop} with (force)")
     programs = [str(path) for path in stock.directories(scratch().places, scratch().say)]
     # On the server's own host lie programs of the version that made the backup.
-    client = logical.choose(postgres.admin.info.server_version // 10000).folder
+    client = logical.choose(postgres.major).folder
     environment = {
         "PATH": ":".join([str(client), *programs, "/usr/bin:/bin"]),
         "PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGUSER": postgres.superuser,
         "PGPASSWORD": postgres.password,
     }  # fmt: skip
-    for title, lines in context["lines"]:
+    for title, lines in kit:
         done = subprocess.run(
             ["bash", "-eo", "pipefail", "-c", "\n".join(lines)], cwd=folder, env=environment, capture_output=True,
             text=True,
