@@ -6,7 +6,7 @@ from time import monotonic
 from typing import NamedTuple
 
 import psycopg
-from psycopg import sql
+from psycopg import pq, sql
 
 from dbadmin.sample import accounts
 from dbadmin.sample.stages import Stage, events_in, stages, text_of
@@ -32,10 +32,13 @@ def load(dsn: str, scale: float | None = None, say: Say = print) -> int:
         raise LoadError(f"The scale must lie between 0.01 and 100, not {scale:g}.")
     with connected(dsn) as connection:
         became_owner(connection, dsn)
-        done = journal(connection, scale)
-        missing = [stage for stage in stages(first_month(connection)) if stage.title not in done]
-        if missing:
-            fill(connection, missing, say)
+        try:
+            done = journal(connection, scale)
+            missing = [stage for stage in stages(first_month(connection)) if stage.title not in done]
+            if missing:
+                fill(connection, missing, say)
+        finally:
+            let_go(connection)
         return len(missing)
 
 
@@ -55,6 +58,12 @@ def connected(dsn: str) -> psycopg.Connection:
         return psycopg.connect(dsn, autocommit=True, application_name="sample load", connect_timeout=5)
     except psycopg.OperationalError as error:
         raise LoadError(f"The sample's database does not answer: {error}") from error
+
+
+def let_go(connection: psycopg.Connection) -> None:
+    """Free the lock now: a server ends a session some time after its client left, and the next load may be quicker."""
+    if not connection.closed and connection.info.transaction_status == pq.TransactionStatus.IDLE:
+        connection.execute("select pg_catalog.pg_advisory_unlock_all()")
 
 
 def value(connection: psycopg.Connection, query: str) -> object:
