@@ -10,6 +10,9 @@ from django import forms
 from backups.models import Backup, Policy, Store
 from dbadmin.models import Server
 
+#: What a name may have, in bytes.
+LONGEST_NAME = 63
+TAKEN = "select datname from pg_catalog.pg_database"
 DATABASES = "select datname from pg_catalog.pg_database where datallowconn and not datistemplate order by 1"
 
 
@@ -19,6 +22,20 @@ def databases(server: Server) -> list[str]:
         return [row.datname for row in server.rows(DATABASES)]
     except psycopg.Error:
         return []
+
+
+def free_name(server: Server, name: str) -> str:
+    """The name, or when a database has it, with _restored (and a number) behind it; as it is while nobody answers."""
+    try:
+        taken = {row.datname for row in server.rows(TAKEN)}
+    except psycopg.Error:
+        return name
+    for number in range(1000):
+        ending = ("_restored" if number == 1 else f"_restored_{number}") if number else ""
+        tried = name.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore") + ending
+        if tried not in taken:
+            return tried
+    return name
 
 
 class DatabaseField(forms.CharField):
@@ -46,11 +63,16 @@ class BackupField(forms.TypedChoiceField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(coerce=int, empty_value=None, **kwargs)
 
-    def offer(self, server: Server | None) -> None:
+    def offer(self, server: Server | None, named: object = None) -> None:
+        """The server's own, and the one that was named, which may be another server's: whoever names it knows it."""
         found = Backup.objects.present().select_related("store")
-        if server is not None:
-            found = found.filter(server=server)
-        self.choices = [(str(backup.pk), f"{backup} in {backup.store}") for backup in found[:500]]
+        own = [
+            (str(backup.pk), f"{backup} in {backup.store}") for backup in found.filter(server=server)[:500]
+        ]
+        pk = str(named or "")
+        if pk.isdecimal() and pk not in dict(own):
+            own += [(pk, f"{backup} in {backup.store}") for backup in found.filter(pk=pk)]
+        self.choices = own
 
 
 def names(text: str) -> list[str]:

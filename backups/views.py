@@ -24,7 +24,7 @@ from backups.stores import StoreError
 from backups.written_since import sentences
 from dbadmin.events import record
 from dbadmin.models import Server
-from dbadmin.permissions import may, require
+from dbadmin.permissions import may, require, servers_with
 
 ROWS = 50
 MOST_TABLES = 500
@@ -252,7 +252,7 @@ def restore(request: HttpRequest, server_name: str) -> HttpResponse:
         query = urlencode({"backup": chosen, "into": request.GET.get("into", "new")})
         return redirect(f"{reverse('operate', args=[server.name, 'restore_backup'])}?{query}")
     own = list(Backup.objects.of(server).select_related("store")[:ROWS])
-    visible = Server.objects.visible_to(request.user).exclude(pk=server.pk)
-    others = Backup.objects.present().filter(server__in=visible).select_related("store")[:ROWS]
+    readable = servers_with(request.user, "backups.download").exclude(pk=server.pk)
+    others = Backup.objects.present().filter(server__in=readable).select_related("store")[:ROWS]
     context = {"server": server, "own": own, "others": list(others), "kept": KeptDatabase.present(server)}
     return render(request, "backups/restore.html", context)

@@ -22,7 +22,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from dbadmin import consent, runs, units
 from dbadmin.models import Run, Server
 from dbadmin.operations import REGISTRY, Operation, Refused, Risk
-from dbadmin.permissions import may, require, servers_with
+from dbadmin.permissions import may, require, require_parameters, servers_with
 from dbadmin.plans import Plan, plan_of
 from dbadmin.steps import Step
 
@@ -84,6 +84,7 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
     operation, plan, missing, risk = None, Plan(), "", operation_class.risk
     if form.is_bound and form.is_valid():
         operation = operation_class(server, dict(form.cleaned_data))
+        require_parameters(request.user, operation)
         plan = planned(operation, form)
         # A server that gave no plan will not tell the risk either.
         risk = operation.risk_now() if plan.steps else risk

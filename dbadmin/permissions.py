@@ -84,11 +84,16 @@ def require(user: Any, permission: str, server: Server | None = None) -> None:
         raise PermissionDenied(f"This needs the role {needed}{where}.")
 
 
-def require_operation(user: Any, operation: Operation) -> None:
-    """Raise PermissionDenied unless the person may do this very change: its parameters may make it riskier."""
+def require_parameters(user: Any, operation: Operation) -> None:
+    """Raise PermissionDenied unless the person may do it with these parameters, or see what it would do."""
     require(user, operation.required(), operation.server)
     for permission, server in operation.also_required():
         require(user, permission, server)
+
+
+def require_operation(user: Any, operation: Operation) -> None:
+    """Raise PermissionDenied unless the person may do this very change: its parameters may make it riskier."""
+    require_parameters(user, operation)
     risk = operation.risk_now()
     roles = roles_for_risk(risk)
     if not any(grant.role in roles and grant.covers(operation.server) for grant in grants_of(user)):

@@ -9,7 +9,7 @@ from django import forms
 from django.urls import reverse
 
 from backups import preflight, restoring, swap
-from backups.forms import BackupField
+from backups.forms import BackupField, free_name
 from backups.models import Backup
 from backups.restoring import plan_restore
 from dbadmin.models import Run, Server
@@ -36,7 +36,8 @@ class RestoreBackupForm(forms.Form):
     database = forms.CharField(
         required=False,
         max_length=63,
-        help_text="The new name, or the database to be replaced. Empty: as backed up.",
+        help_text="The new name, or the database to be replaced. Empty: as backed up; a new one gets _restored behind"
+        " its name when that is taken.",
     )
     keep_hours = forms.IntegerField(
         initial=72, min_value=1, max_value=24 * 90, required=False,
@@ -46,7 +47,16 @@ class RestoreBackupForm(forms.Form):
 
     def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["backup"].offer(None)  # type: ignore[attr-defined]
+        self.server = server
+        named = self.data.get("backup") or self.initial.get("backup")
+        self.fields["backup"].offer(server, named)  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().clean() or {}
+        if found.get("into") == NEW and found.get("backup") and not found.get("database") and self.server:
+            name = Backup.objects.filter(pk=found["backup"]).values_list("database", flat=True).first()
+            found["database"] = free_name(self.server, name or "")
+        return found
 
     def clean_keep_hours(self) -> int:
         return self.cleaned_data.get("keep_hours") or 72

@@ -210,6 +210,34 @@ def test_an_admin_of_one_server_alone_cannot_bring_another_servers_data_there(
     with pytest.raises(PermissionDenied) as refusal:
         runs.start(REGISTRY["restore_backup"](own, params), user, Run.Door.PAGE)
     assert str(refusal.value) == "This needs the role admin on shop."
+    client = Client()
+    client.force_login(user)
+    preview = client.get("/servers/own/do/restore_backup/", {**params, "preview": "1"})
+    assert preview.status_code == 403  # nor what it would bring
+    assert shop not in client.get("/servers/own/do/restore_backup/").content.decode()
+    assert shop not in client.get("/servers/own/restore/").content.decode()
     Grant.objects.create(user=user, role=Role.ADMIN, server=server)
     user = User.objects.get(pk=user.pk)
+    assert shop in client.get("/servers/own/restore/").content.decode()
     assert runs.start(REGISTRY["restore_backup"](own, params), user, Run.Door.PAGE).status == "queued"
+
+
+def test_a_new_database_gets_a_name_that_is_free(
+    server: Server,
+    shop: str,
+    taken: Callable[..., Backup],
+    client_as: Callable[..., Client],
+    postgres: Postgres,
+) -> None:
+    address = f"/servers/{server}/do/restore_backup/?backup={taken().pk}&into=new&preview=1"
+    admin = client_as("admin")
+    assert f"Name the proven database {shop}_restored." in admin.get(address).content.decode()
+    with postgres.connect() as connection:
+        connection.execute(f"create database {shop}_restored")
+    try:
+        assert f"Name the proven database {shop}_restored_2." in admin.get(address).content.decode()
+        asked = admin.get(f"{address}&database={shop}").content.decode()
+        assert f"{server} has a database {shop} already. Choose another name." in asked
+    finally:
+        with postgres.connect() as connection:
+            connection.execute(f"drop database {shop}_restored")
