@@ -16,7 +16,7 @@ from dbadmin import consent, exports, readings, runs
 from dbadmin.models import ApiToken, Run, Server
 from dbadmin.operate import run_or_404
 from dbadmin.operations import REGISTRY, Operation, Refused, Risk
-from dbadmin.permissions import require
+from dbadmin.permissions import require, require_parameters
 from dbadmin.plans import plan_of
 from dbadmin.probes import PROBES
 
@@ -130,6 +130,7 @@ CONSENT = {"plan": "digest", "understood": "understood", "typed": "typed", "reas
 
 def planned(request: HttpRequest, operation: Operation, body: dict[str, Any]) -> HttpResponse:
     """The preview, or the run, or why not."""
+    require_parameters(request.user, operation)
     plan = plan_of(operation)
     if plan.refusal:
         return refused(Refused(plan.refusal, plan.field), 502 if plan.server_failed else 409)

@@ -16,7 +16,7 @@ from backups import logical
 from backups.models import Backup, BackupKey, Store
 from backups.recovery_kit import TRANSACTION_TIMEOUT_FROM
 from dbadmin import runs
-from dbadmin.models import Event, Grant, Role, Run, Server
+from dbadmin.models import ApiToken, Event, Grant, Role, Run, Server
 from dbadmin.operations import REGISTRY
 from devtools import stock
 from tests.fixtures.servers import Postgres, server_row
@@ -214,6 +214,12 @@ def test_an_admin_of_one_server_alone_cannot_bring_another_servers_data_there(
     client.force_login(user)
     preview = client.get("/servers/own/do/restore_backup/", {**params, "preview": "1"})
     assert preview.status_code == 403  # nor what it would bring
+    token = ApiToken.make(user, "ci", ApiToken.Scope.OPERATE).text
+    dry = client.post(
+        "/api/servers/own/operations/restore_backup/", {"params": params, "dry_run": True}, "application/json",
+        HTTP_AUTHORIZATION=f"Bearer {token}",
+    )  # fmt: skip
+    assert (dry.status_code, "needs the role admin on shop" in dry.content.decode()) == (403, True)
     assert shop not in client.get("/servers/own/do/restore_backup/").content.decode()
     assert shop not in client.get("/servers/own/restore/").content.decode()
     Grant.objects.create(user=user, role=Role.ADMIN, server=server)
