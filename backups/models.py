@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -167,6 +168,20 @@ class BackupKey(models.Model):
     def recipients(cls) -> list[str]:
         """For whom a backup is encrypted now."""
         return list(cls.objects.filter(retired_at=None).values_list("recipient", flat=True))
+
+    @classmethod
+    def lacking(cls, recipients: Iterable[str]) -> str:
+        """Why what is encrypted for these cannot be opened here, and what mends it; empty when it can."""
+        wanted = list(recipients)
+        known = list(cls.objects.filter(recipient__in=wanted))
+        if not wanted or any(key.sealed_identity for key in known):
+            return ""
+        names = " or ".join(key.name for key in known)
+        if not names:
+            says, mends = f"a key that is not known here: {wanted[0]}", "Add that key"
+        else:
+            says, mends = f"{names}, whose private half is not kept here", "Bring it back"
+        return f"It is encrypted for {says}. {mends} on the page of keys first."
 
     @classmethod
     def identities(cls) -> list[str]:

@@ -54,12 +54,8 @@ def plan_restore(server: Server, backup: Backup, jobs: int = JOBS, prove: bool =
         manifest = backup.manifest()
     except (StoreError, NoManifest) as reason:
         raise Refused(f"The backup cannot be read: {reason}", field="backup") from reason
-    if manifest.recipients and not BackupKey.objects.exclude(sealed_identity="").exists():
-        raise Refused(
-            "The backup is encrypted and no private key is kept here. "
-            "Bring the key back on the page of keys first.",
-            field="backup",
-        )
+    if lacks := BackupKey.lacking(manifest.recipients):
+        raise Refused(f"The backup cannot be opened. {lacks}", field="backup")
     tools = _tools(manifest)
     preflight.check_version(server, manifest)
     preflight.check_create(server)

@@ -63,11 +63,8 @@ def plan_recovery(server: Server, target: Target) -> Recovering:
         manifest = manifest_of(chain.base)
     except (StoreError, NoManifest) as reason:
         raise Refused(f"The base backup cannot be read: {reason}") from reason
-    if manifest.recipients and not BackupKey.objects.exclude(sealed_identity="").exists():
-        raise Refused(
-            "The base backup is encrypted and no private key is kept here. "
-            "Bring the key back on the page of keys first."
-        )
+    if lacks := BackupKey.lacking(manifest.recipients):
+        raise Refused(f"The base backup cannot be opened. {lacks}")
     tools = preflight.server_tools(manifest.major)
     check_room(manifest)
     return Recovering(server, point, target, chain, manifest, tools)

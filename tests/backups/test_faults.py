@@ -328,10 +328,23 @@ def test_damage_in_the_store_is_found_by_reading_back_and_stops_a_restore(
     assert databases(postgres, big) == [big]
 
 
-def test_another_key_is_named(taken: Callable[..., Backup], run: Callable[..., Run], big: str) -> None:
+def test_another_key_is_named(
+    server: Server, taken: Callable[..., Backup], run: Callable[..., Run], big: str
+) -> None:
     backup = taken()
-    BackupKey.objects.all().delete()
+    recipient = BackupKey.objects.get().recipient
     BackupKey.make("other", keep=True)
+    BackupKey.objects.filter(recipient=recipient).update(sealed_identity="")
+    into = {"backup": backup.pk, "into": "new", "database": f"{big}_again"}
+    assert refusal(server, "restore_backup", **into) == (
+        "The backup cannot be opened. It is encrypted for night, whose private half is not kept here. "
+        "Bring it back on the page of keys first."
+    )
+    BackupKey.objects.filter(recipient=recipient).delete()
+    assert refusal(server, "restore_backup", **into) == (
+        f"The backup cannot be opened. It is encrypted for a key that is not known here: {recipient}. "
+        "Add that key on the page of keys first."
+    )
     found = run("verify_backup", backup=backup.pk, how="read")
     assert found.message == (
         "None of the private keys at hand opens this backup. Bring the key that it was made for."

@@ -86,6 +86,16 @@ def test_a_wrong_password_is_explained_at_the_password(
     ]
 
 
+def test_a_server_that_is_too_old_is_explained(
+    client_as: Callable[[str], Client], postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dbadmin.readiness.LEAST_VERSION", 990000)  # as every server here is then
+    answer = post(client_as("admin"), postgres.dsn_for("postgres", "dbadmin_monitor"))
+    major = postgres.admin.info.server_version // 10000
+    assert errors(answer, "dsn") == [f"The server is PostgreSQL {major}; dbadmin reads 13 and newer."]
+    assert not Server.objects.exists()
+
+
 def test_an_absent_database_is_explained(client_as: Callable[[str], Client], postgres: Any) -> None:
     answer = post(client_as("admin"), postgres.dsn_for("nowhere", "dbadmin_monitor"))
     assert errors(answer, "dsn") == ["There is no database nowhere on the server."]
