@@ -448,6 +448,27 @@ def test_missing_roles_are_made_and_rows_are_not_doubled(
             connection.execute("drop role leaver")
 
 
+def test_the_first_error_of_a_restore_is_understood_whatever_language_the_worker_speaks(
+    taken: Callable[..., Backup],
+    run: Callable[..., Run],
+    big: str,
+    postgres: Postgres,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with postgres.connect(big) as connection:
+        connection.execute(
+            f"create table stubborn as select 1 as n;"
+            f"alter table stubborn add constraint here check (current_database() = '{big}')"
+        )
+    backup = taken()
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("LANGUAGE", "de")
+    done = run("restore_backup", backup=backup.pk, into="over", database=big)
+    assert done.status == Run.Status.FAILED
+    assert done.message.startswith("Step 3 of 6 failed: A constraint is violated: COPY failed for table ")
+    assert databases(postgres, big) == [big]
+
+
 def test_two_restores_at_once_are_refused(
     server: Server, taken: Callable[..., Backup], big: str, postgres: Postgres
 ) -> None:
