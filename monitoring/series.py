@@ -114,13 +114,17 @@ class Buckets:
 
     def spread(self, end: int, length: int, value: float, weight: int | None = None) -> None:
         """Share a value out over the steps that it covers."""
+        for place, share in self.shares(end, length):
+            self.sums[place] += value * share
+            self.covered[place] += max(1, round((length if weight is None else weight) * share))
+
+    def shares(self, end: int, length: int) -> Iterator[tuple[int, float]]:
+        """The steps that a span covers, and how much of the span lies in each."""
         first = max((end - length - self.start) // self.step, 0)
         last = min((end - 1 - self.start) // self.step, self.count - 1)
         for place in range(first, last + 1):
             begin = self.start + place * self.step
-            share = (min(end, begin + self.step) - max(end - length, begin)) / length
-            self.sums[place] += value * share
-            self.covered[place] += max(1, round((length if weight is None else weight) * share))
+            yield place, (min(end, begin + self.step) - max(end - length, begin)) / length
 
     def rates(self, scale: int) -> list[float | None]:
         """Increase a second; covered is in milliseconds."""
@@ -264,6 +268,30 @@ class Past:
                 buckets.add(*total)
         for found in raw_ticks(self.raw, column, line):
             buckets.add_ticks(found)
+
+    def rates_of(self, column: str, lines: Sequence[int], shape: Series) -> dict[int, list[float | None]]:
+        """A counter's rates of many lines at once: what each tick covers is the same for all of them."""
+        step, count = shape.step * 1000, len(shape.values)
+        whole = Buckets(stamp(shape.start), step, count)
+        each = {line: Buckets(stamp(shape.start), step, count) for line in lines}
+        for chunk in self.raw:
+            number, block = chunk.place(column), chunk.block
+            if number is None:
+                continue
+            whole.add_ticks(Ticks(chunk.base, block.ticks, block.lengths, [0] * len(block.ticks), True))
+            for line, buckets in each.items():
+                for place, value in samples_of(chunk, number, line):
+                    length = block.lengths[place]
+                    if value == 0 or not length:
+                        continue
+                    for step_number, share in buckets.shares(chunk.base + block.ticks[place], length):
+                        if value is None:  # not compared: this line was not observed then
+                            buckets.covered[step_number] -= max(1, round(length * share))
+                        else:
+                            buckets.sums[step_number] += value * share
+        for buckets in each.values():
+            buckets.covered = [sum(pair) for pair in zip(buckets.covered, whole.covered, strict=True)]
+        return {line: buckets.rates(scale_of(column)) for line, buckets in each.items()}
 
 
 def resolution(start: dt.datetime, end: dt.datetime, step: int) -> int:
