@@ -29,7 +29,7 @@ from monitoring.blocks import (
 )
 from monitoring.layouts import is_counter, scale_of
 from monitoring.models import Gap, Layout, Source, Total
-from monitoring.ticks import Ticks, raw_ticks, shared
+from monitoring.ticks import Ticks, raw_ticks, samples_of, shared
 
 #: Points of a chart, about; the step is the shortest of these that gives no more.
 POINTS = 180
@@ -270,17 +270,17 @@ class Past:
         step, count = shape.step * 1000, len(shape.values)
         whole = Buckets(stamp(shape.start), step, count)
         each = {line: Buckets(stamp(shape.start), step, count) for line in lines}
-        for chunk in self.raw:
-            number, block = chunk.place(column), chunk.block
+        for span in self.raw:
+            number, base, block = span.first.place(column), span.first.base, span.first.block
             if number is None:
                 continue
-            whole.add_ticks(Ticks(chunk.base, block.ticks, block.lengths, [0] * len(block.ticks), True))
+            whole.add_ticks(Ticks(base, block.ticks, block.lengths, [0] * len(block.ticks), True))
             for line, buckets in each.items():
-                for place, value in samples_of(chunk, number, line):
+                for place, value in samples_of(span, number, line):
                     length = block.lengths[place]
                     if value == 0 or not length:
                         continue
-                    for step_number, share in buckets.shares(chunk.base + block.ticks[place], length):
+                    for step_number, share in buckets.shares(base + block.ticks[place], length):
                         if value is None:  # not compared: this line was not observed then
                             buckets.covered[step_number] -= max(1, round(length * share))
                         else:
