@@ -13,6 +13,7 @@ import argparse
 import base64
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -43,6 +44,9 @@ ROWS = (
 
 def psql(dsn: str, query: str) -> Iterator[bytes]:
     """The lines that a query gives."""
+    if shutil.which("psql") is None:
+        sys.stderr.write("There is no psql on the path. Install PostgreSQL's client programs.\n")
+        sys.exit(2)
     environment = {**os.environ, "PGOPTIONS": OPTIONS, "PGCLIENTENCODING": "UTF8"}
     with subprocess.Popen(
         ["psql", "-XqAt", dsn, "-c", query], stdout=subprocess.PIPE, env=environment
