@@ -44,9 +44,6 @@ ROWS = (
 
 def psql(dsn: str, query: str) -> Iterator[bytes]:
     """The lines that a query gives."""
-    if shutil.which("psql") is None:
-        sys.stderr.write("There is no psql on the path. Install PostgreSQL's client programs.\n")
-        sys.exit(2)
     environment = {**os.environ, "PGOPTIONS": OPTIONS, "PGCLIENTENCODING": "UTF8"}
     with subprocess.Popen(
         ["psql", "-XqAt", dsn, "-c", query], stdout=subprocess.PIPE, env=environment
@@ -174,6 +171,9 @@ def main() -> int:
     parser.add_argument("dsn")
     parser.add_argument("--key", default="", help="the public key that you trust, in hexadecimal")
     told = parser.parse_args()
+    if missing := [name for name in ("psql", "openssl") if shutil.which(name) is None]:
+        sys.stderr.write(f"Not on the path: {', '.join(missing)}. Install them; nothing was checked.\n")
+        return 2
     seals = [json.loads(line) for line in told.witness.read_text().splitlines()]
     previous, wrong, statements = json.loads(seals[0]["header"])["previous"] if seals else "", 0, 0
     for seal in seals:
