@@ -11,7 +11,7 @@ from audit.tables import Column, Described
 
 SCHEMA = "dbadmin_audit"
 OWNER = "dbadmin_audit"
-VERSION = 1
+VERSION = 2
 TRIGGERS = {
     operation: f"dbadmin_audit_{operation.lower()}"
     for operation in ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
@@ -87,12 +87,29 @@ def key_index_part(column: Column) -> Composable:
     return SQL('(left({}::text, 100) COLLATE "C")').format(kept) if column.long_text or column.rule else kept
 
 
+def as_text(column: Column, row: str) -> Composable:
+    """A column's value as text.
+
+    Of a type that users made by the type's own output: a cast of theirs would run as the log's owner. A composite
+    is null only as a whole, which IS NOT NULL does not ask.
+    """
+    source = Identifier(row, column.name)
+    if not column.is_users:
+        return SQL("{}::text").format(source)
+    return SQL("CASE WHEN {0} IS DISTINCT FROM NULL THEN concat({0}) END").format(source)
+
+
 def value(column: Column, row: str) -> Composable:
     """The expression that reads a column from a transition table, under its rule."""
-    source = Identifier(row, column.name)
     if column.rule:
-        return SQL("dbadmin_audit.digest({}, {}::text, salt, number)").format(Literal(column.rule), source)
-    return source if column.kept_type else SQL("{}::text").format(source)
+        text = as_text(column, row)
+        return SQL("dbadmin_audit.digest({}, {}, salt, number)").format(Literal(column.rule), text)
+    return Identifier(row, column.name) if column.kept_type else as_text(column, row)
+
+
+def comparable(column: Column, row: str) -> Composable:
+    """What two values of a key are compared by: the operators of a user's type could be reached by a cast of theirs."""
+    return as_text(column, row) if column.is_users else Identifier(row, column.name)
 
 
 #: The place of a row in its statement.
@@ -112,12 +129,6 @@ def images(
     return SQL("{} FROM {}").format(SQL(", ").join([head, *values]), source)
 
 
-def loose_images(watched_id: int, row: str, side: Composable, source: Composable) -> Composable:
-    """The same for a table whose columns are no longer those that the function was made for."""
-    image = SQL("dbadmin_audit.hidden({}, {}, number)").format(Identifier(row), Literal(watched_id))
-    return SQL("SELECT moment, number, row_number() OVER (), {}, {} FROM {}").format(side, image, source)
-
-
 OLD, NEW = SQL("old_rows o"), SQL("new_rows n")
 #: What a row of the log is: before and after an update, deleted, or before an update that changed keys.
 BEFORE, AFTER, DELETED, REKEYED = (SQL(f"'{side}'::\"char\"") for side in "-+xo")
@@ -128,7 +139,10 @@ def one_update(table: Described, choices: Choices) -> Composable:
     both = SQL("old_rows o, new_rows n")
     if choices.skip_unchanged:
         both = SQL("old_rows o, new_rows n WHERE o *<> n")
-    keys = [SQL("o.{0} IS NOT DISTINCT FROM n.{0}").format(Identifier(c.name)) for c in comparable_key(table)]
+    keys = [
+        SQL("{} IS NOT DISTINCT FROM {}").format(comparable(column, "o"), comparable(column, "n"))
+        for column in comparable_key(table)
+    ]
     same = (
         SQL("CASE WHEN {} THEN {} ELSE {} END").format(SQL(" AND ").join(keys), BEFORE, REKEYED)
         if keys
@@ -169,7 +183,7 @@ def key_hash(column: Column, row: str, place: int) -> Composable:
         return SQL("hashint8extended({}, {})").format(source, Literal(place))
     if column.kept_type == "uuid":
         return SQL("uuid_hash_extended({}, {})").format(source, Literal(place))
-    return SQL("hashtextextended({}::text, {})").format(source, Literal(place))
+    return SQL("hashtextextended({}, {})").format(as_text(column, row), Literal(place))
 
 
 def branches(insert: Composable, update: Composable, delete: Composable, into: Composable) -> Composable:
@@ -200,31 +214,26 @@ def typed_branches(table: Described, choices: Choices, into: Composable) -> Comp
     return branches(images(table, "n", AFTER, NEW), update, images(table, "o", DELETED, OLD), into)
 
 
-def loose_branches(watched_id: int) -> Composable:
-    """What is written for a table that was altered since."""
-    into = SQL("INSERT INTO dbadmin_audit.loose (at, statement_id, n, side, image)")
-    before, after = loose_images(watched_id, "o", REKEYED, OLD), loose_images(watched_id, "n", AFTER, NEW)
-    update = SQL(
-        "{into}\n            {before}\n            UNION ALL {after};\n"
-        "            GET DIAGNOSTICS written = ROW_COUNT;"
-    ).format(into=into, before=before, after=after)
-    return branches(after, update, loose_images(watched_id, "o", DELETED, OLD), into)
-
-
 BODY = """
+-- dbadmin audit capture {version}
 DECLARE
     moment timestamptz := clock_timestamp();
     number bigint := nextval('dbadmin_audit.statement_id');
     version integer := {shape};
-    written bigint := 0;{salt_declared}
+    written bigint := 0;
+    types oid[];{salt_declared}
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         NULL;
-    ELSIF dbadmin_audit.signature({relid}::regclass) = {signature} THEN{salt_read}
+    -- A partition that left the table may since have got columns of other types.
+    ELSIF dbadmin_audit.signature({relid}::regclass) = {signature}
+            AND (TG_RELID = {relid} OR pg_partition_root(TG_RELID) = {relid}::regclass) THEN{salt_read}
         {typed}
     ELSE
         version := 0;
-        {loose}
+        EXECUTE dbadmin_audit.loose_types(TG_RELID, TG_OP) INTO types;
+        EXECUTE dbadmin_audit.loose_insert(TG_RELID, TG_OP, types) USING moment, number, {watched};
+        GET DIAGNOSTICS written = ROW_COUNT;
     END IF;
     IF written = 0 AND TG_OP <> 'TRUNCATE' THEN
         RETURN NULL;
@@ -266,6 +275,7 @@ def create_function(watched_id: int, shape_id: int, table: Described, choices: C
     )
     salted = any(column.rule in {"hashed", "masked"} for column in table.kept)
     body = SQL(BODY).format(
+        version=Literal(VERSION),
         shape=Literal(shape_id),
         watched=Literal(watched_id),
         relid=Literal(str(table.relid)),
@@ -275,7 +285,6 @@ def create_function(watched_id: int, shape_id: int, table: Described, choices: C
         if salted
         else SQL(""),
         typed=typed_branches(table, choices, into),
-        loose=loose_branches(watched_id),
         query_column=SQL(", query") if choices.query_text else SQL(""),
         query_value=SQL(", left(current_query(), 4000)") if choices.query_text else SQL(""),
         user_setting=Literal(choices.user_setting),

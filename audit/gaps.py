@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from audit.capture import VERSION
 from audit.registry import installed_version
 from audit.tables import Rows
 
@@ -34,6 +35,7 @@ order by 1, 2, 3
 """
 TABLES = """
 select w.schema_name, w.table_name, c.oid is null as is_gone,
+       coalesce(substring(p.prosrc from 'audit capture (\\d+)')::int, 1) < %s as is_outdated,
        md5(p.prosrc) is distinct from w.function_hash as is_forged,
        c.oid is not null and s.signature is distinct from (
            select md5(string_agg(a.attnum || ' ' || a.attname || E'\\n', '' order by a.attnum)
@@ -109,7 +111,7 @@ def of_triggers(rows: Rows) -> list[Gap]:
 def of_tables(rows: Rows) -> list[Gap]:
     """Tables that changed under the log."""
     found = []
-    for row in rows(TABLES):
+    for row in rows(TABLES, [VERSION]):
         name = (row.schema_name, row.table_name)
         if row.is_gone:
             found.append(Gap("warning", *name, "The table was dropped; its log stays", "unwatch_table"))
@@ -117,6 +119,9 @@ def of_tables(rows: Rows) -> list[Gap]:
         if row.is_forged:
             text = "The capture function is not the one that was installed"
             found.append(Gap("critical", *name, text, "watch_table"))
+        elif row.is_outdated:
+            text = "The capture function is of an older version of dbadmin"
+            found.append(Gap("warning", *name, text, "upgrade_capture"))
         if row.is_altered:
             text = "Columns changed since: rows are kept whole until capture is renewed"
             found.append(Gap("warning", *name, text, "watch_table"))

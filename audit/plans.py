@@ -56,21 +56,36 @@ def install_steps(rows: Rows, state: Installed, database: str) -> list[Step]:
     if is_current(state):
         return []
     own = owned(rows)
+    if state.version:
+        return [shared_functions(rows, own, database)]
     today = rows(ABILITIES)[0].today
     role = [Sql(script("role.sql"), says="The log belongs to a role that nobody logs in as")] if own else []
     schema = SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(SCHEMA))
     if own:
         schema = SQL("{} AUTHORIZATION {}").format(schema, Identifier(OWNER))
     parts = [Sql(statement) for parent in ("statement", "loose") for statement in months(parent, today)]
-    inside = [Sql(script("install.sql")), *parts]
-    events = [Sql(script("events.sql"))] if rows(ABILITIES)[0].superuser else []
+    inside = [Sql(script("install.sql")), *parts, Sql(script("functions.sql"))]
     return [
         Transaction(
-            [*role, Sql(schema), *as_owner(own, inside), *events],
+            [*role, Sql(schema), *as_owner(own, inside), *events(rows)],
             database=database,
             says="Install the audit log's shared objects",
         )
     ]
+
+
+def shared_functions(rows: Rows, own: bool, database: str) -> Step:
+    """Those of this version in place of older ones, without a lock that a writer could meet."""
+    return Transaction(
+        [*as_owner(own, [Sql(script("functions.sql"))]), *events(rows)],
+        database=database,
+        says="Renew the audit log's shared functions",
+    )
+
+
+def events(rows: Rows) -> list[Sql]:
+    """What sees changes of definitions, where that is allowed."""
+    return [Sql(script("events.sql"))] if rows(ABILITIES)[0].superuser else []
 
 
 def months(parent: str, today: dt.date) -> list[Composable]:
@@ -205,6 +220,18 @@ def renew_steps(
             says=f"Renew the capture of {table}",
         )
     ]
+
+
+def upgrade_steps(
+    rows: Rows, known: Watched, shape_id: int, table: Described, choices: Choices, database: str
+) -> list[Step]:
+    """The function of a watched table by this version; nothing else, if the table still looks as it did."""
+    last = known.shapes[-1] if known.shapes else None
+    if last is None or last.signature != table.signature or rules_of(last) != rules(table):
+        return renew_steps(rows, known, shape_id, table, choices, database)
+    statements = function_statements(known.id, last.id, table, choices)
+    says = f"Renew the capture function of {known}; nobody waits"
+    return [Transaction(as_owner(owned(rows), statements), database=database, says=says)]
 
 
 def rules(table: Described) -> dict[str, str]:

@@ -123,6 +123,18 @@ def is_current(state: Installed) -> bool:
     return state.version == VERSION
 
 
+OUTDATED = """
+select w.id from dbadmin_audit.watched w
+join pg_catalog.pg_proc p on p.pronamespace = 'dbadmin_audit'::regnamespace and p.proname = 'capture_' || w.id
+where w.until is null and coalesce(substring(p.prosrc from 'audit capture (\\d+)')::int, 1) < %s order by 1
+"""
+
+
+def outdated(rows: Rows, state: Installed) -> list[Watched]:
+    """Watched tables whose capture function is of an older version."""
+    return [state.watched[row.id] for row in rows(OUTDATED, [VERSION])] if state.version else []
+
+
 NEXT = """
 select coalesce((select max(id) from dbadmin_audit.watched), 0) + 1 as watched,
        coalesce((select max(id) from dbadmin_audit.shape), 0) + 1 as shape

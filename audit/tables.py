@@ -33,6 +33,12 @@ select a.attnum, a.attname as name, format_type(a.atttypid, a.atttypmod) as type
        t.typname in ('text', 'varchar', 'bpchar') or t.typnamespace <> 'pg_catalog'::regnamespace as
            long_text,
        t.typtype = 'e' as is_enum,
+       (with recursive base as (
+            select t.oid, t.typtype, t.typbasetype, t.typnamespace
+            union all
+            select b.oid, b.typtype, b.typbasetype, b.typnamespace
+            from base d join pg_catalog.pg_type b on b.oid = d.typbasetype where d.typtype = 'd')
+        select typnamespace <> 'pg_catalog'::regnamespace from base where typtype <> 'd') as is_users,
        exists (select from pg_catalog.pg_opclass o join pg_catalog.pg_am m on m.oid = o.opcmethod
                where m.amname = 'btree' and o.opcdefault and o.opcintype = t.oid) as sortable
 from pg_catalog.pg_attribute a
@@ -68,8 +74,11 @@ order by n.nspname, c.relname
 
 @dataclass(frozen=True)
 class Column:
-    """A column. kept_type: the system type it is kept as, "" for text. rule: "", "excluded", "hashed" or
-    "masked"."""
+    """A column.
+
+    kept_type: the system type it is kept as, "" for text; is_users: its type, under any domains, is none of the
+    system's; rule: "", "excluded", "hashed" or "masked".
+    """
 
     attnum: int
     name: str
@@ -78,6 +87,7 @@ class Column:
     long_text: bool
     sortable: bool
     is_enum: bool = False
+    is_users: bool = False
     rule: str = ""
 
     @property
@@ -135,6 +145,7 @@ def describe(rows: Rows, schema: str, name: str, rules: dict[str, str] | None = 
             c.long_text,
             c.sortable,
             c.is_enum,
+            c.is_users,
             (rules or {}).get(c.name, ""),
         )
         for c in rows(COLUMNS, [table.relid])

@@ -15,7 +15,7 @@ from audit.listing import lines_of
 from audit.models import SavedSearch
 from audit.moments import row_at
 from audit.overview import capture_overview
-from audit.registry import Watched
+from audit.registry import Watched, outdated
 from audit.timeline import Places
 from dbadmin import readings
 from dbadmin.permissions import may
@@ -252,6 +252,7 @@ def capture_state(asked: Asked) -> HttpResponse:
     context = asked.context(
         tab="capture",
         tables=capture_overview(asked.rows, asked.state),
+        is_outdated=bool(outdated(asked.rows, asked.state)),
         databases=readings.databases(asked.server),
     )
     return render(asked.request, "audit/capture.html", context)

@@ -9,7 +9,7 @@ from django import forms
 
 from audit import plans
 from audit.capture import Choices
-from audit.registry import Installed, Watched, installed, is_current, next_numbers
+from audit.registry import Installed, Watched, installed, is_current, next_numbers, outdated
 from audit.tables import Described, Rows, describe
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Step
@@ -160,7 +160,8 @@ class WatchTable(Operation):
         )
         same_choices = {k: v for k, v in known.choices.items() if k != "rules"} == vars(choices)
         bare = plans.unwatched_relations(rows, plans.relations(table))
-        if same_shape and same_choices and not bare and not install:
+        is_outdated = known in outdated(rows, installed(rows))
+        if same_shape and same_choices and not bare and not install and not is_outdated:
             raise Refused(f"{table} is watched already, with these choices.")
 
 

@@ -1,0 +1,73 @@
+"""Bring what an older version of dbadmin installed to this one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django import forms
+
+from audit import plans
+from audit.capture import SCHEMA, VERSION, Choices
+from audit.operations.watch_table import rows_of, rules_before
+from audit.registry import Watched, installed, next_numbers, outdated
+from audit.tables import Described, Rows, describe
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.steps import Step
+
+
+class UpgradeCapture(Operation):
+    """Renew the shared objects and every watched table's capture function, under load and without a lost change.
+
+    Functions are replaced while writers use them: each statement is recorded by the old one or by the new one.
+    What was recorded stays as it is.
+    """
+
+    title = "Upgrade capture"
+    risk = Risk.BLOCKS
+
+    class Form(forms.Form):
+        database = forms.CharField(required=False, help_text="The server's own database when empty.")
+
+    def target(self) -> str:
+        return SCHEMA
+
+    def waits(self) -> str:
+        return (
+            "Nobody waits for new functions. Where a partition lacks its triggers, its writers wait milliseconds;"
+            " given up after 3 seconds."
+        )
+
+    def plan(self) -> Sequence[Step]:
+        """The shared functions first, then one transaction per table: where one fails, the others stay upgraded."""
+        rows, database = rows_of(self), self.params.get("database") or ""
+        state = installed(rows)
+        if not state.version:
+            raise Refused("No table is watched here yet.")
+        if state.version > VERSION:
+            raise Refused(
+                f"Capture here is of version {state.version}, made by a newer dbadmin; this one knows {VERSION}."
+                " Upgrade dbadmin."
+            )
+        _, shape_id = next_numbers(rows, state)
+        steps = list(plans.install_steps(rows, state, database))
+        for known in outdated(rows, state):
+            table = as_watched(rows, known)
+            if table is not None:
+                steps += plans.upgrade_steps(rows, known, shape_id, table, choices_of(known), database)
+                shape_id += 1
+        if not steps:
+            raise Refused(f"Capture is of version {VERSION} already, for every watched table.")
+        return steps
+
+
+def as_watched(rows: Rows, known: Watched) -> Described | None:
+    """The table as it is today, under the rules of before; None: it was dropped, and its log stays."""
+    table = describe(rows, known.schema, known.name)
+    if table is None or table.relid != known.relid:
+        return None
+    return describe(rows, known.schema, known.name, rules_before(known, table))
+
+
+def choices_of(known: Watched) -> Choices:
+    """What was chosen when the table was watched."""
+    return Choices(**{name: value for name, value in known.choices.items() if name != "rules"})

@@ -1,0 +1,148 @@
+"""What an older version installed is read, goes on recording, and is upgraded under load without a lost change."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from audit.capture import VERSION
+from audit.gaps import find_gaps
+from audit.operations.upgrade_capture import UpgradeCapture
+from audit.tables import describe
+from dbadmin.operations import Refused
+from tests.fixtures.runtime import until
+
+pytestmark = pytest.mark.servers
+
+TABLES = """
+create type mood as enum ('sad', 'glad');
+create table users (id int primary key, name text, mood mood);
+create table items (id int primary key, name text)
+"""
+OLD = "The capture function is of an older version of dbadmin"
+
+
+@pytest.fixture
+def old(audit, execute):
+    """Two tables that version 1 watches."""
+    execute(TABLES)
+    script = (Path(__file__).parent / "capture_1.sql").read_text()
+    for name in ("users", "items"):
+        table = describe(audit.session.rows, "public", name)
+        script = script.replace(f"{{{name}}}", str(table.relid)).replace(
+            f"{{{name} signature}}", table.signature
+        )
+    execute(script)
+    return audit
+
+
+def upgrade(audit):
+    return UpgradeCapture(audit.server, {})
+
+
+def versions(execute):
+    return execute(
+        "select distinct substring(prosrc from 'audit capture (.)') from pg_proc where proname like 'capture\\_%'"
+    ).fetchall()
+
+
+def test_what_the_older_version_recorded_stays_readable(old, execute):
+    execute("insert into users values (1, 'a', 'sad'); update users set mood = 'glad'; delete from users")
+    before = old.told()
+    assert [kind for kind, _, _ in before] == ["insert", "update", "delete"]
+    old.run(upgrade(old).plan())
+    execute("insert into users values (2, 'b', 'sad')")
+    assert old.told() == [*before, ("insert", None, {"id": "2", "name": "b", "mood": "sad"})]
+
+
+def test_an_older_version_is_named_as_a_finding_until_it_is_upgraded(old, execute):
+    assert [
+        (gap.table, gap.problem, gap.remedy)
+        for gap in find_gaps(old.session.rows)
+        if gap.table in {"users", "items"}
+    ] == [
+        ("items", OLD, "upgrade_capture"),
+        ("users", OLD, "upgrade_capture"),
+    ]
+    old.run(upgrade(old).plan())
+    assert [gap for gap in find_gaps(old.session.rows) if gap.table in {"users", "items"}] == []
+    assert versions(execute) == [(str(VERSION),)]
+    with pytest.raises(Refused) as refusal:
+        upgrade(old).plan()
+    assert str(refusal.value) == f"Capture is of version {VERSION} already, for every watched table."
+
+
+def test_watching_again_with_the_same_choices_upgrades_too(old, execute):
+    old.watch("users")
+    assert [table.name for table in old.state.active()] == ["users", "items"]
+    assert sorted(versions(execute), key=str) == [(str(VERSION),), (None,)]
+
+
+def test_the_log_of_a_newer_dbadmin_is_left_alone(old, execute):
+    execute("comment on schema dbadmin_audit is 'dbadmin audit log, version 9'")
+    with pytest.raises(Refused) as refusal:
+        upgrade(old).plan()
+    assert str(refusal.value) == (
+        f"Capture here is of version 9, made by a newer dbadmin; this one knows {VERSION}. Upgrade dbadmin."
+    )
+
+
+def test_a_table_that_was_altered_gets_its_new_columns_in_the_upgrade(old, execute):
+    execute("alter table items add more int; insert into items values (1, 'a', 7)")
+    old.run(upgrade(old).plan())
+    execute("insert into items values (2, 'b', 8)")
+    last = old.statements(table="items")[-1]
+    assert [column.name for column in old.state.shapes[last.shape_id].columns] == ["id", "name", "more"]
+    assert [new["more"] for _, _, new in old.told(table="items")] == ["7", "8"]
+
+
+def test_an_open_transaction_of_a_writer_does_not_hold_the_upgrade_up(old, execute, postgres, target):
+    steps = upgrade(old).plan()
+    with postgres.connect(target.database) as writer:
+        writer.execute("begin")
+        writer.execute("insert into users values (1, 'a', 'sad')")
+        execute("set lock_timeout = '50ms'")
+        old.run(steps)
+        writer.execute("insert into items values (1, 'a')")
+        writer.execute("commit")
+    assert versions(execute) == [(str(VERSION),)]
+    assert [new["id"] for _, _, new in old.told()] == ["1", "1"]
+
+
+def test_nothing_is_lost_while_capture_is_upgraded_under_load(old, execute, postgres, target):
+    stop, written, failed = threading.Event(), [], []
+
+    def work(table, start):
+        number = start
+        try:
+            with postgres.connect(target.database) as connection:
+                while not stop.is_set():
+                    number += 1
+                    connection.execute(
+                        f"insert into {table} (id, name) values (%s, 'x'), (%s, 'y')", [number, -number]
+                    )
+                    connection.execute(f"update {table} set name = 'z' where id = %s", [number])
+                    connection.execute(f"delete from {table} where id = %s", [-number])
+                    written.append(number)
+        except Exception as error:
+            failed.append(error)
+
+    threads = [
+        threading.Thread(target=work, args=[table, place * 1_000_000])
+        for place, table in enumerate(("users", "items", "users", "items"), start=1)
+    ]
+    [thread.start() for thread in threads]
+    try:
+        until(lambda: len(written) > 40 or failed, 60)
+        old.run(upgrade(old).plan())
+        reached = len(written)
+        until(lambda: len(written) > reached + 40 or failed, 60)
+    finally:
+        stop.set()
+        [thread.join() for thread in threads]
+    assert failed == []
+    told = old.told()
+    for kind, times in (("insert", 2), ("update", 1), ("delete", 1)):
+        assert len([1 for found, _, _ in told if found == kind]) == times * len(written)
+    assert len({(old and old["id"], new and new["id"], kind) for kind, old, new in told}) == len(told)
+    assert versions(execute) == [(str(VERSION),)]
