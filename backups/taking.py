@@ -43,16 +43,21 @@ class Taking:
     facts: dict[str, Any] = field(default_factory=dict)
     scanner: Scanner = field(default_factory=Scanner)
     recipients: Sequence[str] = ()
+    #: Where it is read from, when not from the server itself, and how the catalogue then calls it.
+    dsn: str = field(default="", repr=False)
+    name: str = ""
 
     @property
     def source(self) -> Source:
-        return Source(self.tools, self.server.dsn("operate"), self.database, self.selection)
+        return Source(self.tools, self.dsn or self.server.dsn("operate"), self.database, self.selection)
 
     def begin(self, work: Work) -> None:
         """Everything that could be left over is announced before it is made."""
         self.started_at = timezone.now()
         self.recipients = policies.orders(self.server, self.database).recipients
-        self.prefix = catalogue.prefix_for(self.server.name, self.database, self.started_at, work.run.pk)
+        self.prefix = catalogue.prefix_for(
+            self.server.name, self.name or self.database, self.started_at, work.run.pk
+        )
         work.remember(store=self.store.pk, prefix=self.prefix)
         for warning in store_rules.note(self.store):
             work.log(f"Warning: {warning}")
@@ -67,14 +72,14 @@ class Taking:
         work.log(f"Roles, their settings and tablespaces written, {words}.")
 
     def _reads_passwords(self, work: Work) -> bool:
-        with work.connect(self.database) as connection:
+        with work.connect(self.database, self.dsn) as connection:
             row = connection.execute(
                 "select has_table_privilege('pg_catalog.pg_authid', 'select')"
             ).fetchone()
         return bool(row and row[0])
 
     def dump(self, work: Work) -> None:
-        holder = work.connect(self.database)
+        holder = work.connect(self.database, self.dsn)
         try:
             snapshot = self._open_snapshot(holder)
             work.log(f"Snapshot {snapshot} at WAL position {self.facts['snapshot']['lsn']}.")
@@ -131,7 +136,7 @@ class Taking:
         return Manifest(
             server=self.server.name,
             server_key=str(self.server.key),
-            database=self.database,
+            database=self.name or self.database,
             prefix=self.prefix,
             started_at=self.started_at,
             finished_at=timezone.now(),

@@ -6,8 +6,13 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Protocol
 
+from django.db.models import F, QuerySet
+
 from dbadmin.charts import Line, Mark
-from dbadmin.models import Server
+from dbadmin.models import Run, Server
+
+#: A scheduled run that takes no longer is routine.
+ROUTINE = dt.timedelta(seconds=10)
 
 
 class Source(Protocol):
@@ -48,11 +53,15 @@ def lines(
     return _source.lines(server, probe, column, start, end, by, most) if _source else []
 
 
+def without_routine(runs: QuerySet[Run]) -> QuerySet[Run]:
+    """What a schedule did within seconds moved nothing, and would hide what did."""
+    soon = F("started_at") + ROUTINE
+    return runs.exclude(door=Run.Door.SCHEDULE, status=Run.Status.SUCCEEDED, finished_at__lt=soon)
+
+
 def marks(server: Server, start: dt.datetime, end: dt.datetime) -> list[Mark]:
     """Our runs that a server may have felt, and what the source knows."""
-    from dbadmin.models import Run
-
     ours = Run.objects.filter(server=server, started_at__range=(start, end), status=Run.Status.SUCCEEDED)
-    ours = ours.exclude(risk="harmless")  # such as a seal every few minutes
+    ours = without_routine(ours.exclude(risk="harmless"))
     found = [Mark(run.started_at, str(run)) for run in ours.order_by("-id")[:50] if run.started_at]
     return [*found, *(_source.marks(server, start, end) if _source else [])]

@@ -23,6 +23,9 @@ PRIVATE = (
     "OIDC_CLIENT_SECRET",
 )
 
+#: We read what programs say: they say it in one language, whatever the worker speaks.
+LANGUAGE = {"LC_ALL": "C.UTF-8", "LANGUAGE": ""}
+
 PR_SET_PDEATHSIG = 1
 # Loaded now: between fork and exec nothing may be imported.
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -50,8 +53,9 @@ def guard_group() -> subprocess.Popen[bytes]:
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Our environment without our own secrets, with what the program needs."""
-    return {key: value for key, value in os.environ.items() if key not in PRIVATE} | dict(extra or {})
+    """Our environment without our own secrets and in one language, with what the program needs."""
+    ours = {key: value for key, value in os.environ.items() if key not in PRIVATE}
+    return ours | LANGUAGE | dict(extra or {})
 
 
 def start(argv: list[str], env: Mapping[str, str] | None = None, **kwargs: Any) -> subprocess.Popen[bytes]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from django.db import Error as DatabaseError
 from django.utils import timezone
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
 from dbadmin import connections, processes
@@ -121,12 +122,14 @@ class Work:
 
     # -- what works --------------------------------------------------------
 
-    def connect(self, database: str | None = None) -> psycopg.Connection[Any]:
-        """A dedicated connection in autocommit mode as the operate role; its statement ends with the run."""
+    def connect(self, database: str | None = None, dsn: str = "") -> psycopg.Connection[Any]:
+        """A dedicated connection in autocommit mode as the operate role; its statement ends with the run.
+
+        dsn: of another server than the run's, such as one that was recovered.
+        """
         self.stop_if_cancelled()
-        connection = connections.open_dsn(
-            self.server.dsn("operate", database), self.application_name, RunConnection
-        )
+        where = make_conninfo(dsn, dbname=database) if dsn else self.server.dsn("operate", database)
+        connection = connections.open_dsn(where, self.application_name, RunConnection)
         self.began = True
         connection.add_notice_handler(self.note)
         # Should this process die, the server ends the statement instead of finishing it for nobody.

@@ -153,5 +153,5 @@ def leftover(data: Path) -> int:
     try:
         words = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except OSError:  # no /proc here
-        words = commands.answer(["ps", "-o", "args=", "-p", str(pid)])
+        words = commands.answer(["ps", "-ww", "-o", "args=", "-p", str(pid)])
     return pid if "postgres" in words and str(data) in words else 0

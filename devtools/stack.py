@@ -267,7 +267,7 @@ def stop_keepers(folder: Path, seconds: float = 20) -> None:
 
 def is_keeper(pid: int) -> bool:
     """Whether this process looks after a recovered cluster; a pid may belong to another one by now."""
-    return "recovered_cluster" in commands.answer(["ps", "-o", "args=", "-p", str(pid)])
+    return "recovered_cluster" in commands.answer(["ps", "-ww", "-o", "args=", "-p", str(pid)])
 
 
 def people() -> list[list[str]]:

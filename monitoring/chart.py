@@ -89,18 +89,12 @@ def lines_by(
     count = max(1, -(-(stamp(end) - first) // (step * 1000)))
     shape = Series(name, (), moment_of(first), step, [None] * count)
     kept = Past(source, shape.start, end, step, every, None)
-    groups = grouped(source, present(kept), PROBES[probe].key.index(by))
+    groups = grouped(source, kept.lines(), PROBES[probe].key.index(by))
     found = {
         label: together([bucketed(kept, name, line, shape) for line in lines], name)
         for label, lines in groups.items()
     }
     return drawn(found, shape, most)
-
-
-def present(kept: Past) -> set[int]:
-    """Lines that have a sample."""
-    chunks = [*(chunk for chunk, _ in kept.totals), *kept.raw]
-    return {line for chunk in chunks for line in chunk.block.lines}
 
 
 def grouped(source: models.Source, lines: set[int], place: int) -> dict[str, list[int]]:

@@ -68,6 +68,13 @@ class Samples:
         shape = Series(column, (), self.start, self.step, [None] * self.count)
         return bucketed(self.past, column, line, shape) if self.count else []
 
+    def of_all(self, column: str, lines: Sequence[int]) -> dict[int, list[float | None]]:
+        """The same for many lines of a counter."""
+        shape = Series(column, (), self.start, self.step, [None] * self.count)
+        if self.past.totals or not self.count:
+            return {line: self.of(column, line) for line in lines}
+        return self.past.rates_of(column, lines, shape)
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -133,12 +140,14 @@ def statement(line: int, who: Identity, verdict: str, old: Window, new: Window) 
 def most_changed(old: Window, new: Window, n: int) -> list[int]:
     """The lines whose rate of the first column moved most."""
     column = next(iter(new.sums))
-    lines = old.sums[column].keys() | new.sums[column].keys()
-
-    def moved(line: int) -> float:
-        return abs((rate(new, column, line) or 0.0) - (rate(old, column, line) or 0.0))
-
-    return heapq.nlargest(n, lines, key=moved)
+    now, before = new.sums[column], old.sums[column]
+    # All have the same scale, so that whole numbers do.
+    weight, weight_before = (1 / found.observed if found.observed else 0.0 for found in (new, old))
+    moved = {
+        line: abs(now.get(line, 0) * weight - before.get(line, 0) * weight_before)
+        for line in now.keys() | before.keys()
+    }
+    return heapq.nlargest(n, moved, key=moved.__getitem__)
 
 
 def rate(found: Window, column: str, line: int) -> float | None:
@@ -171,7 +180,10 @@ def share(found: Window, line: int) -> float | None:
 def judge(source: Source, spans: Spans, lines: Sequence[int], old: Window, new: Window) -> dict[int, str]:
     """A verdict on each line: all tests of the list are corrected together."""
     parts = [Samples(source, span) for span in (spans.before, spans.after)]
-    tested = [tests_of(parts, line) for line in lines]
+    calls, seconds = (
+        [part.of_all(column, lines) for part in parts] for column in ("calls_total", "exec_seconds_total")
+    )
+    tested = [tests_of([part[line] for part in calls], [part[line] for part in seconds]) for line in lines]
     sure = clear([chance for pair in tested for chance in pair])
     found = {}
     for place, line in enumerate(lines):
@@ -180,10 +192,8 @@ def judge(source: Source, spans: Spans, lines: Sequence[int], old: Window, new: 
     return found
 
 
-def tests_of(parts: Sequence[Samples], line: int) -> tuple[float | None, float | None]:
-    """The chances that the mean time, and the number of calls, are what they were."""
-    calls = [part.of("calls_total", line) for part in parts]
-    seconds = [part.of("exec_seconds_total", line) for part in parts]
+def tests_of(calls: Sequence[Rates], seconds: Sequence[Rates]) -> tuple[float | None, float | None]:
+    """The chances that the mean time, and the number of calls, are what they were before."""
     means = [
         [time / number for time, number in zip(times, numbers, strict=True) if number and time is not None]
         for times, numbers in zip(seconds, calls, strict=True)

@@ -58,9 +58,7 @@ def groups(source: Source, kind: str, parts: Sequence[Samples]) -> list[tuple[st
         return []
     if kind == "all":
         return [(kind, "all connections", parts[0].of(name, None), parts[1].of(name, None))]
-    present = {line for part in parts for chunk in part.past.raw for line in chunk.block.lines}
-    present |= {line for part in parts for chunk, _ in part.past.totals for line in chunk.block.lines}
-    keys = lines_of(source, present)
+    keys = lines_of(source, {line for part in parts for line in part.past.lines()})
     return [
         (kind, str(key[0] or "(none)"), parts[0].of(name, line), parts[1].of(name, line))
         for line, key in sorted(keys.items(), key=lambda item: str(item[1]))

@@ -39,18 +39,19 @@ def bare(column: str) -> str:
     return found[2] if found else column
 
 
+@lru_cache(4096)
 def is_counter(column: str) -> bool:
     """Does it only grow, so that its increase is kept and its rate shown?"""
     return unit_of(bare(column)).grows
 
 
+@lru_cache(4096)
 def scale_of(column: str) -> int:
     """What a value is multiplied with to be kept as a whole number."""
     name = bare(column)
     return MILLIONTH if name.endswith(FRACTIONS) or column.startswith("avg(") else 1
 
 
-@lru_cache(4096)
 def shape(column: str) -> tuple[bool, int]:
     """(is a counter, scale) of a column."""
     return is_counter(column), scale_of(column)

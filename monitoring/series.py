@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from monitoring.blocks import (
 )
 from monitoring.layouts import is_counter, scale_of
 from monitoring.models import Gap, Layout, Source, Total
+from monitoring.ticks import Ticks, raw_ticks, samples_of, shared
 
 #: Points of a chart, about; the step is the shortest of these that gives no more.
 POINTS = 180
@@ -68,17 +69,6 @@ class Series:
             yield at + number * self.step * 1000, value
 
 
-@dataclass
-class Ticks:
-    """What the ticks of one block say of a line, or of all lines together."""
-
-    base: int
-    ends: Sequence[int]
-    lengths: Sequence[int]
-    values: Sequence[float | None]
-    counts: bool
-
-
 class Buckets:
     """Adds up what ticks tell about equal spans of time."""
 
@@ -114,13 +104,17 @@ class Buckets:
 
     def spread(self, end: int, length: int, value: float, weight: int | None = None) -> None:
         """Share a value out over the steps that it covers."""
+        for place, share in self.shares(end, length):
+            self.sums[place] += value * share
+            self.covered[place] += max(1, round((length if weight is None else weight) * share))
+
+    def shares(self, end: int, length: int) -> Iterator[tuple[int, float]]:
+        """The steps that a span covers, and how much of the span lies in each."""
         first = max((end - length - self.start) // self.step, 0)
         last = min((end - 1 - self.start) // self.step, self.count - 1)
         for place in range(first, last + 1):
             begin = self.start + place * self.step
-            share = (min(end, begin + self.step) - max(end - length, begin)) / length
-            self.sums[place] += value * share
-            self.covered[place] += max(1, round((length if weight is None else weight) * share))
+            yield place, (min(end, begin + self.step) - max(end - length, begin)) / length
 
     def rates(self, scale: int) -> list[float | None]:
         """Increase a second; covered is in milliseconds."""
@@ -248,7 +242,7 @@ class Past:
         if not all(is_counter(column) for column in kept_columns(source)):
             # A gauge is kept when it changes: what it was is told by the ticks of its hour before the span.
             begin = floor_hour(begin)
-        self.raw = list(raw(source, begin, late, line))
+        self.raw = shared(raw(source, begin, late, line))
 
     def after(self, start: dt.datetime) -> dt.datetime:
         """Where the totals end."""
@@ -257,6 +251,12 @@ class Past:
         chunk, span = self.totals[-1]
         return moment_of(chunk.base + span * 1000)
 
+    def lines(self) -> set[int]:
+        """Those that have a sample."""
+        blocks = [chunk.block for chunk, _ in self.totals]
+        blocks += [block for span in self.raw for block in span.blocks]
+        return {line for block in blocks for line in block.lines}
+
     def fill(self, buckets: Buckets, column: str, line: int | None) -> None:
         """Put everything of a line, or of all together, into the buckets."""
         for chunk, span in self.totals:
@@ -264,6 +264,30 @@ class Past:
                 buckets.add(*total)
         for found in raw_ticks(self.raw, column, line):
             buckets.add_ticks(found)
+
+    def rates_of(self, column: str, lines: Sequence[int], shape: Series) -> dict[int, list[float | None]]:
+        """A counter's rates of many lines at once: what each tick covers is the same for all of them."""
+        step, count = shape.step * 1000, len(shape.values)
+        whole = Buckets(stamp(shape.start), step, count)
+        each = {line: Buckets(stamp(shape.start), step, count) for line in lines}
+        for span in self.raw:
+            number, base, block = span.first.place(column), span.first.base, span.first.block
+            if number is None:
+                continue
+            whole.add_ticks(Ticks(base, block.ticks, block.lengths, [0] * len(block.ticks), True))
+            for line, buckets in each.items():
+                for place, value in samples_of(span, number, line):
+                    length = block.lengths[place]
+                    if value == 0 or not length:
+                        continue
+                    for step_number, share in buckets.shares(base + block.ticks[place], length):
+                        if value is None:  # not compared: this line was not observed then
+                            buckets.covered[step_number] -= max(1, round(length * share))
+                        else:
+                            buckets.sums[step_number] += value * share
+        for buckets in each.values():
+            buckets.covered = [sum(pair) for pair in zip(buckets.covered, whole.covered, strict=True)]
+        return {line: buckets.rates(scale_of(column)) for line, buckets in each.items()}
 
 
 def resolution(start: dt.datetime, end: dt.datetime, step: int) -> int:
@@ -295,96 +319,6 @@ def total_tick(
         return
     weight = length if counts else span * 1000
     yield end, span * 1000, found if counts else found * weight, weight
-
-
-def raw_ticks(chunks: Iterable[Chunk], column: str, line: int | None) -> Iterator[Ticks]:
-    """Every tick; counters that were not compared give none, gauges keep their value until they change."""
-    counts, state = is_counter(column), Held()
-    for chunk in chunks:
-        number = chunk.place(column)
-        if number is None:
-            state.clear()
-            continue
-        if line is not None:
-            samples = samples_of(chunk, number, line)
-            found = increases(chunk, samples) if counts else state.of_line(chunk, samples, line)
-        else:
-            values = chunk.block.column(number)
-            found = summed(chunk, values) if counts else state.over_all(chunk, values)
-        yield Ticks(chunk.base, chunk.block.ticks, chunk.block.lengths, found, counts)
-
-
-Samples = Sequence[tuple[int, int | None]]
-
-
-def samples_of(chunk: Chunk, number: int, line: int) -> Samples:
-    """(tick, value) of each sample of a line."""
-    first, last = chunk.block.where(line)
-    if first == last:
-        return ()
-    return list(zip(chunk.block.places_of(first, last), chunk.block.part(number, first, last), strict=True))
-
-
-def increases(chunk: Chunk, samples: Samples) -> list[float | None]:
-    """The increase at each tick; 0 where the line did not move."""
-    found: list[float | None] = [0] * len(chunk.block.ticks)
-    for place, value in samples:
-        found[place] = value
-    return found
-
-
-def summed(chunk: Chunk, values: Sequence[int | None]) -> list[float | None]:
-    """The increase of all lines at each tick; unknown ones are left out."""
-    found: list[float] = [0] * len(chunk.block.ticks)
-    for place, value in zip(chunk.block.places, values, strict=True):
-        if value:
-            found[place] += value
-    return list(found)
-
-
-class Held:
-    """The values that gauges keep between samples."""
-
-    def __init__(self) -> None:
-        self.values: dict[int, int] = {}
-
-    def clear(self) -> None:
-        """Nothing is known."""
-        self.values.clear()
-
-    def of_line(self, chunk: Chunk, samples: Samples, line: int) -> list[float | None]:
-        """The value of one line at each tick."""
-        new = dict(samples)
-        found: list[float | None] = []
-        for place, is_full in enumerate(chunk.block.full):
-            if place in new:
-                self.put(line, new[place])
-            elif is_full:
-                self.values.pop(line, None)
-            found.append(self.values.get(line))
-        return found
-
-    def over_all(self, chunk: Chunk, values: Sequence[int | None]) -> list[float | None]:
-        """The sum of all lines at each tick."""
-        new: dict[int, list[tuple[int, int | None]]] = {}
-        for line, first, last in chunk.block.spans():
-            for place, value in zip(chunk.block.places[first:last], values[first:last], strict=True):
-                new.setdefault(place, []).append((line, value))
-        found: list[float | None] = []
-        for place, is_full in enumerate(chunk.block.full):
-            if is_full:
-                self.values.clear()
-            for line, value in new.get(place, ()):
-                self.put(line, value)
-            found.append(sum(self.values.values()) if self.values else None)
-        return found
-
-    def put(self, line: int, value: int | None) -> None:
-        """A new value, or the end of the line."""
-        if value is None:
-            self.values.pop(line, None)
-        else:
-            self.values[line] = value
 
 
 def missing_of(

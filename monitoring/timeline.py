@@ -130,8 +130,10 @@ def alerts(server: Server, start: dt.datetime, end: dt.datetime) -> Iterator[Hap
 
 
 def runs(server: Server, start: dt.datetime, end: dt.datetime) -> Iterator[Happening]:
-    """Our own operations."""
-    started = Run.objects.filter(server=server, started_at__gte=start, started_at__lt=end)
+    """Our own operations, without the routine."""
+    started = history.without_routine(
+        Run.objects.filter(server=server, started_at__gte=start, started_at__lt=end)
+    )
     for run in started.defer("plan", "reverse", "facts", "result")[:MOST]:
         if run.started_at:
             yield Happening(

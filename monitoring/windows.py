@@ -67,12 +67,17 @@ def window(
         return Window(start, end, 0.0, {column: {} for column in columns})
     chosen = tuple(sorted(set(lines))) if lines is not None else None
     parts = [Piece.of(*piece) for piece in pieces(source, start, end)]
-    key = (source.pk, tuple(columns), chosen)
+    key = (source.pk, tuple(columns), chosen, *edges(parts))
     known = ANSWERS.get(key, parts)
     if known is None:
         known = added_up(columns, parts, chosen)
         ANSWERS.put(key, parts, known)
     return Window(start, end, *known)
+
+
+def edges(parts: list[Piece]) -> tuple[int, ...]:
+    """Where the first and the last begin: two windows that a page holds against each other are kept side by side."""
+    return tuple(part.chunk.base + part.first for part in (parts[:1] + parts[-1:]))
 
 
 def added_up(columns: Sequence[str], parts: Sequence[Piece], chosen: Sequence[int] | None) -> Answer:

@@ -12,7 +12,10 @@ VARIABLE = "DBADMIN_TEST_SERVERS"
 @functools.cache
 def scratch() -> Scratch:
     """This process's own servers; they end with it."""
-    return Scratch()
+    made = Scratch()
+    # As in the demo: what was unpacked for this checkout alone lies where nobody looks.
+    os.environ["PATH"] = os.pathsep.join([*made.programs.paths(), os.environ["PATH"]])
+    return made
 
 
 @functools.cache

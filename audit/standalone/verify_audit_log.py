@@ -13,6 +13,7 @@ import argparse
 import base64
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -170,6 +171,9 @@ def main() -> int:
     parser.add_argument("dsn")
     parser.add_argument("--key", default="", help="the public key that you trust, in hexadecimal")
     told = parser.parse_args()
+    if missing := [name for name in ("psql", "openssl") if shutil.which(name) is None]:
+        sys.stderr.write(f"Not on the path: {', '.join(missing)}. Install them; nothing was checked.\n")
+        return 2
     seals = [json.loads(line) for line in told.witness.read_text().splitlines()]
     previous, wrong, statements = json.loads(seals[0]["header"])["previous"] if seals else "", 0, 0
     for seal in seals:

@@ -14,6 +14,7 @@ column fragmented_ratio:  memory taken against memory used; above 1.5 it is torn
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -75,9 +76,8 @@ def row(info: dict[str, Any]) -> tuple[Any, ...]:
     """The answer of INFO as one row."""
     hits, misses = info["keyspace_hits"], info["keyspace_misses"]
     used, limit = info["used_memory"], info.get("maxmemory") or None
-    keys = sum(
-        value["keys"] for name, value in info.items() if name.startswith("db") and isinstance(value, dict)
-    )
+    # Redis 8 tells more about each database, as in db0_distrib_strings_sizes.
+    keys = sum(value["keys"] for name, value in info.items() if re.fullmatch(r"db\d+", name))
     return (
         info["redis_version"],
         float(info["uptime_in_seconds"]),

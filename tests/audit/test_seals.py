@@ -211,6 +211,11 @@ def test_a_second_party_checks_the_witness_file_without_dbadmin(
     file = tmp_path / "witness.jsonl"
     file.write_bytes(b"".join(answer.streaming_content))
     command = [sys.executable, str(SCRIPT), str(file), postgres.dsn_for(target.database)]
+    bare = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/nowhere"})
+    assert (bare.stderr, bare.returncode) == (
+        "Not on the path: psql, openssl. Install them; nothing was checked.\n",
+        2,
+    )
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("2 seals, 4 statements: no differences.\n", 0)
     execute(f"update {ROWS} set c3 = 99 where statement_id = 2 and side = '+'")

@@ -126,3 +126,10 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 * (1 << 20), old[1]))
     yield tmp_path
     resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+def words_of_full(folder: Path) -> list[str]:
+    """How a store in tiny_disk says that it takes no more: as a full disk, or as the limit that stands for one."""
+    if os.geteuid() == 0:
+        return [f"The disk of the store {folder} is full"]
+    return [f"The store {folder} failed: File too large"]

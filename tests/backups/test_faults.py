@@ -20,7 +20,7 @@ from dbadmin import reconcile, runner, runs
 from dbadmin.connections import Session
 from dbadmin.models import Run, Server
 from dbadmin.operations import REGISTRY, Refused
-from tests.backups.conftest import queue
+from tests.backups.conftest import queue, words_of_full
 from tests.backups.cutting import Wire, wire
 from tests.fixtures.runtime import are_gone
 from tests.fixtures.servers import Postgres
@@ -407,7 +407,9 @@ def test_a_full_store_fails_the_run_and_leaves_nothing(
     store = Store.objects.create(name="tiny", directory=str(tiny_disk))
     done = run("take_backup", database=big, store=store.name)
     assert done.status == Run.Status.FAILED
-    assert done.message.startswith(f"Step 2 of 4 failed: The disk of the store {tiny_disk} is full")
+    assert done.message.startswith(
+        tuple(f"Step 2 of 4 failed: {words}" for words in words_of_full(tiny_disk))
+    )
     assert_store_is_empty(store)
 
 
@@ -446,6 +448,27 @@ def test_missing_roles_are_made_and_rows_are_not_doubled(
             connection.execute(f'drop database "{kept.name}"')
             connection.execute(f"drop database {big} with (force)")
             connection.execute("drop role leaver")
+
+
+def test_the_first_error_of_a_restore_is_understood_whatever_language_the_worker_speaks(
+    taken: Callable[..., Backup],
+    run: Callable[..., Run],
+    big: str,
+    postgres: Postgres,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with postgres.connect(big) as connection:
+        connection.execute(
+            f"create table stubborn as select 1 as n;"
+            f"alter table stubborn add constraint here check (current_database() = '{big}')"
+        )
+    backup = taken()
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("LANGUAGE", "de")
+    done = run("restore_backup", backup=backup.pk, into="over", database=big)
+    assert done.status == Run.Status.FAILED
+    assert done.message.startswith("Step 3 of 6 failed: A constraint is violated: COPY failed for table ")
+    assert databases(postgres, big) == [big]
 
 
 def test_two_restores_at_once_are_refused(

@@ -14,13 +14,13 @@ from django.test import Client
 from django.urls import reverse
 
 from backups import duties
-from backups.models import BaseBackup, Drill, RecoveredCluster
+from backups.models import Backup, BaseBackup, Drill, RecoveredCluster
 from backups.physical.chains import recoverable
 from backups.physical.keeping import stop_all
 from backups.physical.scratch_cluster import recovered_folder
 from dbadmin.connections import Session
 from dbadmin.models import Run
-from dbadmin.operations import Refused
+from dbadmin.operations import REGISTRY, Refused
 from dbadmin.probes import PROBES
 from tests.backups.recovering import Source
 from tests.carrying_out import carry_out, operation
@@ -202,6 +202,24 @@ def test_a_lost_spool_is_made_up_for_by_the_slot(source: Source) -> None:
     row = recover(source)
     assert numbers(row) == [1, 2]
     stop(source, row)
+
+
+def test_a_recovered_database_is_backed_up_and_restored_beside_the_live_one(source: Source) -> None:
+    source.base()
+    moment = source.insert(1)
+    source.insert(2)
+    source.covered()
+    row = recover(source, moment)
+    run = source.do("dump_recovered_cluster", cluster=row.pk, database="postgres", store="shelf")
+    backup = Backup.objects.get(pk=run.result["backup"])
+    assert backup.database == f"postgres@{moment:%Y-%m-%dT%H:%M:%SZ}"
+    assert backup.read_at
+    source.do("restore_backup", backup=backup.pk, into="new", database="before")
+    with psycopg.connect(source.postgres.dsn_for("before")) as connection:
+        assert connection.execute("select array_agg(number) from moments").fetchone() == ([1],)
+    stop(source, row)
+    with pytest.raises(Refused, match=r"^This recovered cluster does not stand any more\. Recover again\.$"):
+        REGISTRY["dump_recovered_cluster"](source.server, {"cluster": row.pk, "database": "postgres"}).plan()
 
 
 def test_a_promotion_is_followed_to_its_new_timeline(source: Source) -> None:

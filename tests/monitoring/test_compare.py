@@ -7,12 +7,13 @@ import pytest
 from django.utils import timezone
 
 from dbadmin.models import Run, Server
-from monitoring.comparison import Spans, statements
+from monitoring.blocks import find_source
+from monitoring.comparison import Samples, Spans, statements
 from monitoring.comparison_connections import connections
 from monitoring.comparison_tables import tables
 from monitoring.keeper import Keeper
 from monitoring.layouts import Look
-from monitoring.models import Mark, Name, Statement, Text
+from monitoring.models import Line, Mark, Name, Statement, Text
 from monitoring.recorder import Known, Sample
 from monitoring.significance import chance, clear
 from tests.fixtures.servers import server_row
@@ -223,3 +224,14 @@ def test_of_many_tests_of_nothing_hardly_one_is_believed():
     assert sum(one < 0.01 for one in noise if one is not None) > 0
     assert sum(clear(noise)) == 0
     assert clear([*noise[:50], 1e-9, None]) == [*[False] * 50, True, False]
+
+
+def test_many_lines_at_once_tell_what_each_tells_alone(shop):
+    source = find_source(shop.pk, "statements")
+    lines = list(Line.objects.filter(source=source).values_list("pk", flat=True))
+    assert len(lines) > 1
+    for begin in (dt.timedelta(hours=2), dt.timedelta(minutes=40, seconds=17)):
+        samples = Samples(source, (NOW - begin, NOW))
+        for column in ("calls_total", "exec_seconds_total"):
+            assert any(samples.of(column, lines[0]))
+            assert samples.of_all(column, lines) == {line: samples.of(column, line) for line in lines}

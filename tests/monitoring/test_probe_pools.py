@@ -11,6 +11,7 @@ from dbadmin.connections import Session
 from dbadmin.probes import PROBES
 from dbadmin.single_flight import ask
 from devtools import ports, processes
+from monitoring.probes import redis_cache
 from tests.running import scratch
 
 pytestmark = pytest.mark.servers
@@ -72,6 +73,13 @@ def test_a_page_asks_the_pooler_itself(pooler, database, server):
 def test_a_page_says_that_no_pooler_is_known(server):
     problem = ask(server, PROBES["pools"], "").problem
     assert (problem.kind, problem.message) == ("unsupported", "No PgBouncer is known for this server.")
+
+
+def test_redis_8_tells_more_about_each_database_than_its_keys(redis_url):
+    client = redis.Redis.from_url(redis_url)
+    client.set("known", "x")
+    info = client.info()
+    assert redis_cache.row({**info, "db0_distrib_strings_sizes": {"1": 1}}) == redis_cache.row(info)
 
 
 def test_redis_tells_hits_memory_and_evictions(server, redis_url, target):

@@ -22,7 +22,7 @@ from monitoring.layouts import Look
 from monitoring.models import Gap
 from monitoring.packing import Block, pack, pack_numbers, unpack, unpack_numbers, unpack_part
 from monitoring.recorder import Known, Moment, Recorder, Sample
-from monitoring.series import Series, series
+from monitoring.series import Past, Series, bucketed, line_of, series
 from monitoring.windows import top, window
 
 pytestmark = pytest.mark.django_db
@@ -241,6 +241,36 @@ def test_without_a_key_all_lines_are_added_up(world):
     whole = series(world.server, "walk", "calls_total", start=start, end=end, step=3600)
     got = window(world.server, "walk", ["calls_total"], start, end)
     assert whole.values[0] * 3600 == pytest.approx(got.total("calls_total"), rel=0.2)
+
+
+def test_many_lines_add_up_to_the_same_in_an_open_hour_and_in_a_closed_one(kept):
+    """A closed hour lies in blocks of some lines each, and all of them speak of the same ticks."""
+    lines = [Known((number,), Look((), (), [])) for number in range(3 * hours.LINES)]
+    sampler, begin = Keeper(), YESTERDAY + dt.timedelta(hours=6)
+    for minute in range(1, 59):
+        at = begin + dt.timedelta(minutes=minute)
+        sample = Sample("statements", "", at, 60.0, minute == 1, ("calls_total", "size_bytes"))
+        for number, one in enumerate(lines):
+            if minute == 1 or number % 7 == minute % 7:
+                sample.add(one, [120, 8192 * minute])
+        sampler.keep(kept, [sample], [], [])
+
+    def seen():
+        """Both columns: all lines together, one of them, and one of them when all were read."""
+        source, end = find_source(kept.pk, "statements"), begin + dt.timedelta(hours=1)
+        for column in ("calls_total", "size_bytes"):
+            one = series(kept, "statements", column, [200], begin, end)
+            past = Past(source, one.start, end, one.step, 60, None)
+            line = line_of(source, one.key)
+            yield series(kept, "statements", column, None, begin, end).values
+            yield one.values
+            yield bucketed(past, column, line, one)
+
+    before = list(seen())
+    hours.close(find_source(kept.pk, "statements").pk, begin)
+    assert list(seen()) == before
+    assert (before[0][0], before[3][0]) == (2 * len(lines), 8192 * len(lines))
+    assert (before[1], before[4]) == (before[2], before[5])
 
 
 def test_every_gap_says_why(world):

@@ -55,6 +55,11 @@ def shop():
         risk="DESTROYS", queue="operations", status="succeeded", user_name="anna", door="page",
         started_at=half - dt.timedelta(days=1),
     )  # fmt: skip
+    Run.objects.create(
+        server=server, server_name="shop", operation="seal_log", title="Seal the log", risk="HARMLESS",
+        queue="operations", status="succeeded", door="schedule", started_at=half,
+        finished_at=half + dt.timedelta(seconds=1),
+    )  # fmt: skip
     return server
 
 

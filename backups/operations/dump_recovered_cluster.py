@@ -1,0 +1,128 @@
+"""Bring a database of a recovered cluster back: as a backup, which every restore can take."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.urls import reverse
+
+from backups import logical, policies, preflight, taking
+from backups.forms import LONGEST_NAME, DatabaseField, StoreField
+from backups.logical import NoTools
+from backups.operations.stop_recovered_cluster import RecoveredField
+from backups.physical.models import RecoveredCluster
+from backups.pipeline import LEVEL
+from backups.taking import Taking
+from dbadmin.failures import Told
+from dbadmin.models import Run, Server
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.steps import Call, Step
+
+if TYPE_CHECKING:
+    from dbadmin.runner import Work
+
+
+class DumpRecoveredClusterForm(forms.Form):
+    """Which recovered cluster, which of its databases, and where the backup goes."""
+
+    cluster = RecoveredField()
+    database = DatabaseField()
+    store = StoreField(required=False)
+
+    def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["cluster"].offer(server)  # type: ignore[attr-defined]
+        self.fields["store"].offer()  # type: ignore[attr-defined]
+        standing = RecoveredCluster.objects.filter(server=server, ended_at=None)
+        names = dict.fromkeys(name for row in standing for name in row.databases)
+        self.fields["database"].offer(list(names))  # type: ignore[attr-defined]
+
+
+class DumpRecoveredCluster(Operation):
+    """Write a database of a recovered cluster as a backup, to be restored beside or in place of the live one."""
+
+    title = "Back up a recovered database"
+    risk = Risk.LOADS
+    queue = "backups"
+    Form = DumpRecoveredClusterForm
+
+    def target(self) -> str:
+        return f"{self.params['database']} of recovered cluster {self.params['cluster']}"
+
+    def cluster(self) -> RecoveredCluster:
+        """The one that was chosen, if it stands."""
+        rows = RecoveredCluster.objects.filter(server=self.server, ended_at=None).select_related("base")
+        row = rows.filter(pk=self.params["cluster"]).first()
+        if row is None or not row.is_up:
+            raise Refused("This recovered cluster does not stand any more. Recover again.", field="cluster")
+        return row
+
+    def plan(self) -> Sequence[Step]:
+        row, database = self.cluster(), str(self.params["database"])
+        if database not in row.databases:
+            raise Refused(
+                f"{row} has no database {database}; it has {', '.join(row.databases)}.", field="database"
+            )
+        store = policies.store_for(self.server, database, str(self.params.get("store") or ""))
+        preflight.check_store(store, self.server, database)
+        orders = policies.orders(self.server, database)
+        job = TakingRecovered(
+            self.server, database, store, self.tools(row), level=orders.level or LEVEL, dsn=row.dsn,
+            name=name_of(database, row), host=row.host,
+        )  # fmt: skip
+        keys = ", ".join(key.name for key in orders.keys)
+        sealed = f"encrypt for {keys}" if keys else "do not encrypt (no backup key has been made)"
+        return [
+            Call(job.write_globals, f"Write the roles of {row} with pg_dumpall {job.tools}, on the host {row.host}."),
+            Call(
+                job.dump,
+                f"Dump its database {database} with pg_dump {job.tools}, {sealed}, send to {store} ({store.where}).",
+            ),
+            Call(
+                job.publish, f"Write the manifest of the backup of {job.name}.",
+                reverse="The operation “Delete a backup”.",
+            ),
+            Call(job.read_back, "Read every stored byte back and compare it with the manifest."),
+        ]  # fmt: skip
+
+    def tools(self, row: RecoveredCluster) -> logical.Tools:
+        """Client programs of its version."""
+        version = row.base.server_version if row.base else "0"
+        try:
+            return logical.choose(int(version.partition(".")[0]))
+        except NoTools as reason:
+            raise Refused(str(reason)) from reason
+
+    def clean_up(self, work: Work) -> None:
+        taking.clean_up(work)
+
+    def result_url(self, run: Run) -> str:
+        backup = run.result.get("backup")
+        return reverse("backup", args=[self.server.name, backup]) if backup else ""
+
+
+@dataclass
+class TakingRecovered(Taking):
+    """Of a cluster that only its own host can reach."""
+
+    host: str = ""
+
+    def write_globals(self, work: Work) -> None:
+        here = socket.gethostname()
+        if here != self.host:
+            raise Told(
+                f"The recovered cluster stands on {self.host} and listens there alone; this worker is on {here}. "
+                f"Start it again when a worker of {self.host} is free, or take it with pg_dump there."
+            )
+        super().write_globals(work)
+
+
+def name_of(database: str, row: RecoveredCluster) -> str:
+    """How the backup is called: it is not the live database's, and no retention takes it for that."""
+    moment = row.target_at or row.reached_at or row.made_at
+    ending = f"@{moment:%Y-%m-%dT%H:%M:%SZ}"
+    return database.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore") + ending
