@@ -41,6 +41,8 @@ class Entry:
     copy: str
     tablespace: str
     access_method: str
+    section: int = 0
+    depends: tuple[int, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -132,17 +134,21 @@ def _read_entry(reader: _Reader, header: Header) -> Entry:
     dump_id, has_data = reader.number(), bool(reader.number())
     reader.string(), reader.string()
     name, kind = reader.text(), reader.text()
-    reader.number()
+    section = reader.number()
     definition, _drop, copy = reader.text(), reader.string(), reader.text()
     schema, tablespace = reader.text(), reader.text()
     access_method = reader.text() if header.version >= (1, 14, 0) else ""
     if header.version >= (1, 16, 0):
         reader.number()
     owner, _oids = reader.text(), reader.string()
-    while reader.string() is not None:
-        pass
+    depends = []
+    while (number := reader.string()) is not None:
+        depends.append(int(number))
     reader.take(1 + header.offset_size)
-    return Entry(dump_id, has_data, kind, schema, name, owner, definition, copy, tablespace, access_method)
+    return Entry(
+        dump_id, has_data, kind, schema, name, owner, definition, copy, tablespace, access_method,
+        section, tuple(depends),
+    )  # fmt: skip
 
 
 def read_contents(data: bytes) -> tuple[Header, int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -72,6 +72,15 @@ def compare(before: Contents, after: Contents, made_by_reader: Sequence[str] = (
         _without(before.definitions, made_by_reader), _without(after.definitions, made_by_reader)
     )
     return Comparison(differences, tables)
+
+
+def compare_tables(before: Contents, after: Contents, names: Collection[tuple[str, str]]) -> Comparison:
+    """Only the rows of some tables."""
+    tables, differences = _compare_tables(
+        [table for table in before.tables if (table.schema, table.name) in names],
+        [table for table in after.tables if (table.schema, table.name) in names],
+    )
+    return Comparison(tables=tables, differences=differences)
 
 
 def _without(rows: Iterable[Row], schemas: Sequence[str]) -> list[Row]:

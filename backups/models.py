@@ -20,6 +20,7 @@ from backups.leases import Leased
 from backups.manifest import NAME, Manifest, NoManifest
 from backups.physical.models import BaseBackup, Drill, PointInTime, RecoveredCluster, WalSegment
 from backups.pipeline import Volume
+from backups.row_models import RowComparison, RowDifference, SideSchema
 from backups.stores import StoreError
 from backups.stores.local import LocalStore
 from backups.stores.s3 import S3Settings, S3Store
@@ -36,6 +37,9 @@ __all__ = [
     "PointInTime",
     "Policy",
     "RecoveredCluster",
+    "RowComparison",
+    "RowDifference",
+    "SideSchema",
     "Store",
     "WalSegment",
     "expiry",

@@ -238,6 +238,19 @@ def check_create(server: Server) -> None:
         )
 
 
+def check_create_schema(server: Server, database: str) -> None:
+    may = server.row(
+        "select pg_catalog.has_database_privilege(current_database(), 'create') as create,"
+        " current_user as role",
+        database=database,
+    )
+    if not may.create:
+        raise Refused(
+            f"{may.role} may not create a schema in {database}. What mends it: "
+            f"GRANT CREATE ON DATABASE {_quoted(database)} TO {_quoted(may.role)};"
+        )
+
+
 def other_database(server: Server, avoid: Sequence[str]) -> str:
     """A database to stand in while others are renamed; also when the server's own is closed to everybody."""
     try:

@@ -16,7 +16,7 @@ from django.conf import settings
 from psycopg import sql
 
 from backups import catalogue, copies, leases, logical, preflight, properties, swap
-from backups.archive import Scanner
+from backups.archive import Entry, Scanner
 from backups.compare import Comparison, compare
 from backups.logical import NoTools, Selection, Source, Tools
 from backups.manifest import Contents, Manifest, NoManifest
@@ -50,6 +50,13 @@ def spool_folder() -> Path:
 
 def plan_restore(server: Server, backup: Backup, jobs: int = JOBS, prove: bool = True) -> Restoring:
     """Look at everything that can be known before; raises Refused."""
+    manifest, tools = ready(server, backup)
+    roles = preflight.missing_roles(server, manifest)
+    return Restoring(server, backup, manifest, tools, roles, max(2, jobs), prove)
+
+
+def ready(server: Server, backup: Backup) -> tuple[Manifest, Tools]:
+    """The manifest and the programs for a restore that can begin; raises Refused."""
     try:
         manifest = backup.manifest()
     except (StoreError, NoManifest) as reason:
@@ -61,8 +68,15 @@ def plan_restore(server: Server, backup: Backup, jobs: int = JOBS, prove: bool =
     preflight.check_create(server)
     preflight.check_extensions(server, manifest)
     preflight.check_spool(spool_folder(), manifest)
-    roles = preflight.missing_roles(server, manifest)
-    return Restoring(server, backup, manifest, tools, roles, max(2, jobs), prove)
+    return manifest, tools
+
+
+def rights_on(server: Server, backup: int) -> list[tuple[str, Server | None]]:
+    """Who brings another server's data here must be allowed to take it from there."""
+    found = Backup.objects.filter(pk=backup).select_related("server").first()
+    if found is None or found.server_id == server.pk:
+        return []
+    return [("backups.download", found.server)]
 
 
 def _tools(manifest: Manifest) -> Tools:
@@ -88,6 +102,7 @@ class Restoring:
     scratch: str = ""
     started: float = field(default_factory=time.monotonic)
     spool: IO[bytes] = field(default_factory=io.BytesIO)
+    entries: Sequence[Entry] = ()
 
     def steps(self) -> list[Step]:
         """Up to a proven scratch database."""
@@ -159,6 +174,7 @@ class Restoring:
             work.stop_if_cancelled()
         self.spool.flush()
         must_be_same(self.manifest, scanner)
+        self.entries = scanner.header.entries if scanner.header else ()
 
     def _unpack_copy(self, work: Work, place: Store, reason: Exception) -> bool:
         """A copy in the place of what failed; whether it was whole."""
@@ -189,13 +205,15 @@ class Restoring:
             work.remember(scratch_oid=row.fetchone()[0])  # type: ignore[index]
         work.log(f"Created {self.scratch}.")
 
-    def load(self, work: Work) -> None:
+    def load(self, work: Work, options: Sequence[str] = (), files: Sequence[int] = ()) -> None:
+        """options: more of pg_restore's; files: the open files that these name."""
         number = self.spool.fileno()
         command = logical.restore_command(self.tools, self.scratch, f"/proc/self/fd/{number}", self.jobs)
+        command[-1:-1] = options
         environment = logical.environment(self.server.dsn("operate"), self.scratch)
         process = work.popen(
             [*command, "--verbose"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, pass_fds=[number],
+            stderr=subprocess.PIPE, pass_fds=[number, *files],
         )  # fmt: skip
         try:
             self._listen(work, process)
@@ -245,6 +263,10 @@ class Restoring:
         """Dump the restored database in the same way and look at what passes by."""
         chosen = self.manifest.selection
         selection = Selection(chosen.get("schemas", ()), [tuple(table) for table in chosen.get("tables", ())])
+        self._judge(work, compare(self.manifest.contents, self.dumped(work, selection)))
+
+    def dumped(self, work: Work, selection: Selection) -> Contents:
+        """What a dump of the restored database contains now."""
         source = Source(self.tools, self.server.dsn("operate"), self.scratch, selection)
         producer = Producer(
             logical.dump_command(source), source.environment(), work.popen, work.stop_if_cancelled
@@ -256,7 +278,7 @@ class Restoring:
                 work.progress(scanner.size_bytes, max(self.manifest.plain_bytes, scanner.size_bytes), "bytes")
         finally:
             producer.stop()
-        self._judge(work, compare(self.manifest.contents, Contents.of(scanner)))
+        return Contents.of(scanner)
 
     def _judge(self, work: Work, found: Comparison) -> None:
         for difference in found.differences[:100]:

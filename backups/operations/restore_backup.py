@@ -83,11 +83,7 @@ class RestoreBackup(Operation):
         return found
 
     def also_required(self) -> list[tuple[str, Server | None]]:
-        """Who brings another server's data here must be allowed to take it from there."""
-        found = Backup.objects.filter(pk=self.params["backup"]).select_related("server").first()
-        if found is None or found.server_id == self.server.pk:
-            return []
-        return [("backups.download", found.server)]
+        return restoring.rights_on(self.server, self.params["backup"])
 
     def target(self) -> str:
         name = str(self.params.get("database") or "")

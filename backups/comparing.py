@@ -1,0 +1,114 @@
+"""A comparison of rows as it is kept: the keys of what differs, counted in full and listed up to a limit."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psycopg
+from django.db import transaction
+from django.utils import timezone
+
+from backups.models import RowComparison, RowDifference, SideSchema
+from backups.row_diff import SAME, Pairing, differences, key_of, pair
+from backups.row_places import SOURCES, Place, TableName, shape_of, steady
+from dbadmin.models import Run, Server
+
+#: So many differences of a table are listed with their keys; the others are only counted.
+MOST_LISTED = 10_000
+
+
+def compare_rows(
+    server: Server,
+    database: str,
+    pairs: Iterable[tuple[TableName, TableName]],
+    source: str,
+    connections: tuple[psycopg.Connection[Any], psycopg.Connection[Any]],
+    run: Run,
+    side: SideSchema | None = None,
+    tell: Callable[[str, int], None] = lambda table, rows: None,
+) -> list[RowComparison]:
+    """Compare each (table there, live table) and keep the outcome, in the place of an earlier one.
+
+    source: the name under which row_places finds the other side again; connections: the other side's, the live one's.
+    """
+    for connection in connections:
+        steady(connection)
+    found = []
+    for other, table in pairs:
+        row = RowComparison(
+            server=server, database=database, schema=table.schema, name=table.name, other_schema=other.schema,
+            other_name=other.name, source=source, side=side, run=run,
+        )  # fmt: skip
+        keys = _compare(row, other, table, connections, tell)
+        _keep(row, keys)
+        found.append(row)
+    return found
+
+
+def _compare(
+    row: RowComparison,
+    other: TableName,
+    table: TableName,
+    connections: tuple[psycopg.Connection[Any], psycopg.Connection[Any]],
+    tell: Callable[[str, int], None],
+) -> list[tuple[str, list[str]]]:
+    started, there, here = time.monotonic(), shape_of(connections[0], other), shape_of(connections[1], table)
+    if there is None or here is None:
+        row.problem = (
+            f"There is no table {table} in {row.database} any more."
+            if here is None
+            else f"There is no table {other} to compare with any more."
+        )
+        return []
+    pairing = pair(there, here)
+    row.key, row.columns, row.notes = list(pairing.key), list(pairing.columns), list(pairing.notes)
+    keys = _count(row, pairing, differences(connections[0], other, connections[1], table, pairing), tell)
+    row.seconds = time.monotonic() - started
+    return keys
+
+
+def _count(
+    row: RowComparison,
+    pairing: Pairing,
+    rows: Iterable[tuple[str, bytes]],
+    tell: Callable[[str, int], None],
+) -> list[tuple[str, list[str]]]:
+    counts: Counter[str] = Counter()
+    listed: list[tuple[str, list[str]]] = []
+    for number, (kind, key) in enumerate(rows, start=1):
+        counts[kind] += 1
+        if kind != SAME and pairing.has_key and len(listed) < MOST_LISTED:
+            listed.append((kind, key_of(key)))
+        if number % 20_000 == 0:
+            tell(str(row), number)
+    row.same, row.missing, row.changed, row.extra = (
+        counts[kind] for kind in (SAME, "missing", "changed", "extra")
+    )
+    row.listed = len(listed)
+    return listed
+
+
+@transaction.atomic
+def _keep(row: RowComparison, keys: list[tuple[str, list[str]]]) -> None:
+    """A newer comparison takes the place of an older one of the same two tables."""
+    RowComparison.objects.filter(
+        server=row.server, database=row.database, schema=row.schema, name=row.name, source=row.source
+    ).delete()
+    row.compared_at = timezone.now()
+    row.save()
+    RowDifference.objects.bulk_create(
+        [RowDifference(comparison=row, kind=kind, key=key) for kind, key in keys], batch_size=2000
+    )
+
+
+def _side_place(number: int) -> Place:
+    side = SideSchema.objects.filter(pk=number, dropped_at=None).select_related("server").first()
+    if side is None:
+        raise LookupError("The schema that it was compared with has been dropped.")
+    return Place(side.label, side.server.dsn("operate", side.database))
+
+
+SOURCES["side"] = _side_place

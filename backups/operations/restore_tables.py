@@ -1,0 +1,99 @@
+"""Bring some tables of a backup back beside the live ones, to be compared and copied row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.urls import reverse
+
+from backups import preflight, restoring, restoring_tables
+from backups.forms import BackupField, names
+from backups.models import Backup
+from backups.restoring_tables import plan_tables
+from dbadmin.models import Run, Server
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.steps import Step
+
+if TYPE_CHECKING:
+    from dbadmin.runner import Work
+
+
+class RestoreTablesForm(forms.Form):
+    """Which tables of which backup, and where they go."""
+
+    backup = BackupField()
+    tables = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 3}), help_text="As schema.table, separated by commas or lines."
+    )
+    database = forms.CharField(required=False, max_length=63, help_text="The live one. Empty: as backed up.")
+    schema = forms.CharField(
+        required=False, max_length=63, help_text="The name of the schema. Empty: by the moment of the backup."
+    )
+    keep_hours = forms.IntegerField(
+        initial=168, min_value=1, max_value=24 * 90, required=False,
+        help_text="For how many hours the schema is kept.",
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        named = self.data.get("backup") or self.initial.get("backup")
+        self.fields["backup"].offer(server, named)  # type: ignore[attr-defined]
+
+    def clean_keep_hours(self) -> int:
+        return self.cleaned_data.get("keep_hours") or 168
+
+
+class RestoreTables(Operation):
+    """Restore chosen tables from a backup beside the live ones, prove them, and show what differs by key."""
+
+    title = "Bring back tables"
+    risk = Risk.LOADS
+    queue = "backups"
+    Form = RestoreTablesForm
+
+    def backup(self) -> Backup:
+        found = Backup.objects.present().filter(pk=self.params["backup"]).select_related("store").first()
+        if found is None:
+            raise Refused("This backup is not in the catalogue any more.", field="backup")
+        return found
+
+    def also_required(self) -> list[tuple[str, Server | None]]:
+        return restoring.rights_on(self.server, self.params["backup"])
+
+    def database(self) -> str:
+        name = str(self.params.get("database") or "")
+        return name or Backup.objects.filter(pk=self.params["backup"]).values_list("database", flat=True)[0]
+
+    def target(self) -> str:
+        return self.database()
+
+    def plan(self) -> Sequence[Step]:
+        backup, database = self.backup(), self.database()
+        job = plan_tables(self.server, backup, names(str(self.params["tables"])))
+        preflight.database_of(self.server, database)
+        preflight.check_create_schema(self.server, database)
+        job.live, job.keep_hours = database, float(self.params.get("keep_hours") or 168)
+        job.side = self.schema(backup, database)
+        return job.steps()
+
+    def schema(self, backup: Backup, database: str) -> str:
+        """The name that was chosen, else the moment of the backup with the first number that is free."""
+        chosen = str(self.params.get("schema") or "")
+        taken = {
+            row.nspname
+            for row in self.server.rows("select nspname from pg_catalog.pg_namespace", database=database)
+        }
+        if chosen and (chosen in taken or chosen.startswith("pg_")):
+            raise Refused(f"{database} cannot have a new schema {chosen}: the name is taken.", field="schema")
+        plain = f"restored_{backup.started_at:%Y%m%d_%H%M}"
+        free = (name for name in (plain, *(f"{plain}_{n}" for n in range(2, 1000))) if name not in taken)
+        return chosen or next(free)
+
+    def clean_up(self, work: Work) -> None:
+        restoring_tables.clean_up(work)
+
+    def result_url(self, run: Run) -> str:
+        side = run.result.get("side")
+        return reverse("side_schema", args=[self.server.name, side]) if side else ""

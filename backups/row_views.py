@@ -1,0 +1,122 @@
+"""Tables that were brought back beside the live ones: what differs, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_GET
+from psycopg import sql
+
+from backups.models import RowComparison, RowDifference, SideSchema
+from backups.row_places import Place, Shape, TableName, shape_of
+from dbadmin.connections import why
+from dbadmin.models import Server
+from dbadmin.permissions import require
+
+#: Differences on one page, and how much of a value is shown.
+ROWS, LONGEST = 25, 200
+Kind = RowDifference.Kind
+Values = dict[str, str | None]
+
+
+def _server(request: HttpRequest, name: str) -> Server:
+    server = get_object_or_404(Server.objects.visible_to(request.user), name=name)
+    require(request.user, "backups.restore_backup", server)
+    return server
+
+
+@login_required
+@require_GET
+def side_schema(request: HttpRequest, server_name: str, pk: int) -> HttpResponse:
+    """The tables of one schema, each with how many rows differ."""
+    server = _server(request, server_name)
+    side = get_object_or_404(SideSchema.objects.select_related("backup", "run"), server=server, pk=pk)
+    context = {"server": server, "side": side, "comparisons": side.comparisons.all()}
+    return render(request, "backups/side_schema.html", context)
+
+
+@login_required
+@require_GET
+def row_comparison(request: HttpRequest, server_name: str, pk: int) -> HttpResponse:
+    """The rows of one table that differ, with the values as they are on both sides now."""
+    server = _server(request, server_name)
+    found = get_object_or_404(RowComparison.objects.select_related("side"), server=server, pk=pk)
+    chosen = request.GET.get("kind", "")
+    differences = found.differences.filter(kind=chosen) if chosen in Kind.values else found.differences.all()
+    page = Paginator(differences, ROWS).get_page(request.GET.get("page"))
+    rows, problem = _shown(found, list(page.object_list))
+    context = {
+        "server": server, "comparison": found, "chosen": chosen, "page": page, "rows": rows, "problem": problem,
+        "kinds": [(Kind.MISSING, found.missing), (Kind.CHANGED, found.changed), (Kind.EXTRA, found.extra)],
+    }  # fmt: skip
+    return render(request, "backups/row_comparison.html", context)
+
+
+def _shown(found: RowComparison, differences: Sequence[RowDifference]) -> tuple[list[dict[str, Any]], str]:
+    """Each difference with the values of both sides, or why they cannot be shown."""
+    place = Place(str(found), found.server.dsn("operate", found.database))
+    keys = [difference.key for difference in differences]
+    try:
+        with place.look() as connection:
+            backed_up = values_of(connection, TableName(found.other_schema, found.other_name), found, keys)
+            live = values_of(connection, TableName(found.schema, found.name), found, keys)
+    except psycopg.Error as error:
+        return [], why(error, place.dsn)
+    return [_line(found, each, live, backed_up) for each in differences], ""
+
+
+def _line(
+    found: RowComparison, difference: RowDifference, live: dict[str, Values], backed_up: dict[str, Values]
+) -> dict[str, Any]:
+    key = ", ".join(difference.key)
+    ours, theirs = live.get(str(difference.key), {}), backed_up.get(str(difference.key), {})
+    names = [name for name in found.columns if name not in found.key]
+    if difference.kind == Kind.CHANGED:
+        names = [name for name in names if ours.get(name) != theirs.get(name)]
+    cells = [
+        {"name": name, "live": _brief(ours, name), "backed_up": _brief(theirs, name)} for name in names[:12]
+    ]
+    is_settled = difference.kind == Kind.CHANGED and not names
+    return {"difference": difference, "key": key, "cells": cells, "is_settled": is_settled}
+
+
+def _brief(values: Values, name: str) -> str:
+    """A value as it is shown; empty when there is no such row."""
+    if name not in values:
+        return ""
+    value = values[name]
+    text = "null" if value is None else value
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def values_of(
+    connection: psycopg.Connection[Any], table: TableName, found: RowComparison, keys: Sequence[Sequence[str]]
+) -> dict[str, Values]:
+    """The rows with these keys, as texts by column; through the key's own index."""
+    shape = shape_of(connection, table)
+    if shape is None or not keys:
+        return {}
+    names = [name for name in found.columns if name in shape]
+    statement = sql.SQL("SELECT {} FROM {} AS t WHERE ({}) IN ({})").format(
+        sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in names),
+        table.quoted,
+        sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in found.key),
+        sql.SQL(", ").join(key_values(shape, found.key, key) for key in keys),
+    )
+    rows = [dict(zip(names, row, strict=True)) for row in connection.execute(statement).fetchall()]
+    return {str([row[name] for name in found.key]): row for row in rows}
+
+
+def key_values(shape: Shape, names: Sequence[str], key: Sequence[str]) -> sql.Composed:
+    """A key as a row of typed literals."""
+    parts = [
+        sql.SQL("{}::{}").format(sql.Literal(text), sql.SQL(shape.column(name).type))
+        for name, text in zip(names, key, strict=True)
+    ]
+    return sql.SQL("({})").format(sql.SQL(", ").join(parts))

@@ -1,0 +1,138 @@
+"""Copies of tables, from wherever they are, into a schema of their own in the live database: all of them or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from backups.row_places import Shape, TableName, shape_of, steady
+from dbadmin.failures import Told
+
+LONGEST_NAME = 63
+
+
+class NotCopied(Told):
+    """The tables are not in the side schema; a sentence that says why. Nothing else changed."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """One table as it is in the side schema."""
+
+    schema: str
+    name: str
+    side: str
+    rows: int
+
+
+def side_names(tables: Sequence[TableName]) -> dict[TableName, str]:
+    """What each is called in the side schema: its own name, unless two of different schemas share it."""
+    names = [table.name for table in tables]
+    return {
+        table: (table.name if names.count(table.name) == 1 else str(table)).encode()[:LONGEST_NAME].decode(
+            errors="ignore"
+        )
+        for table in tables
+    }  # fmt: skip
+
+
+def fill(
+    source: psycopg.Connection[Any],
+    live: psycopg.Connection[Any],
+    schema: str,
+    tables: Sequence[TableName],
+    comment: str,
+    tell: Callable[[TableName, int], None] = lambda table, rows: None,
+) -> list[Copied]:
+    """Make the schema and copy the tables into it, in one transaction: whatever happens, nothing half is left."""
+    steady(source)
+    steady(live)
+    with live.transaction():
+        live.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        live.execute(
+            sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(schema), sql.Literal(comment))
+        )
+        return [
+            _copy(source, live, table, TableName(schema, name), tell)
+            for table, name in side_names(tables).items()
+        ]
+
+
+def _copy(
+    source: psycopg.Connection[Any],
+    live: psycopg.Connection[Any],
+    table: TableName,
+    side: TableName,
+    tell: Callable[[TableName, int], None],
+) -> Copied:
+    shape = shape_of(source, table)
+    if shape is None:
+        raise NotCopied(f"There is no table {table} where it is to be copied from.")
+    live.execute(_create(live, side, shape))
+    rows = _stream(source, live, table, side, shape, tell)
+    if shape.key:
+        live.execute(
+            sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
+                side.quoted, sql.SQL(", ").join(map(sql.Identifier, shape.key))
+            )
+        )
+    live.execute(sql.SQL("ANALYZE {}").format(side.quoted))
+    return Copied(table.schema, table.name, side.name, rows)
+
+
+def _create(live: psycopg.Connection[Any], side: TableName, shape: Shape) -> sql.Composed:
+    """Plain columns; of a domain its base type, and text where the live database has not got the type."""
+    parts = [
+        sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(_known(live, column.base_type)))
+        for column in shape.columns
+    ]
+    return sql.SQL("CREATE TABLE {} ({})").format(side.quoted, sql.SQL(", ").join(parts))
+
+
+def _known(live: psycopg.Connection[Any], name: str) -> str:
+    """Its parameters are cut off only for the question."""
+    row = live.execute("select pg_catalog.to_regtype(%s) is not null", [name.partition("(")[0]]).fetchone()
+    return name if row and row[0] else "text"
+
+
+def _stream(
+    source: psycopg.Connection[Any],
+    live: psycopg.Connection[Any],
+    table: TableName,
+    side: TableName,
+    shape: Shape,
+    tell: Callable[[TableName, int], None],
+) -> int:
+    """The values as COPY text, block by block."""
+    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in shape.columns)
+    read = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(names, table.quoted)
+    write = sql.SQL("COPY {} ({}) FROM STDIN").format(side.quoted, names)
+    rows = 0
+    with (
+        source.cursor() as reading,
+        live.cursor() as writing,
+        reading.copy(read) as out,
+        writing.copy(write) as into,
+    ):
+        for block in out:
+            into.write(block)
+            rows += 1
+            if rows % 5000 == 0:
+                tell(table, rows)
+    tell(table, rows)
+    return rows
+
+
+def drop_statements(live_tables: Sequence[str], schema: str) -> list[sql.Composed]:
+    """Drop what we made there and no more: the schema stays when somebody else put something into it."""
+    drops = [sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, name)) for name in live_tables]
+    return [*drops, sql.SQL("DROP SCHEMA {}").format(sql.Identifier(schema))]
+
+
+TABLES_OF = """
+    select c.relname as name from pg_catalog.pg_class c
+    where c.relnamespace = pg_catalog.to_regnamespace(%s) and c.relkind = 'r' order by 1"""

@@ -1,0 +1,148 @@
+"""Tables come back beside the live ones, proven; what differs is told row by row, and nothing live is touched."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from backups.models import Backup, RowComparison, SideSchema
+from dbadmin.models import Run, Server
+from tests.backups.conftest import queue
+from tests.backups.test_faults import died, refusal, when, worker
+from tests.carrying_out import log_of
+from tests.fixtures.servers import Postgres
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
+
+BEFORE = """
+    create type mood as enum ('good', 'bad');
+    create domain positive as int check (value > 0);
+    create table parents (id int primary key, name text);
+    insert into parents select g, 'p' || g from generate_series(1, 50) g;
+    create table "odd name" (
+        "the key" text, part int, mood mood, amount numeric(12, 3), tags text[], doc jsonb, raw bytea, at timestamptz,
+        parent int references parents, size positive, twice int generated always as (part * 2) stored,
+        primary key ("the key", part)
+    );
+    insert into "odd name"
+    select E'k\\\\"\\t' || g, g, 'good', g / 3.0, array['a,b', null, '"'], '{"x": 1}', '\\x00ff', 'infinity', g, g
+    from generate_series(1, 50) g;
+    create table keyless (a int, b text);
+    insert into keyless values (1, 'x'), (1, 'x'), (2, null);
+    create table months (at date not null, n int, primary key (at, n)) partition by range (at);
+    create table months_1 partition of months for values from ('2026-01-01') to ('2026-02-01');
+    create table months_2 partition of months for values from ('2026-02-01') to ('2026-03-01');
+    insert into months select date '2026-01-15' + g, g from generate_series(1, 30) g;
+    create table untouched (id int primary key);"""
+AFTER = """
+    delete from "odd name" where part in (3, 4);
+    update "odd name" set tags = array['changed'], amount = 'NaN' where part = 7;
+    insert into "odd name" values ('new', 99, 'bad', 1, '{}', 'null', null, null, null, 1);
+    delete from months where n = 20;
+    delete from keyless where a = 2;"""
+
+
+@pytest.fixture
+def shop(postgres: Postgres, database: str) -> str:
+    """A database as it was."""
+    with postgres.connect(database) as connection:
+        connection.execute(BEFORE)
+    return database
+
+
+def contents(postgres: Postgres, database: str) -> list[Any]:
+    """All rows of the live tables."""
+    with postgres.connect(database) as connection:
+        return [
+            connection.execute(f"select array_agg(t order by t::text) from public.{name} t").fetchone()
+            for name in ('"odd name"', "months", "keyless", "parents")
+        ]
+
+
+def schemas(postgres: Postgres, database: str) -> list[str]:
+    with postgres.connect(database) as connection:
+        rows = connection.execute(
+            "select nspname from pg_namespace where nspname like 'restored%' order by 1"
+        )
+        return [name for (name,) in rows.fetchall()]
+
+
+def test_they_come_back_beside_the_live_ones_and_each_row_that_differs_is_told(
+    server: Server, shop: str, taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres,
+    client_as: Callable[[str], Client],
+) -> None:  # fmt: skip
+    backup = taken()
+    with postgres.connect(shop) as connection:
+        connection.execute(AFTER)
+    live = contents(postgres, shop)
+    done = run("restore_tables", backup=backup.pk, tables="odd name\npublic.months\nkeyless", database="")
+    assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+    assert done.message == "6 rows differ in 3 tables."
+    assert contents(postgres, shop) == live
+    side = SideSchema.objects.get()
+    assert schemas(postgres, shop) == [side.name]
+    counts = {
+        str(one): (one.missing, one.changed, one.extra, one.same) for one in RowComparison.objects.all()
+    }
+    assert counts == {
+        "public.odd name": (2, 1, 1, 47),
+        "public.months": (1, 0, 0, 29),
+        "public.keyless": (1, 0, 0, 2),
+    }
+    with postgres.connect(shop) as connection:
+        assert (
+            connection.execute("select datname from pg_database where datname like '%restore%'").fetchall()
+            == []
+        )
+    admin = client_as("admin")
+    page = admin.get(side.get_absolute_url()).content.decode()
+    assert "No key tells the rows apart: they are compared as a whole, and cannot be copied back." in page
+    odd = RowComparison.objects.get(name="odd name")
+    page = admin.get(odd.get_absolute_url()).content.decode()
+    assert "<del>NaN</del> <ins>2.333</ins>" in page
+    assert page.count("<tr>") == 5  # the head, and four rows
+    assert client_as("viewer").get(odd.get_absolute_url()).status_code == 403
+    dropped = run("drop_side_schema", side=side.pk)
+    assert dropped.status == Run.Status.SUCCEEDED, dropped.message
+    assert schemas(postgres, shop) == []
+    assert contents(postgres, shop) == live
+    assert "Dropped" in admin.get(side.get_absolute_url()).content.decode()
+
+
+@pytest.mark.parametrize("step", [2, 4, 5, 7])
+def test_killed_in_any_step_it_leaves_the_live_tables_and_no_half_schema(
+    server: Server, shop: str, taken: Callable[..., Backup], postgres: Postgres, step: int
+) -> None:
+    backup = taken()
+    live = contents(postgres, shop)
+    run = queue(
+        server, "restore_tables", {"backup": backup.pk, "tables": "odd name, months", "database": shop}
+    )
+    process = worker(run)
+    when(lambda: process.poll() is not None or Run.objects.get(pk=run.pk).step >= step)
+    if process.poll() is None:
+        run = died(run, process)
+    assert contents(postgres, shop) == live
+    kept = SideSchema.objects.values_list("name", flat=True)
+    assert schemas(postgres, shop) == sorted(kept)
+    with postgres.connect(shop) as connection:
+        left = "select count(*) from pg_database where datname like %s"
+        assert connection.execute(left, [f"{shop}\\_\\_restore%"]).fetchone() == (0,)
+    backup.refresh_from_db()
+    assert not backup.is_leased
+
+
+def test_what_cannot_begin_is_refused_with_its_reason(
+    server: Server, shop: str, taken: Callable[..., Backup], postgres: Postgres
+) -> None:
+    wanted = {"backup": taken().pk, "tables": "nothing", "database": shop}
+    assert refusal(server, "restore_tables", **wanted) == (
+        "The backup holds no table nothing. Write it as schema.table."
+    )
+    assert refusal(server, "restore_tables", **{**wanted, "tables": "months", "database": "nowhere"}) == (
+        "There is no database nowhere on shop."
+    )
+    assert refusal(server, "restore_tables", **{**wanted, "tables": "months", "schema": "public"}) == (
+        f"{shop} cannot have a new schema public: the name is taken."
+    )
