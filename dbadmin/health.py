@@ -57,6 +57,9 @@ class Health:
     backup_state: str = ""
     backup_note: str = ""
     seen_at: dt.datetime | None = None
+    #: State and reason when it gives no answer; the readings that cross their thresholds.
+    silence: tuple[str, str] = ("", "")
+    crossed: list[Any] = field(default_factory=list)
 
 
 def page_of(server: Server, probe: str) -> str:
@@ -118,7 +121,7 @@ def of(server: Server) -> Health:
 
 def line(server: Server, state: ServerState | None, findings: list[Any], shown: dict[Any, Any]) -> Health:
     """Put one together."""
-    status, reason = reached(state)
+    silence = status, reason = reached(state)
     url = ""
     if not status and findings:
         worst = findings[0]
@@ -146,6 +149,8 @@ def line(server: Server, state: ServerState | None, findings: list[Any], shown: 
         backup_state=backup[1],
         backup_note=backup[2],
         seen_at=state.reached_at if state else None,
+        silence=silence,
+        crossed=findings,
     )
 
 
@@ -166,12 +171,12 @@ def load_of(server: Server) -> list[float | None]:
     return [value for _, value in lines[0].points] if lines else []
 
 
-def findings(server: Server, user: Any = None) -> list[Finding]:
+def findings(server: Server, user: Any = None, known: Health | None = None) -> list[Finding]:
     """What needs attention on one server, worst first."""
-    state = ServerState.objects.filter(server=server).first()
-    status, reason = reached(state)
+    known = known or of(server)
+    status, reason = known.silence
     found = [Finding(status, reason, "")] if status else []
-    found += [finding(server, user, row) for row in crossed([server]).get(server.pk, [])]
+    found += [finding(server, user, row) for row in known.crossed]
     found += [each for source in SOURCES for each in source(server, user)]
     return sorted(found, key=lambda each: ORDER[each.state])
 

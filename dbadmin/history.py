@@ -63,5 +63,9 @@ def marks(server: Server, start: dt.datetime, end: dt.datetime) -> list[Mark]:
     """Our runs that a server may have felt, and what the source knows."""
     ours = Run.objects.filter(server=server, started_at__range=(start, end), status=Run.Status.SUCCEEDED)
     ours = without_routine(ours.exclude(risk="harmless"))
-    found = [Mark(run.started_at, str(run)) for run in ours.order_by("-id")[:50] if run.started_at]
+    found = [
+        Mark(run.started_at, str(run))
+        for run in ours.defer("plan", "reverse", "facts", "result").order_by("-id")[:50]
+        if run.started_at
+    ]
     return [*found, *(_source.marks(server, start, end) if _source else [])]

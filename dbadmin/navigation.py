@@ -13,7 +13,7 @@ from django.utils.functional import SimpleLazyObject
 from dbadmin import two_people
 from dbadmin.models import Role, Server
 from dbadmin.pages import Page, ordered
-from dbadmin.permissions import grants_of, may, may_anywhere
+from dbadmin.permissions import grants_of, may, may_anywhere, servers_of
 
 #: The keys after `g`, by the room's name.
 KEYS = {"": "o", "queries": "q", "activity": "a", "tables": "t", "indexes": "i", "backups": "b", "audit": "u"}
@@ -144,7 +144,7 @@ def build(request: HttpRequest) -> Navigation:
         return Navigation(**base)  # type: ignore[arg-type]
     match = request.resolver_match
     name = match.kwargs.get("server_name", "") if match else ""
-    servers = list(Server.objects.visible_to(user))
+    servers = servers_of(user)
     here = next((server for server in servers if server.name == name), None)
     groups = [wide(user, request.path), *(rooms_of(user, here, request.path) if here else [])]
     groups.append(wide(user, request.path, SET_UP))

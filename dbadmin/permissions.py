@@ -121,6 +121,15 @@ def visible_servers(servers: ServerQuerySet, user: Any) -> ServerQuerySet:
     return servers.filter(covered(grants_of(user)))
 
 
+def servers_of(user: Any) -> list[Server]:
+    """The servers on which the person has any role, read once per request."""
+    known: list[Server] | None = getattr(user, "_dbadmin_servers", None)
+    if known is None:
+        known = list(visible_servers(Server.objects.select_related("primary"), user))
+        user._dbadmin_servers = known
+    return known
+
+
 def servers_with(user: Any, permission: str) -> QuerySet[Server]:
     """Servers on which the person has this right."""
     roles = roles_for(permission)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from dbadmin import exports, health, operate, panels, readings
 from dbadmin.charts import TimeRange
 from dbadmin.models import Run, Server
 from dbadmin.pages import PAGES, Chart, Page, Table
-from dbadmin.permissions import grants_of, may, require
+from dbadmin.permissions import grants_of, may, require, servers_of
 from dbadmin.probes import PROBES, Probe, Reading
 
 
@@ -54,30 +56,37 @@ def fleet(request: HttpRequest) -> HttpResponse:
 
 def server_for(request: HttpRequest, name: str, permission: str = "monitoring.view") -> Server:
     """A server on which the person has the right."""
-    server = get_object_or_404(Server.objects.visible_to(request.user).select_related("primary"), name=name)
+    server = visible_server(request, name)
     require(request.user, permission, server)
     return server
+
+
+def visible_server(request: HttpRequest, name: str) -> Server:
+    """A server on which the person has any role; one of its own, for a form may change it before it is saved."""
+    for server in servers_of(request.user):
+        if server.name == name:
+            return copy(server)
+    raise Http404("No Server matches the given query.")
 
 
 @login_required
 @require_GET
 def overview(request: HttpRequest, server_name: str) -> HttpResponse:
     """What needs attention, vital signs, recent runs."""
-    server = get_object_or_404(
-        Server.objects.visible_to(request.user).select_related("primary"), name=server_name
-    )
+    server = visible_server(request, server_name)
     if not may(request.user, "monitoring.view", server):
         return render(request, "dbadmin/overview.html", {"server": server, "runs": recent_runs(server)})
     shown = PAGES.get("", Page("", "Overview"))
     if request.GET.get("panel") or request.GET.get("format"):
         return panels_page(request, server, shown)
     time_range = TimeRange.of(request.GET)
+    condition = health.of(server)
     context = {
         "server": server,
         "page": shown,
-        "health": health.of(server),
+        "health": condition,
         "panels": panels.build(shown, server, request, time_range),
-        "findings": health.findings(server, request.user),
+        "findings": health.findings(server, request.user, condition),
         "runs": recent_runs(server),
         "operations": operate.offered(request.user, server),
         "time_range": time_range,

@@ -58,9 +58,10 @@ def points(found: Series) -> list[tuple[float, float | None]]:
 
 def timeline(server: Server, start: dt.datetime, end: dt.datetime) -> list[tuple[dt.datetime, str]]:
     """What happened to the server in a window: (moment, sentence)."""
-    marks = models.Mark.objects.filter(server=server, at__gte=start, at__lt=end).order_by("at")[:200]
-    found = [(mark.at, mark.text) for mark in marks]
-    told = {mark.kind for mark in marks}
+    marks = models.Mark.objects.filter(server=server, at__gte=start, at__lt=end).order_by("at")
+    rows = list(marks.values_list("at", "text", "kind")[:200])
+    found = [(at, text) for at, text, _ in rows]
+    told = {kind for _, _, kind in rows}
     gaps = models.Gap.objects.filter(
         Q(ended_at=None) | Q(ended_at__gt=start), server=server, source=None, started_at__lt=end
     ).order_by("started_at")[:200]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import heapq
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dbadmin.models import Server
 from dbadmin.probes import PROBES
 from monitoring.blocks import find_source, moment_of, stamp
 from monitoring.models import Source
+from monitoring.packing import Block
 from monitoring.series import Past, Series, bucketed, step_for
 from monitoring.significance import chance, clear
 from monitoring.statements import PROBE, Identity, identities
@@ -180,10 +184,7 @@ def share(found: Window, line: int) -> float | None:
 def judge(source: Source, spans: Spans, lines: Sequence[int], old: Window, new: Window) -> dict[int, str]:
     """A verdict on each line: all tests of the list are corrected together."""
     parts = [Samples(source, span) for span in (spans.before, spans.after)]
-    calls, seconds = (
-        [part.of_all(column, lines) for part in parts] for column in ("calls_total", "exec_seconds_total")
-    )
-    tested = [tests_of([part[line] for part in calls], [part[line] for part in seconds]) for line in lines]
+    tested = TESTED.of(parts, lines)
     sure = clear([chance for pair in tested for chance in pair])
     found = {}
     for place, line in enumerate(lines):
@@ -192,7 +193,46 @@ def judge(source: Source, spans: Spans, lines: Sequence[int], old: Window, new: 
     return found
 
 
-def tests_of(calls: Sequence[Rates], seconds: Sequence[Rates]) -> tuple[float | None, float | None]:
+Chances = tuple[float | None, float | None]
+
+
+class Tested:
+    """Tests that this process has made: blocks never change, so that the same parts of the same ones tell the same."""
+
+    def __init__(self, most: int) -> None:
+        self.lock = threading.Lock()
+        self.most = most
+        self.kept: OrderedDict[tuple[Any, ...], tuple[list[Block], list[Chances]]] = OrderedDict()
+
+    def of(self, parts: Sequence[Samples], lines: Sequence[int]) -> list[Chances]:
+        """The chances of each line."""
+        # They are kept with their blocks, so that no other block can have the identity of one of them.
+        blocks = [block for part in parts for block in part.past.blocks()]
+        shapes = [(part.start, part.step, part.count) for part in parts]
+        key = (*shapes, *lines, *map(id, blocks))
+        with self.lock:
+            known = self.kept.get(key)
+        found = known[1] if known else all_tests(parts, lines)
+        with self.lock:
+            self.kept[key] = (blocks, found)
+            self.kept.move_to_end(key)
+            while len(self.kept) > self.most:
+                self.kept.popitem(last=False)
+        return found
+
+
+TESTED = Tested(16)
+
+
+def all_tests(parts: Sequence[Samples], lines: Sequence[int]) -> list[Chances]:
+    """The tests of each line."""
+    calls, seconds = (
+        [part.of_all(column, lines) for part in parts] for column in ("calls_total", "exec_seconds_total")
+    )
+    return [tests_of([part[line] for part in calls], [part[line] for part in seconds]) for line in lines]
+
+
+def tests_of(calls: Sequence[Rates], seconds: Sequence[Rates]) -> Chances:
     """The chances that the mean time, and the number of calls, are what they were before."""
     means = [
         [time / number for time, number in zip(times, numbers, strict=True) if number and time is not None]

@@ -29,6 +29,7 @@ from monitoring.blocks import (
 )
 from monitoring.layouts import is_counter, scale_of
 from monitoring.models import Gap, Layout, Source, Total
+from monitoring.packing import Block
 from monitoring.ticks import Ticks, raw_ticks, samples_of, shared
 
 #: Points of a chart, about; the step is the shortest of these that gives no more.
@@ -251,11 +252,14 @@ class Past:
         chunk, span = self.totals[-1]
         return moment_of(chunk.base + span * 1000)
 
+    def blocks(self) -> list[Block]:
+        """All that was read."""
+        totals = [chunk.block for chunk, _ in self.totals]
+        return totals + [block for span in self.raw for block in span.blocks]
+
     def lines(self) -> set[int]:
         """Those that have a sample."""
-        blocks = [chunk.block for chunk, _ in self.totals]
-        blocks += [block for span in self.raw for block in span.blocks]
-        return {line for block in blocks for line in block.lines}
+        return {line for block in self.blocks() for line in block.lines}
 
     def fill(self, buckets: Buckets, column: str, line: int | None) -> None:
         """Put everything of a line, or of all together, into the buckets."""

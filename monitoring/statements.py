@@ -6,12 +6,12 @@ import datetime as dt
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from dbadmin import readings
 from dbadmin.models import Server
 from monitoring.blocks import find_source, moment_of, stamp
-from monitoring.models import Gap, Line, Name, Source, Statement, Text
+from monitoring.models import Gap, Line, Name, Source, Statement
 from monitoring.series import Past, Series, bucketed, kept_columns, missing_of, step_for
 from monitoring.windows import Window, window
 
@@ -150,13 +150,13 @@ def identities(server: Server, source: Source, lines: Iterable[int]) -> dict[int
     keys = dict(Line.objects.filter(source=source, pk__in=list(lines)).values_list("pk", "key"))
     texts = texts_of(server, {(key[1], key[2]) for key in keys.values()})
     numbers = {key[0] for key in keys.values()} | {key[1] for key in keys.values()}
-    named = Name.objects.filter(server=server, number__in=numbers)
-    names = {(name.kind, name.number): name.name for name in named}
+    named = Name.objects.filter(server=server, number__in=numbers).values_list("kind", "number", "name")
+    names = {(kind, number): name for kind, number, name in named}
     return {line: identity(key, texts, names) for line, key in keys.items()}
 
 
 def identity(
-    key: Sequence[Any], texts: dict[tuple[int, int], Text], names: dict[tuple[str, int], str]
+    key: Sequence[Any], texts: dict[tuple[int, int], Wording], names: dict[tuple[str, int], str]
 ) -> Identity:
     """What one line is; numbers stand for names that are not known."""
     user_id, database_id, query_id, toplevel = key
@@ -182,10 +182,18 @@ def described(
     return [row_of(line, known[line], figures, total) for line in lines if line in known]
 
 
-def texts_of(server: Server, places: set[tuple[int, int]]) -> dict[tuple[int, int], Text]:
+class Wording(NamedTuple):
+    """The text of a statement, and what it has in common with its like."""
+
+    text: str
+    fingerprint: str
+
+
+def texts_of(server: Server, places: set[tuple[int, int]]) -> dict[tuple[int, int], Wording]:
     """Texts by (database, query id)."""
     kept = Statement.objects.filter(server=server, query_id__in={query_id for _, query_id in places})
-    return {(one.database_id, one.query_id): one.text for one in kept.select_related("text")}
+    rows = kept.values_list("database_id", "query_id", "text__text", "text__fingerprint")
+    return {(database, query): Wording(*words) for database, query, *words in rows}
 
 
 def row_of(line: int, known: Identity, figures: Window, total: float) -> StatementRow:

@@ -29,7 +29,7 @@ from monitoring.waits import waits
 #: Longer texts are shown as they are: laying them out would cost seconds.
 PRETTY = 20_000
 #: Rows of an exported list, and of a page: 60 kB and 1,500 tags at most.
-MOST, SIZE = 20_000, 80
+MOST, SIZE = 20_000, 75
 CHARTS = (
     ("mean_seconds", "Mean time"),
     ("calls_total", "Calls"),

@@ -8,12 +8,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from dbadmin.connections import session
 from dbadmin.models import Server
-from dbadmin.probes import PROBES
 from dbadmin.reading_store import store_many
 from monitoring.keeper import Keeper
 from monitoring.models import Statement, Text
+from monitoring.rounds import Batch, Round
+from monitoring.writer import Store
 from tests.bench.bench_history import STATEMENTS, Workload
 from tests.bench.bench_sampler import large_reading
 from tests.bench.frame import Bench, Figure, processor_seconds
@@ -45,9 +45,13 @@ def figures(bench: Bench) -> Iterator[Figure]:
 
 def keep_readings(server: Server) -> None:
     """What the sampler would have written by now: pages read our own store first."""
-    with session(server) as opened:
-        sampled = [probe for probe in PROBES.values() if probe.every and probe.source == "postgres"]
-        store_many(server, [probe.read(opened) for probe in sampled])
+    batches: list[Batch] = []
+    one = Round(server, batches.append)
+    one.run()
+    one.close()
+    store = Store()
+    for batch in batches:
+        store.write(batch)
 
 
 def keep_statements(server: Server) -> None:
