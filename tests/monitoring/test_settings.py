@@ -42,3 +42,10 @@ def test_what_each_client_chooses_is_unknown(server):
         rows = PROBES["settings"].read(Session(connection, server)).rows
     (row,) = [row for row in rows if row.name == "application_name"]
     assert (row.value, row.is_changed) == (None, None)
+
+
+def test_permissions_are_told_in_octal_digits_on_both_sides(target):
+    rows = {row.name: row for row in PROBES["settings"].read(target).rows}
+    assert (rows["log_file_mode"].value, rows["log_file_mode"].built_in) == ("0600", "0600")
+    assert not rows["log_file_mode"].is_changed
+    assert rows["unix_socket_permissions"].built_in == "0777"
