@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
@@ -17,6 +18,7 @@ from django.views.decorators.http import require_GET
 
 from backups.models import BaseBackup, Drill, PointInTime, RecoveredCluster
 from backups.physical.chains import Recoverable, recoverable
+from dbadmin.charts import ChartView, Line, Mark
 from dbadmin.models import Run, Server
 from dbadmin.permissions import may, require
 
@@ -25,6 +27,8 @@ WIDTH = 1000
 SLICES = 50
 TICKS = 4
 ROWS = 20
+#: Of a year of nights.
+MOST_DRILLS = 400
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def recovery(request: HttpRequest, server_name: str) -> HttpResponse:
     point = PointInTime.objects.select_related("store").filter(server=server).first()
     found = recoverable(server)
     chosen = _chosen(request, found)
+    drills = list(Drill.objects.filter(server=server).select_related("run")[:MOST_DRILLS])
     context = {
         "server": server,
         "point": point,
@@ -57,11 +62,26 @@ def recovery(request: HttpRequest, server_name: str) -> HttpResponse:
         "moment": _text(chosen, exact="moment" in request.GET) if chosen else "",
         "bases": _bases(server, found),
         "standing": RecoveredCluster.objects.filter(server=server, ended_at=None).select_related("base"),
-        "drills": Drill.objects.filter(server=server).select_related("run")[:ROWS],
+        "drills": drills[:ROWS],
+        "trend": _trend(drills),
         "runs": _runs(server, found),
         "may_see_password": may(request.user, "backups.download", server),
     }
     return render(request, "backups/recovery.html", context)
+
+
+def _trend(drills: Sequence[Drill]) -> ChartView | None:
+    """How long recoveries took and how much would have been lost, drill by drill; one alone is no trend."""
+    if len(drills) < 2:
+        return None
+    old = sorted(drills, key=lambda drill: drill.at)
+    took = Line("Took", [(drill.at.timestamp(), drill.rto_seconds) for drill in old])
+    lost = Line("Would have been lost", [(drill.at.timestamp(), drill.rpo_seconds) for drill in old])
+    failed = [Mark(drill.at, f"Failed: {drill.problem}") for drill in old if drill.problem]
+    return ChartView(
+        "drill-trend", "Drills over time", "drill_seconds", [took, lost], old[0].at, old[-1].at, marks=failed,
+        about="What a recovery takes, and what it would lack.",
+    )  # fmt: skip
 
 
 def _lost(point: PointInTime | None) -> timedelta | None:

@@ -3,7 +3,9 @@
 import re
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,9 +13,10 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from backups import logical
-from backups.models import Backup, BackupKey, Store
+from backups.models import Backup, BackupKey, Drill, Store
 from backups.recovery_kit import TRANSACTION_TIMEOUT_FROM
 from dbadmin import runs
 from dbadmin.models import ApiToken, Event, Grant, Role, Run, Server
@@ -247,3 +250,28 @@ def test_a_new_database_gets_a_name_that_is_free(
     finally:
         with postgres.connect() as connection:
             connection.execute(f"drop database {shop}_restored")
+
+
+def test_drills_are_drawn_over_time_once_there_are_two(
+    server: Server, client_as: Callable[..., Client]
+) -> None:
+    def drawn() -> Any:
+        return client_as("viewer").get(reverse("recovery", args=[server.name])).context["trend"]
+
+    now = timezone.now()
+    for days, problem in ((2, ""), (1, "The WAL segment 00000001 is missing."), (0, "")):
+        run = Run.objects.create(
+            server=server, server_name="shop", operation="drill_recovery", status="succeeded"
+        )
+        Drill.objects.create(
+            server=server, run=run, at=now - timedelta(days=days), moment=now, problem=problem,
+            rto_seconds=None if problem else 10.0 + days, rpo_seconds=3.0,
+        )  # fmt: skip
+        if days == 2:
+            assert drawn() is None
+    trend = drawn()
+    assert [[value for _, value in line.points] for line in trend.lines] == [
+        [12.0, None, 10.0],
+        [3.0, 3.0, 3.0],
+    ]
+    assert [mark.text for mark in trend.marks] == ["Failed: The WAL segment 00000001 is missing."]
