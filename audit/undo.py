@@ -13,7 +13,14 @@ from audit.tables import Rows
 #: Rows that one undo takes back at most.
 MOST = 1000
 COLUMNS = """
-select a.attname as name, a.attgenerated <> '' as is_generated from pg_catalog.pg_attribute a
+select a.attname as name, a.attgenerated <> '' as is_generated,
+       (with recursive base as (
+            select t.oid, t.typtype, t.typbasetype, t.typnamespace
+            union all
+            select b.oid, b.typtype, b.typbasetype, b.typnamespace
+            from base d join pg_catalog.pg_type b on b.oid = d.typbasetype where d.typtype = 'd')
+        select typnamespace <> 'pg_catalog'::regnamespace from base where typtype <> 'd') as is_users
+from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
 where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped
 """
 
@@ -36,43 +43,62 @@ def name_of(table: Watched) -> Composable:
     return Identifier(table.schema, table.name)
 
 
-def writable(rows: Rows, table: Watched) -> set[str]:
-    """The columns that can be written today."""
+@dataclass(frozen=True)
+class Columns:
+    """A table's columns today: those that can be written, and those of a type that users made."""
+
+    writable: set[str]
+    users: set[str]
+
+
+def columns_today(rows: Rows, table: Watched) -> Columns:
+    """They may be others than those that the log recorded."""
     found = rows(COLUMNS, [Identifier(table.schema, table.name).as_string(None)])
     if not found:
         raise CannotUndo(f"{table} is not there any more.")
-    return {row.name for row in found if not row.is_generated}
+    return Columns(
+        {row.name for row in found if not row.is_generated}, {row.name for row in found if row.is_users}
+    )
 
 
-def reversal(table: Watched, change: Change, columns: set[str]) -> Reversal:
+def reversal(table: Watched, change: Change, columns: Columns) -> Reversal:
     """The statement that takes one change back."""
     if change.shape is None or not change.shape.key:
         raise CannotUndo(f"{table} has no key in the log: its rows cannot be told apart.")
     hidden = {column.name for column in change.shape.columns if column.rule}
     key = ", ".join(str(value) for value in change.key.values())
     if change.kind == "insert":
-        return remove(table, change, key)
+        return remove(table, change, key, columns)
     if change.kind == "delete":
-        return put_back(table, change, key, columns - hidden)
+        return put_back(table, change, key, columns, hidden)
     return set_back(table, change, key, columns, hidden)
 
 
-def is_still(change: Change, names: list[str], values: dict[str, str | None]) -> Composable:
+def is_still(change: Change, names: list[str], values: dict[str, str | None], columns: Columns) -> Composable:
     """The condition that finds the row by its key, as the change left it. As texts: not every type has an equality."""
     key = [SQL("{} = {}").format(Identifier(name), Literal(value)) for name, value in change.key.items()]
     same = [
-        SQL("{}::text IS NOT DISTINCT FROM {}").format(Identifier(name), Literal(values[name]))
+        SQL("{} IS NOT DISTINCT FROM {}").format(as_text(name, columns), Literal(values[name]))
         for name in names
         if name not in change.key
     ]
     return SQL(" AND ").join([*key, *same])
 
 
-def remove(table: Watched, change: Change, key: str) -> Reversal:
+def as_text(name: str, columns: Columns) -> Composable:
+    """As the log keeps it; by the type's own output where a cast of the table's owner could run as us instead."""
+    if name in columns.users:
+        return SQL("CASE WHEN {0} IS DISTINCT FROM NULL THEN pg_catalog.concat({0}) END").format(
+            Identifier(name)
+        )
+    return SQL("{}::text").format(Identifier(name))
+
+
+def remove(table: Watched, change: Change, key: str, columns: Columns) -> Reversal:
     """An inserted row goes, if nobody changed it since."""
     new = change.new or {}
     hidden = {column.name for column in change.shape.columns if column.rule} if change.shape else set()
-    where = is_still(change, [name for name in new if name not in hidden], new)
+    where = is_still(change, [name for name in new if name not in hidden], new, columns)
     return Reversal(
         SQL("DELETE FROM {} WHERE {}").format(name_of(table), where),
         SQL("SELECT count(*) = 1 AS fits FROM {} WHERE {}").format(name_of(table), where),
@@ -80,13 +106,14 @@ def remove(table: Watched, change: Change, key: str) -> Reversal:
     )
 
 
-def put_back(table: Watched, change: Change, key: str, columns: set[str]) -> Reversal:
+def put_back(table: Watched, change: Change, key: str, columns: Columns, hidden: set[str]) -> Reversal:
     """A deleted row comes back, if its key is free."""
-    old = {name: value for name, value in (change.old or {}).items() if name in columns}
+    kept = columns.writable - hidden
+    old = {name: value for name, value in (change.old or {}).items() if name in kept}
     statement = SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})").format(
         name_of(table), SQL(", ").join(map(Identifier, old)), SQL(", ").join(map(Literal, old.values()))
     )
-    where = is_still(change, [], {})
+    where = is_still(change, [], {}, columns)
     return Reversal(
         statement,
         SQL("SELECT count(*) = 0 AS fits FROM {} WHERE {}").format(name_of(table), where),
@@ -94,17 +121,17 @@ def put_back(table: Watched, change: Change, key: str, columns: set[str]) -> Rev
     )
 
 
-def set_back(table: Watched, change: Change, key: str, columns: set[str], hidden: set[str]) -> Reversal:
+def set_back(table: Watched, change: Change, key: str, columns: Columns, hidden: set[str]) -> Reversal:
     """Changed columns get their old values, if they still have the new ones."""
     old, new = change.old or {}, change.new or {}
     lost = [name for name in change.changed if name in hidden]
     if lost:
         raise CannotUndo(f"{', '.join(lost)} of {table} {key}: the log does not keep the value.")
-    names = [name for name in change.changed if name in columns]
+    names = [name for name in change.changed if name in columns.writable]
     sets = [SQL("{} = {}").format(Identifier(name), Literal(old[name])) for name in names]
     if not sets:
         raise CannotUndo(f"The update of {table} {key} changed nothing that can be written.")
-    where = is_still(change, names, new)
+    where = is_still(change, names, new, columns)
     return Reversal(
         SQL("UPDATE {} SET {} WHERE {}").format(name_of(table), SQL(", ").join(sets), where),
         SQL("SELECT count(*) = 1 AS fits FROM {} WHERE {}").format(name_of(table), where),
@@ -114,12 +141,12 @@ def set_back(table: Watched, change: Change, key: str, columns: set[str], hidden
 
 def reversals(rows: Rows, tables: dict[int, Watched], changes: list[Change]) -> list[Reversal]:
     """All of them, newest first."""
-    columns: dict[int, set[str]] = {}
+    columns: dict[int, Columns] = {}
     found = []
     for change in sorted(changes, key=lambda one: (one.statement_id, one.n), reverse=True):
         number: int = change.statement.watched_id
         if number not in columns:
-            columns[number] = writable(rows, tables[number])
+            columns[number] = columns_today(rows, tables[number])
         found.append(reversal(tables[number], change, columns[number]))
     return found
 

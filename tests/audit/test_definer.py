@@ -2,6 +2,8 @@
 
 import pytest
 
+from audit.operations.undo_changes import UndoChanges
+
 pytestmark = pytest.mark.servers
 
 SPY = """
@@ -118,3 +120,18 @@ def test_a_cast_of_the_owners_is_not_run_for_a_partition_that_left_the_table(aud
     assert [new for _, _, new in audit.told()] == [
         {"id": "1", "v": "1"}, {"id": "2", "v": "2"}, {"id": "3", "v": "sad"},
     ]  # fmt: skip
+
+
+def test_a_cast_of_the_owners_is_not_run_when_a_change_is_taken_back(audit, mallory):
+    mallory("create type mood as enum ('sad', 'glad'); create table t (id int primary key, v mood, w mood)")
+    spy(mallory, "mood", context="assignment")
+    watch(audit, mallory)
+    mallory("insert into t values (1, 'sad', null); update t set v = 'glad'")
+    mallory("reset role")
+    for kind in "UI":
+        (statement,) = [each for each in audit.statements() if each.operation == kind][:1]
+        (step,) = UndoChanges(audit.server, {"statement": statement.id}).plan()
+        for one in step.reversals:
+            assert audit.session.connection.execute(one.statement).rowcount == 1
+    assert mallory("select * from t").fetchall() == []
+    assert caught(mallory) == []
