@@ -4,10 +4,14 @@ mends it."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import psycopg
 
 from audit.capture import VERSION
 from audit.registry import installed_version
 from audit.tables import Rows
+from dbadmin.connections import named_rows
 
 # One row per watched table and partition that lacks one of its four triggers, or has one switched off.
 TRIGGERS = """
@@ -52,6 +56,38 @@ left join lateral (select signature from dbadmin_audit.shape s where s.watched_i
 where w.until is null
 order by 1, 2
 """
+# That a trigger depends on its function is written once, with the trigger; the trigger's own row is written anew
+# whenever it is switched. So the two rows' transactions tell of a switch for ever, also of one that was taken back.
+SWITCHED = """
+select w.id as watched_id, w.schema_name, w.table_name, t.xmin::text as transaction, count(*) as triggers,
+       min(t.tgrelid::regclass::text) as member,
+       case when current_setting('track_commit_timestamp')::boolean
+            then pg_catalog.pg_xact_commit_timestamp(t.xmin) at time zone 'UTC' end as at
+from dbadmin_audit.watched w
+join pg_catalog.pg_proc p on p.proname = 'capture_' || w.id and p.pronamespace = 'dbadmin_audit'::regnamespace
+join pg_catalog.pg_trigger t on t.tgfoid = p.oid and t.tgenabled in ('O', 'A')
+join pg_catalog.pg_depend d on d.classid = 'pg_trigger'::regclass and d.objid = t.oid
+    and d.refclassid = 'pg_proc'::regclass and d.refobjid = t.tgfoid
+where w.until is null and d.xmin::text <> t.xmin::text
+  and not exists (select from dbadmin_audit.gap g where g.watched_id = w.id and g.kind = 'switched'
+                  and starts_with(g.text, 'Transaction ' || t.xmin::text || ' '))
+group by w.id, w.schema_name, w.table_name, t.xmin
+order by 2, 3, 4
+"""
+# Sessions that begin with triggers off: of a role, in a database, or of a role in this database.
+REPLICAS = """
+select coalesce('Sessions of ' || r.rolname, 'All sessions')
+           || case when s.setdatabase <> 0 then ' in this database' else '' end as who,
+       'ALTER ' || case when s.setrole = 0 then format('DATABASE %%I', current_database())
+           else format('ROLE %%I', r.rolname)
+               || case when s.setdatabase <> 0 then format(' IN DATABASE %%I', current_database()) else '' end end
+           || ' RESET session_replication_role;' as remedy
+from pg_catalog.pg_db_role_setting s
+left join pg_catalog.pg_roles r on r.oid = s.setrole
+where 'session_replication_role=replica' = any(s.setconfig)
+  and s.setdatabase in (0, (select oid from pg_catalog.pg_database where datname = current_database()))
+order by 1
+"""
 RECORDED = """
 select w.schema_name, w.table_name, g.kind, count(*) as times, max(g.at) as last_at, max(g.text) as text
 from dbadmin_audit.gap g left join dbadmin_audit.watched w on w.id = g.watched_id
@@ -87,7 +123,14 @@ def find_gaps(rows: Rows) -> list[Gap]:
     """All findings of a database; none where nothing is installed."""
     if not installed_version(rows):
         return []
-    return [*of_triggers(rows), *of_tables(rows), *of_records(rows), *of_months(rows)]
+    return [
+        *of_triggers(rows),
+        *of_switches(rows),
+        *of_replicas(rows),
+        *of_tables(rows),
+        *of_records(rows),
+        *of_months(rows),
+    ]
 
 
 def of_triggers(rows: Rows) -> list[Gap]:
@@ -106,6 +149,41 @@ def of_triggers(rows: Rows) -> list[Gap]:
         enable = f"ALTER TABLE {row.member} ENABLE TRIGGER ALL;" if row.triggers == 4 else "watch_table"
         found.append(Gap("critical", row.schema_name, row.table_name, what, enable))
     return found
+
+
+def switched(row: Any) -> str:
+    """What is known of a switch. Its first words name the transaction: by them a recorded one is known again."""
+    at = f" ({row.at:%Y-%m-%d %H:%M} UTC)" if row.at else ""
+    what = "a trigger" if row.triggers == 1 else f"{row.triggers} triggers"
+    return (
+        f"Transaction {row.transaction}{at} switched {what} of {row.member}:"
+        " what was written before it may not be recorded"
+    )
+
+
+def of_switches(rows: Rows) -> list[Gap]:
+    """Triggers that fire now and were switched since they were made, until a line of the log says so."""
+    return [
+        Gap("critical", row.schema_name, row.table_name, switched(row), "seal_log") for row in rows(SWITCHED)
+    ]
+
+
+def record_switches(connection: psycopg.Connection[Any]) -> list[str]:
+    """Write switches of triggers into the log, where the next seal covers them; what was written."""
+    with connection.transaction():
+        found = [(row.watched_id, switched(row)) for row in named_rows(connection.execute(SWITCHED))]
+        for watched_id, text in found:
+            connection.execute(
+                "insert into dbadmin_audit.gap (watched_id, kind, text) values (%s, 'switched', %s)",
+                [watched_id, text],
+            )
+    return [text for _, text in found]
+
+
+def of_replicas(rows: Rows) -> list[Gap]:
+    """Settings that have sessions begin with their triggers off."""
+    text = "{} begin with session_replication_role = replica: their changes are not recorded"
+    return [Gap("critical", "", "", text.format(row.who), row.remedy) for row in rows(REPLICAS, [])]
 
 
 def of_tables(rows: Rows) -> list[Gap]:
@@ -138,11 +216,18 @@ def of_records(rows: Rows) -> list[Gap]:
             "critical",
             row.schema_name or "",
             row.table_name or "",
-            f"{row.times} changes were not recorded, the last at {row.last_at:%Y-%m-%d %H:%M}: {row.text}",
+            recorded(row),
             "",
         )
         for row in rows(RECORDED)
     ]
+
+
+def recorded(row: Any) -> str:
+    """The lines of one kind in one sentence."""
+    if row.kind == "switched":
+        return str(row.text) if row.times == 1 else f"{row.text}; {row.times} such switches in a week"
+    return f"{row.times} changes were not recorded, the last at {row.last_at:%Y-%m-%d %H:%M}: {row.text}"
 
 
 def of_months(rows: Rows) -> list[Gap]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import psycopg
 from django import forms
 
+from audit.gaps import record_switches
 from audit.operations.watch_table import rows_of
 from audit.registry import installed_version
 from audit.seal_copies import copy_seals
@@ -19,7 +22,8 @@ from dbadmin.steps import Call, Step
 class SealLog(Operation):
     """Seal the changes that were recorded since the last seal, so that any later alteration of them shows.
 
-    Put it on a schedule of a few minutes. It reads the log once and writes nothing to the server.
+    Put it on a schedule of a few minutes. It reads the log once. All it writes to the server is a line of the
+    log where triggers of a watched table were switched.
     """
 
     title = "Seal the audit log"
@@ -61,6 +65,7 @@ class SealLog(Operation):
         """Batch after batch."""
         statements = images = seals = 0
         with work.connect(self.params.get("database") or None) as connection:
+            self.record_switches(connection, work)
             while seal := seal_next(connection, self.server):
                 seals += 1
                 statements += seal.statements
@@ -69,3 +74,11 @@ class SealLog(Operation):
                 work.stop_if_cancelled()
         work.log(f"Sealed {statements} statements with {images} row images in {seals} seals.")
         work.result(seals=seals, statements=statements, images=images)
+
+    def record_switches(self, connection: psycopg.Connection[Any], work: Work) -> None:
+        """Into the log, so that they are sealed; where that is not allowed, the watch over gaps goes on naming them."""
+        try:
+            for text in record_switches(connection):
+                work.log(f"Recorded a gap. {text}.")
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
+            work.log(f"A switch of triggers could not be recorded: {error}".strip())

@@ -1,0 +1,114 @@
+"""Triggers that were off for a while are told, also when they are on again and nobody looked meanwhile."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from audit.gaps import find_gaps
+from audit.gaps import switched as gap_text
+from dbadmin.connections import Session
+from dbadmin.probes import PROBES
+from tests.carrying_out import carry_out, log_of, operation
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def watched(audit, execute):
+    execute("create table items (id int primary key, name text)")
+    audit.watch("items")
+    execute("insert into items values (1, 'a')")
+    return audit
+
+
+@pytest.fixture
+def switched(watched, execute, target):
+    """One transaction, so that no look from outside ever sees a disabled trigger. What is to be said of it."""
+    with target.connection.transaction():
+        execute("alter table items disable trigger all")
+        execute("delete from items")
+        execute("alter table items enable trigger all")
+        transaction = target.value("select pg_current_xact_id()::xid::text")
+    return said(target, transaction)
+
+
+def gaps(audit):
+    return [(gap.state, gap.table, gap.problem, gap.remedy) for gap in find_gaps(audit.session.rows)]
+
+
+def said(target, transaction, what="4 triggers"):
+    at = ""
+    if target.value("select current_setting('track_commit_timestamp')::bool"):
+        moment = "pg_xact_commit_timestamp(%s::xid) at time zone 'UTC'"
+        query = f"select to_char({moment}, ' (YYYY-MM-DD HH24:MI \"UTC)\"')"
+        at = target.value(query, [transaction])
+    return (
+        f"Transaction {transaction}{at} switched {what} of items:"
+        " what was written before it may not be recorded"
+    )
+
+
+def test_triggers_that_were_off_and_are_on_again_are_told(watched, switched):
+    assert gaps(watched) == [("critical", "items", switched, "seal_log")]
+
+
+def test_monitoring_alone_sees_it(watched, switched, postgres, target):
+    with postgres.connect(target.database, "dbadmin_monitor") as connection:
+        reading = PROBES["audit_gaps"].read(Session(connection))
+    (gap,) = reading.rows
+    assert (gap.problem, PROBES["audit_gaps"].state_of(gap)) == (switched, "critical")
+
+
+def test_one_trigger_is_told_as_well(watched, execute, target):
+    execute("alter table items disable trigger dbadmin_audit_delete")
+    with target.connection.transaction():
+        execute("alter table items enable always trigger dbadmin_audit_delete")
+        transaction = target.value("select pg_current_xact_id()::xid::text")
+    assert gaps(watched) == [("critical", "items", said(target, transaction, "a trigger"), "seal_log")]
+
+
+def test_a_switch_is_a_line_of_the_log_that_a_later_one_adds_to(watched, switched, execute, target, server):
+    run = carry_out(operation("seal_log", server))
+    assert f"Recorded a gap. {switched}." in log_of(run)
+    assert target.rows("select kind, text from dbadmin_audit.gap") == [("switched", switched)]
+    assert gaps(watched) == [("critical", "items", switched, "")]
+    carry_out(operation("seal_log", server))
+    assert target.value("select count(*) from dbadmin_audit.gap") == 1
+    execute("alter table items disable trigger all")
+    execute("alter table items enable trigger all")
+    carry_out(operation("seal_log", server))
+    assert target.value("select count(*) from dbadmin_audit.gap") == 2
+
+
+def test_what_a_table_lives_through_otherwise_is_no_switch(watched, execute):
+    execute("alter table items add note text, alter name type varchar(20)")
+    execute("alter table items rename to things")
+    execute(
+        "alter table things enable trigger all; create index named on things (name); cluster things using named"
+    )
+    execute("begin; alter table things disable trigger all; rollback")
+    for catalogue in ("pg_trigger", "pg_depend"):
+        execute(f"vacuum (full, freeze) pg_catalog.{catalogue}")
+    assert [gap for gap in gaps(watched) if "switched" in gap[2]] == []
+
+
+def test_sessions_that_begin_with_triggers_off_are_told_with_what_mends_it(watched, execute, target):
+    execute(f'alter database "{target.database}" set session_replication_role = replica')
+    assert [gap[2:] for gap in gaps(watched)] == [
+        (
+            (
+                "All sessions in this database begin with session_replication_role = replica:"
+                " their changes are not recorded"
+            ),
+            f"ALTER DATABASE {target.database} RESET session_replication_role;",
+        )
+    ]
+    execute(gaps(watched)[0][3])
+    assert gaps(watched) == []
+
+
+def test_a_server_that_keeps_no_moments_is_told_the_transaction_alone():
+    row = SimpleNamespace(at=None, triggers=2, transaction="734", member="items")
+    assert gap_text(row) == (
+        "Transaction 734 switched 2 triggers of items: what was written before it may not be recorded"
+    )
