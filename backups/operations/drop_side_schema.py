@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from backups import side_tables
 from backups.models import SideSchema
+from backups.operations.copy_rows import kept_by_runs
 from dbadmin.models import Server
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Sql, Step, Transaction
@@ -49,7 +50,7 @@ class DropSideSchema(Operation):
 
     def plan(self) -> Sequence[Step]:
         side = self.side()
-        made = {each["side"] for each in side.tables}
+        made = {each["side"] for each in side.tables} | kept_by_runs(side)
         rows = self.server.rows(side_tables.TABLES_OF, [f'"{side.name}"'], database=side.database)
         statements = side_tables.drop_statements([row.name for row in rows if row.name in made], side.name)
         return [

@@ -1,0 +1,146 @@
+"""Copy rows that were brought back beside a live table into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.urls import reverse
+
+from backups.models import RowComparison, RowDifference, SideSchema
+from backups.row_copy import CHANGED, MISSING, Copying
+from backups.row_places import TableName
+from dbadmin.models import Run, Server
+from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.steps import Call, Step
+from dbadmin.units import count
+
+if TYPE_CHECKING:
+    from dbadmin.runner import Work
+
+BOTH = "both"
+
+
+class CopyRowsForm(forms.Form):
+    """Which rows of which table."""
+
+    comparison = forms.TypedChoiceField(coerce=int, label="Table")
+    kind = forms.ChoiceField(
+        choices=[
+            (MISSING, "Rows that are missing in the live table"),
+            (CHANGED, "Rows that are changed in it"),
+            (BOTH, "Both"),
+        ],
+        label="Which rows",
+    )
+    keys = forms.CharField(
+        required=False, widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="Only these: the keys as the page of differences shows them, one a line. Empty: all of this kind.",
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        found = RowComparison.objects.filter(server=server, side__dropped_at=None).exclude(side=None)
+        self.fields["comparison"].choices = [  # type: ignore[attr-defined]
+            (str(each.pk), f"{each} from {each.side}") for each in found.select_related("side")
+        ]
+
+
+class CopyRows(Operation):
+    """Copy rows from tables that were brought back into the live table; what they replace is kept, to be taken back."""
+
+    title = "Copy rows back"
+    risk = Risk.DESTROYS
+    queue = "backups"
+    Form = CopyRowsForm
+
+    def comparison(self) -> RowComparison:
+        found = RowComparison.objects.filter(
+            server=self.server, pk=self.params["comparison"], side__dropped_at=None
+        )
+        comparison = found.exclude(side=None).select_related("side").first()
+        if comparison is None:
+            raise Refused("This comparison is gone, or what it compared with.", field="comparison")
+        if not comparison.key:
+            raise Refused(f"No key tells the rows of {comparison} apart, so none can be copied back.")
+        return comparison
+
+    def target(self) -> str:
+        found = RowComparison.objects.filter(pk=self.params["comparison"]).first()
+        return str(found) if found else ""
+
+    def chosen(self, comparison: RowComparison) -> list[RowDifference]:
+        """The differences to copy, each of which is listed."""
+        kinds = [MISSING, CHANGED] if self.params["kind"] == BOTH else [str(self.params["kind"])]
+        found = list(comparison.differences.filter(kind__in=kinds))
+        wanted = [line.strip() for line in str(self.params.get("keys") or "").splitlines() if line.strip()]
+        if wanted:
+            known = {", ".join(each.key).strip(): each for each in found}
+            if strange := [key for key in wanted if key not in known]:
+                raise Refused(f"No such row differs in this way: {'; '.join(strange[:5])}.", field="keys")
+            return [known[key] for key in dict.fromkeys(wanted)]
+        if len(found) < sum(getattr(comparison, kind) for kind in kinds):
+            raise Refused(
+                f"More rows of {comparison} differ than the {count(comparison.listed)} that are listed. "
+                "Name their keys.",
+                field="keys",
+            )
+        if not found:
+            raise Refused(f"No row of {comparison} differs in this way.", field="kind")
+        return found
+
+    def plan(self) -> Sequence[Step]:
+        """Exact numbers: a row that comes or goes before it runs stops all of it."""
+        comparison = self.comparison()
+        rows = self.chosen(comparison)
+        changed = sum(1 for row in rows if row.kind == CHANGED)
+        says = (
+            f"-- In {comparison.database}, in one transaction, from {comparison.other_schema}.{comparison.other_name}\n"
+            f"UPDATE {comparison}: {count(changed)} rows\n"
+            f"INSERT INTO {comparison}: {count(len(rows) - changed)} rows\n"
+            f"-- What is there now is kept in the schema {comparison.other_schema}. Triggers fire as usual. "
+            "An error, or a row that came or went since the comparison, leaves everything as it is."
+        )
+        return [
+            Call(
+                lambda work: self._copy(work, comparison, rows),
+                says,
+                "The operation “Take copied rows back”.",
+            )
+        ]
+
+    def _copy(self, work: Work, comparison: RowComparison, rows: Sequence[RowDifference]) -> None:
+        facts = {
+            "side": comparison.side_id, "database": comparison.database, "key": comparison.key,
+            "live": [comparison.schema, comparison.name], "beside": [comparison.other_schema, comparison.other_name],
+            "columns": list(comparison.columns),
+        }  # fmt: skip
+        work.remember(copying=facts)
+        with work.connect(comparison.database) as connection:
+            copying(work.run.pk, facts).copy(connection, [(row.kind, row.key) for row in rows])
+        work.say(f"{count(len(rows))} rows of {comparison} are as in the backup.")
+
+    def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
+        return "undo_copy_rows", {"run": run.pk}
+
+    def result_url(self, run: Run) -> str:
+        side = (run.facts.get("copying") or {}).get("side")
+        return reverse("side_schema", args=[self.server.name, side]) if side else ""
+
+
+def kept_name(run: int) -> str:
+    """The table in which a run keeps what it replaced."""
+    return f"before_run_{run}"
+
+
+def copying(run: int, facts: dict[str, Any]) -> Copying:
+    beside = TableName(*facts["beside"])
+    kept = TableName(beside.schema, kept_name(run))
+    return Copying(TableName(*facts["live"]), beside, kept, facts["key"], facts["columns"])
+
+
+def kept_by_runs(side: SideSchema) -> set[str]:
+    """What copies left in a schema; goes with it."""
+    runs = Run.objects.filter(server=side.server, operation="copy_rows", facts__copying__side=side.pk)
+    return {kept_name(pk) for pk in runs.values_list("pk", flat=True)}

@@ -1,0 +1,231 @@
+"""Rows copied from the tables beside into the live ones and taken back, in one transaction; what was there is kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import errors, sql
+
+from backups.row_places import Shape, TableName, shape_of, steady
+from dbadmin.failures import Told
+from dbadmin.units import count
+
+CHANGED, MISSING = "changed", "missing"
+#: In the table of what was kept: is a row as it was before the copy, or as the copy left it?
+MOMENT = sql.Identifier("dbadmin moment")
+_KEYS = sql.Identifier("pg_temp", "dbadmin_keys")
+
+
+class NotCopied(Told):
+    """Nothing was changed; a sentence says why."""
+
+
+@dataclass(frozen=True)
+class Copying:
+    """One live table, its copy beside, and where the rows are kept that a copy replaces."""
+
+    live: TableName
+    side: TableName
+    kept: TableName
+    key: Sequence[str]
+    columns: Sequence[str]
+
+    def meet(self, one: str, other: str) -> sql.Composed:
+        parts = [
+            sql.SQL("{}.{} = {}.{}").format(
+                sql.Identifier(one), sql.Identifier(name), sql.Identifier(other), sql.Identifier(name)
+            )
+            for name in self.key
+        ]
+        return sql.SQL(" AND ").join(parts)
+
+    def copy(self, connection: psycopg.Connection[Any], keys: Sequence[tuple[str, list[str]]]) -> None:
+        """All of these rows or none. keys: what each is (changed or missing), and its key."""
+        steady(connection)
+        connection.execute("set lock_timeout = '2s'")
+        try:
+            with connection.transaction():
+                self._copy(connection, keys)
+        except (errors.IntegrityError, errors.DataError) as error:
+            raise NotCopied(
+                f"Nothing was copied to {self.live}: {error.diag.message_primary}. "
+                f"{error.diag.message_detail or ''} "
+                "Copy the rows that these need first, or fewer rows."
+            ) from error
+
+    def _copy(self, connection: psycopg.Connection[Any], keys: Sequence[tuple[str, list[str]]]) -> None:
+        shape, beside = shape_of(connection, self.live), shape_of(connection, self.side)
+        if shape is None or beside is None:
+            raise NotCopied(f"There is no table {self.side if shape else self.live} any more.")
+        if gone := [name for name in self.columns if name not in shape or name not in beside]:
+            raise NotCopied(
+                f"Nothing was copied: {self.live} has no column {gone[0]} any more. Bring it back anew."
+            )
+        self._list(connection, keys)
+        wanted = {kind: sum(1 for each, _ in keys if each == kind) for kind in (CHANGED, MISSING)}
+        self._lock(connection, wanted[CHANGED])
+        make = sql.SQL("CREATE TABLE {} AS SELECT 'before'::text AS {}, l.* FROM {} l JOIN {} k ON {}")
+        connection.execute(
+            make.format(self.kept.quoted, MOMENT, self.live.quoted, _KEYS, self.meet("k", "l"))
+        )
+        done = (self._update(connection, shape, beside), self._insert(connection, shape, beside))
+        if done != (wanted[CHANGED], wanted[MISSING]) or self._keep_after(connection) != len(keys):
+            raise NotCopied(
+                f"Nothing was copied to {self.live}: of {count(len(keys))} rows only {count(sum(done))} could be "
+                "written. A trigger, a rule or row security holds the others back, or they are gone beside."
+            )
+
+    def _list(self, connection: psycopg.Connection[Any], keys: Sequence[tuple[str, list[str]]]) -> None:
+        names = sql.SQL(", ").join(map(sql.Identifier, self.key))
+        make = sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {}::text AS {}, {} FROM {} WHERE false")
+        connection.execute(
+            make.format(sql.Identifier("dbadmin_keys"), sql.Literal(""), MOMENT, names, self.live.quoted)
+        )
+        with (
+            connection.cursor() as cursor,
+            cursor.copy(sql.SQL("COPY {} FROM STDIN").format(_KEYS)) as into,
+        ):
+            for kind, key in keys:
+                into.write_row([kind, *key])
+
+    def _lock(self, connection: psycopg.Connection[Any], changed: int) -> None:
+        """The rows that are there stay as they are until the end; a row that came or went since stops the copy."""
+        found = connection.execute(
+            sql.SQL("SELECT k.{} FROM {} l JOIN {} k ON {} FOR UPDATE OF l").format(
+                MOMENT, self.live.quoted, _KEYS, self.meet("k", "l")
+            )
+        ).fetchall()
+        if [kind for (kind,) in found] != [CHANGED] * changed:
+            raise NotCopied(
+                f"Nothing was copied: rows of {self.live} came or went since the comparison. "
+                "Bring the table back anew."
+            )
+
+    def _update(self, connection: psycopg.Connection[Any], shape: Shape, beside: Shape) -> int:
+        names = [name for name in writable(shape, self.columns) if name not in self.key]
+        if not names:
+            return 0
+        sets = [sql.SQL("{} = {}").format(sql.Identifier(name), value(name, shape, beside)) for name in names]
+        statement = sql.SQL("UPDATE {} l SET {} FROM {} s JOIN {} k ON {} WHERE k.{} = {} AND {}").format(
+            self.live.quoted, sql.SQL(", ").join(sets), self.side.quoted, _KEYS, self.meet("k", "s"), MOMENT,
+            sql.Literal(CHANGED), self.meet("k", "l"),
+        )  # fmt: skip
+        return connection.execute(statement).rowcount
+
+    def _insert(self, connection: psycopg.Connection[Any], shape: Shape, beside: Shape) -> int:
+        names = [name for name in self.columns if not shape.column(name).generated]
+        statement = sql.SQL(
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} s JOIN {} k ON {} WHERE k.{} = {}"
+        ).format(
+            self.live.quoted, sql.SQL(", ").join(map(sql.Identifier, names)),
+            sql.SQL(", ").join(value(name, shape, beside) for name in names),
+            self.side.quoted, _KEYS, self.meet("k", "s"), MOMENT, sql.Literal(MISSING),
+        )  # fmt: skip
+        return connection.execute(statement).rowcount
+
+    def _keep_after(self, connection: psycopg.Connection[Any]) -> int:
+        keep = sql.SQL("INSERT INTO {} SELECT 'after', l.* FROM {} l JOIN {} k ON {}")
+        return connection.execute(
+            keep.format(self.kept.quoted, self.live.quoted, _KEYS, self.meet("k", "l"))
+        ).rowcount
+
+    def take_back(self, connection: psycopg.Connection[Any]) -> tuple[int, list[str]]:
+        """The rows that are still as the copy left them go back; the keys of the others. All or none."""
+        steady(connection)
+        connection.execute("set lock_timeout = '2s'")
+        try:
+            with connection.transaction():
+                return self._take_back(connection)
+        except errors.IntegrityError as error:
+            raise NotCopied(
+                f"Nothing was taken back in {self.live}: {error.diag.message_primary}. "
+                f"{error.diag.message_detail or ''} "
+                "Remove first what refers to these rows."
+            ) from error
+
+    def _take_back(self, connection: psycopg.Connection[Any]) -> tuple[int, list[str]]:
+        shape = shape_of(connection, self.live)
+        if shape is None:
+            raise NotCopied(f"There is no table {self.live} any more.")
+        names = sql.SQL(", ").join(sql.SQL("l.{}").format(sql.Identifier(name)) for name in self.key)
+        connection.execute(
+            sql.SQL("SELECT 1 FROM {} l JOIN {} a ON {} FOR UPDATE OF l").format(
+                self.live.quoted, self.kept.quoted, self.meet("a", "l")
+            )
+        )
+        same = sql.SQL(
+            "CREATE TEMP TABLE dbadmin_keys ON COMMIT DROP AS SELECT {} FROM {} l JOIN {} a ON {}"
+            " WHERE a.{} = 'after' AND ROW('after'::text, l.*)::text = ROW(a.*)::text"
+        ).format(names, self.live.quoted, self.kept.quoted, self.meet("a", "l"), MOMENT)
+        right = connection.execute(same).rowcount
+        done = self._write_back(connection, shape) + self._remove(connection)
+        if done != right:
+            raise NotCopied(
+                f"Nothing was taken back in {self.live}: a trigger, a rule or row security holds rows back."
+            )
+        return done, self._others(connection)
+
+    def _write_back(self, connection: psycopg.Connection[Any], shape: Shape) -> int:
+        columns = [column.name for column in shape.columns]
+        names = [name for name in writable(shape, columns) if name not in self.key]
+        if not names:
+            return 0
+        sets = sql.SQL(", ").join(sql.SQL("{0} = b.{0}").format(sql.Identifier(name)) for name in names)
+        statement = sql.SQL("UPDATE {} l SET {} FROM {} b JOIN {} k ON {} WHERE b.{} = 'before' AND {}")
+        return connection.execute(
+            statement.format(
+                self.live.quoted,
+                sets,
+                self.kept.quoted,
+                _KEYS,
+                self.meet("k", "b"),
+                MOMENT,
+                self.meet("k", "l"),
+            )
+        ).rowcount
+
+    def _remove(self, connection: psycopg.Connection[Any]) -> int:
+        statement = sql.SQL(
+            "DELETE FROM {} l USING {} k WHERE {} AND NOT EXISTS (SELECT FROM {} b WHERE b.{} = 'before' AND {})"
+        )
+        return connection.execute(
+            statement.format(
+                self.live.quoted, _KEYS, self.meet("k", "l"), self.kept.quoted, MOMENT, self.meet("k", "b")
+            )
+        ).rowcount
+
+    def _others(self, connection: psycopg.Connection[Any]) -> list[str]:
+        key = sql.SQL(", ").join(sql.SQL("a.{}::text").format(sql.Identifier(name)) for name in self.key)
+        statement = sql.SQL(
+            "SELECT ARRAY[{}] FROM {} a WHERE a.{} = 'after'"
+            " AND NOT EXISTS (SELECT FROM {} k WHERE {}) ORDER BY 1"
+        )
+        rows = connection.execute(
+            statement.format(key, self.kept.quoted, MOMENT, _KEYS, self.meet("k", "a"))
+        ).fetchall()
+        return [", ".join(found) for (found,) in rows]
+
+
+def writable(shape: Shape, names: Sequence[str]) -> list[str]:
+    """Columns that an UPDATE may set."""
+    return [
+        name for name in names if not (shape.column(name).generated or shape.column(name).identity_always)
+    ]
+
+
+def value(name: str, shape: Shape, beside: Shape) -> sql.Composed:
+    """What is beside, as the live column takes it. No cast where the types agree: it would cut a text silently."""
+    column = sql.SQL("s.{}").format(sql.Identifier(name))
+    there, here = _bare(beside.column(name).type), _bare(shape.column(name).base_type)
+    if there == here or here in ("character", "bit"):
+        return column
+    return sql.SQL("{}::{}").format(column, sql.SQL(here))
+
+
+def _bare(kind: str) -> str:
+    """A type without its length."""
+    return re.sub(r"\(\d+(,-?\d+)?\)", "", kind)

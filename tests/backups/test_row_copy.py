@@ -1,0 +1,123 @@
+"""Rows of a backup are copied into the live table all or none, and taken back as long as nobody wrote to them since."""
+
+from collections.abc import Callable
+
+import pytest
+
+from backups.models import RowComparison, RowDifference, SideSchema, expiry
+from dbadmin.connections import Session
+from dbadmin.models import Run, Server
+from tests.backups.conftest import queue
+from tests.backups.test_faults import died, refusal, when, worker
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
+
+TABLES = """
+create type mood as enum ('good', 'bad');
+create table parents (id int primary key);
+insert into parents values (1), (2);
+create table people (
+    id int generated always as identity primary key, name varchar(9), mood mood, tags text[], doc json, raw bytea,
+    price numeric(12, 3), parent int references parents, shout text generated always as (upper(name)) stored);
+insert into people (name, mood, tags, doc, raw, price, parent)
+select 'n' || n, 'good', array['a,b', null], '{"a" : 1}', '\\x00ff', n / 3.0, 1 from generate_series(1, 6) n;
+create schema side;
+create table side.people as select id, name, mood::text, tags, doc, raw, price, parent, shout from people;
+alter table side.people add primary key (id);
+update people set name = 'wrong', doc = 'null', raw = null where id in (1, 2);
+delete from people where id in (3, 4);
+"""
+ROWS = "select array_agg(p::text order by id) from people p"
+ALL = "select array_agg(s::text order by id) from side.people s"
+
+
+@pytest.fixture
+def people(target: Session, server: Server, database: str) -> RowComparison:
+    """Two rows changed, two missing, against what lies beside."""
+    target.connection.execute(TABLES)
+    table = {"schema": "public", "name": "people", "side": "people", "rows": 6}
+    side = SideSchema.objects.create(
+        server=server, database=database, name="side", label="a backup", tables=[table], expires_at=expiry(1)
+    )
+    names = ["id", "name", "mood", "tags", "doc", "raw", "price", "parent", "shout"]
+    found = RowComparison.objects.create(
+        server=server, database=database, schema="public", name="people", other_schema="side", other_name="people",
+        source=f"side:{side.pk}", side=side, key=["id"], columns=names, missing=2, changed=2, same=2, listed=4,
+    )  # fmt: skip
+    for kind, key in [("changed", "1"), ("changed", "2"), ("missing", "3"), ("missing", "4")]:
+        RowDifference.objects.create(comparison=found, kind=kind, key=[key])
+    return found
+
+
+def test_rows_come_back_and_are_taken_back_except_those_written_since(
+    people: RowComparison, target: Session, run: Callable[..., Run]
+) -> None:
+    before = target.value(ROWS)
+    done = run("copy_rows", comparison=people.pk, kind="both")
+    assert (done.status, done.message) == (
+        Run.Status.SUCCEEDED,
+        "4 rows of public.people are as in the backup.",
+    )
+    assert "UPDATE public.people: 2 rows\nINSERT INTO public.people: 2 rows" in done.plan[0]
+    assert target.value(ROWS) == target.value(ALL)
+    target.connection.execute("update people set name = 'later' where id = 2")
+    undone = run("undo_copy_rows", run=done.pk)
+    assert undone.message == "3 rows of public.people are as before the copy, 1 were left as they are."
+    assert "Left as it is, since it was changed after the copy: 2" in [
+        line.text for line in undone.lines.all()
+    ]
+    rows = target.value(ROWS)
+    assert [rows[0], *rows[2:]] == [before[0], *before[2:]]
+    assert "later" in rows[1]
+    dropped = run("drop_side_schema", side=people.side_id)
+    assert dropped.status == Run.Status.SUCCEEDED, dropped.message
+    assert target.value("select to_regnamespace('side')::text") is None
+
+
+def test_only_named_rows_are_copied(people: RowComparison, target: Session, run: Callable[..., Run]) -> None:
+    done = run("copy_rows", comparison=people.pk, kind="missing", keys="4")
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    assert target.value("select array_agg(id order by id) from people") == [1, 2, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "says"),
+    [
+        ("delete from people; delete from parents", "came or went since the comparison"),
+        ("update people set parent = 2; delete from parents where id = 1", "violates foreign key constraint"),
+        (("create function no() returns trigger language plpgsql as 'begin return null; end';"
+         "create trigger no before insert on people for each row execute function no()"), "could be written"),
+        ("alter table people drop column shout", "people has no column shout any more"),
+        ("update side.people set price = 999; alter table people alter price type numeric(3, 1)", "field overflow"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_copied_whole_is_not_copied_at_all(
+    trouble: str, says: str, people: RowComparison, target: Session, run: Callable[..., Run]
+) -> None:
+    target.connection.execute(trouble)
+    before = target.value(ROWS)
+    done = run("copy_rows", comparison=people.pk, kind="both")
+    assert done.status == Run.Status.FAILED
+    assert says in done.message
+    assert target.value(ROWS) == before
+    assert target.value("select count(*) from pg_tables where schemaname = 'side'") == 1
+
+
+def test_a_worker_killed_while_it_copies_leaves_the_live_table_as_it_was(
+    people: RowComparison, target: Session, server: Server
+) -> None:
+    before = target.value(ROWS)
+    slow = "create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(600); return new; end';"
+    target.connection.execute(
+        slow + "create trigger slow before insert on people for each row execute function slow()"
+    )
+    made = queue(server, "copy_rows", {"comparison": people.pk, "kind": "both"})
+    process = worker(made)
+    when(lambda: target.value("select count(*) from pg_stat_activity where wait_event = 'PgSleep'"))
+    assert died(made, process).status == Run.Status.LOST
+    assert target.value(ROWS) == before
+
+
+def test_what_cannot_begin_is_refused(people: RowComparison, server: Server) -> None:
+    said = refusal(server, "copy_rows", comparison=people.pk, kind="missing", keys="1")
+    assert said == "No such row differs in this way: 1."
