@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from backups.models import RowComparison, RowDifference, SideSchema
 from backups.row_diff import SAME, Pairing, differences, key_of, pair
-from backups.row_places import SOURCES, Place, TableName, shape_of, steady
+from backups.row_places import SOURCES, Place, TableName, rows_of, shape_of, steady
 from dbadmin.models import Run, Server
 
 #: So many differences of a table are listed with their keys; the others are only counted.
@@ -65,7 +65,8 @@ def _compare(
         return []
     pairing = pair(there, here)
     row.key, row.columns, row.notes = list(pairing.key), list(pairing.columns), list(pairing.notes)
-    keys = _count(row, pairing, differences(connections[0], other, connections[1], table, pairing), tell)
+    rows = differences(connections[0], rows_of(other, there), connections[1], rows_of(table, here), pairing)
+    keys = _count(row, pairing, rows, tell)
     row.seconds = time.monotonic() - started
     return keys
 

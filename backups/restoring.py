@@ -194,7 +194,8 @@ class Restoring:
 
     def create(self, work: Work) -> None:
         moment = work.run.queued_at.strftime("%Y%m%d_%H%M%S")
-        self.scratch = swap.beside(self.name, f"restore_{moment}")
+        # The run's number in it: two restores that begin in one second have nothing in common.
+        self.scratch = swap.beside(self.name, f"restore_{moment}_{work.run.pk}")
         work.remember(scratch=self.scratch)
         with work.connect(preflight.other_database(self.server, [self.name])) as connection:
             connection.execute(properties.create_statement(self.manifest, self.scratch))

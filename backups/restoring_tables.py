@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from psycopg import sql
+
 from backups import restoring, side_tables
 from backups.compare import compare_tables
 from backups.comparing import compare_rows
@@ -103,14 +105,13 @@ class RestoringTables(Restoring):
 
     def put_beside(self, work: Work) -> None:
         work.remember(side=self.side, side_database=self.live)
-        comment = f"Tables of {self.backup}, brought back by dbadmin in run {work.run.pk}; may be dropped."
         with work.connect(self.scratch) as source, work.connect(self.live) as live:
             copied = side_tables.fill(
                 source,
                 live,
                 self.side,
                 self.tables,
-                comment,
+                self_made(work),
                 lambda table, rows: self._tell(work, table, rows),
             )
         made = SideSchema.objects.create(
@@ -159,6 +160,11 @@ def compare_side(work: Work, side: SideSchema) -> None:
     work.say(f"{count(sum(row.total for row in found))} rows differ in {len(found)} tables.")
 
 
+def self_made(work: Work) -> str:
+    """The comment by which a schema of this run is known."""
+    return f"Tables of a backup, brought back by dbadmin in run {work.run.pk}; may be dropped."
+
+
 def _told(work: Work, rows: int) -> None:
     work.progress(rows, None, "rows")
     work.stop_if_cancelled()
@@ -170,9 +176,11 @@ def clean_up(work: Work) -> None:
     side, database = work.facts.get("side"), work.facts.get("side_database")
     if not side or SideSchema.objects.filter(run=work.run).exists():
         return
+    name = sql.Identifier(side).as_string(None)
     with work.connect(database) as connection:
-        rows = connection.execute(side_tables.TABLES_OF, [f'"{side}"']).fetchall()
-        if connection.execute("select pg_catalog.to_regnamespace(%s)", [f'"{side}"']).fetchone() != (None,):
+        rows = connection.execute(side_tables.TABLES_OF, [name]).fetchall()
+        # A schema of this name that somebody else made meanwhile has not our comment.
+        if connection.execute(side_tables.COMMENT_OF, [name]).fetchone() == (self_made(work),):
             for statement in side_tables.drop_statements([row[0] for row in rows], side):
                 connection.execute(statement)
             work.log(f"Dropped the schema {side}.")

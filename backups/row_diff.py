@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from backups.row_places import Shape, TableName
+from backups.row_places import Shape
 
 MISSING, CHANGED, EXTRA, SAME = "missing", "changed", "extra", "same"
 Line = tuple[bytes, bytes]
@@ -51,8 +51,8 @@ def only(one: Shape, other: Shape) -> list[str]:
     return [column.name for column in one.columns if column.name not in other]
 
 
-def sorted_rows(table: TableName, pairing: Pairing) -> sql.Composed:
-    """The rows of a table as key and digest, in the order of the keys' bytes: the same order on every server."""
+def sorted_rows(rows: sql.Composed, pairing: Pairing) -> sql.Composed:
+    """Rows (see rows_of) as key and digest, in the order of the keys' bytes: the same on every server."""
     key = list(pairing.key or pairing.columns)
     rest = [name for name in pairing.columns if name not in key]
     return sql.SQL(
@@ -60,7 +60,7 @@ def sorted_rows(table: TableName, pairing: Pairing) -> sql.Composed:
         "pg_catalog.sha256(pg_catalog.convert_to(rest, 'UTF8')), 'hex'), 32)"
         " FROM (SELECT {key} AS key, {rest} AS rest FROM {table} AS t) AS rows"
         " ORDER BY pg_catalog.convert_to(key, 'UTF8')) TO STDOUT"
-    ).format(key=array_text(key), rest=array_text(rest), table=table.quoted)
+    ).format(key=array_text(key), rest=array_text(rest), table=rows)
 
 
 def array_text(names: Sequence[str]) -> sql.Composable:
@@ -103,9 +103,9 @@ def merge(source: Iterable[Line], live: Iterable[Line]) -> Iterator[tuple[str, b
 
 def differences(
     source: psycopg.Connection[Any],
-    other: TableName,
+    other: sql.Composed,
     live: psycopg.Connection[Any],
-    table: TableName,
+    table: sql.Composed,
     pairing: Pairing,
 ) -> Iterator[tuple[str, bytes]]:
     """Every row of both tables, and what it is; the connections are steady ones."""

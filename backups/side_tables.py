@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from backups.row_places import Shape, TableName, shape_of, steady
+from backups.row_places import Shape, TableName, rows_of, shape_of, steady
 from dbadmin.failures import Told
 
 LONGEST_NAME = 63
@@ -109,7 +109,7 @@ def _stream(
 ) -> int:
     """The values as COPY text, block by block."""
     names = sql.SQL(", ").join(sql.Identifier(column.name) for column in shape.columns)
-    read = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(names, table.quoted)
+    read = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(names, rows_of(table, shape))
     write = sql.SQL("COPY {} ({}) FROM STDIN").format(side.quoted, names)
     rows = 0
     with (
@@ -136,3 +136,4 @@ def drop_statements(live_tables: Sequence[str], schema: str) -> list[sql.Compose
 TABLES_OF = """
     select c.relname as name from pg_catalog.pg_class c
     where c.relnamespace = pg_catalog.to_regnamespace(%s) and c.relkind = 'r' order by 1"""
+COMMENT_OF = "select pg_catalog.obj_description(pg_catalog.to_regnamespace(%s), 'pg_namespace')"

@@ -21,7 +21,7 @@ class SwapFailed(Told):
 
 
 def beside(name: str, mark: str) -> str:
-    """`shop` -> `shop__restore_20250301_094700`, cut so that it fits PostgreSQL's 63 bytes."""
+    """`shop` -> `shop__restore_20250301_094700_17`, cut so that it fits PostgreSQL's 63 bytes."""
     room = LONGEST_NAME - len(f"__{mark}".encode())
     return name.encode()[:room].decode(errors="ignore") + f"__{mark}"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.utils import timezone
+from psycopg import sql
 
 from backups import side_tables
 from backups.models import SideSchema
@@ -51,7 +52,8 @@ class DropSideSchema(Operation):
     def plan(self) -> Sequence[Step]:
         side = self.side()
         made = {each["side"] for each in side.tables} | kept_by_runs(side)
-        rows = self.server.rows(side_tables.TABLES_OF, [f'"{side.name}"'], database=side.database)
+        name = sql.Identifier(side.name).as_string(None)
+        rows = self.server.rows(side_tables.TABLES_OF, [name], database=side.database)
         statements = side_tables.drop_statements([row.name for row in rows if row.name in made], side.name)
         return [
             Transaction([Sql(statement) for statement in statements], database=side.database),

@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
+from backups import restoring_tables
 from backups.models import Backup, RowComparison, SideSchema
+from backups.restoring import plan_restore
 from dbadmin.models import Run, Server
+from dbadmin.work import Work
 from tests.backups.conftest import queue
 from tests.backups.test_faults import died, refusal, when, worker
 from tests.carrying_out import log_of
@@ -34,6 +38,10 @@ BEFORE = """
     create table months_1 partition of months for values from ('2026-01-01') to ('2026-02-01');
     create table months_2 partition of months for values from ('2026-02-01') to ('2026-03-01');
     insert into months select date '2026-01-15' + g, g from generate_series(1, 30) g;
+    create table elder (id int primary key);
+    create table younger () inherits (elder);
+    insert into elder values (1);
+    insert into younger values (7);
     create table untouched (id int primary key);"""
 AFTER = """
     delete from "odd name" where part in (3, 4);
@@ -76,9 +84,11 @@ def test_they_come_back_beside_the_live_ones_and_each_row_that_differs_is_told(
     with postgres.connect(shop) as connection:
         connection.execute(AFTER)
     live = contents(postgres, shop)
-    done = run("restore_tables", backup=backup.pk, tables="odd name\npublic.months\nkeyless", database="")
+    done = run(
+        "restore_tables", backup=backup.pk, tables="odd name\npublic.months\nkeyless, elder", database=""
+    )
     assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
-    assert done.message == "6 rows differ in 3 tables."
+    assert done.message == "6 rows differ in 4 tables."
     assert contents(postgres, shop) == live
     side = SideSchema.objects.get()
     assert schemas(postgres, shop) == [side.name]
@@ -89,6 +99,7 @@ def test_they_come_back_beside_the_live_ones_and_each_row_that_differs_is_told(
         "public.odd name": (2, 1, 1, 47),
         "public.months": (1, 0, 0, 29),
         "public.keyless": (1, 0, 0, 2),
+        "public.elder": (0, 0, 0, 1),  # not the row of the table that inherits from it
     }
     with postgres.connect(shop) as connection:
         assert (
@@ -146,3 +157,30 @@ def test_what_cannot_begin_is_refused_with_its_reason(
     assert refusal(server, "restore_tables", **{**wanted, "tables": "months", "schema": "public"}) == (
         f"{shop} cannot have a new schema public: the name is taken."
     )
+
+
+def test_a_clean_up_drops_no_schema_that_somebody_else_made(
+    server: Server, shop: str, postgres: Postgres
+) -> None:
+    with postgres.connect(shop) as connection:
+        connection.execute("create schema restored_by_hand; create table restored_by_hand.kept (n int)")
+    run = Run.objects.create(server=server, server_name="shop", operation="restore_tables")
+    run.facts = {"side": "restored_by_hand", "side_database": shop}
+    restoring_tables.clean_up(Work(run))
+    assert schemas(postgres, shop) == ["restored_by_hand"]
+
+
+def test_two_restores_that_begin_in_one_second_have_each_a_database_of_its_own(
+    server: Server, shop: str, taken: Callable[..., Backup], postgres: Postgres
+) -> None:
+    backup, moment, made = taken(), timezone.now(), []
+    for name in ("one", "two"):
+        run = Run.objects.create(server=server, server_name="shop", operation="restore_backup", target=name)
+        run.queued_at = moment
+        job = plan_restore(server, backup)
+        job.create(Work(run))
+        made.append(job.scratch)
+    assert len(set(made)) == 2
+    with postgres.connect() as connection:
+        for name in made:
+            connection.execute(f'drop database "{name}"')
