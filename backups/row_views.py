@@ -17,7 +17,7 @@ from backups.models import RowComparison, RowDifference, SideSchema
 from backups.row_places import Place, Shape, TableName, shape_of
 from dbadmin.connections import why
 from dbadmin.models import Server
-from dbadmin.permissions import require
+from dbadmin.permissions import may, require
 
 #: Differences on one page, and how much of a value is shown.
 ROWS, LONGEST = 25, 200
@@ -53,6 +53,8 @@ def row_comparison(request: HttpRequest, server_name: str, pk: int) -> HttpRespo
     rows, problem = _shown(found, list(page.object_list))
     context = {
         "server": server, "comparison": found, "chosen": chosen, "page": page, "rows": rows, "problem": problem,
+        "may_copy": bool(found.key and found.side and not found.side.dropped_at)
+        and may(request.user, "backups.copy_rows", server),
         "kinds": [(Kind.MISSING, found.missing), (Kind.CHANGED, found.changed), (Kind.EXTRA, found.extra)],
     }  # fmt: skip
     return render(request, "backups/row_comparison.html", context)

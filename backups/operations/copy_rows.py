@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 BOTH = "both"
 
 
+class NumbersField(forms.Field):
+    """Numbers of rows that were ticked on a page."""
+
+    widget = hidden_widget = forms.MultipleHiddenInput
+
+    def clean(self, value: Any) -> list[int]:
+        found = [str(each) for each in value or []]
+        if not all(each.isdecimal() for each in found):
+            raise forms.ValidationError("Tick the rows on the page of differences.")
+        return [int(each) for each in found]
+
+
 class CopyRowsForm(forms.Form):
     """Which rows of which table."""
 
@@ -38,6 +50,8 @@ class CopyRowsForm(forms.Form):
         required=False, widget=forms.Textarea(attrs={"rows": 3}),
         help_text="Only these: the keys as the page of differences shows them, one a line. Empty: all of this kind.",
     )  # fmt: skip
+
+    rows = NumbersField(required=False)
 
     def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -74,6 +88,15 @@ class CopyRows(Operation):
         """The differences to copy, each of which is listed."""
         kinds = [MISSING, CHANGED] if self.params["kind"] == BOTH else [str(self.params["kind"])]
         found = list(comparison.differences.filter(kind__in=kinds))
+        if ticked := set(self.params.get("rows") or ()):
+            rows = [each for each in found if each.pk in ticked]
+            if len(rows) < len(ticked):
+                raise Refused(
+                    f"{count(len(ticked) - len(rows))} of the ticked rows are not listed any more: the tables were "
+                    "compared anew. Tick them again.",
+                    field="comparison",
+                )
+            return rows
         wanted = [line.strip() for line in str(self.params.get("keys") or "").splitlines() if line.strip()]
         if wanted:
             known = {", ".join(each.key).strip(): each for each in found}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from django.test import Client
 
 from backups.models import RowComparison, RowDifference, SideSchema, expiry
 from dbadmin.connections import Session
@@ -78,6 +79,30 @@ def test_only_named_rows_are_copied(people: RowComparison, target: Session, run:
     done = run("copy_rows", comparison=people.pk, kind="missing", keys="4")
     assert done.status == Run.Status.SUCCEEDED, done.message
     assert target.value("select array_agg(id order by id) from people") == [1, 2, 4, 5, 6]
+
+
+def test_rows_are_ticked_on_the_page_of_differences(
+    people: RowComparison, server: Server, run: Callable[..., Run], client_as: Callable[[str], Client]
+) -> None:
+    client = client_as("admin")
+    page = client.get(people.get_absolute_url()).content.decode()
+    assert 'aria-label="Copy 4 back"' in page
+    ticked = [row.pk for row in people.differences.filter(key__in=[["1"], ["4"]])]
+    address = f"/servers/{server}/do/copy_rows/"
+    given = {"comparison": people.pk, "kind": "both", "rows": ticked, "preview": "1"}
+    preview = client.get(address, given).content.decode()
+    assert "UPDATE public.people: 1 row" in preview
+    assert "INSERT INTO public.people: 1 row" in preview
+    assert preview.count('name="rows"') == 4  # kept in the form and in what is confirmed
+    people.differences.all().delete()
+    assert (
+        "2 of the ticked rows are not listed any more: the tables were compared anew. Tick them again."
+        in client.get(address, given).content.decode()
+    )
+    assert (
+        'type="checkbox" name="rows"'
+        not in client_as("operator").get(people.get_absolute_url()).content.decode()
+    )
 
 
 @pytest.mark.parametrize(
