@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from audit.capture import VERSION
+from audit.capture import SCHEMA, VERSION
 from audit.registry import installed_version
 from audit.tables import Rows
 from dbadmin.connections import named_rows
@@ -188,8 +188,12 @@ def of_replicas(rows: Rows) -> list[Gap]:
 
 def of_tables(rows: Rows) -> list[Gap]:
     """Tables that changed under the log."""
-    found = []
-    for row in rows(TABLES, [VERSION]):
+    found, tables = [], rows(TABLES, [VERSION])
+    if any(row.is_outdated and not row.is_gone and not row.is_forged for row in tables):
+        # One cause, one finding: an upgrade of dbadmin is no reason for an alert per table.
+        text = "The capture functions are of an older version of dbadmin"
+        found.append(Gap("warning", SCHEMA, "capture", text, "upgrade_capture"))
+    for row in tables:
         name = (row.schema_name, row.table_name)
         if row.is_gone:
             found.append(Gap("warning", *name, "The table was dropped; its log stays", "unwatch_table"))
@@ -197,9 +201,6 @@ def of_tables(rows: Rows) -> list[Gap]:
         if row.is_forged:
             text = "The capture function is not the one that was installed"
             found.append(Gap("critical", *name, text, "watch_table"))
-        elif row.is_outdated:
-            text = "The capture function is of an older version of dbadmin"
-            found.append(Gap("warning", *name, text, "upgrade_capture"))
         if row.is_altered:
             text = "Columns changed since: rows are kept whole until capture is renewed"
             found.append(Gap("warning", *name, text, "watch_table"))
