@@ -120,11 +120,16 @@ def answer(
     page: int = 1,
     size: int = 100,
 ) -> Answer:
-    """A page of what ran in the window; before the first minute of history, what the server has counted so far."""
+    """A page of what ran in the window; before the first minute of history, what the server has counted so far.
+
+    page: from one; beyond the end, the last one is meant.
+    """
     latest = readings.latest(server, PROBE)
     trouble = (latest.problem or latest.trouble) if latest else None
     order = SORTS.get(sort.removeprefix("-"), "exec_seconds_total")
     found = listing(server, start, end, order, size, (page - 1) * size, search)
+    if found.count and not found.rows:
+        return answer(server, start, end, sort, search, -(-found.count // size), size)
     if found.observed:
         about = seen(found.observed, (end - start).total_seconds(), found.hidden)
         return Answer(Page([row_of(row) for row in found.rows], found.count), about, trouble)
@@ -133,6 +138,7 @@ def answer(
     if latest.problem:
         return Answer(Page([], 0), "", latest.problem)
     rows = counted(server, latest.rows)
+    page = max(1, min(page, -(-len(rows) // size)))
     about = "Since the server began to count: this window has no history yet."
     return Answer(Page(rows[(page - 1) * size : page * size], len(rows)), about, trouble)
 

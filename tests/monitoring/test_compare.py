@@ -235,3 +235,10 @@ def test_many_lines_at_once_tell_what_each_tells_alone(shop):
         for column in ("calls_total", "exec_seconds_total"):
             assert any(samples.of(column, lines[0]))
             assert samples.of_all(column, lines) == {line: samples.of(column, line) for line in lines}
+
+
+@pytest.mark.parametrize("page", ["2", "99999999999999999999"])
+def test_a_page_of_statements_beyond_the_end_is_the_last_one(shop, client_as, page):
+    answer = client_as("viewer").get(f"/servers/shop/queries/?page={page}")
+    assert answer.status_code == 200
+    assert "select slower" in answer.content.decode()
