@@ -51,7 +51,7 @@ class CopyRowsForm(forms.Form):
         help_text="Only these: the keys as the page of differences shows them, one a line. Empty: all of this kind.",
     )  # fmt: skip
 
-    rows = NumbersField(required=False)
+    rows = NumbersField(required=False, label="Ticked on the page of differences")
 
     def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
