@@ -13,34 +13,31 @@ from django.utils import timezone
 
 from backups.models import RowComparison, RowDifference, SideSchema
 from backups.row_diff import SAME, Pairing, differences, key_of, pair
-from backups.row_places import SOURCES, Place, TableName, rows_of, shape_of, steady
-from dbadmin.models import Run, Server
+from backups.row_places import TableName, rows_of, shape_of, steady
+from dbadmin.models import Run
 
 #: So many differences of a table are listed with their keys; the others are only counted.
 MOST_LISTED = 10_000
 
 
 def compare_rows(
-    server: Server,
-    database: str,
-    pairs: Iterable[tuple[TableName, TableName]],
-    source: str,
+    side: SideSchema,
     connections: tuple[psycopg.Connection[Any], psycopg.Connection[Any]],
     run: Run,
-    side: SideSchema | None = None,
     tell: Callable[[str, int], None] = lambda table, rows: None,
 ) -> list[RowComparison]:
-    """Compare each (table there, live table) and keep the outcome, in the place of an earlier one.
+    """Compare each table of a side schema with the live one and keep the outcome, in the place of an earlier one.
 
-    source: the name under which row_places finds the other side again; connections: the other side's, the live one's.
+    connections: one for the tables beside, one for the live ones.
     """
     for connection in connections:
         steady(connection)
     found = []
-    for other, table in pairs:
+    for each in side.tables:
+        other, table = TableName(side.name, each["side"]), TableName(each["schema"], each["name"])
         row = RowComparison(
-            server=server, database=database, schema=table.schema, name=table.name, other_schema=other.schema,
-            other_name=other.name, source=source, side=side, run=run,
+            server=side.server, database=side.database, schema=table.schema, name=table.name,
+            other_schema=other.schema, other_name=other.name, side=side, run=run,
         )  # fmt: skip
         keys = _compare(row, other, table, connections, tell)
         _keep(row, keys)
@@ -95,21 +92,9 @@ def _count(
 @transaction.atomic
 def _keep(row: RowComparison, keys: list[tuple[str, list[str]]]) -> None:
     """A newer comparison takes the place of an older one of the same two tables."""
-    RowComparison.objects.filter(
-        server=row.server, database=row.database, schema=row.schema, name=row.name, source=row.source
-    ).delete()
+    RowComparison.objects.filter(side=row.side, schema=row.schema, name=row.name).delete()
     row.compared_at = timezone.now()
     row.save()
     RowDifference.objects.bulk_create(
         [RowDifference(comparison=row, kind=kind, key=key) for kind, key in keys], batch_size=2000
     )
-
-
-def _side_place(number: int) -> Place:
-    side = SideSchema.objects.filter(pk=number, dropped_at=None).select_related("server").first()
-    if side is None:
-        raise LookupError("The schema that it was compared with has been dropped.")
-    return Place(side.label, side.server.dsn("operate", side.database))
-
-
-SOURCES["side"] = _side_place

@@ -8,10 +8,9 @@ import psycopg
 from django import forms
 
 from backups.models import Backup, Policy, Store
+from dbadmin.identifiers import fitting
 from dbadmin.models import Server
 
-#: What a name may have, in bytes.
-LONGEST_NAME = 63
 TAKEN = "select datname from pg_catalog.pg_database"
 DATABASES = "select datname from pg_catalog.pg_database where datallowconn and not datistemplate order by 1"
 
@@ -32,7 +31,7 @@ def free_name(server: Server, name: str) -> str:
         return name
     for number in range(1000):
         ending = ("_restored" if number == 1 else f"_restored_{number}") if number else ""
-        tried = name.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore") + ending
+        tried = fitting(name, ending)
         if tried not in taken:
             return tried
     return name

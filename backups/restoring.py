@@ -71,6 +71,14 @@ def ready(server: Server, backup: Backup) -> tuple[Manifest, Tools]:
     return manifest, tools
 
 
+def chosen_backup(pk: int) -> Backup:
+    """The backup that a form named; refuses one that has gone meanwhile."""
+    found = Backup.objects.present().filter(pk=pk).select_related("store").first()
+    if found is None:
+        raise Refused("This backup is not in the catalogue any more.", field="backup")
+    return found
+
+
 def rights_on(server: Server, backup: int) -> list[tuple[str, Server | None]]:
     """Who brings another server's data here must be allowed to take it from there."""
     found = Backup.objects.filter(pk=backup).select_related("server").first()

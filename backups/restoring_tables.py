@@ -142,14 +142,8 @@ class RestoringTables(Restoring):
 
 def compare_side(work: Work, side: SideSchema) -> None:
     """Each table of a side schema with the live one that it once was."""
-    pairs = [
-        (TableName(side.name, each["side"]), TableName(each["schema"], each["name"])) for each in side.tables
-    ]
     with work.connect(side.database) as source, work.connect(side.database) as live:
-        found = compare_rows(
-            work.server, side.database, pairs, f"side:{side.pk}", (source, live), work.run, side,
-            lambda table, rows: _told(work, rows),
-        )  # fmt: skip
+        found = compare_rows(side, (source, live), work.run, lambda table, rows: _told(work, rows))
     for row in found:
         work.log(
             f"{row}: {row.problem}"

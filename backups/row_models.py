@@ -45,7 +45,6 @@ class RowComparison(models.Model):
     """One live table against the same table elsewhere, by key. Values are not kept, only keys."""
 
     side = models.ForeignKey(SideSchema, models.CASCADE, related_name="comparisons", null=True)
-    source = models.CharField(max_length=60, help_text="Where the other rows are: kind and number.")
     server = models.ForeignKey(Server, models.CASCADE, related_name="+")
     database = models.CharField(max_length=63)
     schema = models.CharField(max_length=63)

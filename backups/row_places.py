@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -50,19 +50,12 @@ _KEY = """
 _KIND = "select relkind = 'p' from pg_catalog.pg_class where oid = pg_catalog.to_regclass(%s)"
 
 
-@dataclass(frozen=True)
-class Place:
-    """A database with rows in it, wherever it runs. dsn: never printed."""
-
-    label: str
-    dsn: str = field(repr=False)
-
-    def look(self) -> psycopg.Connection[Any]:
-        """A short, read-only session, for a page; raises psycopg.Error."""
-        connection = open_dsn(self.dsn)
-        limit(connection)
-        steady(connection)
-        return connection
+def look(dsn: str) -> psycopg.Connection[Any]:
+    """A short, read-only session on rows, for a page; raises psycopg.Error."""
+    connection = open_dsn(dsn)
+    limit(connection)
+    steady(connection)
+    return connection
 
 
 @dataclass(frozen=True)
@@ -118,13 +111,3 @@ def shape_of(connection: psycopg.Connection[Any], table: TableName) -> Shape | N
 def rows_of(table: TableName, shape: Shape) -> sql.Composed:
     """What to read from: a partitioned table with its partitions, any other without the tables that inherit from it."""
     return sql.SQL("{}" if shape.has_partitions else "ONLY {}").format(table.quoted)
-
-
-#: Kinds of places -> what finds one by its number. Whoever has places with rows adds a kind.
-SOURCES: dict[str, Callable[[int], Place]] = {}
-
-
-def source(name: str) -> Place:
-    """The place that a comparison was made with: "side:7"; LookupError when it is gone."""
-    kind, _, number = name.partition(":")
-    return SOURCES[kind](int(number))

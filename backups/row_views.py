@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET
 from psycopg import sql
 
 from backups.models import RowComparison, RowDifference, SideSchema
-from backups.row_places import Place, Shape, TableName, shape_of
+from backups.row_places import Shape, TableName, look, shape_of
 from dbadmin.connections import why
 from dbadmin.models import Server
 from dbadmin.permissions import may, require
@@ -62,14 +62,14 @@ def row_comparison(request: HttpRequest, server_name: str, pk: int) -> HttpRespo
 
 def _shown(found: RowComparison, differences: Sequence[RowDifference]) -> tuple[list[dict[str, Any]], str]:
     """Each difference with the values of both sides, or why they cannot be shown."""
-    place = Place(str(found), found.server.dsn("operate", found.database))
+    dsn = found.server.dsn("operate", found.database)
     keys = [difference.key for difference in differences]
     try:
-        with place.look() as connection:
+        with look(dsn) as connection:
             backed_up = values_of(connection, TableName(found.other_schema, found.other_name), found, keys)
             live = values_of(connection, TableName(found.schema, found.name), found, keys)
     except psycopg.Error as error:
-        return [], why(error, place.dsn)
+        return [], why(error, dsn)
     return [_line(found, each, live, backed_up) for each in differences], ""
 
 

@@ -11,8 +11,7 @@ from psycopg import sql
 
 from backups.row_places import Shape, TableName, rows_of, shape_of, steady
 from dbadmin.failures import Told
-
-LONGEST_NAME = 63
+from dbadmin.identifiers import fitting
 
 
 class NotCopied(Told):
@@ -32,12 +31,7 @@ class Copied:
 def side_names(tables: Sequence[TableName]) -> dict[TableName, str]:
     """What each is called in the side schema: its own name, unless two of different schemas share it."""
     names = [table.name for table in tables]
-    return {
-        table: (table.name if names.count(table.name) == 1 else str(table)).encode()[:LONGEST_NAME].decode(
-            errors="ignore"
-        )
-        for table in tables
-    }  # fmt: skip
+    return {table: fitting(table.name if names.count(table.name) == 1 else str(table)) for table in tables}
 
 
 def fill(

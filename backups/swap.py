@@ -10,10 +10,10 @@ import psycopg
 from psycopg import sql
 
 from dbadmin.failures import Told
+from dbadmin.identifiers import fitting
 
 #: How long clients may hold on after they were told to leave.
 PATIENCE_SECONDS = 20
-LONGEST_NAME = 63
 
 
 class SwapFailed(Told):
@@ -22,8 +22,7 @@ class SwapFailed(Told):
 
 def beside(name: str, mark: str) -> str:
     """`shop` -> `shop__restore_20250301_094700_17`, cut so that it fits PostgreSQL's 63 bytes."""
-    room = LONGEST_NAME - len(f"__{mark}".encode())
-    return name.encode()[:room].decode(errors="ignore") + f"__{mark}"
+    return fitting(name, f"__{mark}")
 
 
 def allow(connection: psycopg.Connection[Any], name: str, allowed: bool) -> None:

@@ -70,10 +70,6 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                (
-                    "source",
-                    models.CharField(help_text="Where the other rows are: kind and number.", max_length=60),
-                ),
                 ("database", models.CharField(max_length=63)),
                 ("schema", models.CharField(max_length=63)),
                 ("name", models.CharField(max_length=63)),

@@ -27,7 +27,7 @@ class DropSideSchemaForm(forms.Form):
 
     def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        found = SideSchema.objects.filter(server=server, dropped_at=None)
+        found = SideSchema.present(server) if server else SideSchema.objects.none()
         self.fields["side"].choices = [(str(side.pk), f"{side}: {side.label}") for side in found]  # type: ignore[attr-defined]
 
 
@@ -40,7 +40,7 @@ class DropSideSchema(Operation):
     Form = DropSideSchemaForm
 
     def side(self) -> SideSchema:
-        found = SideSchema.objects.filter(server=self.server, dropped_at=None, pk=self.params["side"]).first()
+        found = SideSchema.present(self.server).filter(pk=self.params["side"]).first()
         if found is None:
             raise Refused("These tables were dropped already.", field="side")
         return found

@@ -11,13 +11,14 @@ from django import forms
 from django.urls import reverse
 
 from backups import logical, policies, preflight, taking
-from backups.forms import LONGEST_NAME, DatabaseField, StoreField
+from backups.forms import DatabaseField, StoreField
 from backups.logical import NoTools
 from backups.operations.stop_recovered_cluster import RecoveredField
 from backups.physical.models import RecoveredCluster
 from backups.pipeline import LEVEL
 from backups.taking import Taking
 from dbadmin.failures import Told
+from dbadmin.identifiers import fitting
 from dbadmin.models import Run, Server
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Step
@@ -124,5 +125,4 @@ class TakingRecovered(Taking):
 def name_of(database: str, row: RecoveredCluster) -> str:
     """How the backup is called: it is not the live database's, and no retention takes it for that."""
     moment = row.target_at or row.reached_at or row.made_at
-    ending = f"@{moment:%Y-%m-%dT%H:%M:%SZ}"
-    return database.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore") + ending
+    return fitting(database, f"@{moment:%Y-%m-%dT%H:%M:%SZ}")

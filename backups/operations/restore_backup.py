@@ -76,12 +76,6 @@ class RestoreBackup(Operation):
     def risk_now(self) -> Risk:
         return Risk.LOADS if self.params.get("into") == NEW else Risk.DESTROYS
 
-    def backup(self) -> Backup:
-        found = Backup.objects.present().filter(pk=self.params["backup"]).select_related("store").first()
-        if found is None:
-            raise Refused("This backup is not in the catalogue any more.", field="backup")
-        return found
-
     def also_required(self) -> list[tuple[str, Server | None]]:
         return restoring.rights_on(self.server, self.params["backup"])
 
@@ -93,7 +87,7 @@ class RestoreBackup(Operation):
         return f"Everyone in {self.target()} is disconnected once, and can connect again within a second."
 
     def plan(self) -> Sequence[Step]:
-        backup, name = self.backup(), self.target()
+        backup, name = restoring.chosen_backup(self.params["backup"]), self.target()
         there = self.server.value("select true from pg_catalog.pg_database where datname = %s", [name])
         job = plan_restore(self.server, backup, int(self.params.get("jobs") or restoring.JOBS))
         if self.params.get("into") == NEW:

@@ -53,24 +53,16 @@ class RestoreTables(Operation):
     queue = "backups"
     Form = RestoreTablesForm
 
-    def backup(self) -> Backup:
-        found = Backup.objects.present().filter(pk=self.params["backup"]).select_related("store").first()
-        if found is None:
-            raise Refused("This backup is not in the catalogue any more.", field="backup")
-        return found
-
     def also_required(self) -> list[tuple[str, Server | None]]:
         return restoring.rights_on(self.server, self.params["backup"])
 
-    def database(self) -> str:
+    def target(self) -> str:
+        """The live database."""
         name = str(self.params.get("database") or "")
         return name or Backup.objects.filter(pk=self.params["backup"]).values_list("database", flat=True)[0]
 
-    def target(self) -> str:
-        return self.database()
-
     def plan(self) -> Sequence[Step]:
-        backup, database = self.backup(), self.database()
+        backup, database = restoring.chosen_backup(self.params["backup"]), self.target()
         job = plan_tables(self.server, backup, names(str(self.params["tables"])))
         preflight.database_of(self.server, database)
         preflight.check_create_schema(self.server, database)

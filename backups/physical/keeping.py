@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -221,11 +220,3 @@ def keeper_lives(folder: Path) -> bool:
         return "recovered_cluster" in Path(f"/proc/{pid}/cmdline").read_text()
     except (OSError, ValueError):
         return False
-
-
-def stop_all() -> None:
-    """End every keeper of this host's state directory, as when all of it is put away."""
-    root = recovered_folder()
-    for folder in root.iterdir() if root.is_dir() else []:
-        if keeper_lives(folder):
-            os.kill(int((folder / PID).read_text()), signal.SIGTERM)

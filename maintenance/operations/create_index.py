@@ -8,6 +8,7 @@ import psycopg
 from django import forms
 from psycopg import sql
 
+from dbadmin.identifiers import LONGEST, fitting
 from dbadmin.operations import Refused, Risk
 from dbadmin.steps import Step
 from dbadmin.work import Work
@@ -18,7 +19,6 @@ from maintenance.relations import OnRelation, RelationForm
 
 METHODS = ["btree", "hash", "gin", "gist", "spgist", "brin"]
 WITH_INCLUDE = {"btree", "gist", "spgist"}
-LONGEST_NAME = 63
 
 
 class CreateIndex(OnRelation):
@@ -37,9 +37,7 @@ class CreateIndex(OnRelation):
         include = forms.CharField(required=False, help_text="More columns for index-only scans.")
         where = forms.CharField(required=False, help_text="Only rows of this condition: deleted_at IS NULL")
         unique = forms.BooleanField(required=False)
-        index = forms.CharField(
-            required=False, max_length=LONGEST_NAME, label="Name", help_text="Empty: made up."
-        )
+        index = forms.CharField(required=False, max_length=LONGEST, label="Name", help_text="Empty: made up.")
 
     @cached_property
     def found(self) -> Any:
@@ -143,7 +141,7 @@ class CreateIndex(OnRelation):
         base = "_".join([table, *(key.column or "expr" for key in self.keys), "idx"])
         for number in range(100):
             end = str(number) if number else ""
-            name = shortened(base, LONGEST_NAME - len(end)) + end
+            name = fitting(base, end)
             if not self.is_taken(name, schema):
                 return name
         raise Refused("Give the index a name: those that we would make up are taken.", "index")
@@ -164,8 +162,3 @@ class CreateIndex(OnRelation):
         if made:
             remove_if_invalid(work, made["schema"], made["index"], made["database"])
         remove_partitioned(work)
-
-
-def shortened(name: str, length: int) -> str:
-    """At most so many bytes, cut between signs."""
-    return name.encode()[:length].decode(errors="ignore")

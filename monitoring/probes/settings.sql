@@ -13,7 +13,7 @@
 select
     name,
     in_force || coalesce(' ' || nullif(unit, ''), '')       as value,
-    default_val || coalesce(' ' || nullif(unit, ''), '')       as built_in,
+    default_val || coalesce(' ' || nullif(unit, ''), '')    as built_in,
     case when source <> 'client' then in_force is distinct from default_val end as is_changed,
     pending_restart::int                                    as pending_count,
     case when source <> 'session' then source when in_force is not distinct from default_val then 'default' end as source,

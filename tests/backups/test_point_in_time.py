@@ -16,12 +16,12 @@ from django.urls import reverse
 from backups import duties
 from backups.models import Backup, BaseBackup, Drill, RecoveredCluster
 from backups.physical.chains import recoverable
-from backups.physical.keeping import stop_all
 from backups.physical.scratch_cluster import recovered_folder
 from dbadmin.connections import Session
 from dbadmin.models import Run
 from dbadmin.operations import REGISTRY, Refused
 from dbadmin.probes import PROBES
+from devtools.stack import stop_keepers
 from tests.backups.recovering import Source
 from tests.carrying_out import carry_out, operation
 from tests.fixtures.runtime import are_gone, until
@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 def nothing_left(transactional_db: None) -> Iterator[None]:
     """Keepers end with the test, before the control database is emptied."""
     yield
-    stop_all()
+    stop_keepers(recovered_folder())
     until(lambda: not recovered_folder().is_dir() or not any(recovered_folder().iterdir()), 30)
 
 

@@ -43,7 +43,7 @@ def people(target: Session, server: Server, database: str) -> RowComparison:
     names = ["id", "name", "mood", "tags", "doc", "raw", "price", "parent", "shout"]
     found = RowComparison.objects.create(
         server=server, database=database, schema="public", name="people", other_schema="side", other_name="people",
-        source=f"side:{side.pk}", side=side, key=["id"], columns=names, missing=2, changed=2, same=2, listed=4,
+        side=side, key=["id"], columns=names, missing=2, changed=2, same=2, listed=4,
     )  # fmt: skip
     for kind, key in [("changed", "1"), ("changed", "2"), ("missing", "3"), ("missing", "4")]:
         RowDifference.objects.create(comparison=found, kind=kind, key=[key])
