@@ -144,17 +144,22 @@ def open_dsn(
     dsn: str, application_name: str = "dbadmin", kind: type[psycopg.Connection[Any]] = psycopg.Connection
 ) -> psycopg.Connection[Any]:
     """Connect within three seconds, in autocommit mode, with keepalives that notice a dead host."""
-    return kind.connect(
-        dsn,
-        autocommit=True,
-        connect_timeout=3,
-        prepare_threshold=None,
-        application_name=application_name,
-        keepalives_idle=10,
-        keepalives_interval=5,
-        keepalives_count=3,
-        tcp_user_timeout=20000,
-    )
+    try:
+        return kind.connect(
+            dsn,
+            autocommit=True,
+            connect_timeout=3,
+            prepare_threshold=None,
+            application_name=application_name,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=20000,
+        )
+    except UnicodeError as error:  # what Python says of a host name that no resolver could know
+        raise psycopg.OperationalError(
+            f"failed to resolve host '{conninfo_to_dict(dsn).get('host', '')}': {error}"
+        ) from error
 
 
 #: What libpq says -> what we say; {0} is the matched part.

@@ -110,7 +110,7 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
         "missing": missing,
         "risk": risk.value,
         "waits": operation.waits() if operation and plan.steps else "",
-        "target": operation.target() if operation else "",
+        "target": operation.target() if operation and plan.steps else "",
         "asks_second": operation.asks_second() if operation and plan.steps else False,
         "reason": request.POST.get("reason", ""),
         "wait_hours": request.POST.get("wait_hours") or round(runs.PATIENCE.total_seconds() / 3600),

@@ -100,3 +100,8 @@ def test_a_view_that_is_not_there_is_said_at_its_field(server, target, client_as
     address = f"/servers/{server.name}/do/refresh_view/?schema=public&view=nosuch&preview=1"
     page = client_as("admin").get(address).content.decode()
     assert "There is no view public.nosuch on shop." in page
+
+
+def test_an_undo_of_a_run_that_is_not_there_is_told_at_its_field(client_as, server):
+    answer = client_as("admin").post(f"/servers/{server.name}/do/reverse_run/", {"run": "77"})
+    assert (answer.status_code, "There is no run 77 on shop." in answer.content.decode()) == (422, True)

@@ -64,6 +64,11 @@ def test_a_password_never_comes_back(client_as: Callable[[str], Client], postgre
             "dsn",
             "The host name no-such-host.invalid is not known to this machine's resolver.",
         ),
+        (
+            f"host={'a' * 70} user=x",
+            "dsn",
+            f"The host name {'a' * 70} is not known to this machine's resolver.",
+        ),
         ("host=127.0.0.1 port=1 user=x", "dsn", "Nothing listens at this host and port: connection refused."),
     ],
 )
