@@ -162,6 +162,11 @@ def open_dsn(
         ) from error
 
 
+#: What looks the same from here: a server that hangs, and a way that is closed.
+SILENT = (
+    "The server has not answered within {0} s: it hangs, or its host or port cannot be reached"
+    " (firewall, routing, wrong port)."
+)
 #: What libpq says -> what we say; {0} is the matched part.
 CAUSES = (
     (
@@ -188,15 +193,9 @@ CAUSES = (
         "The server is {0}; try again soon.",
     ),
     (r"Connection refused", "Nothing listens at this host and port: connection refused."),
-    (
-        r"no answer within ([\d.]+) s",
-        "The server has not answered within {0} s: it hangs, or the way to it is slow.",
-    ),
+    (r"no answer within ([\d.]+) s", SILENT),
+    (r"timeout expired|timed out", SILENT.format(3)),
     (r"requests waiting", "Too many readers wait for this server; try again in a moment."),
-    (
-        r"timeout expired|timed out",
-        "No answer within 3 s: the host or port is unreachable (firewall, routing, wrong port).",
-    ),
     (r"No route to host|Network is unreachable", "There is no route to the host."),
 )
 

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,10 +16,15 @@ from dbadmin.operations import REGISTRY
 from dbadmin.pages import PAGES
 from tests.fixtures.runtime import descendants
 from tests.fixtures.servers import server_row
+from tests.fixtures.stopwatch import took
 from tests.test_look import routes
 
 pytestmark = pytest.mark.django_db(transaction=True)
-SILENT = "The server has not answered within 0.7 s: it hangs, or the way to it is slow."
+#: The whole sentence, for seconds.
+SILENT = (
+    "The server has not answered within {0} s: it hangs, or its host or port cannot be reached"
+    " (firewall, routing, wrong port)."
+)
 #: Parameters with which an operation would ask the server for its plan.
 ENOUGH = {
     "schema": "public", "table": "users", "view": "totals", "index": "users_key", "constraint": "users_check",
@@ -52,11 +56,10 @@ def rooms() -> list[str]:
     )
 
 
-def timed(client: Client, path: str) -> tuple[float, Any]:
-    """How long the answer took."""
-    began = time.monotonic()
-    answer = client.get(path)
-    return time.monotonic() - began, answer
+def timed(client: Client, path: str, promised: float = 1) -> tuple[float, Any]:
+    """How long the answer takes, and the first one."""
+    answers: list[Any] = []
+    return took(lambda: answers.append(client.get(path)), promised), answers[0]
 
 
 def test_every_room_opens_without_waiting_for_it(hung: Server, client_as: Callable[[str], Client]) -> None:
@@ -65,10 +68,10 @@ def test_every_room_opens_without_waiting_for_it(hung: Server, client_as: Callab
     assert len(rooms()) > 30
     slow = {}
     for room in rooms():
-        took, answer = timed(client, f"/servers/hung/{room}")
+        seconds, answer = timed(client, f"/servers/hung/{room}")
         assert answer.status_code in {200, 302, 405, 503}, room
-        if took > 1:
-            slow[room] = took
+        if seconds > 1:
+            slow[room] = seconds
     assert slow == {}
 
 
@@ -80,9 +83,9 @@ def test_a_room_says_why_it_has_nothing_to_show(hung: Server, client_as: Callabl
 def test_the_audit_log_says_that_the_server_is_silent(
     hung: Server, client_as: Callable[[str], Client]
 ) -> None:
-    took, answer = timed(client_as("auditor"), "/servers/hung/audit/")
-    assert (answer.status_code, answer.context["problem"].message) == (503, SILENT)
-    assert took < 1
+    seconds, answer = timed(client_as("auditor"), "/servers/hung/audit/")
+    assert (answer.status_code, answer.context["problem"].message) == (503, SILENT.format(0.7))
+    assert seconds < 1
 
 
 def test_every_operation_answers_within_a_second(hung: Server, client_as: Callable[[str], Client]) -> None:
@@ -91,22 +94,24 @@ def test_every_operation_answers_within_a_second(hung: Server, client_as: Callab
     slow, silent = {}, set()
     for name in REGISTRY:
         for query in ("", f"?{'&'.join(f'{key}={value}' for key, value in ENOUGH.items())}"):
-            took, answer = timed(client, f"/servers/hung/do/{name}/{query}")
+            seconds, answer = timed(client, f"/servers/hung/do/{name}/{query}")
             assert answer.status_code == 200, name
-            if SILENT in answer.content.decode():
+            page = answer.content.decode()
+            # An attempt of an earlier request may have been given up in the meantime: that took its three seconds.
+            if SILENT.format(0.7) in page or SILENT.format(3) in page:
                 silent.add(name)
-            if took > 1:
-                slow[name + query] = took
+            if seconds > 1:
+                slow[name + query] = seconds
     assert slow == {}
     assert {"cancel_backend", "vacuum_table", "watch_table"} <= silent, silent
 
 
 def test_a_harmless_start_is_refused_in_words(hung: Server, client_as: Callable[[str], Client]) -> None:
-    began = time.monotonic()
-    answer = client_as("operator").post("/servers/hung/do/cancel_backend/?pid=4711", {"start": "1"})
-    assert time.monotonic() - began < 1
-    assert answer.context["refusal"] == (
-        f"The connection to hung failed: {SILENT} Run it again when that is mended."
+    client, answers = client_as("operator"), []
+    start = lambda: answers.append(client.post("/servers/hung/do/cancel_backend/?pid=4711", {"start": "1"}))  # noqa: E731
+    assert took(start, 1) < 1
+    assert answers[0].context["refusal"] == (
+        f"The connection to hung failed: {SILENT.format(0.7)} Run it again when that is mended."
     )
     assert not Run.objects.exists()
 
@@ -134,9 +139,9 @@ def test_a_connection_that_hung_after_it_was_made_is_given_up_too(
     assert client.get(path).status_code == 200
     with stopped(postgres):
         for _ in range(3):
-            took, answer = timed(client, path)
-            assert took < 1
-            assert "it hangs, or the way to it is slow." in answer.context["refusal"]
+            seconds, answer = timed(client, path)
+            assert seconds < 1
+            assert "it hangs, or its host or port cannot be reached" in answer.context["refusal"]
     assert client.get(path).context["plan"]
 
 
@@ -148,9 +153,9 @@ def test_what_a_server_refuses_is_known_at_once_and_named(
         "operate_dsn", f"postgresql://dbadmin_operate:not-the-one@127.0.0.1:{postgres.port}/postgres"
     )
     server.save()
-    took, answer = timed(client_as("operator"), f"/servers/{server}/do/cancel_backend/?pid=4711")
+    seconds, answer = timed(client_as("operator"), f"/servers/{server}/do/cancel_backend/?pid=4711", 0.6)
     assert answer.context["refusal"] == (
         "The connection to closed failed: The password of dbadmin_operate is wrong, or the server has no such role."
         " Run it again when that is mended."
     )
-    assert took < 0.6
+    assert seconds < 0.6
