@@ -12,6 +12,8 @@ from devtools.lock import waiting
 from devtools.places import Places, remove
 from devtools.say import Say
 
+# The Python itself, by whichever of its names it was called.
+PYTHON = os.path.realpath(sys.executable)
 # What is installed for which purpose; the later list holds all of the earlier one.
 LOCKS = {"demo": "requirements-demo.txt", "dev": "requirements-dev.txt"}
 
@@ -19,7 +21,7 @@ LOCKS = {"demo": "requirements-demo.txt", "dev": "requirements-dev.txt"}
 def key(places: Places, purpose: str) -> str:
     """Changes whenever the environment must be made again: other pins, other Python, other path."""
     lock = (places.checkout / LOCKS[purpose]).read_bytes()
-    return hashlib.sha256(lock + f"{sys.version}{sys.executable}{places.venv}".encode()).hexdigest()
+    return hashlib.sha256(lock + f"{sys.version}{PYTHON}{places.venv}".encode()).hexdigest()
 
 
 def stamp(places: Places, purpose: str) -> Path:
@@ -52,7 +54,7 @@ def ready(places: Places, purpose: str, say: Say) -> None:
 
 def make(places: Places, log: Path) -> None:
     """An environment to install into; one of another Python or path, or half installed, is thrown away."""
-    home = f"{sys.version}{sys.executable}{places.venv}"
+    home = f"{sys.version}{PYTHON}{places.venv}"
     made, stamps = places.venv / "made-by", [stamp(places, purpose) for purpose in LOCKS]
     # pip takes a package that it was writing when it was killed for installed.
     was_complete = any(path.exists() for path in stamps)
@@ -63,7 +65,7 @@ def make(places: Places, log: Path) -> None:
     remove(places.venv)
     # Without pip: Debian keeps the part that would bring it in a package of its own.
     commands.run(
-        [sys.executable, "-m", "venv", "--without-pip", places.venv],
+        [PYTHON, "-m", "venv", "--without-pip", places.venv],
         log=log,
         says="The virtual environment could not be made.",
     )
