@@ -60,16 +60,19 @@ class Comparison:
         return named + (f"; and {more} more." if more > 0 else ".")
 
 
-def compare(before: Contents, after: Contents, made_by_reader: Sequence[str] = ()) -> Comparison:
+def compare(
+    before: Contents, after: Contents, made_by_reader: Sequence[str] = (), by_name: bool = False
+) -> Comparison:
     """The manifest's contents against those of another database.
 
     `made_by_reader` names schemas that we ourselves add to databases; they are left out on both sides.
+    by_name: definitions were written by programs of two major versions, so that their texts tell nothing.
     """
     tables, differences = _compare_tables(
         _without(before.tables, made_by_reader), _without(after.tables, made_by_reader)
     )
     differences += _compare_definitions(
-        _without(before.definitions, made_by_reader), _without(after.definitions, made_by_reader)
+        _without(before.definitions, made_by_reader), _without(after.definitions, made_by_reader), by_name
     )
     return Comparison(differences, tables)
 
@@ -115,7 +118,17 @@ def _difference(was: Table | None, now: Table | None) -> str:
     )
 
 
-def _compare_definitions(before: Sequence[Definition], after: Sequence[Definition]) -> list[Difference]:
+#: How large objects are listed depends on the version of the programs; their data are compared as data.
+_LISTED_OTHERWISE = ("BLOB", "LARGE OBJECT")
+
+
+def _compare_definitions(
+    before: Sequence[Definition], after: Sequence[Definition], by_name: bool
+) -> list[Difference]:
+    if by_name:
+        before, after = (
+            [each for each in side if not each.kind.startswith(_LISTED_OTHERWISE)] for side in (before, after)
+        )
     old, new = _grouped(before), _grouped(after)
     differences = []
     for key in sorted(old.keys() | new.keys()):
@@ -125,7 +138,7 @@ def _compare_definitions(before: Sequence[Definition], after: Sequence[Definitio
             differences.append(Difference(sample.label, "is not in the backup", grave=False))
         elif now is None:
             differences.append(Difference(sample.label, "is missing", grave=False))
-        elif sorted(each.digest for each in was) != sorted(each.digest for each in now):
+        elif not by_name and sorted(each.digest for each in was) != sorted(each.digest for each in now):
             differences.append(Difference(sample.label, "is defined otherwise", grave=False))
         elif sorted(each.owner for each in was) != sorted(each.owner for each in now):
             differences.append(

@@ -240,6 +240,13 @@ _FACTS = {
                 where relkind = 'm' and not relispopulated) as unpopulated_views,
                (select count(*) from pg_catalog.pg_class where relkind = 'r' and relpersistence = 'p'
                  and oid >= 16384) as tables,
+               (select coalesce(jsonb_agg(jsonb_build_object('name', t.spcname, 'location',
+                         pg_catalog.pg_tablespace_location(t.oid)) order by t.spcname), '[]')
+                from pg_catalog.pg_tablespace t
+                where t.spcname not in ('pg_default', 'pg_global')
+                  and (exists (select from pg_catalog.pg_class c where c.reltablespace = t.oid)
+                       or exists (select from pg_catalog.pg_database d where d.dattablespace = t.oid
+                                  and d.datname = pg_catalog.current_database()))) as tablespaces,
                (select coalesce(sum(pg_catalog.pg_table_size(oid)), 0)::bigint from pg_catalog.pg_class
                 where relkind in ('r', 'm') and oid >= 16384) as table_bytes""",
 }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from django.conf import settings
 from psycopg import sql
 from psycopg_pool import PoolTimeout
 
@@ -18,6 +19,7 @@ from backups.models import Backup, Store
 from backups.stores import StoreError
 from dbadmin.models import Server
 from dbadmin.operations import Refused
+from dbadmin.readiness import Check
 from dbadmin.units import size
 
 MOST_NAMED = 5
@@ -68,19 +70,19 @@ def database_of(server: Server, name: str) -> Any:
     if not found.open:
         raise Refused(f"The database {name} of {server} accepts no connections.", field="database")
     if not found.may_connect:
-        grant = f"GRANT CONNECT ON DATABASE {_quoted(name)} TO {_role(server)};"
+        grant = f"GRANT CONNECT ON DATABASE {quoted(name)} TO {_role(server)};"
         raise Refused(
             f"The role of dbadmin may not connect to {name}. What mends it: {grant}", field="database"
         )
     return found
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     return sql.Identifier(name).as_string(None)
 
 
 def _role(server: Server) -> str:
-    return _quoted(str(server.value("select current_user")))
+    return quoted(str(server.value("select current_user")))
 
 
 def check_rights(server: Server, database: str, schemas: Sequence[str], tables: Sequence[str]) -> None:
@@ -89,15 +91,15 @@ def check_rights(server: Server, database: str, schemas: Sequence[str], tables: 
     found = server.row(_RIGHTS, names, database=database)
     if found.is_superuser:
         return
-    role = _quoted(found.role)
+    role = quoted(found.role)
     if found.filtered:
         raise Refused(
-            f"Row security hides rows of {_some(found.filtered)} from {found.role}, so a backup would lack "
+            f"Row security hides rows of {some(found.filtered)} from {found.role}, so a backup would lack "
             f"them. What mends it: ALTER ROLE {role} BYPASSRLS;"
         )
     if found.unreadable:
         raise Refused(
-            f"{found.role} may not read {_some(found.unreadable)}. "
+            f"{found.role} may not read {some(found.unreadable)}. "
             f"What mends it: GRANT pg_read_all_data TO {role};"
         )
     if found.large_objects:
@@ -107,7 +109,7 @@ def check_rights(server: Server, database: str, schemas: Sequence[str], tables: 
         )
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -115,7 +117,7 @@ def _some(names: Sequence[str]) -> str:
 def check_selection(server: Server, database: str, schemas: Sequence[str], tables: Sequence[str]) -> None:
     """Refuse a schema or table that is not there."""
     for name in schemas:
-        if not server.value("select to_regnamespace(%s)", [_quoted(name)], database=database):
+        if not server.value("select to_regnamespace(%s)", [quoted(name)], database=database):
             raise Refused(f"There is no schema {name} in {database}.", field="schemas")
     for name in tables:
         try:
@@ -147,72 +149,78 @@ def check_store(store: Store, server: Server, database: str) -> None:
         )
 
 
-def check_spool(folder: Path, manifest: Manifest) -> None:
-    """Refuse a restore whose unpacked archive does not fit on the worker's disk."""
+def spool_folder() -> Path:
+    """Where archives are unpacked for a restore."""
+    return Path(settings.DBADMIN_STATE) / "scratch"
+
+
+def spool_check(manifest: Manifest) -> Check:
+    """Does the unpacked archive fit on the worker's disk?"""
+    folder = spool_folder()
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if free < manifest.plain_bytes:
-        raise Refused(
+        return Check(
+            "critical",
+            "Space on this worker",
             f"Not started: the unpacked backup needs {size(manifest.plain_bytes)} on this worker, "
-            f"{folder} has {size(free)} free. Free space, or set DBADMIN_STATE to a larger disk."
+            f"{folder} has {size(free)} free. Free space, or set DBADMIN_STATE to a larger disk.",
         )
+    return Check("ok", "Space on this worker", f"{size(free)} free, {size(manifest.plain_bytes)} needed.")
 
 
-def missing_roles(server: Server, manifest: Manifest) -> list[str]:
-    known = {row.rolname for row in server.rows("select rolname from pg_catalog.pg_roles")}
-    owners = {definition.owner for definition in manifest.contents.definitions if definition.owner}
-    return sorted((set(manifest.roles) | owners) - known)
+#: What is bound to a database itself, and would stay behind with the one put aside: (what, where, its query).
+_BOUND = (
+    (
+        "prepared transactions",
+        "pg_prepared_xacts",
+        "select count(*) from pg_catalog.pg_prepared_xacts where database = %s",
+    ),
+    (
+        "logical replication slots",
+        "pg_replication_slots",
+        "select count(*) from pg_catalog.pg_replication_slots where database = %s",
+    ),
+    (
+        "subscriptions",
+        "pg_subscription",
+        """select count(*) from pg_catalog.pg_subscription
+           where subdbid = (select oid from pg_catalog.pg_database where datname = %s)""",
+    ),
+)
 
 
-def check_extensions(server: Server, manifest: Manifest) -> None:
-    """Refuse when the server's host lacks an extension that the backup uses."""
-    known = {row.name for row in server.rows("select name from pg_catalog.pg_available_extensions")}
-    missing = sorted({extension["name"] for extension in manifest.extensions} - known)
-    if missing:
-        raise Refused(
-            f"The host of {server} lacks the extension {_some(missing)}, which the backup needs. "
-            "Install its package there first."
-        )
-
-
-def check_version(server: Server, manifest: Manifest) -> None:
-    """Refuse a server older than the archive's; its statements might not be understood."""
-    major = int(server.value("select current_setting('server_version_num')::int")) // 10000
-    made_with = int(manifest.server_version.partition(".")[0])
-    if major < made_with:
-        raise Refused(
-            f"The backup is of PostgreSQL {made_with}, {server} is {major}: "
-            f"restore into {made_with} or later."
-        )
-
-
-def obstacles(server: Server, database: str) -> Iterator[str]:
-    """What forbids to rename a database."""
-    queries = {
-        "prepared transactions": "select count(*) from pg_catalog.pg_prepared_xacts where database = %s",
-        "logical replication slots": "select count(*) from pg_catalog.pg_replication_slots"
-        " where database = %s",
-        "subscriptions": "select count(*) from pg_catalog.pg_subscription s join pg_catalog.pg_database d"
-        " on d.oid = s.subdbid where d.datname = %s",
-    }
-    for what, query in queries.items():
+def obstacles(server: Server, database: str) -> Iterator[Check]:
+    """What forbids to rename a database; what may not be read is not taken for none."""
+    found, role = [], ""
+    for what, view, query in _BOUND:
         try:
-            count = server.value(query, [database])
+            if number := server.value(query, [database]):
+                found.append(f"{number} {what}")
         except psycopg.errors.InsufficientPrivilege:
-            count = 0
-        if count:
-            yield f"{count} {what}"
-
-
-def check_swap(server: Server, database: str) -> None:
-    """Refuse what a rename would break, and a role that may not do it."""
-    found = ", ".join(obstacles(server, database))
+            role = role or _role(server)
+            yield Check(
+                "critical",
+                what.capitalize(),
+                f"Whether {database} has {what} is unknown: {role} may not read pg_catalog.{view}. A swap would cut "
+                "them off, so it is not begun.",
+                f"GRANT SELECT ON pg_catalog.{view} TO {role};",
+            )
     if found:
-        raise Refused(
-            f"{database} has {found}, which a swap would cut off. End them first, or restore to a new name.",
-            field="into",
+        yield Check(
+            "critical",
+            "Bound to the database",
+            f"{database} has {', '.join(found)}, which a swap would cut off. End them first, or restore to a new name.",
         )
+
+
+def swap_checks(server: Server, database: str) -> Iterator[Check]:
+    """What a rename would break, and whether the role may do it."""
+    found = list(obstacles(server, database))
+    yield from found
+    if not found:
+        yield Check("ok", "Swap", f"Nothing is bound to {database} that would be cut off.")
     may = server.row(
         "select pg_catalog.current_setting('is_superuser') = 'on' or (r.rolcreatedb and"
         " pg_catalog.pg_has_role(d.datdba, 'member')) as rename, r.rolname as role,"
@@ -222,20 +230,44 @@ def check_swap(server: Server, database: str) -> None:
         [database],
     )
     if may and not may.rename:
-        role = _quoted(may.role)
-        raise Refused(
-            f"{may.role} may not rename {database}. What mends it: ALTER ROLE {role} CREATEDB; "
-            f"GRANT {_quoted(may.owner)} TO {role};"
+        role = quoted(may.role)
+        yield Check(
+            "critical",
+            "Right to rename",
+            f"{may.role} may not rename {database}.",
+            f"ALTER ROLE {role} CREATEDB; GRANT {quoted(may.owner)} TO {role};",
         )
 
 
-def check_create(server: Server) -> None:
+def check_swap(server: Server, database: str) -> None:
+    """Refuse what a rename would break, and a role that may not do it."""
+    refuse(swap_checks(server, database))
+
+
+def refuse(checks: Iterable[Check], field: str = "") -> None:
+    """Raise Refused in the words of the lines that stop it, with what mends them."""
+    stopping = [check for check in checks if check.state == "critical"]
+    if stopping:
+        raise Refused(" ".join(map(_with_remedy, stopping)), field=field)
+
+
+def _with_remedy(check: Check) -> str:
+    remedy = " ".join(check.remedy.split("\n"))
+    return f"{check.message} What mends it: {remedy}" if remedy else check.message
+
+
+def create_check(server: Server) -> Check:
+    """May the role make databases?"""
     may = server.row("select rolsuper or rolcreatedb as create, rolname as role from pg_catalog.pg_roles"
                      " where rolname = current_user")  # fmt: skip
-    if not may.create:
-        raise Refused(
-            f"{may.role} may not create databases. What mends it: ALTER ROLE {_quoted(may.role)} CREATEDB;"
-        )
+    if may.create:
+        return Check("ok", "Right to create databases", may.role)
+    return Check(
+        "critical",
+        "Right to create databases",
+        f"{may.role} may not create databases.",
+        f"ALTER ROLE {quoted(may.role)} CREATEDB;",
+    )
 
 
 def check_create_schema(server: Server, database: str) -> None:
@@ -247,7 +279,7 @@ def check_create_schema(server: Server, database: str) -> None:
     if not may.create:
         raise Refused(
             f"{may.role} may not create a schema in {database}. What mends it: "
-            f"GRANT CREATE ON DATABASE {_quoted(database)} TO {_quoted(may.role)};"
+            f"GRANT CREATE ON DATABASE {quoted(database)} TO {quoted(may.role)};"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -31,6 +31,13 @@ _READ = """
                  from pg_catalog.pg_db_role_setting s
                  where s.setdatabase = d.oid order by s.setrole) as settings
     from pg_catalog.pg_database d where d.datname = %s"""
+_ACL_ITEM = re.compile(r'("(?:[^"]|"")*"|[^="]*)=[^/]*/("(?:[^"]|"")*"|.*)')
+
+#: The rights as the source wrote them down, read by the server that they are to hold on.
+_RIGHTS = """
+    select case when a.grantee = 0 then '' else pg_catalog.pg_get_userbyid(a.grantee) end, a.privilege_type,
+           a.is_grantable
+    from pg_catalog.aclexplode(%s::text[]::aclitem[]) a"""
 
 
 def of_live(connection: psycopg.Connection[Any], database: str) -> dict[str, Any] | None:
@@ -39,36 +46,64 @@ def of_live(connection: psycopg.Connection[Any], database: str) -> dict[str, Any
         return cursor.execute(_READ, [database]).fetchone()
 
 
-def of_manifest(manifest: Manifest) -> dict[str, Any]:
-    """The properties that the manifest recorded; rights are left as they are by default."""
+def of_manifest(connection: psycopg.Connection[Any], manifest: Manifest) -> dict[str, Any]:
+    """The properties that the manifest recorded; the roles that its rights name must be there."""
     found = manifest.properties
+    rights = connection.execute(_RIGHTS, [found.get("acl") or []]).fetchall()
     return {
         "owner": found["owner"],
         "connection_limit": found.get("datconnlimit", -1),
         "is_template": found.get("datistemplate", False),
         "comment": found.get("comment"),
-        "has_acl": False,
-        "grants": [],
+        "has_acl": found.get("acl") is not None,
+        "grants": [
+            {"grantee": grantee, "privilege": privilege, "grantable": grantable}
+            for grantee, privilege, grantable in rights
+        ],
         "settings": found.get("settings", []),
     }
 
 
-def create_statement(manifest: Manifest, name: str) -> sql.Composed:
-    """An empty database with the encoding and the sorting rules of the one that was backed up."""
+def roles_of(found: Mapping[str, Any]) -> set[str]:
+    """Every role that the recorded properties name: owner, who was granted something and by whom, of settings."""
+    items = [_ACL_ITEM.fullmatch(item) for item in found.get("acl") or []]
+    named = {name for item in items if item for name in item.groups()}
+    plain = {name[1:-1].replace('""', '"') if name.startswith('"') else name for name in named}
+    return {*plain, found["owner"], *(each["role"] for each in found.get("settings", []))} - {""}
+
+
+def provider_of(found: Mapping[str, Any]) -> str:
+    """Who sorts its text: c (the operating system), i (ICU) or b (PostgreSQL itself)."""
+    return str(found.get("datlocprovider") or "c")
+
+
+def locale_of(found: Mapping[str, Any]) -> str:
+    """The name of its sorting rules, as their provider knows them."""
+    named = found.get("datlocale") or found.get("daticulocale") if provider_of(found) != "c" else ""
+    return str(named or found.get("datcollate") or "C")
+
+
+def create_statement(
+    manifest: Manifest, name: str, major: int = 0, sorting: bool = True, tablespace: bool = True
+) -> sql.Composed:
+    """An empty database with the encoding and the sorting rules of the one that was backed up.
+
+    major: of the server; since 15 each database says who provides its rules, and would take the template's word.
+    sorting, tablespace: False for those that new databases of the server have.
+    """
     found = manifest.properties
     parts = [sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))]
-    options = {
-        "ENCODING": found["encoding"],
-        "LC_COLLATE": found["datcollate"],
-        "LC_CTYPE": found["datctype"],
-    }
-    icu = found.get("datlocale") or found.get("daticulocale")
-    provider = {"i": "icu", "b": "builtin"}.get(str(found.get("datlocprovider", "c")))
-    if provider:
-        parts.append(sql.SQL("LOCALE_PROVIDER {}").format(sql.Identifier(provider)))
-        options["ICU_LOCALE" if provider == "icu" else "BUILTIN_LOCALE"] = icu
+    options = {"ENCODING": found["encoding"]}
+    if sorting:
+        options |= {"LC_COLLATE": found["datcollate"], "LC_CTYPE": found["datctype"]}
+        provider = {"c": "libc", "i": "icu", "b": "builtin"}[provider_of(found)]
+        if major >= 15 or provider != "libc":
+            parts.append(sql.SQL("LOCALE_PROVIDER {}").format(sql.Identifier(provider)))
+        if provider != "libc":
+            options["ICU_LOCALE" if provider == "icu" else "BUILTIN_LOCALE"] = locale_of(found)
+            options["ICU_RULES"] = found.get("daticurules")
     parts += [sql.SQL(f"{key} {{}}").format(sql.Literal(value)) for key, value in options.items() if value]
-    if found.get("tablespace", "pg_default") != "pg_default":
+    if tablespace and found.get("tablespace", "pg_default") != "pg_default":
         parts.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(found["tablespace"])))
     return sql.SQL(" ").join(parts)
 
@@ -80,8 +115,8 @@ def owner_statement(found: Mapping[str, Any], name: str) -> sql.Composed:
     )
 
 
-def statements(found: Mapping[str, Any], name: str) -> Iterator[sql.Composed]:
-    """What gives a database these properties."""
+def statements(found: Mapping[str, Any], name: str, left_out: Collection[str] = ()) -> Iterator[sql.Composed]:
+    """What gives a database these properties. left_out: settings that cannot be made there."""
     database = sql.Identifier(name)
     limit = sql.Literal(found["connection_limit"])
     yield sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, limit)
@@ -91,9 +126,18 @@ def statements(found: Mapping[str, Any], name: str) -> Iterator[sql.Composed]:
         yield sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database)
         for grant in found["grants"]:
             yield _grant(database, grant)
-    for each in found["settings"]:
+    yield from settings_statements(found["settings"], name, left_out)
+
+
+def settings_statements(
+    found: Sequence[Mapping[str, Any]], name: str, left_out: Collection[str] = (), only: str = ""
+) -> Iterator[sql.Composed]:
+    """ALTER DATABASE … SET and ALTER ROLE … IN DATABASE … SET. only: the one setting that is wanted."""
+    for each in found:
         for setting in each["settings"]:
-            yield _setting(database, each["role"], setting)
+            named = setting.partition("=")[0]
+            if named not in left_out and only in ("", named):
+                yield _setting(sql.Identifier(name), each["role"], setting)
 
 
 def _grant(database: sql.Identifier, grant: Mapping[str, Any]) -> sql.Composed:

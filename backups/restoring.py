@@ -8,20 +8,20 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import psycopg
-from django.conf import settings
 from psycopg import sql
 
 from backups import catalogue, copies, leases, logical, preflight, properties, swap
 from backups.archive import Entry, Scanner
+from backups.before_restore import SERVERS, Outlook, Wanted, role_statements
 from backups.compare import Comparison, compare
 from backups.logical import NoTools, Selection, Source, Tools
-from backups.manifest import Contents, Manifest, NoManifest
+from backups.manifest import Contents, NoManifest
 from backups.models import Backup, BackupKey, KeptDatabase, Store, expiry
 from backups.pipeline import receive
+from backups.preflight import spool_folder
 from backups.producer import Producer
 from backups.reading import keys_for, must_be_same
 from backups.restore_errors import classify
@@ -29,46 +29,41 @@ from backups.stores import StoreError
 from backups.written_since import counters
 from dbadmin.failures import Told
 from dbadmin.models import Server
-from dbadmin.operations import Refused
+from dbadmin.operations import Operation, Refused
 from dbadmin.steps import Call, Step
 from dbadmin.units import count, duration
 
 if TYPE_CHECKING:
     from dbadmin.runner import Work
 
-JOBS = 2
-
 
 class RestoreFailed(Told):
     """The restored database is not what was backed up; a sentence says why. The original is untouched."""
 
 
-def spool_folder() -> Path:
-    """Where archives are unpacked for a restore."""
-    return Path(settings.DBADMIN_STATE) / "scratch"
+def plan_restore(
+    server: Server,
+    backup: Backup,
+    wanted: Wanted = Wanted(),  # noqa: B008 - it cannot be changed
+    operation: Operation | None = None,
+) -> Restoring:
+    """Look at everything that can be known before; raises Refused. operation: is told what was looked at."""
+    return Restoring(backup, ready(server, backup, wanted, operation))
 
 
-def plan_restore(server: Server, backup: Backup, jobs: int = JOBS, prove: bool = True) -> Restoring:
-    """Look at everything that can be known before; raises Refused."""
-    manifest, tools = ready(server, backup)
-    roles = preflight.missing_roles(server, manifest)
-    return Restoring(server, backup, manifest, tools, roles, max(2, jobs), prove)
-
-
-def ready(server: Server, backup: Backup) -> tuple[Manifest, Tools]:
-    """The manifest and the programs for a restore that can begin; raises Refused."""
+def ready(server: Server, backup: Backup, wanted: Wanted, operation: Operation | None = None) -> Outlook:
+    """What was looked at, for a restore that can begin; raises Refused."""
     try:
         manifest = backup.manifest()
     except (StoreError, NoManifest) as reason:
         raise Refused(f"The backup cannot be read: {reason}", field="backup") from reason
     if lacks := BackupKey.lacking(manifest.recipients):
         raise Refused(f"The backup cannot be opened. {lacks}", field="backup")
-    tools = _tools(manifest)
-    preflight.check_version(server, manifest)
-    preflight.check_create(server)
-    preflight.check_extensions(server, manifest)
-    preflight.check_spool(spool_folder(), manifest)
-    return manifest, tools
+    outlook = Outlook(server, manifest, wanted)
+    if operation is not None:
+        operation.checks = outlook.checks
+    outlook.refuse()
+    return outlook
 
 
 def chosen_backup(pk: int) -> Backup:
@@ -87,10 +82,10 @@ def rights_on(server: Server, backup: int) -> list[tuple[str, Server | None]]:
     return [("backups.download", found.server)]
 
 
-def _tools(manifest: Manifest) -> Tools:
-    """The same major version that wrote the archive: an older pg_restore cannot read it."""
+def _tools(major: int) -> Tools:
+    """At least of this major version: an older pg_restore cannot read the archive, an older pg_dump not the server."""
     try:
-        return logical.choose(manifest.tool_major)
+        return logical.choose(major)
     except NoTools as reason:
         raise Refused(str(reason)) from reason
 
@@ -99,18 +94,29 @@ def _tools(manifest: Manifest) -> Tools:
 class Restoring:
     """One restore under way; each method is a step of the plan."""
 
-    server: Server
     backup: Backup
-    manifest: Manifest
-    tools: Tools
-    missing_roles: Sequence[str]
-    jobs: int = JOBS
-    prove: bool = True
-    live: str = ""
+    outlook: Outlook
     scratch: str = ""
     started: float = field(default_factory=time.monotonic)
     spool: IO[bytes] = field(default_factory=io.BytesIO)
     entries: Sequence[Entry] = ()
+
+    def __post_init__(self) -> None:
+        self.server, self.manifest, self.wanted = (
+            self.outlook.server,
+            self.outlook.manifest,
+            self.outlook.wanted,
+        )
+        self.tools = _tools(self.manifest.tool_major)
+        # What proves it asks this server, which may be newer than what wrote the archive.
+        self.proving_tools = _tools(max(self.manifest.tool_major, self.outlook.target.major))
+        self.missing_roles = () if self.wanted.live else self.outlook.missing_roles
+        self.jobs = max(2, self.wanted.jobs)
+
+    @property
+    def live(self) -> str:
+        """The database that is there and that this is for, if there is one."""
+        return self.wanted.over or self.wanted.live
 
     def steps(self) -> list[Step]:
         """Up to a proven scratch database."""
@@ -124,7 +130,7 @@ class Restoring:
             steps.append(
                 Call(self.create_roles, f"-- Create the missing roles, which nobody can sign in as\n{listed}")
             )
-        create = properties.create_statement(self.manifest, shown).as_string(None)
+        create = self._create_statement(shown).as_string(None)
         return [
             *steps,
             Call(
@@ -151,7 +157,17 @@ class Restoring:
         return self.live or self.backup.database
 
     def _role_statements(self) -> list[sql.Composed]:
-        return [sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)) for name in self.missing_roles]
+        return role_statements(self.missing_roles, self.outlook.grantee)
+
+    def _create_statement(self, name: str) -> sql.Composed:
+        wanted = self.wanted
+        return properties.create_statement(
+            self.manifest,
+            name,
+            self.outlook.target.major,
+            wanted.sorting != SERVERS,
+            wanted.tablespaces != SERVERS,
+        )
 
     def fetch(self, work: Work) -> None:
         self.started = time.monotonic()
@@ -206,7 +222,7 @@ class Restoring:
         self.scratch = swap.beside(self.name, f"restore_{moment}_{work.run.pk}")
         work.remember(scratch=self.scratch)
         with work.connect(preflight.other_database(self.server, [self.name])) as connection:
-            connection.execute(properties.create_statement(self.manifest, self.scratch))
+            connection.execute(self._create_statement(self.scratch))
             connection.execute(properties.owner_statement(self._properties(connection), self.scratch))
             row = connection.execute(
                 "select oid from pg_catalog.pg_database where datname = %s", [self.scratch]
@@ -218,7 +234,7 @@ class Restoring:
         """options: more of pg_restore's; files: the open files that these name."""
         number = self.spool.fileno()
         command = logical.restore_command(self.tools, self.scratch, f"/proc/self/fd/{number}", self.jobs)
-        command[-1:-1] = options
+        command[-1:-1] = [*options, *(["--no-tablespaces"] if self.wanted.tablespaces == SERVERS else [])]
         environment = logical.environment(self.server.dsn("operate"), self.scratch)
         process = work.popen(
             [*command, "--verbose"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -257,7 +273,8 @@ class Restoring:
 
     def finish(self, work: Work) -> None:
         with work.connect(self.scratch) as connection:
-            for statement in properties.statements(self._properties(connection), self.scratch):
+            left_out = self.outlook.left_out
+            for statement in properties.statements(self._properties(connection), self.scratch, left_out):
                 connection.execute(statement)
                 work.log(statement.as_string(None))
         with work.connect(self.scratch) as connection:
@@ -266,17 +283,24 @@ class Restoring:
 
     def _properties(self, connection: psycopg.Connection[Any]) -> dict[str, Any]:
         """Those of the database that is there now, else those that the manifest remembers."""
-        return properties.of_live(connection, self.name) or properties.of_manifest(self.manifest)
+        there = properties.of_live(connection, self.outlook.like) if self.outlook.like else None
+        return there or properties.of_manifest(connection, self.manifest)
 
     def compare(self, work: Work) -> None:
         """Dump the restored database in the same way and look at what passes by."""
         chosen = self.manifest.selection
         selection = Selection(chosen.get("schemas", ()), [tuple(table) for table in chosen.get("tables", ())])
-        self._judge(work, compare(self.manifest.contents, self.dumped(work, selection)))
+        by_name = self.proving_tools.major != self.manifest.tool_major
+        if by_name:
+            work.log(
+                f"Definitions are compared by name and owner: pg_dump {self.proving_tools.major} writes them otherwise "
+                f"than {self.manifest.tool_major}."
+            )
+        self._judge(work, compare(self.manifest.contents, self.dumped(work, selection), by_name=by_name))
 
     def dumped(self, work: Work, selection: Selection) -> Contents:
         """What a dump of the restored database contains now."""
-        source = Source(self.tools, self.server.dsn("operate"), self.scratch, selection)
+        source = Source(self.proving_tools, self.server.dsn("operate"), self.scratch, selection)
         producer = Producer(
             logical.dump_command(source), source.environment(), work.popen, work.stop_if_cancelled
         )
@@ -329,11 +353,8 @@ class Restoring:
         """Fence, swap, and remember the old database for the time in which this can be undone."""
         aside = self.scratch.replace("__restore_", "__before_")
         with work.connect(preflight.other_database(self.server, [self.live, self.scratch])) as connection:
-            found = ", ".join(preflight.obstacles(self.server, self.live))
-            if found:
-                raise RestoreFailed(
-                    f"{self.live} has {found}; it was not swapped. The original is untouched."
-                )
+            if found := list(preflight.obstacles(self.server, self.live)):
+                raise RestoreFailed(f"{found[0].message} It was not swapped: the original is untouched.")
             work.remember(live=self.live, aside=aside, keep_hours=keep_hours)
             gap, ended = swap.swap(connection, self.live, aside, self.scratch, work.stop_if_cancelled)
             standing = counters(connection, self.live)

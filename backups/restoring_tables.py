@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from backups import restoring, side_tables
+from backups.before_restore import Wanted
 from backups.compare import compare_tables
 from backups.comparing import compare_rows
 from backups.logical import Selection
 from backups.models import Backup, RowComparison, SideSchema, expiry
 from backups.part import numbers, with_partitions
-from backups.restoring import RestoreFailed, Restoring, ready, spool_folder
+from backups.preflight import spool_folder
+from backups.restoring import RestoreFailed, Restoring, ready
 from backups.row_places import TableName
-from dbadmin.models import Server
-from dbadmin.operations import Refused
+from dbadmin.operations import Operation, Refused
 from dbadmin.steps import Call, Step
 from dbadmin.units import count
 
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
     from dbadmin.runner import Work
 
 
-def plan_tables(server: Server, backup: Backup, wanted: Sequence[str]) -> RestoringTables:
-    """A restore of these tables; raises Refused for one that the backup does not hold."""
-    manifest, tools = ready(server, backup)
+def plan_tables(operation: Operation, backup: Backup, live: str, wanted: Sequence[str]) -> RestoringTables:
+    """A restore of these tables beside a live database; raises Refused for one that the backup does not hold."""
+    outlook = ready(operation.server, backup, Wanted(live=live), operation)
     held = {
         f"{each.schema}.{each.name}": TableName(each.schema, each.name)
-        for each in manifest.contents.definitions
+        for each in outlook.manifest.contents.definitions
         if each.kind == "TABLE"
     }
     names = [name if name in held else f"public.{name}" for name in wanted]
@@ -41,7 +42,7 @@ def plan_tables(server: Server, backup: Backup, wanted: Sequence[str]) -> Restor
             f"The backup holds no table {', '.join(missing[:5])}. Write it as schema.table.", field="tables"
         )
     tables = list(dict.fromkeys(held[name] for name in names))
-    return RestoringTables(server, backup, manifest, tools, missing_roles=(), tables=tables)
+    return RestoringTables(backup, outlook, tables=tables)
 
 
 @dataclass

@@ -24,6 +24,7 @@ from dbadmin.models import Run, Server
 from dbadmin.operations import REGISTRY, Operation, Refused, Risk
 from dbadmin.permissions import may, require, require_parameters, servers_with
 from dbadmin.plans import Plan, plan_of
+from dbadmin.readiness import Check
 from dbadmin.steps import Step
 
 #: A request for a second person lasts no longer.
@@ -107,6 +108,7 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
         "plan": plan.steps,
         "plan_digest": consent.digest(plan.texts),
         "refusal": plan.refusal,
+        "checks": outcome(operation.checks if operation else ()),
         "missing": missing,
         "risk": risk.value,
         "waits": operation.waits() if operation and plan.steps else "",
@@ -119,6 +121,12 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
         "back_url": back_url(request, server),
     }
     return render(request, "dbadmin/operate.html", context, status=422 if request.method == "POST" else 200)
+
+
+def outcome(checks: Sequence[Check]) -> dict[str, Sequence[Check]]:
+    """What was looked at: the lines that tell something, and those that only say that all is well."""
+    told = [check for check in checks if check.state != "ok"]
+    return {"all": checks, "told": told, "well": [check for check in checks if check.state == "ok"]}
 
 
 def back_url(request: HttpRequest, server: Server) -> str:

@@ -16,6 +16,7 @@ from dbadmin.steps import Step
 
 if TYPE_CHECKING:
     from dbadmin.models import Run, Server
+    from dbadmin.readiness import Check
     from dbadmin.runner import Work
 
 
@@ -59,6 +60,7 @@ class Operation:
 
     def __init__(self, server: Server, params: Mapping[str, Any]) -> None:
         self.server, self.params = server, params
+        self.checks: Sequence[Check] = ()  # what plan() looked at, also when it refuses
 
     @classmethod
     def about(cls) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +15,23 @@ from dbadmin.probes import PROBES, Reading
 
 
 @dataclass(frozen=True)
+class Fix:
+    """An operation, its form filled in, that mends what a check found."""
+
+    operation: str
+    params: Mapping[str, Any]
+    label: str
+
+
+@dataclass(frozen=True)
 class Check:
-    """One line of the list. state: ok, warning, critical or unknown."""
+    """One line of the list. state: ok, warning, critical or unknown; remedy: the statement that mends it."""
 
     state: str
     title: str
     message: str
     remedy: str = ""
+    fix: Fix | None = None
 
 
 class Unreachable(Exception):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.urls import reverse
 
-from backups import preflight, restoring, swap
+from backups import restoring, swap
+from backups.before_restore import SERVERS, Wanted
 from backups.forms import BackupField, free_name
 from backups.models import Backup
-from backups.restoring import plan_restore
 from dbadmin.models import Run, Server
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Step
@@ -43,7 +43,24 @@ class RestoreBackupForm(forms.Form):
         initial=72, min_value=1, max_value=24 * 90, required=False,
         help_text="For how many hours the replaced database is kept, so that the restore can be undone.",
     )  # fmt: skip
-    jobs = forms.IntegerField(initial=2, min_value=2, max_value=32, required=False)
+    jobs = forms.IntegerField(
+        initial=2,
+        min_value=2,
+        max_value=32,
+        required=False,
+        help_text="How many tables are loaded at a time.",
+    )
+    sorting = forms.ChoiceField(
+        choices=[("", "As it was backed up"), (SERVERS, "As other databases of this server do")],
+        required=False,
+        label="How text sorts",
+    )
+    tablespaces = forms.ChoiceField(
+        choices=[("", "As it was backed up"), (SERVERS, "In the server's default")],
+        required=False,
+        label="Where tables lie",
+        help_text="For backups with tablespaces.",
+    )
 
     def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,7 +79,7 @@ class RestoreBackupForm(forms.Form):
         return self.cleaned_data.get("keep_hours") or 72
 
     def clean_jobs(self) -> int:
-        return self.cleaned_data.get("jobs") or restoring.JOBS
+        return self.cleaned_data.get("jobs") or Wanted.jobs
 
 
 class RestoreBackup(Operation):
@@ -88,28 +105,31 @@ class RestoreBackup(Operation):
 
     def plan(self) -> Sequence[Step]:
         backup, name = restoring.chosen_backup(self.params["backup"]), self.target()
+        over = name if self.params.get("into") != NEW else ""
         there = self.server.value("select true from pg_catalog.pg_database where datname = %s", [name])
-        job = plan_restore(self.server, backup, int(self.params.get("jobs") or restoring.JOBS))
-        if self.params.get("into") == NEW:
-            if there:
-                raise Refused(
-                    f"{self.server} has a database {name} already. Choose another name.", field="database"
-                )
-            job.live = ""
-            return [*job.steps(), self._named(job, name)]
-        if not there:
+        if there and not over:
+            raise Refused(
+                f"{self.server} has a database {name} already. Choose another name.", field="database"
+            )
+        if over and not there:
             raise Refused(
                 f"{self.server} has no database {name} to replace. Restore to a new name.", field="into"
             )
-        if not backup_is_whole(backup):
+        if over and not backup_is_whole(backup):
             raise Refused(
                 f"The backup holds only a part of {name}; in its place the rest would be gone. "
                 "Restore to a new name.",
                 field="into",
             )
-        preflight.check_swap(self.server, name)
-        job.live = name
-        return [*job.steps(), self._swap(job, name)]
+        job = restoring.plan_restore(self.server, backup, self._wanted(name, over), operation=self)
+        return [*job.steps(), self._swap(job, name) if over else self._named(job, name)]
+
+    def _wanted(self, name: str, over: str) -> Wanted:
+        params = self.params
+        return Wanted(
+            name, over, jobs=int(params.get("jobs") or Wanted.jobs), sorting=str(params.get("sorting") or ""),
+            tablespaces=str(params.get("tablespaces") or ""), params=params,
+        )  # fmt: skip
 
     def _named(self, job: restoring.Restoring, name: str) -> Step:
         return Call(

@@ -63,10 +63,10 @@ class RestoreTables(Operation):
 
     def plan(self) -> Sequence[Step]:
         backup, database = restoring.chosen_backup(self.params["backup"]), self.target()
-        job = plan_tables(self.server, backup, names(str(self.params["tables"])))
         preflight.database_of(self.server, database)
         preflight.check_create_schema(self.server, database)
-        job.live, job.keep_hours = database, float(self.params.get("keep_hours") or 168)
+        job = plan_tables(self, backup, database, names(str(self.params["tables"])))
+        job.keep_hours = float(self.params.get("keep_hours") or 168)
         job.side = self.schema(backup, database)
         return job.steps()
 

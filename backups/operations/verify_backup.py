@@ -77,7 +77,7 @@ class VerifyBackup(Operation):
                 f"Read every stored byte of {backup} back from {backup.where}, compare it with the manifest."
             )
             return [Call(lambda work: copies.prove(backup, work), says)]
-        job = plan_restore(self.server, backup)
+        job = plan_restore(self.server, backup, operation=self)
         return [*restore_steps(job), Call(job.drop_scratch, "Drop the scratch database.")]
 
     def clean_up(self, work: Work) -> None:

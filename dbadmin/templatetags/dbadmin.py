@@ -263,6 +263,12 @@ def operation_button(
     return button(operation, str(server), params, label, css)
 
 
+@register.simple_tag(takes_context=True)
+def fix_button(context: Context, fix: Any, server: Any) -> str:
+    """The operation that mends what a check found."""
+    return operation_button(context, fix.operation, server, fix.label, "small", **fix.params)
+
+
 def button(operation: Any, server: str, params: dict[str, Any], label: str = "", css: str = "") -> SafeString:
     """A button that leads to the preview: an ellipsis says that a question follows."""
     filled = urlencode({key: value for key, value in params.items() if value is not None})

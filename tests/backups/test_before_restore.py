@@ -1,0 +1,295 @@
+"""What is missing is told before a restore begins, each line with what mends it; and what mends it does."""
+
+import html
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from backups import preflight
+from backups.models import Backup, Store
+from dbadmin.models import Run, Server
+from dbadmin.operations import Operation, Refused
+from dbadmin.readiness import Check
+from tests.carrying_out import carry_out, log_of, operation
+from tests.fixtures.servers import Postgres, server_row
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
+
+
+def altered(backup: Backup, **changes: Any) -> Backup:
+    """The backup as if another server had written it: its manifest in the store says something else."""
+    path = backup.store.path / backup.prefix / "manifest.json"
+    found = json.loads(path.read_text())
+    for name, value in changes.items():
+        found[name] = {**found[name], **value} if isinstance(value, dict) else value
+    path.write_text(json.dumps(found))
+    return backup
+
+
+def looked(server: Server, asked_for: str, /, **params: Any) -> tuple[dict[str, Check], str]:
+    """What an operation looked at, by title, and the words in which it refused, if it did."""
+    asked: Operation = operation(asked_for, server, **params)
+    try:
+        asked.plan()
+    except Refused as reason:
+        return {check.title: check for check in asked.checks}, str(reason)
+    return {check.title: check for check in asked.checks}, ""
+
+
+@pytest.fixture
+def keeper(server: Server, postgres: Postgres, database: str) -> Iterator[str]:
+    """The server is operated by a role that is no superuser; the database belongs to a role of its own."""
+    names = f"keeper_{database}", f"house_{database}"
+    with postgres.connect(database) as connection:
+        connection.execute(f"create role {names[0]} login createdb password '{postgres.password}'")
+        connection.execute(f"grant pg_read_all_data, pg_signal_backend to {names[0]}; create role {names[1]}")
+        connection.execute(
+            f"drop extension pg_stat_statements; alter database {database} owner to {names[1]}"
+        )
+        connection.execute(f"create table owned as select 1 as n; alter table owned owner to {names[1]}")
+    server.seal_dsn("operate_dsn", postgres.dsn_for(database, names[0]))
+    server.save()
+    yield names[0]
+    with postgres.connect() as connection:
+        connection.execute(f"drop database if exists {database} with (force)")
+        for name in names:
+            connection.execute(f"drop owned by {name}")
+            connection.execute(f"drop role {name}")
+
+
+def test_a_missing_role_is_told_and_created_by_its_button(
+    server: Server, taken: Callable[..., Backup], postgres: Postgres, database: str, client_as: Callable[[str], Client]
+) -> None:  # fmt: skip
+    leaver = f"leaver, of {database}"
+    with postgres.connect(database) as connection:
+        connection.execute(f'create role "{leaver}"; create table t (); alter table t owner to "{leaver}"')
+    backup = taken()
+    with postgres.connect(database) as connection:
+        connection.execute(f'drop table t; drop role "{leaver}"')
+    checks, refusal = looked(server, "restore_backup", backup=backup.pk, into="new")
+    assert refusal == ""
+    roles = checks["Roles"]
+    assert (roles.state, roles.message, roles.remedy) == (
+        "warning",
+        f"shop has no {leaver}. The restore creates what is missing, unable to sign in.",
+        f'CREATE ROLE "{leaver}" NOLOGIN;',
+    )
+    client = client_as("admin")
+    address = f"/servers/{server}/do/restore_backup/"
+    page = client.get(address, {"backup": backup.pk, "into": "new", "preview": 1}).content.decode()
+    assert "What is told here stops nothing." in page
+    assert html.escape(f'CREATE ROLE "{leaver}" NOLOGIN;') in page
+    assert "Create them now…" in page
+    assert roles.fix
+    done = carry_out(operation(roles.fix.operation, server, **roles.fix.params))
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    checks, refusal = looked(server, "restore_backup", backup=backup.pk, into="new")
+    assert (checks["Roles"].state, refusal) == ("ok", "")
+    with postgres.connect() as connection:
+        may = connection.execute("select rolcanlogin from pg_roles where rolname = %s", [leaver]).fetchone()
+        assert may == (False,)
+        connection.execute(done.reverse[0])
+
+
+def test_a_role_with_few_rights_is_told_every_right_that_it_lacks_and_has_enough_with_them(
+    server: Server, keeper: str, taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres,
+    database: str,
+) -> None:  # fmt: skip
+    house, gone = f"house_{database}", f"gone_{database}"
+    with postgres.connect(database) as connection:
+        connection.execute(f"create role {gone}; grant select on owned to {gone}")
+    backup = taken()
+    with postgres.connect(database) as connection:
+        connection.execute(
+            f"drop owned by {gone}; drop role {gone}; alter role {keeper} nocreatedb connection limit 3"
+        )
+    wanted = {"backup": backup.pk, "into": "over", "database": database}
+    checks, refusal = looked(server, "restore_backup", **wanted)
+    stopping = {title: check.remedy for title, check in checks.items() if check.state == "critical"}
+    assert stopping == {
+        "Right to create databases": f'ALTER ROLE "{keeper}" CREATEDB;',
+        "Roles": f'CREATE ROLE "{gone}" NOLOGIN;\nGRANT "{gone}" TO "{keeper}";',
+        "Owners": f'GRANT "{house}" TO "{keeper}";',
+        "Connections": f'ALTER ROLE "{keeper}" CONNECTION LIMIT -1;',
+        "Right to rename": f'ALTER ROLE "{keeper}" CREATEDB; GRANT "{house}" TO "{keeper}";',
+    }
+    assert refusal.startswith(
+        f'{keeper} may not create databases. What mends it: ALTER ROLE "{keeper}" CREATEDB; shop has no {gone}, to whom'
+    )
+    assert looked(server, "create_roles", names=gone)[1] == (
+        f'{keeper} may not create roles. What mends it: ALTER ROLE "{keeper}" CREATEROLE;'
+    )
+    with postgres.connect() as connection:
+        for remedy in stopping.values():
+            connection.execute(remedy)
+    try:
+        done = run("restore_backup", **wanted)
+        assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+        undone = run("undo_restore", kept=done.result["kept"])
+        assert undone.status == Run.Status.SUCCEEDED, undone.message
+    finally:
+        with postgres.connect() as connection:
+            rows = connection.execute(
+                "select datname from pg_database where datname like %s", [f"{database}\\_\\_%"]
+            )
+            for (name,) in rows.fetchall():
+                connection.execute(f'drop database "{name}" with (force)')
+            connection.execute(f"drop role {gone}")
+
+
+def test_an_extension_is_named_with_its_package_when_the_host_lacks_it(
+    server: Server, taken: Callable[..., Backup], postgres: Postgres
+) -> None:
+    absent = [{"name": name, "version": "1.0", "schema": "public"} for name in ("vector", "our_own")]
+    checks, refusal = looked(server, "restore_backup", backup=altered(taken(), extensions=absent).pk)
+    assert refusal.startswith(
+        "The host of shop lacks the extension our_own, vector, which the backup needs. Install its package there first."
+    )
+    assert checks["Extensions"].remedy == (
+        f"# our_own: the package of it for PostgreSQL {postgres.major}; on a managed service, its list of extensions\n"
+        f"sudo apt install postgresql-{postgres.major}-pgvector  # vector"
+    )
+
+
+def test_an_extension_that_a_live_database_lacks_is_created_by_its_button(
+    server: Server, taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres, database: str
+) -> None:
+    with postgres.connect(database) as connection:
+        connection.execute("create extension hstore; create table t (id int primary key, h hstore)")
+        connection.execute("insert into t values (1, 'a=>1')")
+    backup = taken()
+    with postgres.connect(database) as connection:
+        connection.execute("drop extension hstore cascade")
+    wanted = {"backup": backup.pk, "tables": "t", "database": database}
+    checks, refusal = looked(server, "restore_tables", **wanted)
+    found = checks["Extension hstore"]
+    assert (refusal, found.message, found.remedy) == (
+        "",
+        f"It is not in {database}: columns of its types come back as text.",
+        'CREATE EXTENSION "hstore";',
+    )
+    assert found.fix
+    done = run(found.fix.operation, **found.fix.params)
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    assert "Extension hstore" not in looked(server, "restore_tables", **wanted)[0]
+    assert done.reverse == ['DROP EXTENSION "hstore"']
+    assert looked(server, "create_extension", **found.fix.params)[1] == (
+        f"{database} has the extension hstore already."
+    )
+
+
+def test_a_newer_backup_is_refused(server: Server, taken: Callable[..., Backup], postgres: Postgres) -> None:
+    newer = altered(taken(), server_version="99.1")
+    assert looked(server, "restore_backup", backup=newer.pk)[1] == (
+        f"The backup is of PostgreSQL 99, shop is {postgres.major}: restore into 99 or later."
+    )
+
+
+def test_a_locale_that_the_host_lacks_is_named_and_the_servers_own_taken_instead(
+    server: Server, taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres, database: str
+) -> None:
+    backup = altered(
+        taken(), properties={"datcollate": "xx_XX.utf8", "datctype": "xx_XX.utf8", "datlocprovider": "c"}
+    )
+    checks, refusal = looked(server, "restore_backup", backup=backup.pk)
+    assert refusal == (
+        f"shop does not know the locale xx_XX.utf8, by which the text of {database} sorts. Install it on its host and "
+        "restart, or let the new database sort as others of this server do."
+    )
+    fix = checks["Sorting"].fix
+    assert fix
+    params = {name: value for name, value in fix.params.items() if name != "preview"}
+    done = run(fix.operation, **params)
+    assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+    assert (
+        looked(server, "restore_backup", **{**params, "database": "other"})[0]["Sorting"].state == "warning"
+    )
+    with postgres.connect() as connection:
+        connection.execute(f"drop database {done.result['database']}")
+
+
+def test_the_provider_of_the_sorting_is_said_where_the_template_of_the_server_could_have_another(
+    server: Server, taken: Callable[..., Backup], postgres: Postgres
+) -> None:
+    plan = "\n".join(map(str, operation("restore_backup", server, backup=taken().pk).plan()))
+    assert ('TEMPLATE template0 LOCALE_PROVIDER "libc" ENCODING' in plan) == (postgres.major >= 15)
+
+
+@pytest.fixture
+def space(postgres: Postgres, database: str) -> Iterator[str]:
+    """A tablespace with a table and its index."""
+    place = postgres.data.parent / f"{postgres.data.name}-{database}"
+    place.mkdir()
+    shutil.chown(place, postgres.data.owner(), postgres.data.group())
+    name = f"space_{database}"
+    with postgres.connect(database) as connection:
+        connection.execute(f"create tablespace {name} location '{place}'")
+        connection.execute(
+            f"create table far (n int primary key using index tablespace {name}) tablespace {name}"
+        )
+        connection.execute("insert into far select generate_series(1, 20)")
+    yield name
+    shutil.rmtree(place)
+
+
+def test_a_missing_tablespace_is_told_before_anything_begins_and_the_default_taken_instead(
+    space: str, server: Server, taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres, database: str
+) -> None:  # fmt: skip
+    backup = taken()
+    with postgres.connect(database) as connection:
+        (place,) = connection.execute(
+            "select pg_tablespace_location(oid) from pg_tablespace where spcname = %s", [space]
+        ).fetchone()  # type: ignore[misc]
+        assert looked(server, "restore_backup", backup=backup.pk)[0]["Tablespaces"].state == "ok"
+        connection.execute("drop table far")
+        connection.execute(f"drop tablespace {space}")
+    checks, refusal = looked(server, "restore_backup", backup=backup.pk)
+    assert refusal == (
+        f"shop has no tablespace {space}, where a part of {database} lay. Make it, or put everything where new "
+        f"databases lie. What mends it: CREATE TABLESPACE \"{space}\" LOCATION '{place}';"
+    )
+    fix = checks["Tablespaces"].fix
+    assert fix
+    done = run("restore_backup", **{k: v for k, v in fix.params.items() if k != "preview"})
+    assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+    with postgres.connect(done.result["database"]) as connection:
+        assert connection.execute("select count(*) from far").fetchone() == (20,)
+    with postgres.connect() as connection:
+        connection.execute(f"drop database {done.result['database']}")
+
+
+def test_what_may_not_be_read_is_not_taken_for_none(
+    server: Server, keeper: str, postgres: Postgres, database: str
+) -> None:
+    with postgres.connect(database) as connection:
+        connection.execute(f"grant house_{database} to {keeper}; revoke pg_read_all_data from {keeper}")
+        connection.execute("revoke select on pg_catalog.pg_prepared_xacts from public")
+    with pytest.raises(Refused) as caught:
+        preflight.check_swap(server, database)
+    assert str(caught.value) == (
+        f'Whether {database} has prepared transactions is unknown: "{keeper}" may not read '
+        "pg_catalog.pg_prepared_xacts. A swap would cut them off, so it is not begun. What mends it: "
+        f'GRANT SELECT ON pg_catalog.pg_prepared_xacts TO "{keeper}";'
+    )
+    with postgres.connect(database) as connection:
+        connection.execute(f'GRANT SELECT ON pg_catalog.pg_prepared_xacts TO "{keeper}"')
+    preflight.check_swap(server, database)
+
+
+def test_what_is_bound_to_the_database_forbids_the_swap(
+    new_postgres: Callable[..., Postgres], store: Store
+) -> None:
+    made = new_postgres(wal_level="logical")
+    other = server_row("bound", made)
+    with made.connect() as connection:
+        connection.execute("select pg_create_logical_replication_slot('s', 'pgoutput')")
+    with pytest.raises(Refused) as caught:
+        preflight.check_swap(other, "postgres")
+    assert str(caught.value) == (
+        "postgres has 1 logical replication slots, which a swap would cut off. End them first, or restore to a new "
+        "name."
+    )
