@@ -21,6 +21,7 @@ from psycopg_pool import TooManyRequests
 from audit.registry import Installed, installed
 from audit.search import Filter
 from dbadmin import connections
+from dbadmin.addresses import whole
 from dbadmin.events import record
 from dbadmin.models import Server
 from dbadmin.probes import Problem
@@ -60,6 +61,14 @@ class Asked:
             "tab": more.pop("tab", "log"),
             **more,
         }
+
+
+@contextmanager
+def opened_alone(request: HttpRequest, server: Server, database: str) -> Any:
+    """The same for what takes its time: a connection of its own, so that nobody waits for it."""
+    with connections.connect(server, "operate", database or None, read_only=True) as connection:
+        session = connections.Session(connection, server)
+        yield Asked(request, server, database or session.database, session)
 
 
 View = Callable[..., HttpResponse]
@@ -142,8 +151,7 @@ def filter_of(request: HttpRequest) -> Filter:
 
 def number(request: HttpRequest, name: str) -> int | None:
     """A number in the address, or None."""
-    text = request.GET.get(name, "")
-    return int(text) if text.isdecimal() and len(text) < 19 else None
+    return whole(request.GET.get(name, ""))
 
 
-__all__ = ["Asked", "auditors", "filter_of", "main_database", "moment", "number", "opened"]
+__all__ = ["Asked", "auditors", "filter_of", "main_database", "moment", "number", "opened", "opened_alone"]

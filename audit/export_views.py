@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
+from threading import BoundedSemaphore
 
+import psycopg
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
+from psycopg_pool import TooManyRequests
 
 from audit import exporting
-from audit.asking import filter_of, opened
+from audit.asking import explain, filter_of, opened_alone, trouble
 from audit.models import SavedSearch
+from audit.search import BadFilter
 from dbadmin.events import record
 from dbadmin.views import server_for
 
 FORMATS = {"csv": (exporting.csv_lines, "text/csv"), "jsonl": (exporting.json_lines, "application/x-ndjson")}
+
+
+#: Files that this process writes at the same time: each holds a connection to its server for as long as it takes.
+UNDER_WAY = BoundedSemaphore(2)
 
 
 @login_required
@@ -28,14 +37,26 @@ def export(request: HttpRequest, server_name: str, kind: str) -> HttpResponseBas
     if kind not in FORMATS:
         raise Http404(f"There is no format {kind}.")
     writer, content_type = FORMATS[kind]
-    wanted = filter_of(request)
-    record(request, "audit.export", f"Exported the audit log as {kind}.", server, filter=wanted.said())
+    wanted, database = filter_of(request), request.GET.get("db") or ""
 
     def lines() -> Iterator[str]:
-        with opened(request, server, request.GET.get("db") or "") as asked:
-            yield from writer(exporting.records(asked.rows, asked.state, wanted))
+        if not UNDER_WAY.acquire(blocking=False):
+            raise TooManyRequests("the limit of requests waiting")
+        try:
+            with opened_alone(request, server, database) as asked:
+                yield from writer(exporting.records(asked.rows, asked.state, wanted))
+        finally:
+            UNDER_WAY.release()
 
-    answer = StreamingHttpResponse(lines(), content_type=f"{content_type}; charset=utf-8")
+    stream = lines()
+    try:  # with the first line it is known that there is a log, and that the search can be made
+        first = next(stream, "")
+    except BadFilter:  # the page of the log says what is wrong, at its field
+        return redirect(f"{reverse('audit', args=[server.name])}?{request.GET.urlencode()}")
+    except psycopg.Error as error:
+        return trouble(request, server, database, explain(error), 503)
+    record(request, "audit.export", f"Exported the audit log as {kind}.", server, filter=wanted.said())
+    answer = StreamingHttpResponse(chain([first], stream), content_type=f"{content_type}; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="{server.name}-audit.{kind}"'
     return answer
 
@@ -45,10 +66,13 @@ def export(request: HttpRequest, server_name: str, kind: str) -> HttpResponseBas
 def save_search(request: HttpRequest, server_name: str) -> HttpResponse:
     """Keep a search under a name, or forget it when the name is given with forget."""
     server = server_for(request, server_name, "audit.view")
-    name, query = request.POST.get("name", "").strip()[:80], request.POST.get("query", "")[:2000]
+    name, query, forget = (
+        request.POST.get(each, "").replace("\0", "") for each in ("name", "query", "forget")
+    )
+    name, query = name.strip()[:80], query[:2000]
     mine = SavedSearch.objects.filter(user__pk=request.user.pk or 0, server=server)
-    if request.POST.get("forget"):
-        mine.filter(name=request.POST["forget"]).delete()
+    if forget:
+        mine.filter(name=forget).delete()
     elif name:
         SavedSearch.objects.update_or_create(
             user_id=request.user.pk or 0, server=server, name=name, defaults={"query": query}

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
-from audit import changes, inside, sealing, search
+from audit import changes, inside, listing, sealing, search
 from audit.registry import Installed
-from audit.search import Filter
+from audit.search import Change, Filter
 from audit.tables import Rows
 
 #: Statements and rows that one file holds at most; beyond, its last line says so.
@@ -28,9 +28,10 @@ def records(rows: Rows, state: Installed, wanted: Filter) -> Iterator[dict[str, 
     statements = count = 0
     while statements < STATEMENTS and count < ROWS:
         page = inside.find(rows, state, wanted, before, limit=200)
+        single = listing.single_rows(rows, state, page.statements)
         for statement in page.statements:
             statements += 1
-            for record in of_statement(rows, state, statement):
+            for record in of_statement(rows, state, statement, single.get(statement.id)):
                 count += 1
                 yield record
         if page.older is None:
@@ -41,8 +42,10 @@ def records(rows: Rows, state: Installed, wanted: Filter) -> Iterator[dict[str, 
     }
 
 
-def of_statement(rows: Rows, state: Installed, statement: Any) -> Iterator[dict[str, Any]]:
-    """The records of one statement, its rows read in blocks."""
+def of_statement(
+    rows: Rows, state: Installed, statement: Any, only: Change | None = None
+) -> Iterator[dict[str, Any]]:
+    """The records of one statement: of its only row, when that was read already; else its rows, read in blocks."""
     head = {
         "statement": statement.id,
         "at": statement.at.isoformat(),
@@ -57,20 +60,27 @@ def of_statement(rows: Rows, state: Installed, statement: Any) -> Iterator[dict[
         "application": statement.application,
         "note": statement.note,
     }
+    if only:
+        yield {**head, **of_row(only)}
+        return
     first = 1
     while block := changes.statement_changes(rows, state, statement, first, 1000):
         for one in block:
-            yield {
-                **head,
-                "row": one.n,
-                "key": search.key_text(one.key),
-                "changed": one.changed if one.kind == "update" else None,
-                "before": one.old,
-                "after": one.new,
-            }
+            yield {**head, **of_row(one)}
         first += 1000
     if first == 1:
         yield head
+
+
+def of_row(one: Change) -> dict[str, Any]:
+    """What is told of one row."""
+    return {
+        "row": one.n,
+        "key": search.key_text(one.key),
+        "changed": one.changed if one.kind == "update" else None,
+        "before": one.old,
+        "after": one.new,
+    }
 
 
 def signed(lines: Iterator[str], last: str) -> Iterator[str]:

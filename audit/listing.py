@@ -62,9 +62,8 @@ def lines_of(rows: Rows, state: Installed, statements: list[Any], detail: bool =
     lines = [Line(each, state.watched.get(each.watched_id)) for each in statements]
     if not detail:
         return lines
-    single = [line for line in lines if line.rows == 1]
-    found = first_rows(rows, state, [line.statement for line in single])
-    for line in single:
+    found = single_rows(rows, state, statements)
+    for line in lines:
         line.change = found.get(line.statement.id)
         if line.change:
             line.brief = diff.brief(*without_key(line.change))
@@ -85,11 +84,12 @@ def without_key(change: Change) -> tuple[Row | None, Row | None]:
     return old, new
 
 
-def first_rows(rows: Rows, state: Installed, statements: list[Any]) -> dict[int, Change]:
-    """The only row of each of these statements, in one question per version of columns."""
+def single_rows(rows: Rows, state: Installed, statements: list[Any]) -> dict[int, Change]:
+    """The row of each statement that has but one, in one question per version of columns."""
     by_shape: dict[int, list[Any]] = {}
     for each in statements:
-        by_shape.setdefault(each.shape_id, []).append(each)
+        if Line(each, None).rows == 1:
+            by_shape.setdefault(each.shape_id, []).append(each)
     found: dict[int, Change] = {}
     for shape_id, group in by_shape.items():
         shape = state.shapes.get(shape_id)

@@ -12,6 +12,7 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 from audit.capture import SCHEMA
 from audit.registry import Installed, Shape, Watched
 from audit.tables import Rows
+from dbadmin.addresses import whole
 
 #: Statements per page.
 PAGE = 50
@@ -158,7 +159,7 @@ def conditions(rows: Rows, state: Installed, wanted: Filter) -> list[Composable]
             raise BadFilter(f"{wanted.operation} is none of: {', '.join(OPERATIONS.values())}.", "operation")
         parts.append(SQL('operation = {}::"char"').format(Literal(letter)))
     if wanted.xid:
-        if not wanted.xid.isdecimal():
+        if whole(wanted.xid) is None:
             raise BadFilter(f"{wanted.xid} is no transaction number.", "xid")
         parts.append(SQL("xid::text::bigint = {}").format(Literal(int(wanted.xid))))
     return parts + moments(rows, wanted)

@@ -18,6 +18,7 @@ from audit.overview import capture_overview
 from audit.registry import Watched, outdated
 from audit.timeline import Places
 from dbadmin import readings
+from dbadmin.addresses import whole
 from dbadmin.permissions import may
 
 #: Rows of one statement per page, changes of a row per page.
@@ -91,11 +92,7 @@ def statement_or_404(asked: Asked, number: int) -> Any:
 def statement(asked: Asked, number: int) -> HttpResponse:
     """One statement and its rows."""
     found = statement_or_404(asked, number)
-    first = (
-        max(int(asked.request.GET.get("row", "1") or 1), 1)
-        if asked.request.GET.get("row", "1").isdecimal()
-        else 1
-    )
+    first = whole(asked.request.GET.get("row", "")) or 1
     rows = changes.statement_changes(asked.rows, asked.state, found, first, ROWS + 1)
     asked.note(f"Looked at statement {number} of {asked.state.watched[found.watched_id]}.", statement=number)
     context = asked.context(
@@ -207,11 +204,7 @@ def table(asked: Asked, table: str) -> HttpResponse:
 @auditors
 def transaction(asked: Asked, xid: str) -> HttpResponse:
     """A whole transaction, in order."""
-    found = (
-        search.transaction(asked.rows, xid)
-        if xid.isdecimal() and len(xid) < 20 and asked.state.version
-        else []
-    )
+    found = search.transaction(asked.rows, xid) if whole(xid) and asked.state.version else []
     if not found:
         raise Http404("The log of this database has no such transaction.")
     asked.note(f"Looked at transaction {xid}.", xid=xid)

@@ -8,6 +8,7 @@ import psycopg
 from django import forms
 
 from backups.models import Backup, Policy, Store
+from dbadmin.addresses import whole
 from dbadmin.identifiers import fitting
 from dbadmin.models import Server
 
@@ -69,7 +70,7 @@ class BackupField(forms.TypedChoiceField):
             (str(backup.pk), f"{backup} in {backup.store}") for backup in found.filter(server=server)[:500]
         ]
         pk = str(named or "")
-        if pk.isdecimal() and pk not in dict(own):
+        if whole(pk) and pk not in dict(own):
             own += [(pk, f"{backup} in {backup.store}") for backup in found.filter(pk=pk)]
         self.choices = own
 

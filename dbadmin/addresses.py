@@ -40,3 +40,8 @@ def form_of_another_time(request: HttpRequest, reason: str = "") -> HttpResponse
     why = "The form was opened before you signed in, or on another site. Nothing was done. "
     again = "Open its page again, and send it anew."
     return render(request, "400.html", {"exception": why + again}, status=403)
+
+
+def whole(text: str) -> int | None:
+    """The number that an address or a form names; None for what is none, or would be more than a database counts."""
+    return int(text) if len(text) < 19 and text.isdecimal() else None

@@ -20,6 +20,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from dbadmin import consent, runs, units
+from dbadmin.addresses import whole
 from dbadmin.models import Run, Server
 from dbadmin.operations import REGISTRY, Operation, Refused, Risk
 from dbadmin.permissions import may, require, require_parameters, servers_with
@@ -169,8 +170,8 @@ def started(
 
 def patience(request: HttpRequest) -> timedelta:
     """For how long a second person is asked."""
-    hours = request.POST.get("wait_hours", "")
-    return timedelta(hours=min(max(int(hours), 1), LONGEST_HOURS)) if hours.isdigit() else runs.PATIENCE
+    hours = whole(request.POST.get("wait_hours", ""))
+    return runs.PATIENCE if hours is None else timedelta(hours=min(max(hours, 1), LONGEST_HOURS))
 
 
 def run_or_404(request: HttpRequest, pk: int) -> Run:

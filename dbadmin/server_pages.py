@@ -58,6 +58,7 @@ def edit_form(request: HttpRequest, server: Server) -> HttpResponse:
             record(request, "server", f"{'Changed' if old_name else 'Added'} server {saved}.", saved)
             messages.success(request, f"{saved} is kept. The sampler reads it within a minute.")
             return redirect(reverse("readiness", args=[saved.name]))
+    server.name = old_name  # a form that is refused leaves its words in it
     context = {"form": form, "checks": checks, "server": server if server.pk else None}
     return render(request, "dbadmin/server_form.html", context, status=422 if form.errors else 200)
 

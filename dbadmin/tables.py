@@ -15,6 +15,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from dbadmin import units
+from dbadmin.addresses import whole
 from dbadmin.cells import is_code, is_identifier, label_cell, moment_cell, number_cell
 from dbadmin.charts import Figure
 from dbadmin.operations import REGISTRY, Operation, Risk
@@ -211,9 +212,8 @@ class TableView:
     @cached_property
     def page(self) -> int:
         """From one; a number beyond the end is the last page."""
-        asked = self.params.get(self.name("page"), "1")
-        number = int(asked) if asked.isdecimal() else 1
-        return max(1, min(number, -(-len(self.found) // self.limit)))
+        asked = whole(self.params.get(self.name("page"), "1")) or 1
+        return max(1, min(asked, -(-len(self.found) // self.limit)))
 
     @cached_property
     def shown(self) -> Sequence[Any]:

@@ -10,6 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from dbadmin.addresses import whole
 from dbadmin.events import record
 from dbadmin.permissions import require
 from dbadmin.probes import PROBES
@@ -46,8 +47,8 @@ def add_rule(request: HttpRequest) -> HttpResponse:
     """A new rule; ?probe= and ?column= begin it, ?like= copies another one."""
     require(request.user, RIGHT)
     rule = AlertRule(probe=request.GET.get("probe", ""), column=request.GET.get("column", ""))
-    if request.GET.get("like", "").isdigit():
-        rule = get_object_or_404(AlertRule, pk=int(request.GET["like"]), kind=AlertRule.Kind.READING)
+    if like := whole(request.GET.get("like", "")):
+        rule = get_object_or_404(AlertRule, pk=like, kind=AlertRule.Kind.READING)
         rule.pk, rule.origin, rule._state.adding = None, None, True
     return edit_rule(request, rule)
 

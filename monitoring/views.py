@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET
 
 from dbadmin import exports, history
+from dbadmin.addresses import whole
 from dbadmin.charts import ChartView, Figure, Line, TimeRange
 from dbadmin.models import Server
 from dbadmin.probes import Column
@@ -47,14 +48,14 @@ def queries(request: HttpRequest, server_name: str) -> HttpResponse:
     """Statements by total time in the chosen window."""
     server = server_for(request, server_name)
     time_range = TimeRange.of(request.GET)
-    page, is_file = request.GET.get("page", "1"), request.GET.get("format") in {"csv", "json"}
+    page, is_file = whole(request.GET.get("page", "1")) or 1, request.GET.get("format") in {"csv", "json"}
     answer = lists.answer(
         server,
         time_range.start,
         time_range.end,
         request.GET.get("sort", ""),
         request.GET.get("q", "").strip(),
-        1 if is_file or not page.isdecimal() else max(1, int(page)),
+        1 if is_file else page,
         MOST if is_file else SIZE,
     )
     if is_file:

@@ -14,6 +14,7 @@ from audit.canonical import SETTINGS
 from audit.operations.watch_table import rows_of
 from audit.registry import installed
 from audit.tables import Rows
+from dbadmin.addresses import whole
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Step
@@ -144,7 +145,7 @@ class UndoChanges(Operation):
             return self.span(rows, state)
         transaction = str(self.params.get("transaction") or "")
         if transaction:
-            if not transaction.isdecimal():
+            if whole(transaction) is None:
                 raise Refused(f"{transaction} is no transaction number.", field="transaction")
             return search.transaction(rows, transaction, undo.MOST + 1)
         if not self.params.get("statement"):

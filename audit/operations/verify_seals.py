@@ -26,7 +26,11 @@ class VerifySeals(Operation):
     class Form(forms.Form):
         database = forms.CharField(required=False, help_text="The server's own database when empty.")
         last = forms.IntegerField(
-            required=False, min_value=1, label="The last … seals only", help_text="All of them when empty."
+            required=False,
+            min_value=1,
+            max_value=1_000_000,
+            label="The last … seals only",
+            help_text="All of them when empty.",
         )
 
     def target(self) -> str:

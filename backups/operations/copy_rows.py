@@ -11,6 +11,7 @@ from django.urls import reverse
 from backups.models import RowComparison, RowDifference, SideSchema
 from backups.row_copy import CHANGED, MISSING, Copying
 from backups.row_places import TableName
+from dbadmin.addresses import whole
 from dbadmin.models import Run, Server
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Step
@@ -28,10 +29,10 @@ class NumbersField(forms.Field):
     widget = hidden_widget = forms.MultipleHiddenInput
 
     def clean(self, value: Any) -> list[int]:
-        found = [str(each) for each in value or []]
-        if not all(each.isdecimal() for each in found):
+        found = [whole(str(each)) for each in value or []]
+        if None in found:
             raise forms.ValidationError("Tick the rows on the page of differences.")
-        return [int(each) for each in found]
+        return [each for each in found if each is not None]
 
 
 class CopyRowsForm(forms.Form):

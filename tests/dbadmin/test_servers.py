@@ -149,3 +149,12 @@ def test_what_is_shown_of_a_dsn_opens_no_door() -> None:
     shown = connections.safe_dsn("postgresql://me:secret@db.example:6432/shop?sslmode=verify-full&options=x")
     assert shown == "postgresql://me@db.example:6432/shop?sslmode=verify-full"
     assert connections.safe_dsn("password=x nonsense") == "(not a valid DSN)"
+
+
+def test_a_name_that_is_refused_is_told_at_its_field(
+    client_as: Callable[[str], Client], server: Server
+) -> None:
+    answer = client_as("admin").post(f"/settings/servers/{server}/", {**FORM, "name": "a/b", "dsn": ""})
+    assert answer.status_code == 422
+    assert errors(answer, "name")
+    assert f"/settings/servers/{server}/remove/" in answer.content.decode()
