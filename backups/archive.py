@@ -61,6 +61,13 @@ class Content:
     rows: int = 0
     size_bytes: int = 0
     sha256: str = ""
+    #: Of large objects: the same in whatever order and portions they come, which versions of pg_dump choose otherwise.
+    sum256: str = ""
+
+
+def sum_text(number: int) -> str:
+    """A sum of digests, as long as one of them."""
+    return f"{number % (1 << 256):064x}"
 
 
 @dataclass
@@ -187,6 +194,7 @@ class Scanner:
         self._skip = 0
         self._left = 0
         self._in_blob = False
+        self._blob, self._sum = hashlib.sha256(), 0
         self._by_id: dict[int, Entry] = {}
 
     @property
@@ -253,7 +261,7 @@ class Scanner:
         if block not in (DATA, BLOBS) or entry is None:
             raise ArchiveError(f"The archive is damaged after {self.size_bytes - len(self._buffer)} bytes.")
         self._current = Content(entry.kind, entry.schema, entry.name)
-        self._hash, self._tail = hashlib.sha256(), b""
+        self._hash, self._tail, self._sum = hashlib.sha256(), b"", 0
         self._left, self._in_blob = 0, block == DATA
         self._buffer = self._buffer[length:]
         if entry.kind == "TABLE DATA" and header.rows_are_chunks:
@@ -295,6 +303,8 @@ class Scanner:
             self._buffer = self._buffer[len(part) :]
             self._left -= len(part)
             self._hash.update(part)
+            if content.kind != "TABLE DATA":
+                self._blob.update(part)
             self._tail = (self._tail + part[-5:])[-5:]
             content.size_bytes += len(part)
             content.rows += part.count(b"\n") if content.kind == "TABLE DATA" else 0
@@ -309,6 +319,7 @@ class Scanner:
             self._close(content)
         elif self._in_blob:
             self._in_blob = False
+            self._sum += int.from_bytes(self._blob.digest(), "big")
         elif number:
             self._begin_blob(content, number)
         else:
@@ -319,10 +330,13 @@ class Scanner:
         content.rows += 1
         self._in_blob = True
         self._hash.update(number.to_bytes(8, "big"))
+        self._blob = hashlib.sha256(number.to_bytes(8, "big"))
 
     def _close(self, content: Content) -> None:
         if content.kind == "TABLE DATA" and self._tail == _CLOSING:
             content.rows -= _CLOSING.count(b"\n")
         content.sha256 = self._hash.hexdigest()
+        if content.kind != "TABLE DATA":
+            content.sum256 = sum_text(self._sum)
         self.contents.append(content)
         self._current = None

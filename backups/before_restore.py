@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from backups import packages, preflight, properties
-from backups.manifest import Manifest
+from backups.manifest import Definition, Manifest
 from backups.preflight import quoted, some
 from dbadmin.models import Server
 from dbadmin.readiness import Check, Fix
@@ -23,6 +23,8 @@ SESSIONS_BESIDE = 3
 SERVERS = "server"
 _FOLDER = '"$(psql -Atc "SHOW data_directory")"'
 _PLAIN = {"", "C", "POSIX"}
+#: Entries of an archive that name an owner without giving him anything: a comment, a right.
+_GIVES_NOTHING = {"ACL", "COMMENT", "SECURITY LABEL"}
 _PROVIDERS = {"c": "the operating system", "i": "ICU", "b": "PostgreSQL itself"}
 
 _TARGET = """
@@ -125,7 +127,7 @@ class Outlook:
     @cached_property
     def missing_roles(self) -> list[str]:
         """Roles that the backup names and the server lacks; not those that PostgreSQL itself brings."""
-        found = {*self.manifest.roles, *self._owners()}
+        found = {*self.manifest.roles, *(each.owner for each in self.manifest.contents.definitions)}
         if not self.like:
             found |= properties.roles_of(self.manifest.properties)
         return sorted(
@@ -146,8 +148,16 @@ class Outlook:
         return name if found else ""
 
     def _owners(self) -> set[str]:
-        found = {each.owner for each in self.manifest.contents.definitions if each.owner}
+        found = {
+            each.owner
+            for each in self.manifest.contents.definitions
+            if each.owner and each.kind not in _GIVES_NOTHING and not self._is_his_already(each)
+        }
         return found if self.like else {*found, self.manifest.properties["owner"]}
+
+    def _is_his_already(self, each: Definition) -> bool:
+        """Before 15 the schema public of every new database belongs to the one who made the cluster."""
+        return (each.kind, each.name) == ("SCHEMA", "public") and self.target.major < 15
 
     def roles(self) -> Iterator[Check]:
         """Owners and those who were granted something."""

@@ -35,6 +35,7 @@ class Table:
     rows: int
     size_bytes: int
     sha256: str
+    sum256: str = ""  # of large objects, in any order; older backups have none
 
     @property
     def label(self) -> str:

@@ -45,9 +45,14 @@ def matrix(places: Places, say: Say, words: list[str]) -> int:
     for major in majors or servers:
         with waiting(places.local / "install.lock", say):
             pg_bin = unpacked(places, say, servers[major])
+            latest = unpacked(places, say, servers[max(servers, key=int)])
             tools = unpacked_clients(places, say, clients)
         say.step(f"PostgreSQL {major}", servers[major]["version"])
-        around = {"TEST_PG_BIN": str(pg_bin), "DBADMIN_PG_BIN": os.pathsep.join(map(str, [*tools, pg_bin]))}
+        around = {
+            "TEST_PG_BIN": str(pg_bin),
+            "TEST_PG_LATER_BIN": str(latest),
+            "DBADMIN_PG_BIN": os.pathsep.join(map(str, [*tools, pg_bin])),
+        }
         outcomes[major] = run_on_both_cores(places, say, ["-m", "servers", "-q", *rest], **around)
     say.line()
     for major, outcome in outcomes.items():
