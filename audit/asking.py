@@ -19,7 +19,7 @@ from django.views.decorators.http import require_GET
 from psycopg_pool import TooManyRequests
 
 from audit.registry import Installed, installed
-from audit.search import Filter
+from audit.search import BadFilter, Filter
 from dbadmin import connections
 from dbadmin.addresses import whole
 from dbadmin.events import record
@@ -142,6 +142,14 @@ def moment(text: str) -> dt.datetime | None:
     return parsed if timezone.is_aware(parsed) else timezone.make_aware(parsed)
 
 
+def readable_moments(request: HttpRequest, *names: str) -> None:
+    """Refuse an address whose moments cannot be read: it would show or export more than was meant."""
+    for name in names:
+        text = request.GET.get(name, "").strip()
+        if text and moment(text) is None:
+            raise BadFilter(f"{text} is no moment. Write 2026-03-01T13:00.", name)
+
+
 def filter_of(request: HttpRequest) -> Filter:
     """The search that the address names."""
     said = {name: request.GET.get(name, "").strip() for name in Filter.__dataclass_fields__}
@@ -154,4 +162,14 @@ def number(request: HttpRequest, name: str) -> int | None:
     return whole(request.GET.get(name, ""))
 
 
-__all__ = ["Asked", "auditors", "filter_of", "main_database", "moment", "number", "opened", "opened_alone"]
+__all__ = [
+    "Asked",
+    "auditors",
+    "filter_of",
+    "main_database",
+    "moment",
+    "number",
+    "opened",
+    "opened_alone",
+    "readable_moments",
+]

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET, require_POST
 from psycopg_pool import TooManyRequests
 
 from audit import exporting
-from audit.asking import explain, filter_of, opened_alone, trouble
+from audit.asking import explain, filter_of, opened_alone, readable_moments, trouble
 from audit.models import SavedSearch
 from audit.search import BadFilter
 from dbadmin.events import record
@@ -43,6 +43,7 @@ def export(request: HttpRequest, server_name: str, kind: str) -> HttpResponseBas
         if not UNDER_WAY.acquire(blocking=False):
             raise TooManyRequests("the limit of requests waiting")
         try:
+            readable_moments(request, "since", "until")
             with opened_alone(request, server, database) as asked:
                 yield from writer(exporting.records(asked.rows, asked.state, wanted))
         finally:

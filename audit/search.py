@@ -131,13 +131,7 @@ class Page:
 
 def tables_named(state: Installed, text: str) -> list[Watched]:
     """`public.users` or `users` -> the watched tables of that name, gone ones too."""
-    schema, dot, name = text.rpartition(".")
-    found = [
-        w
-        for w in state.watched.values()
-        if w.name == (name if dot else text) and (not dot or w.schema == schema)
-    ]
-    return found or [w for w in state.watched.values() if str(w) == text]
+    return [w for w in state.watched.values() if text in (str(w), w.name)]
 
 
 def conditions(rows: Rows, state: Installed, wanted: Filter) -> list[Composable]:

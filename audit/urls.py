@@ -1,15 +1,25 @@
 """The addresses of the audit log, below a server."""
 
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
 
 from audit import export_views, seal_views, views
+
+
+class TableConverter(StringConverter):
+    """The name of a table may hold anything, slashes and line ends too."""
+
+    regex = r"[\s\S]+"
+
+
+register_converter(TableConverter, "table")
 
 urlpatterns = [
     path("audit/", views.log, name="audit"),
     path("audit/statement/<int:number>/", views.statement, name="audit_statement"),
     path("audit/statement/<int:number>/<int:n>/", views.change, name="audit_change"),
-    path("audit/row/<str:table>/", views.life, name="audit_row"),
-    path("audit/table/<str:table>/", views.table, name="audit_table"),
+    path("audit/row/<table:table>/", views.life, name="audit_row"),
+    path("audit/table/<table:table>/", views.table, name="audit_table"),
     path("audit/transaction/<str:xid>/", views.transaction, name="audit_transaction"),
     path("audit/people/", views.people, name="audit_people"),
     path("audit/capture/", views.capture_state, name="audit_capture"),

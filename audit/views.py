@@ -10,7 +10,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import render
 
 from audit import activity, changes, comparing, diff, search, timeline
-from audit.asking import Asked, auditors, filter_of, moment, number
+from audit.asking import Asked, auditors, filter_of, moment, number, readable_moments
 from audit.listing import lines_of
 from audit.models import SavedSearch
 from audit.moments import row_at
@@ -31,6 +31,7 @@ def log(asked: Asked) -> HttpResponse:
     wanted, get = filter_of(asked.request), asked.request.GET
     refusal, page = None, timeline.Page()
     try:
+        readable_moments(asked.request, "since", "until")
         page = timeline.page(
             asked, wanted, Places.read(get.get("before", "")), Places.read(get.get("after", ""))
         )
@@ -149,6 +150,7 @@ def life(asked: Asked, table: str) -> HttpResponse:
     before = number(asked.request, "before")
     refusal, found = None, []
     try:
+        readable_moments(asked.request, "at", "and")
         found = changes.life(asked.rows, asked.state, watched, key, before, ROWS + 1)
     except search.BadFilter as error:
         refusal = error
@@ -183,6 +185,7 @@ def table(asked: Asked, table: str) -> HttpResponse:
     at, until = moment(get.get("at", "")), moment(get.get("and", ""))
     refusal, found, rows = None, None, comparing.TablePage([], "")
     try:
+        readable_moments(asked.request, "at", "and")
         if at and until:
             found = comparing.between(asked.rows, asked.state, watched, *sorted([at, until]))
         elif at:

@@ -148,4 +148,6 @@ END $$;
 REVOKE ALL ON FUNCTION dbadmin_audit.signature(regclass), dbadmin_audit.column_list(oid, text),
     dbadmin_audit.loose_types(oid, text), dbadmin_audit.loose_insert(oid, text, oid[]), dbadmin_audit.own_text(anyelement),
     dbadmin_audit.hidden(anyelement, integer, bigint), dbadmin_audit.digest(text, text, text, bigint),
-    dbadmin_audit.first_id(timestamptz) FROM PUBLIC
+    dbadmin_audit.first_id(timestamptz) FROM PUBLIC;
+-- It reads as whoever asks: who may read every table may read the log, and searches it by time.
+GRANT EXECUTE ON FUNCTION dbadmin_audit.first_id(timestamptz) TO pg_read_all_data

@@ -37,6 +37,10 @@ class Watcher:
     def watch(self, table: str, **params: Any) -> None:
         self.run(WatchTable(self.server, self.params(table, **params)).plan())
 
+    def watch_named(self, schema: str, table: str) -> None:
+        """A table whose name may hold dots."""
+        self.run(WatchTable(self.server, {"schema": schema, "table": table}).plan())
+
     @property
     def state(self) -> Installed:
         return installed(self.session.rows)

@@ -5,9 +5,10 @@ import json
 import re
 from datetime import timedelta
 from hashlib import sha256
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from audit.sealing import is_signed
 from backups.models import PointInTime, Store
@@ -92,6 +93,8 @@ def test_filters(history, client_as, query, expected):
         ("of=name&path=a&value=1", "name holds no JSON: it has no paths."),
         ("value=1&how=like", "like is none of: contains, equals."),
         ("source=x", "x is none of: data, dbadmin, views."),
+        ("since=yesterday", "yesterday is no moment. Write 2026-03-01T13:00."),
+        ("until=2026-13-45", "2026-13-45 is no moment. Write 2026-03-01T13:00."),
     ],
 )
 def test_says_what_is_wrong_with_a_filter(history, client_as, query, message):
@@ -113,6 +116,34 @@ def test_opens_a_statement_a_change_a_row_a_transaction_and_a_person(history, cl
     assert f"Transaction {delete.xid}" in page(client_as, f"transaction/{delete.xid}/")
     assert '<td class="number">201</td>' in page(client_as, "people/?person=maria").replace("\u2009", "")
     assert "maria" in page(client_as, "people/")
+
+
+@pytest.mark.parametrize("address", ["row/public.users/?key=1&at=noon", "table/public.users/?at=noon"])
+def test_says_which_moment_of_a_row_or_table_cannot_be_read(history, client_as, address):
+    assert "noon is no moment. Write 2026-03-01T13:00." in page(client_as, address, status=400)
+
+
+def test_exports_nothing_when_the_moment_cannot_be_read(history, client_as):
+    answer = client_as("admin").get("/servers/shop/audit/export.csv?since=noon&table=users")
+    assert (answer.status_code, answer["Location"]) == (
+        302,
+        "/servers/shop/audit/?since=noon&table=users",
+    )
+
+
+@pytest.mark.parametrize("name", ["a/b", "a.b", "new\nline", 'what\'s "this"? #1 100%2F'])
+def test_opens_a_table_of_any_name(audit, execute, client_as, name):
+    quoted = Identifier(name)
+    execute(SQL("create table {} (id int primary key, at int)").format(quoted))
+    audit.watch_named("public", name)
+    execute(SQL("insert into {} values (1, 1)").format(quoted))
+    execute(SQL("update {} set at = 2").format(quoted))
+    text = page(client_as, f"?{urlencode({'table': f'public.{name}', 'source': 'data'})}")
+    assert text.count('class="when"') == 2
+    life = re.search(r'href="(/servers/shop/audit/row/[^"]+)"', text)
+    opened = client_as("auditor").get(html.unescape(life[1])).content.decode()
+    assert opened.index("Updated</a>") < opened.index("Inserted</a>")
+    assert "at a moment" in page(client_as, f"table/{quote(f'public.{name}')}/")
 
 
 def test_leads_to_the_moment_before_a_change_when_it_can_be_recovered(history, client_as, server, tmp_path):
@@ -210,3 +241,11 @@ def test_walks_both_ways_over_data_and_deeds(history, client_as, server, execute
         found = re.search(r'href="(\?[^"]*)" rel="prev"', text)
         address = html.unescape(found[1]) if found else ""
     assert [each for some in back[::-1] for each in some] + seen[-1] == forward
+
+
+def test_who_may_read_every_table_searches_the_log_by_time(history, execute):
+    execute("create role reader in role pg_read_all_data, pg_monitor; set role reader")
+    try:
+        assert execute("select dbadmin_audit.first_id('-infinity') as id").fetchone() == (1,)
+    finally:
+        execute("reset role; drop role reader")
