@@ -45,6 +45,24 @@ def compare_rows(
     return found
 
 
+def compare_again(
+    row: RowComparison,
+    connections: tuple[psycopg.Connection[Any], psycopg.Connection[Any]],
+    run: Run,
+    tell: Callable[[str, int], None] = lambda table, rows: None,
+) -> RowComparison:
+    """The same two tables as they are now."""
+    for connection in connections:
+        steady(connection)
+    now = RowComparison(
+        server=row.server, database=row.database, schema=row.schema, name=row.name, side=row.side, run=run,
+        other_schema=row.other_schema, other_name=row.other_name,
+    )  # fmt: skip
+    other, table = TableName(row.other_schema, row.other_name), TableName(row.schema, row.name)
+    _keep(now, _compare(now, other, table, connections, tell))
+    return now
+
+
 def _compare(
     row: RowComparison,
     other: TableName,
@@ -92,7 +110,10 @@ def _count(
 @transaction.atomic
 def _keep(row: RowComparison, keys: list[tuple[str, list[str]]]) -> None:
     """A newer comparison takes the place of an older one of the same two tables."""
-    RowComparison.objects.filter(side=row.side, schema=row.schema, name=row.name).delete()
+    old = RowComparison.objects.filter(side=row.side, schema=row.schema, name=row.name).first()
+    if old is not None:
+        old.differences.all().delete()
+        row.pk = old.pk
     row.compared_at = timezone.now()
     row.save()
     RowDifference.objects.bulk_create(

@@ -19,6 +19,7 @@ from backups.part import numbers, with_partitions
 from backups.preflight import spool_folder
 from backups.restoring import RestoreFailed, Restoring, ready
 from backups.row_places import TableName
+from backups.side_schemas import comment_of
 from dbadmin.operations import Operation, Refused
 from dbadmin.steps import Call, Step
 from dbadmin.units import count
@@ -112,7 +113,7 @@ class RestoringTables(Restoring):
                 live,
                 self.side,
                 self.tables,
-                self_made(work),
+                comment_of(work.run.pk),
                 lambda table, rows: self._tell(work, table, rows),
             )
         made = SideSchema.objects.create(
@@ -155,11 +156,6 @@ def compare_side(work: Work, side: SideSchema) -> None:
     work.say(f"{count(sum(row.total for row in found))} rows differ in {len(found)} tables.")
 
 
-def self_made(work: Work) -> str:
-    """The comment by which a schema of this run is known."""
-    return f"Tables of a backup, brought back by dbadmin in run {work.run.pk}; may be dropped."
-
-
 def _told(work: Work, rows: int) -> None:
     work.progress(rows, None, "rows")
     work.stop_if_cancelled()
@@ -175,7 +171,7 @@ def clean_up(work: Work) -> None:
     with work.connect(database) as connection:
         rows = connection.execute(side_tables.TABLES_OF, [name]).fetchall()
         # A schema of this name that somebody else made meanwhile has not our comment.
-        if connection.execute(side_tables.COMMENT_OF, [name]).fetchone() == (self_made(work),):
+        if connection.execute(side_tables.COMMENT_OF, [name]).fetchone() == (comment_of(work.run.pk),):
             for statement in side_tables.drop_statements([row[0] for row in rows], side):
                 connection.execute(statement)
             work.log(f"Dropped the schema {side}.")

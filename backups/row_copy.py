@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import errors, sql
 
-from backups.row_places import Shape, TableName, shape_of, steady
+from backups.row_places import Shape, TableName, as_usual, rows_of, shape_of, steady
 from dbadmin.failures import Told
 from dbadmin.units import count
 
 CHANGED, MISSING = "changed", "missing"
+#: What a row is, CHANGED or MISSING, and its key as texts.
+Named = tuple[str, list[str]]
 #: In the table of what was kept: is a row as it was before the copy, or as the copy left it?
 MOMENT = sql.Identifier("dbadmin moment")
 _KEYS = sql.Identifier("pg_temp", "dbadmin_keys")
@@ -43,13 +45,21 @@ class Copying:
         ]
         return sql.SQL(" AND ").join(parts)
 
-    def copy(self, connection: psycopg.Connection[Any], keys: Sequence[tuple[str, list[str]]]) -> None:
-        """All of these rows or none. keys: what each is (changed or missing), and its key."""
+    def copy(
+        self,
+        connection: psycopg.Connection[Any],
+        wanted: Mapping[str, int],
+        keys: Sequence[Named] | None = None,
+    ) -> None:
+        """All of these rows or none.
+
+        wanted: how many are CHANGED and MISSING; keys: what each is, and its key; None: every row that is so now.
+        """
         steady(connection)
         connection.execute("set lock_timeout = '2s'")
         try:
             with connection.transaction():
-                self._copy(connection, keys)
+                self._copy(connection, wanted, keys)
         except (errors.IntegrityError, errors.DataError) as error:
             raise NotCopied(
                 f"Nothing was copied to {self.live}: {error.diag.message_primary}. "
@@ -57,7 +67,9 @@ class Copying:
                 "Copy the rows that these need first, or fewer rows."
             ) from error
 
-    def _copy(self, connection: psycopg.Connection[Any], keys: Sequence[tuple[str, list[str]]]) -> None:
+    def _copy(
+        self, connection: psycopg.Connection[Any], wanted: Mapping[str, int], keys: Sequence[Named] | None
+    ) -> None:
         shape, beside = shape_of(connection, self.live), shape_of(connection, self.side)
         if shape is None or beside is None:
             raise NotCopied(f"There is no table {self.side if shape else self.live} any more.")
@@ -65,26 +77,34 @@ class Copying:
             raise NotCopied(
                 f"Nothing was copied: {self.live} has no column {gone[0]} any more. Bring it back anew."
             )
-        self._list(connection, keys)
-        wanted = {kind: sum(1 for each, _ in keys if each == kind) for kind in (CHANGED, MISSING)}
-        self._lock(connection, wanted[CHANGED])
+        self._make_list(connection)
+        if keys is None:
+            self._find(connection, shape, beside, wanted)
+        else:
+            self._list(connection, keys)
+        connection.execute(sql.SQL("ANALYZE {}").format(_KEYS))
+        self._lock(connection, shape, wanted)
         make = sql.SQL("CREATE TABLE {} AS SELECT 'before'::text AS {}, l.* FROM {} l JOIN {} k ON {}")
         connection.execute(
-            make.format(self.kept.quoted, MOMENT, self.live.quoted, _KEYS, self.meet("k", "l"))
+            make.format(self.kept.quoted, MOMENT, rows_of(self.live, shape), _KEYS, self.meet("k", "l"))
         )
+        as_usual(connection)
         done = (self._update(connection, shape, beside), self._insert(connection, shape, beside))
-        if done != (wanted[CHANGED], wanted[MISSING]) or self._keep_after(connection) != len(keys):
+        total = wanted[CHANGED] + wanted[MISSING]
+        if done != (wanted[CHANGED], wanted[MISSING]) or self._keep_after(connection, shape) != total:
             raise NotCopied(
-                f"Nothing was copied to {self.live}: of {count(len(keys))} rows only {count(sum(done))} could be "
+                f"Nothing was copied to {self.live}: of {count(total)} rows only {count(sum(done))} could be "
                 "written. A trigger, a rule or row security holds the others back, or they are gone beside."
             )
 
-    def _list(self, connection: psycopg.Connection[Any], keys: Sequence[tuple[str, list[str]]]) -> None:
+    def _make_list(self, connection: psycopg.Connection[Any]) -> None:
         names = sql.SQL(", ").join(map(sql.Identifier, self.key))
         make = sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {}::text AS {}, {} FROM {} WHERE false")
         connection.execute(
             make.format(sql.Identifier("dbadmin_keys"), sql.Literal(""), MOMENT, names, self.live.quoted)
         )
+
+    def _list(self, connection: psycopg.Connection[Any], keys: Sequence[Named]) -> None:
         with (
             connection.cursor() as cursor,
             cursor.copy(sql.SQL("COPY {} FROM STDIN").format(_KEYS)) as into,
@@ -92,18 +112,50 @@ class Copying:
             for kind, key in keys:
                 into.write_row([kind, *key])
 
-    def _lock(self, connection: psycopg.Connection[Any], changed: int) -> None:
-        """The rows that are there stay as they are until the end; a row that came or went since stops the copy."""
-        found = connection.execute(
-            sql.SQL("SELECT k.{} FROM {} l JOIN {} k ON {} FOR UPDATE OF l").format(
-                MOMENT, self.live.quoted, _KEYS, self.meet("k", "l")
-            )
-        ).fetchall()
-        if [kind for (kind,) in found] != [CHANGED] * changed:
+    def _find(
+        self, connection: psycopg.Connection[Any], shape: Shape, beside: Shape, wanted: Mapping[str, int]
+    ) -> None:
+        """Every row that is so now, found where the rows are; as many as the comparison counted."""
+        live, beside_it = rows_of(self.live, shape), self.side.quoted
+        key = sql.SQL(", ").join(value(name, shape, beside) for name in self.key)
+        rest = [name for name in self.columns if name not in self.key]
+        differs = sql.SQL(" OR ").join(
+            sql.SQL("s.{0}::text IS DISTINCT FROM l.{0}::text").format(sql.Identifier(name)) for name in rest
+        )
+        missing = sql.SQL(
+            "INSERT INTO {} SELECT {}, {} FROM {} s WHERE NOT EXISTS (SELECT FROM {} l WHERE {})"
+        )
+        changed = sql.SQL("INSERT INTO {} SELECT {}, {} FROM {} s JOIN {} l ON {} WHERE {}")
+        common = [key, beside_it, live, self.meet("s", "l")]
+        found = dict.fromkeys((CHANGED, MISSING), 0)
+        if wanted[MISSING]:
+            found[MISSING] = connection.execute(missing.format(_KEYS, sql.Literal(MISSING), *common)).rowcount
+        if wanted[CHANGED] and rest:
+            statement = changed.format(_KEYS, sql.Literal(CHANGED), *common, differs)
+            found[CHANGED] = connection.execute(statement).rowcount
+        if found != dict(wanted):
+            now, then = _counts(found), _counts(wanted)
             raise NotCopied(
-                f"Nothing was copied: rows of {self.live} came or went since the comparison. "
-                "Bring the table back anew."
+                f"Nothing was copied: of {self.live} {now} now, {then} at the comparison. Compare it anew."
             )
+
+    def _since(self) -> str:
+        return (
+            f"Nothing was copied: rows of {self.live} came or went since the comparison. "
+            "Bring the table back anew."
+        )
+
+    def _lock(self, connection: psycopg.Connection[Any], shape: Shape, wanted: Mapping[str, int]) -> None:
+        """The rows that are there stay as they are until the end; a row that came or went since stops the copy."""
+        locked = sql.SQL(
+            "WITH locked AS (SELECT k.{} AS kind FROM {} l JOIN {} k ON {} FOR UPDATE OF l)"
+            " SELECT count(*) FILTER (WHERE kind = {}), count(*) FROM locked"
+        )
+        found = connection.execute(
+            locked.format(MOMENT, rows_of(self.live, shape), _KEYS, self.meet("k", "l"), sql.Literal(CHANGED))
+        ).fetchone()
+        if found != (wanted[CHANGED], wanted[CHANGED]):
+            raise NotCopied(self._since())
 
     def _update(self, connection: psycopg.Connection[Any], shape: Shape, beside: Shape) -> int:
         names = [name for name in writable(shape, self.columns) if name not in self.key]
@@ -111,7 +163,7 @@ class Copying:
             return 0
         sets = [sql.SQL("{} = {}").format(sql.Identifier(name), value(name, shape, beside)) for name in names]
         statement = sql.SQL("UPDATE {} l SET {} FROM {} s JOIN {} k ON {} WHERE k.{} = {} AND {}").format(
-            self.live.quoted, sql.SQL(", ").join(sets), self.side.quoted, _KEYS, self.meet("k", "s"), MOMENT,
+            rows_of(self.live, shape), sql.SQL(", ").join(sets), self.side.quoted, _KEYS, self.meet("k", "s"), MOMENT,
             sql.Literal(CHANGED), self.meet("k", "l"),
         )  # fmt: skip
         return connection.execute(statement).rowcount
@@ -127,10 +179,10 @@ class Copying:
         )  # fmt: skip
         return connection.execute(statement).rowcount
 
-    def _keep_after(self, connection: psycopg.Connection[Any]) -> int:
+    def _keep_after(self, connection: psycopg.Connection[Any], shape: Shape) -> int:
         keep = sql.SQL("INSERT INTO {} SELECT 'after', l.* FROM {} l JOIN {} k ON {}")
         return connection.execute(
-            keep.format(self.kept.quoted, self.live.quoted, _KEYS, self.meet("k", "l"))
+            keep.format(self.kept.quoted, rows_of(self.live, shape), _KEYS, self.meet("k", "l"))
         ).rowcount
 
     def take_back(self, connection: psycopg.Connection[Any]) -> tuple[int, list[str]]:
@@ -152,17 +204,19 @@ class Copying:
         if shape is None:
             raise NotCopied(f"There is no table {self.live} any more.")
         names = sql.SQL(", ").join(sql.SQL("l.{}").format(sql.Identifier(name)) for name in self.key)
+        live = rows_of(self.live, shape)
         connection.execute(
             sql.SQL("SELECT 1 FROM {} l JOIN {} a ON {} FOR UPDATE OF l").format(
-                self.live.quoted, self.kept.quoted, self.meet("a", "l")
+                live, self.kept.quoted, self.meet("a", "l")
             )
         )
         same = sql.SQL(
             "CREATE TEMP TABLE dbadmin_keys ON COMMIT DROP AS SELECT {} FROM {} l JOIN {} a ON {}"
             " WHERE a.{} = 'after' AND ROW('after'::text, l.*)::text = ROW(a.*)::text"
-        ).format(names, self.live.quoted, self.kept.quoted, self.meet("a", "l"), MOMENT)
+        ).format(names, live, self.kept.quoted, self.meet("a", "l"), MOMENT)
         right = connection.execute(same).rowcount
-        done = self._write_back(connection, shape) + self._remove(connection)
+        as_usual(connection)
+        done = self._write_back(connection, shape) + self._remove(connection, live)
         if done != right:
             raise NotCopied(
                 f"Nothing was taken back in {self.live}: a trigger, a rule or row security holds rows back."
@@ -178,7 +232,7 @@ class Copying:
         statement = sql.SQL("UPDATE {} l SET {} FROM {} b JOIN {} k ON {} WHERE b.{} = 'before' AND {}")
         return connection.execute(
             statement.format(
-                self.live.quoted,
+                rows_of(self.live, shape),
                 sets,
                 self.kept.quoted,
                 _KEYS,
@@ -188,14 +242,12 @@ class Copying:
             )
         ).rowcount
 
-    def _remove(self, connection: psycopg.Connection[Any]) -> int:
+    def _remove(self, connection: psycopg.Connection[Any], live: sql.Composed) -> int:
         statement = sql.SQL(
             "DELETE FROM {} l USING {} k WHERE {} AND NOT EXISTS (SELECT FROM {} b WHERE b.{} = 'before' AND {})"
         )
         return connection.execute(
-            statement.format(
-                self.live.quoted, _KEYS, self.meet("k", "l"), self.kept.quoted, MOMENT, self.meet("k", "b")
-            )
+            statement.format(live, _KEYS, self.meet("k", "l"), self.kept.quoted, MOMENT, self.meet("k", "b"))
         ).rowcount
 
     def _others(self, connection: psycopg.Connection[Any]) -> list[str]:
@@ -208,6 +260,10 @@ class Copying:
             statement.format(key, self.kept.quoted, MOMENT, _KEYS, self.meet("k", "a"))
         ).fetchall()
         return [", ".join(found) for (found,) in rows]
+
+
+def _counts(kinds: Mapping[str, int]) -> str:
+    return f"{count(kinds[CHANGED])} rows are changed and {count(kinds[MISSING])} missing"
 
 
 def writable(shape: Shape, names: Sequence[str]) -> list[str]:

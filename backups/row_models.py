@@ -36,6 +36,11 @@ class SideSchema(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("side_schema", args=[self.server.name, self.pk])
 
+    @property
+    def is_expired(self) -> bool:
+        """Its time is over, and it is still there."""
+        return self.dropped_at is None and self.expires_at <= timezone.now()
+
     @classmethod
     def present(cls, server: Server) -> models.QuerySet[SideSchema]:
         return cls.objects.filter(server=server, dropped_at=None)

@@ -98,6 +98,12 @@ def steady(connection: psycopg.Connection[Any]) -> None:
         connection.execute("select pg_catalog.set_config(%s, %s, false)", [name, value])
 
 
+def as_usual(connection: psycopg.Connection[Any]) -> None:
+    """Before rows are written: triggers find tables, dates and times as they do for everybody in this database."""
+    for name in STEADY.keys() - {"client_encoding", "row_security"}:
+        connection.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
+
+
 def shape_of(connection: psycopg.Connection[Any], table: TableName) -> Shape | None:
     """What a table looks like; None when it is not there. The session must be steady: then types are qualified."""
     columns = named_rows(connection.execute(_COLUMNS, [table.regclass]))

@@ -16,7 +16,7 @@ from psycopg import sql
 from backups.models import RowComparison, RowDifference, SideSchema
 from backups.row_places import Shape, TableName, look, shape_of
 from dbadmin.connections import why
-from dbadmin.models import Server
+from dbadmin.models import Schedule, Server
 from dbadmin.permissions import may, require
 
 #: Differences on one page, and how much of a value is shown.
@@ -37,7 +37,13 @@ def side_schema(request: HttpRequest, server_name: str, pk: int) -> HttpResponse
     """The tables of one schema, each with how many rows differ."""
     server = _server(request, server_name)
     side = get_object_or_404(SideSchema.objects.select_related("backup", "run"), server=server, pk=pk)
-    context = {"server": server, "side": side, "comparisons": side.comparisons.all()}
+    schedules = Schedule.objects.filter(server=server, operation="drop_expired_schemas", enabled=True)
+    context = {
+        "server": server,
+        "side": side,
+        "comparisons": side.comparisons.all(),
+        "is_scheduled": schedules.exists(),
+    }
     return render(request, "backups/side_schema.html", context)
 
 

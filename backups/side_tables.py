@@ -131,3 +131,26 @@ TABLES_OF = """
     select c.relname as name from pg_catalog.pg_class c
     where c.relnamespace = pg_catalog.to_regnamespace(%s) and c.relkind = 'r' order by 1"""
 COMMENT_OF = "select pg_catalog.obj_description(pg_catalog.to_regnamespace(%s), 'pg_namespace')"
+#: What somebody else put there or hung on what we made: (names of our tables; schema). Not what belongs to a table
+#: of ours by itself: its row type, its primary key, its defaults and its columns that must not be null.
+OTHERS = """
+    with ours as (
+        select c.oid from pg_catalog.pg_class c
+        where c.relnamespace = pg_catalog.to_regnamespace(%(schema)s) and c.relname = any(%(tables)s)
+          and c.relkind = 'r')
+    select i.type || ' ' || i.identity as what
+    from pg_catalog.pg_depend d, pg_catalog.pg_identify_object(d.classid, d.objid, 0) i
+    where d.refclassid = 'pg_catalog.pg_namespace'::regclass
+      and d.refobjid = pg_catalog.to_regnamespace(%(schema)s)
+      and not (d.classid = 'pg_catalog.pg_class'::regclass and d.objid in (select oid from ours))
+    union
+    select i.type || ' ' || i.identity
+    from pg_catalog.pg_depend d, pg_catalog.pg_identify_object(d.classid, d.objid, 0) i
+    where d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid in (select oid from ours)
+      and d.deptype in ('n', 'a')
+      and d.classid not in ('pg_catalog.pg_type'::regclass, 'pg_catalog.pg_attrdef'::regclass)
+      and not (d.classid = 'pg_catalog.pg_class'::regclass and d.objid in (select oid from ours))
+      and not exists (select from pg_catalog.pg_constraint c
+                      where d.classid = 'pg_catalog.pg_constraint'::regclass and c.oid = d.objid
+                        and c.conrelid in (select oid from ours) and c.contype in ('p', 'n'))
+    order by 1"""

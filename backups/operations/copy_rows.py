@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from django import forms
 from django.urls import reverse
 
-from backups.models import RowComparison, RowDifference, SideSchema
+from backups.comparing import compare_again
+from backups.models import RowComparison, RowDifference
 from backups.row_copy import CHANGED, MISSING, Copying
 from backups.row_places import TableName
+from backups.side_schemas import kept_name
 from dbadmin.addresses import whole
+from dbadmin.failures import sentence
 from dbadmin.models import Run, Server
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Step
@@ -85,8 +89,8 @@ class CopyRows(Operation):
         found = RowComparison.objects.filter(pk=self.params["comparison"]).first()
         return str(found) if found else ""
 
-    def chosen(self, comparison: RowComparison) -> list[RowDifference]:
-        """The differences to copy, each of which is listed."""
+    def chosen(self, comparison: RowComparison) -> list[RowDifference] | None:
+        """The differences to copy; None for all of the kind, which are more than are listed."""
         kinds = [MISSING, CHANGED] if self.params["kind"] == BOTH else [str(self.params["kind"])]
         found = list(comparison.differences.filter(kind__in=kinds))
         if ticked := set(self.params.get("rows") or ()):
@@ -104,37 +108,45 @@ class CopyRows(Operation):
             if strange := [key for key in wanted if key not in known]:
                 raise Refused(f"No such row differs in this way: {'; '.join(strange[:5])}.", field="keys")
             return [known[key] for key in dict.fromkeys(wanted)]
-        if len(found) < sum(getattr(comparison, kind) for kind in kinds):
-            raise Refused(
-                f"More rows of {comparison} differ than the {count(comparison.listed)} that are listed. "
-                "Name their keys.",
-                field="keys",
-            )
-        if not found:
+        total = sum(self.wanted(comparison, None).values())
+        if not total:
             raise Refused(f"No row of {comparison} differs in this way.", field="kind")
-        return found
+        return found if len(found) == total else None
+
+    def wanted(self, comparison: RowComparison, rows: Sequence[RowDifference] | None) -> dict[str, int]:
+        """How many rows are to be updated and inserted."""
+        if rows is not None:
+            return {kind: sum(1 for row in rows if row.kind == kind) for kind in (CHANGED, MISSING)}
+        kinds = [MISSING, CHANGED] if self.params["kind"] == BOTH else [str(self.params["kind"])]
+        return {kind: getattr(comparison, kind) if kind in kinds else 0 for kind in (CHANGED, MISSING)}
 
     def plan(self) -> Sequence[Step]:
         """Exact numbers: a row that comes or goes before it runs stops all of it."""
         comparison = self.comparison()
         rows = self.chosen(comparison)
-        changed = sum(1 for row in rows if row.kind == CHANGED)
+        wanted = self.wanted(comparison, rows)
         says = (
             f"-- In {comparison.database}, in one transaction, from {comparison.other_schema}.{comparison.other_name}\n"
-            f"UPDATE {comparison}: {count(changed)} rows\n"
-            f"INSERT INTO {comparison}: {count(len(rows) - changed)} rows\n"
+            f"UPDATE {comparison}: {count(wanted[CHANGED])} rows\n"
+            f"INSERT INTO {comparison}: {count(wanted[MISSING])} rows\n"
             f"-- What is there now is kept in the schema {comparison.other_schema}. Triggers fire as usual. "
             "An error, or a row that came or went since the comparison, leaves everything as it is."
         )
         return [
             Call(
-                lambda work: self._copy(work, comparison, rows),
+                lambda work: self._copy(work, comparison, rows, wanted),
                 says,
                 "The operation “Take copied rows back”.",
             )
         ]
 
-    def _copy(self, work: Work, comparison: RowComparison, rows: Sequence[RowDifference]) -> None:
+    def _copy(
+        self,
+        work: Work,
+        comparison: RowComparison,
+        rows: Sequence[RowDifference] | None,
+        wanted: dict[str, int],
+    ) -> None:
         facts = {
             "side": comparison.side_id, "database": comparison.database, "key": comparison.key,
             "live": [comparison.schema, comparison.name], "beside": [comparison.other_schema, comparison.other_name],
@@ -142,8 +154,21 @@ class CopyRows(Operation):
         }  # fmt: skip
         work.remember(copying=facts)
         with work.connect(comparison.database) as connection:
-            copying(work.run.pk, facts).copy(connection, [(row.kind, row.key) for row in rows])
-        work.say(f"{count(len(rows))} rows of {comparison} are as in the backup.")
+            keys = None if rows is None else [(row.kind, row.key) for row in rows]
+            copying(work.run.pk, facts).copy(connection, wanted, keys)
+        work.say(f"{count(sum(wanted.values()))} rows of {comparison} are as in the backup.")
+        self._compare(work, comparison)
+
+    def _compare(self, work: Work, comparison: RowComparison) -> None:
+        """What differs now; the copy is made, whether this succeeds or not."""
+        try:
+            with work.connect(comparison.database) as source, work.connect(comparison.database) as live:
+                found = compare_again(
+                    comparison, (source, live), work.run, lambda *_: work.stop_if_cancelled()
+                )
+            work.log(f"Compared anew: {count(found.missing + found.changed)} rows are not as in the backup.")
+        except psycopg.Error as error:
+            work.log(f"It could not be compared anew: {sentence(error, self.server)}")
 
     def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
         return "undo_copy_rows", {"run": run.pk}
@@ -153,18 +178,7 @@ class CopyRows(Operation):
         return reverse("side_schema", args=[self.server.name, side]) if side else ""
 
 
-def kept_name(run: int) -> str:
-    """The table in which a run keeps what it replaced."""
-    return f"before_run_{run}"
-
-
 def copying(run: int, facts: dict[str, Any]) -> Copying:
     beside = TableName(*facts["beside"])
     kept = TableName(beside.schema, kept_name(run))
     return Copying(TableName(*facts["live"]), beside, kept, facts["key"], facts["columns"])
-
-
-def kept_by_runs(side: SideSchema) -> set[str]:
-    """What copies left in a schema; goes with it."""
-    runs = Run.objects.filter(server=side.server, operation="copy_rows", facts__copying__side=side.pk)
-    return {kept_name(pk) for pk in runs.values_list("pk", flat=True)}

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
-from django.utils import timezone
-from psycopg import sql
 
-from backups import side_tables
+from backups import side_schemas
 from backups.models import SideSchema
-from backups.operations.copy_rows import kept_by_runs
 from dbadmin.models import Server
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Sql, Step, Transaction
-
-if TYPE_CHECKING:
-    from dbadmin.runner import Work
 
 
 class DropSideSchemaForm(forms.Form):
@@ -51,17 +45,14 @@ class DropSideSchema(Operation):
 
     def plan(self) -> Sequence[Step]:
         side = self.side()
-        made = {each["side"] for each in side.tables} | kept_by_runs(side)
-        name = sql.Identifier(side.name).as_string(None)
-        rows = self.server.rows(side_tables.TABLES_OF, [name], database=side.database)
-        statements = side_tables.drop_statements([row.name for row in rows if row.name in made], side.name)
+        found = side_schemas.look(self.server, side)
+        if found.is_gone:
+            return [Call(lambda work: side_schemas.note_gone(work, [side]), "Note that it is gone already.")]
+        if found.others:
+            raise Refused(
+                f"{side.name} is not dropped: {found.says()}. Drop or move that first.", field="side"
+            )
         return [
-            Transaction([Sql(statement) for statement in statements], database=side.database),
-            Call(lambda work: _note(work, side), "Note that it is gone."),
+            Transaction([Sql(statement) for statement in found.statements], database=side.database),
+            Call(lambda work: side_schemas.note_gone(work, [side]), "Note that it is gone."),
         ]
-
-
-def _note(work: Work, side: SideSchema) -> None:
-    side.dropped_at = timezone.now()
-    side.save(update_fields=["dropped_at"])
-    work.log(f"Dropped {side}.")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from backups.models import RowComparison, RowDifference, SideSchema, expiry
+from backups.models import Backup, RowComparison, RowDifference, SideSchema, expiry
 from dbadmin.connections import Session
 from dbadmin.models import Run, Server
 from tests.backups.conftest import queue
@@ -146,3 +146,103 @@ def test_a_worker_killed_while_it_copies_leaves_the_live_table_as_it_was(
 def test_what_cannot_begin_is_refused(people: RowComparison, server: Server) -> None:
     said = refusal(server, "copy_rows", comparison=people.pk, kind="missing", keys="1")
     assert said == "No such row differs in this way: 1."
+
+
+SALES = """
+create domain cents as numeric(12, 2) check (value >= 0);
+create table sales (
+    region text, at date, n bigint generated always as identity, amount cents, note text default 'none',
+    gross numeric generated always as (amount * 1.2) stored, primary key (region, at, n)) partition by list (region);
+create table sales_north partition of sales for values in ('north') partition by range (at);
+create table sales_north_old partition of sales_north for values from (minvalue) to ('2026-01-01');
+create table sales_north_new partition of sales_north for values from ('2026-01-01') to (maxvalue);
+create table sales_rest partition of sales default;
+insert into sales (region, at, amount)
+select (array['north', 'south', 'o''dd'])[g % 3 + 1], date '2025-06-01' + g % 400, g from generate_series(1, 12000) g;
+create table seen (operation text, n bigint);
+create function see() returns trigger language plpgsql as $$ begin
+    insert into seen values (tg_op, coalesce(new.n, old.n)); return coalesce(new, old); end $$;
+create trigger see after insert or update or delete on sales for each row execute function see();
+"""
+SUM = "select md5(string_agg(s::text, '|' order by n)) from sales s"
+
+
+def test_all_rows_that_differ_are_copied_in_one_step_also_those_that_are_not_listed(
+    target: Session, server: Server, database: str, run: Callable[..., Run], taken: Callable[..., Backup]
+) -> None:
+    """Of a table in partitions of partitions, with a key of three columns, one of them an identity, and a trigger."""
+    target.connection.execute(SALES)
+    backup, whole = taken(), target.value(SUM)
+    target.connection.execute(
+        "delete from sales where n <= 10500; update sales set note = null where n > 11900"
+    )
+    broken = target.value(SUM)
+    assert run("restore_tables", backup=backup.pk, tables="sales", database=database).status == "succeeded"
+    found = RowComparison.objects.get()
+    assert (found.missing, found.changed, found.listed, found.key) == (
+        10500,
+        100,
+        10000,
+        ["region", "at", "n"],
+    )
+    target.connection.execute("truncate seen")
+    done = run("copy_rows", comparison=found.pk, kind="both")
+    assert (done.status, done.message) == (
+        Run.Status.SUCCEEDED,
+        "10\N{NARROW NO-BREAK SPACE}600 rows of public.sales are as in the backup.",
+    )
+    assert "Compared anew: 0 rows are not as in the backup." in [line.text for line in done.lines.all()]
+    assert target.value(SUM) == whole
+    assert target.rows("select operation, count(*) from seen group by 1 order by 1") == [
+        ("INSERT", 10500), ("UPDATE", 100)
+    ]  # fmt: skip
+    found.refresh_from_db()
+    assert (found.missing, found.changed, found.same) == (0, 0, 12000)
+    undone = run("undo_copy_rows", run=done.pk)
+    assert undone.status == Run.Status.SUCCEEDED, undone.message
+    assert target.value(SUM) == broken
+
+
+def test_rows_that_came_went_or_changed_since_the_comparison_stop_all_of_a_large_copy(
+    target: Session, server: Server, database: str, run: Callable[..., Run], taken: Callable[..., Backup]
+) -> None:
+    target.connection.execute(SALES)
+    backup = taken()
+    target.connection.execute("delete from sales where n <= 10500")
+    assert run("restore_tables", backup=backup.pk, tables="sales", database=database).status == "succeeded"
+    target.connection.execute(
+        "delete from sales where n = 11000; update sales set amount = 0 where n = 11001"
+    )
+    before, found = target.value(SUM), RowComparison.objects.get()
+    done = run("copy_rows", comparison=found.pk, kind="missing")
+    assert done.message == (
+        "Nothing was copied: of public.sales 0 rows are changed and 10\N{NARROW NO-BREAK SPACE}501 missing now, 0 rows "
+        "are changed and 10\N{NARROW NO-BREAK SPACE}500 missing at the comparison. Compare it anew."
+    )
+    assert target.value(SUM) == before
+    assert run("compare_side_schema", side=found.side_id).status == Run.Status.SUCCEEDED
+    assert run("copy_rows", comparison=found.pk, kind="both").status == Run.Status.SUCCEEDED
+
+
+def test_rows_of_tables_that_inherit_are_neither_copied_over_nor_in_the_way(
+    target: Session, server: Server, database: str, run: Callable[..., Run], taken: Callable[..., Backup]
+) -> None:
+    target.connection.execute(
+        "create table elder (id int primary key, t text); create table younger () inherits (elder)"
+    )
+    target.connection.execute(
+        "insert into elder values (1, 'a'), (2, 'b'); insert into younger values (1, 'young')"
+    )
+    backup = taken()
+    target.connection.execute(
+        "update only elder set t = 'x' where id = 1; delete from only elder where id = 2"
+    )
+    target.connection.execute("insert into younger values (2, 'young')")
+    assert run("restore_tables", backup=backup.pk, tables="elder", database=database).status == "succeeded"
+    done = run("copy_rows", comparison=RowComparison.objects.get().pk, kind="both")
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    assert target.rows("select id, t from only elder order by 1") == [(1, "a"), (2, "b")]
+    assert target.rows("select id, t from younger order by 1") == [(1, "young"), (2, "young")]
+    assert run("undo_copy_rows", run=done.pk).status == Run.Status.SUCCEEDED
+    assert target.rows("select id, t from only elder") == [(1, "x")]
+    assert target.rows("select id, t from younger order by 1") == [(1, "young"), (2, "young")]

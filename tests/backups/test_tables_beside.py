@@ -1,6 +1,7 @@
 """Tables come back beside the live ones, proven; what differs is told row by row, and nothing live is touched."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -184,3 +185,108 @@ def test_two_restores_that_begin_in_one_second_have_each_a_database_of_its_own(
     with postgres.connect() as connection:
         for name in made:
             connection.execute(f'drop database "{name}"')
+
+
+@pytest.fixture
+def beside(shop: str, taken: Callable[..., Backup], run: Callable[..., Run]) -> SideSchema:
+    """One table that was brought back, and its time is over."""
+    done = run("restore_tables", backup=taken().pk, tables="parents", database=shop)
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    side = SideSchema.objects.get()
+    side.expires_at = timezone.now() - timedelta(hours=1)
+    side.save()
+    return side
+
+
+def test_what_has_expired_goes_with_a_preview_and_a_record_and_may_be_kept_longer_until_then(
+    beside: SideSchema, server: Server, run: Callable[..., Run], postgres: Postgres, shop: str,
+    client_as: Callable[[str], Client],
+) -> None:  # fmt: skip
+    client = client_as("admin")
+    page = client.get(beside.get_absolute_url()).content.decode()
+    assert "No schedule drops it: it stays until somebody does." in page
+    kept = run("keep_side_schema", side=beside.pk, hours=24)
+    beside.refresh_from_db()
+    assert kept.message == f"{beside} is kept until {timezone.localtime(beside.expires_at):%Y-%m-%d %H:%M}."
+    assert timedelta(hours=23) < beside.expires_at - timezone.now() <= timedelta(hours=24)
+    assert "Its time is over" not in client.get(beside.get_absolute_url()).content.decode()
+    assert refusal(server, "drop_expired_schemas") == "No tables brought back on shop have expired."
+    SideSchema.objects.update(expires_at=timezone.now())
+    done = run("drop_expired_schemas")
+    assert done.plan[0].splitlines() == [
+        f"\\connect {shop}", "BEGIN;", "SET lock_timeout = '2s';", f'DROP TABLE "{beside.name}"."parents";',
+        "SET lock_timeout = '2s';", f'DROP SCHEMA "{beside.name}";', "COMMIT;",
+    ]  # fmt: skip
+    assert (done.status, log_of(done)) == (
+        Run.Status.SUCCEEDED,
+        ["Committed 2 statements.", f"Dropped {beside}."],
+    )
+    assert schemas(postgres, shop) == []
+    beside.refresh_from_db()
+    assert beside.dropped_at
+
+
+@pytest.mark.parametrize(
+    ("made", "what"),
+    [
+        ("create view public.seen as select id from {side}.parents", 'rule "_RETURN" on public.seen'),
+        ("create table {side}.mine (n int)", "table {side}.mine"),
+        ("create function {side}.f() returns int language sql as 'select 1'", "function {side}.f()"),
+        ("create index handy on {side}.parents (name)", "index {side}.handy"),
+        ("create table r (p int references {side}.parents)", "table constraint r_p_fkey on public.r"),
+        ("create publication p for table {side}.parents", "publication relation {side}.parents in publication p"),
+        ("comment on schema {side} is 'mine now'", "schema {side} (its comment is not ours)"),
+    ],
+)  # fmt: skip
+def test_what_somebody_else_put_there_or_hung_on_it_is_named_and_nothing_is_dropped(
+    made: str,
+    what: str,
+    beside: SideSchema,
+    server: Server,
+    run: Callable[..., Run],
+    postgres: Postgres,
+    shop: str,
+) -> None:
+    with postgres.connect(shop) as connection:
+        connection.execute(made.format(side=beside.name))
+    reason = f"this is not ours, and is in it or depends on it: {what.format(side=beside.name)}"
+    done = run("drop_expired_schemas")
+    assert done.plan == [f"-- {beside} stays: {reason}."]
+    assert (done.status, log_of(done)) == (Run.Status.SUCCEEDED, [f"{beside} stays: {reason}."])
+    assert refusal(server, "drop_side_schema", side=beside.pk) == (
+        f"{beside.name} is not dropped: {reason}. Drop or move that first."
+    )
+    assert schemas(postgres, shop) == [beside.name]
+    beside.refresh_from_db()
+    assert beside.dropped_at is None
+
+
+def test_one_that_somebody_reads_keeps_no_other_from_going(
+    beside: SideSchema, taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres, shop: str
+) -> None:
+    assert (
+        run("restore_tables", backup=beside.backup_id, tables="months", database=shop).status == "succeeded"
+    )
+    SideSchema.objects.update(expires_at=timezone.now())
+    other = SideSchema.objects.exclude(pk=beside.pk).get()
+    with postgres.connect(shop) as connection, connection.transaction():
+        connection.execute(f"select from {beside.name}.parents")
+        done = run("drop_expired_schemas")
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    waited = (
+        f"{beside} stays: Canceling statement due to lock timeout. Somebody holds a lock on it for long: the locks "
+        "page says who. This step changed nothing."
+    )
+    assert sorted(log_of(done)) == ["Committed 2 statements.", f"Dropped {other}.", waited]
+    assert schemas(postgres, shop) == [beside.name]
+
+
+def test_they_are_compared_again_when_the_live_ones_changed(
+    beside: SideSchema, run: Callable[..., Run], postgres: Postgres, shop: str
+) -> None:
+    comparison = RowComparison.objects.get()
+    with postgres.connect(shop) as connection:
+        connection.execute('delete from "odd name"; delete from parents where id > 40')
+    done = run("compare_side_schema", side=beside.pk)
+    assert (done.status, done.message) == (Run.Status.SUCCEEDED, "10 rows differ in 1 tables.")
+    assert RowComparison.objects.get(pk=comparison.pk).missing == 10  # its address stays
