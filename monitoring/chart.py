@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import Q
 from django.utils import timezone
 
 from dbadmin import readings
@@ -15,6 +14,7 @@ from dbadmin.models import Server
 from dbadmin.probes import PROBES
 from monitoring import models
 from monitoring.blocks import column_named, find_source, moment_of, stamp
+from monitoring.gaps import untold
 from monitoring.layouts import is_counter
 from monitoring.series import Past, Series, bucketed, kept_columns, series, step_for
 
@@ -59,13 +59,10 @@ def points(found: Series) -> list[tuple[float, float | None]]:
 def timeline(server: Server, start: dt.datetime, end: dt.datetime) -> list[tuple[dt.datetime, str]]:
     """What happened to the server in a window: (moment, sentence)."""
     marks = models.Mark.objects.filter(server=server, at__gte=start, at__lt=end).order_by("at")
-    rows = list(marks.values_list("at", "text", "kind")[:200])
-    found = [(at, text) for at, text, _ in rows]
-    told = {kind for _, _, kind in rows}
-    gaps = models.Gap.objects.filter(
-        Q(ended_at=None) | Q(ended_at__gt=start), server=server, source=None, started_at__lt=end
-    ).order_by("started_at")[:200]
-    found += [(gap.started_at, gap.text) for gap in gaps if gap.cause in MARKED - told]
+    rows = list(marks.only("at", "text", "kind")[:200])
+    gaps = untold(server, start, end, rows, 200)
+    found = [(mark.at, mark.text) for mark in rows]
+    found += [(gap.started_at, gap.text) for gap in gaps if gap.cause in MARKED]
     return sorted(found)
 
 

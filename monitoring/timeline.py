@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.contrib.auth.decorators import login_required
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -22,7 +21,8 @@ from dbadmin.units import unit_of
 from dbadmin.views import server_for
 from monitoring.alert_models import Alert
 from monitoring.comparison import Spans, statements
-from monitoring.models import Gap, Mark
+from monitoring.gaps import untold
+from monitoring.models import Mark
 from monitoring.waits import COLUMN as WAITED
 from monitoring.waits import PROBE as WAITS
 from monitoring.waits import waits
@@ -111,14 +111,10 @@ def happenings(server: Server, start: dt.datetime, end: dt.datetime) -> list[Hap
 
 def marks(server: Server, start: dt.datetime, end: dt.datetime) -> Iterator[Happening]:
     """What the sampler saw: marks, and gaps of the whole server that no mark tells."""
-    told = set()
-    for mark in Mark.objects.filter(server=server, at__gte=start, at__lt=end).order_by("-at")[:MOST]:
-        told.add(mark.kind)
-        yield Happening(mark.at, mark.kind, mark.text)
-    gaps = Gap.objects.filter(Q(ended_at=None) | Q(ended_at__gt=start), server=server, source=None)
-    for gap in gaps.filter(started_at__lt=end).order_by("-started_at")[:MOST]:
-        if gap.cause not in told:
-            yield Happening(gap.started_at, gap.cause, gap.text)
+    found = list(Mark.objects.filter(server=server, at__gte=start, at__lt=end).order_by("-at")[:MOST])
+    yield from (Happening(mark.at, mark.kind, mark.text) for mark in found)
+    for gap in untold(server, start, end, found, MOST):
+        yield Happening(gap.started_at, gap.cause, gap.text)
 
 
 def alerts(server: Server, start: dt.datetime, end: dt.datetime) -> Iterator[Happening]:

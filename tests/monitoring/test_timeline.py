@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from dbadmin.models import Run, Server
+from monitoring.chart import timeline
 from monitoring.comparison import Spans, statements
 from monitoring.keeper import Keeper
 from monitoring.layouts import Look
@@ -80,6 +81,24 @@ def test_everything_that_happened_in_the_window_is_told(shop):
         ("setting", "work_mem was changed from 4096 kB to 64 kB."),
         ("unreachable", "The server does not answer: no route."),
     ]
+
+
+def test_a_mark_hides_the_gap_that_it_tells_of_and_no_other_of_its_kind(shop):
+    told, untold = (NOW - dt.timedelta(minutes=minutes) for minutes in (10, 25))
+    text = "The server was restarted."
+    Mark.objects.create(server=shop, at=told, kind="restart", text=text)
+    for began in (told, untold):
+        Gap.objects.create(
+            server=shop,
+            started_at=began,
+            ended_at=began + dt.timedelta(minutes=1),
+            cause="restart",
+            text=text,
+        )
+    found = happenings(shop, NOW - dt.timedelta(minutes=28), NOW)
+    assert [(one.kind, one.began_at) for one in found] == [("restart", told), ("restart", untold)]
+    drawn = timeline(shop, NOW - dt.timedelta(minutes=28), NOW)
+    assert drawn == [(untold, text), (told, text)]
 
 
 def test_the_page_shows_all_of_it(shop, client_as):
