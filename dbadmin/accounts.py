@@ -1,21 +1,44 @@
 """How people come in: no open sign-up, roles from the identity provider, second factors sealed."""
 
+import json
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.auth_backends import AuthenticationBackend
 from allauth.account.forms import LoginForm as BaseLoginForm
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialLogin
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
 from dbadmin import secrets
 from dbadmin.models import Grant, Role
+from dbadmin.permissions import know_grants
 
 MFA_PLACE = "mfa_authenticator.data"
+#: Every page asks who it is and what they may do.
+PERSON = """
+select auth_user.*, (
+    select coalesce(json_agg(held), '[]') from dbadmin_grant held where held.user_id = auth_user.id
+)::text as held
+from auth_user where id = %s
+"""
+
+
+class Backend(AuthenticationBackend):  # type: ignore[misc]
+    """allauth's; whoever is signed in is read together with the grants, by one statement."""
+
+    def get_user(self, user_id: int) -> Any:
+        """The person of a session, None when gone or locked out."""
+        found: Any = next(iter(get_user_model().objects.raw(PERSON, [user_id])), None)
+        if found is None or not self.user_can_authenticate(found):
+            return None
+        know_grants(found, [Grant(**each) for each in json.loads(found.held)])
+        return found
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]

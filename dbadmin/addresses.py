@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import get_script_prefix, reverse
 
 Answer = Callable[[HttpRequest], HttpResponse]
 NUL = "\0"
+
+
+@functools.lru_cache(maxsize=8192)
+def kept_address(prefix: str, name: str, args: tuple[object, ...]) -> str:
+    """An address, worked out once; prefix: where the house lies, which reverse() puts before it."""
+    return reverse(name, args=args)
+
+
+def where(name: str, *args: object) -> str:
+    """As reverse(): the forty rooms that each page names are always where they were."""
+    return kept_address(get_script_prefix(), name, args)
 
 
 def no_nul(answer: Answer) -> Answer:

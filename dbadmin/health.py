@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from django.urls import reverse
+from django.db import connection
 from django.utils import timezone
 
 from dbadmin import history, readings, units
-from dbadmin.models import Server, ServerState, StoredReading
+from dbadmin.addresses import where
+from dbadmin.models import Server, ServerState
 from dbadmin.navigation import address
 from dbadmin.operations import REGISTRY
 from dbadmin.pages import PAGES
@@ -21,6 +23,12 @@ from dbadmin.probes import PROBES
 
 #: Without any answer for so long, nobody samples the server.
 SILENT = dt.timedelta(minutes=4)
+#: The fleet and each overview ask both; Django would take longer to write them than the answers take.
+STATES = "select * from dbadmin_serverstate where server_id = any(%s)"
+CROSSED = """
+select server_id, database, probe, state, state_count, state_text, state_since, state_action::text
+from dbadmin_storedreading where server_id = any(%s) and state <> ''
+"""
 ORDER = {"critical": 0, "warning": 1, "unknown": 2, "ok": 3}
 
 
@@ -67,7 +75,7 @@ def page_of(server: Server, probe: str) -> str:
     for page in PAGES.values():
         if any(panel.probe == probe for panel in page.panels):
             return f"{address(page, server.name)}#{probe}"
-    return reverse("probe", args=[server.name, probe])
+    return where("probe", server.name, probe)
 
 
 def reached(state: ServerState | None) -> tuple[str, str]:
@@ -92,12 +100,13 @@ def sentence(row: Any) -> str:
 def crossed(servers: Iterable[Server]) -> dict[int, list[Any]]:
     """The readings that cross their thresholds, worst first, by server."""
     found: dict[int, list[Any]] = {}
-    rows = StoredReading.objects.filter(server__in=servers).exclude(state="")
-    names = (
-        "server_id", "database", "probe", "state", "state_count", "state_text", "state_since", "state_action"
-    )  # fmt: skip
-    for row in rows.values(*names):
+    with connection.cursor() as cursor:
+        cursor.execute(CROSSED, [[server.pk for server in servers]])
+        names = [column.name for column in cursor.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    for row in rows:
         if row["probe"] in PROBES:
+            row["state_action"] = json.loads(row["state_action"])
             found.setdefault(row["server_id"], []).append(row)
     for each in found.values():
         each.sort(key=lambda row: (ORDER[row["state"]], row["probe"]))
@@ -107,7 +116,8 @@ def crossed(servers: Iterable[Server]) -> dict[int, list[Any]]:
 def fleet(servers: Iterable[Server]) -> list[Health]:
     """All of them, worst first."""
     servers = list(servers)
-    states = {state.server_id: state for state in ServerState.objects.filter(server__in=servers)}
+    keys = [server.pk for server in servers]
+    states = {state.server_id: state for state in ServerState.objects.raw(STATES, [keys])}
     findings = crossed(servers)
     shown = readings.latest_of(servers, ["server_facts", "server_vitals", "database_sizes", "backup_age"])
     lines = [line(server, states.get(server.pk), findings.get(server.pk, []), shown) for server in servers]
@@ -201,4 +211,4 @@ def operation_of(server: Server, user: Any, row: Any) -> tuple[str, str]:
     params = dict(action["params"])
     if row["database"] and "database" in operation.Form.base_fields:
         params["database"] = row["database"]
-    return f"{reverse('operate', args=[server.name, operation.name])}?{urlencode(params)}", operation.title
+    return f"{where('operate', server.name, operation.name)}?{urlencode(params)}", operation.title

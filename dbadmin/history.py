@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
-
-from django.db.models import F, QuerySet
 
 from dbadmin.charts import Line, Mark
 from dbadmin.models import Run, Server
 
 #: A scheduled run that takes no longer is routine.
 ROUTINE = dt.timedelta(seconds=10)
+#: Each page with a chart asks, so that Django does not write it anew.
+RUNS = """
+select id, title, target, started_at, user_name, status from dbadmin_run
+where server_id = %(server)s and started_at >= %(start)s and started_at < %(end)s
+    and not coalesce(door = 'schedule' and status = 'succeeded' and finished_at < started_at + %(soon)s, false)
+    and (not %(felt)s or (status = 'succeeded' and risk <> 'harmless'))
+order by id desc limit %(most)s
+"""
 
 
 class Source(Protocol):
@@ -53,19 +59,27 @@ def lines(
     return _source.lines(server, probe, column, start, end, by, most) if _source else []
 
 
-def without_routine(runs: QuerySet[Run]) -> QuerySet[Run]:
-    """What a schedule did within seconds moved nothing, and would hide what did."""
-    soon = F("started_at") + ROUTINE
-    return runs.exclude(door=Run.Door.SCHEDULE, status=Run.Status.SUCCEEDED, finished_at__lt=soon)
+def runs(
+    server: Server, start: dt.datetime, end: dt.datetime, most: int, are_felt: bool = False
+) -> Iterable[Run]:
+    """Our runs that began in a window, the newest first, without the routine.
+
+    What a schedule did within seconds moved nothing, and would hide what did. are_felt: only those that
+    succeeded and that a server may have felt.
+    """
+    params = {
+        "server": server.pk,
+        "start": start,
+        "end": end,
+        "soon": ROUTINE,
+        "most": most,
+        "felt": are_felt,
+    }
+    return Run.objects.raw(RUNS, params)
 
 
 def marks(server: Server, start: dt.datetime, end: dt.datetime) -> list[Mark]:
     """Our runs that a server may have felt, and what the source knows."""
-    ours = Run.objects.filter(server=server, started_at__range=(start, end), status=Run.Status.SUCCEEDED)
-    ours = without_routine(ours.exclude(risk="harmless"))
-    found = [
-        Mark(run.started_at, str(run))
-        for run in ours.defer("plan", "reverse", "facts", "result").order_by("-id")[:50]
-        if run.started_at
-    ]
+    ours = runs(server, start, end, 50, are_felt=True)
+    found = [Mark(run.started_at, str(run)) for run in ours if run.started_at]
     return [*found, *(_source.marks(server, start, end) if _source else [])]

@@ -13,10 +13,10 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
-from django.urls import reverse
 from django.utils import timezone
 
 from dbadmin import connections, schedules, secrets
+from dbadmin.addresses import where
 
 if TYPE_CHECKING:
     from psycopg.sql import Composable
@@ -75,7 +75,7 @@ class Server(models.Model):
         return self.name
 
     def get_absolute_url(self) -> str:
-        return reverse("server", args=[self.name])
+        return where("server", self.name)
 
     @property
     def asks_two(self) -> bool:
@@ -307,7 +307,7 @@ class Run(models.Model):
         return f"{self.title} {self.target}".strip()
 
     def get_absolute_url(self) -> str:
-        return reverse("run", args=[self.pk])
+        return where("run", self.pk)
 
     @property
     def is_open(self) -> bool:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
 from dbadmin import two_people
+from dbadmin.addresses import where
 from dbadmin.models import Role, Server
 from dbadmin.pages import Page, ordered
 from dbadmin.permissions import grants_of, may, may_anywhere, servers_of
@@ -64,8 +64,8 @@ class Navigation:
 def address(page: Page, server: str) -> str:
     """Where a room is."""
     if page.url_name:
-        return reverse(page.url_name, args=[server])
-    return reverse("page", args=[server, page.name]) if page.name else reverse("server", args=[server])
+        return where(page.url_name, server)
+    return where("page", server, page.name) if page.name else where("server", server)
 
 
 def rooms_of(user: Any, server: Server, path: str) -> list[Group]:
@@ -119,7 +119,7 @@ def wide(user: Any, path: str, group: str = "") -> Group:
     for each in WIDE:
         if each.group != group:
             continue
-        url = reverse(each.url_name)
+        url = where(each.url_name)
         if may_anywhere(user, each.right):
             here = path == url if url == "/" else path.startswith(url)
             rooms.append(Room(each.title, url, here, each.key, each.count(user) if each.count else 0))
@@ -129,17 +129,17 @@ def wide(user: Any, path: str, group: str = "") -> Group:
 def account_links() -> list[Room]:
     """The person's own pages."""
     return [
-        Room("Password", reverse("account_change_password")),
-        Room("Second factors and passkeys", reverse("mfa_index")),
-        Room("Sessions", reverse("usersessions_list")),
-        Room("API tokens", reverse("tokens")),
+        Room("Password", where("account_change_password")),
+        Room("Second factors and passkeys", where("mfa_index")),
+        Room("Sessions", where("usersessions_list")),
+        Room("API tokens", where("tokens")),
     ]
 
 
 def build(request: HttpRequest) -> Navigation:
     """Everything around the page for the person who asks."""
     user = request.user
-    base = {"login_url": reverse("account_login"), "logout_url": reverse("account_logout")}
+    base = {"login_url": where("account_login"), "logout_url": where("account_logout")}
     if not user.is_authenticated:
         return Navigation(**base)  # type: ignore[arg-type]
     match = request.resolver_match

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from dbadmin.models import ServerQuerySet
 
+#: Asked by every page, and written here since Django would take longer to write it than the answer takes.
+SERVERS = "select * from dbadmin_server order by name"
 READ = {Role.VIEWER, Role.OPERATOR, Role.ADMIN}
 #: Rights that are no operation, and the roles that have them.
 RIGHTS: dict[str, set[Role]] = {
@@ -60,8 +62,13 @@ def grants_of(user: AbstractBaseUser | AnonymousUser) -> list[Grant]:
     known: list[Grant] | None = getattr(user, "_dbadmin_grants", None)
     if known is None:
         known = list(Grant.objects.filter(user_id=user.pk))
-        user._dbadmin_grants = known  # type: ignore[attr-defined]
+        know_grants(user, known)
     return known
+
+
+def know_grants(user: Any, grants: list[Grant]) -> None:
+    """Remember a person's grants until the request ends."""
+    user._dbadmin_grants = grants
 
 
 def may(user: Any, permission: str, server: Server | None = None) -> bool:
@@ -125,9 +132,19 @@ def servers_of(user: Any) -> list[Server]:
     """The servers on which the person has any role, read once per request."""
     known: list[Server] | None = getattr(user, "_dbadmin_servers", None)
     if known is None:
-        known = list(visible_servers(Server.objects.select_related("primary"), user))
+        grants, found = grants_of(user), list(Server.objects.raw(SERVERS)) if grants_of(user) else []
+        by_key = {server.pk: server for server in found}
+        for server in found:
+            server.primary = by_key[server.primary_id] if server.primary_id else None
+        known = [server for server in found if any(grant.covers(server) for grant in grants)]
         user._dbadmin_servers = known
     return known
+
+
+def keys_with(user: Any, permission: str) -> set[int | None]:
+    """The ids of the servers on which the person has this right, and None when it is on every server."""
+    keys: set[int | None] = {server.pk for server in servers_of(user) if may(user, permission, server)}
+    return keys | {None} if may(user, permission) else keys
 
 
 def servers_with(user: Any, permission: str) -> QuerySet[Server]:

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -84,10 +84,14 @@ class Decoded:
             while self.cells > MOST_CELLS and len(self.kept) > 1:
                 self.cells -= size(self.kept.popitem(last=False)[1][1])
 
-    def versions(self) -> list[int]:
-        """All versions that need not be fetched."""
+    def versions(self, servers: Container[int], probes: Container[str]) -> list[int]:
+        """The versions of these servers' probes that need not be fetched."""
         with self.lock:
-            return [version for version, _ in self.kept.values()]
+            return [
+                version
+                for (server, _, probe), (version, _) in self.kept.items()
+                if probe in probes and server in servers
+            ]
 
     def clear(self) -> None:
         """Forget all."""
@@ -118,7 +122,7 @@ def latest_of(servers: Iterable[Server], probe_names: Sequence[str]) -> dict[Key
     """The last answers of several probes of several servers, by (server's id, database, probe)."""
     names = {server.pk: server.name for server in servers}
     with connection.cursor() as cursor:
-        cursor.execute(READ_MANY, [DECODED.versions(), list(names), list(probe_names)])
+        cursor.execute(READ_MANY, [DECODED.versions(names, probe_names), list(names), list(probe_names)])
         rows = cursor.fetchall()
     found = {}
     for row in rows:

@@ -10,12 +10,11 @@ from urllib.parse import urlencode
 
 from django.http import QueryDict
 from django.middleware.csrf import get_token
-from django.urls import reverse
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from dbadmin import units
-from dbadmin.addresses import whole
+from dbadmin.addresses import where, whole
 from dbadmin.cells import is_code, is_identifier, label_cell, moment_cell, number_cell
 from dbadmin.charts import Figure
 from dbadmin.operations import REGISTRY, Operation, Risk
@@ -358,11 +357,8 @@ class TableView:
         return f'{escape(first)}<span class="sr"> {escape(rest)}</span>'
 
     def action_base(self, name: str) -> str:
-        """An operation's address, looked up once."""
-        known = self.__dict__.setdefault("_bases", {})
-        if name not in known:
-            known[name] = reverse("operate", args=[self.server_name, name])
-        return str(known[name])
+        """An operation's address."""
+        return where("operate", self.server_name, name)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from dbadmin.models import Server
 from dbadmin.probes import PROBES
 from monitoring import models
 from monitoring.blocks import column_named, find_source, moment_of, stamp
-from monitoring.gaps import untold
+from monitoring.gaps import marks_between, untold
 from monitoring.layouts import is_counter
 from monitoring.series import Past, Series, bucketed, kept_columns, series, step_for
 
@@ -58,8 +58,7 @@ def points(found: Series) -> list[tuple[float, float | None]]:
 
 def timeline(server: Server, start: dt.datetime, end: dt.datetime) -> list[tuple[dt.datetime, str]]:
     """What happened to the server in a window: (moment, sentence)."""
-    marks = models.Mark.objects.filter(server=server, at__gte=start, at__lt=end).order_by("at")
-    rows = list(marks.only("at", "text", "kind")[:200])
+    rows = marks_between(server, start, end, oldest=200)
     gaps = untold(server, start, end, rows, 200)
     found = [(mark.at, mark.text) for mark in rows]
     found += [(gap.started_at, gap.text) for gap in gaps if gap.cause in MARKED]

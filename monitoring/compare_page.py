@@ -12,11 +12,11 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import render
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from dbadmin import exports, history, readings
+from dbadmin.addresses import where
 from dbadmin.charts import ChartView, Line, Mark, TimeRange, moment_of
 from dbadmin.models import Server
 from dbadmin.probes import Column
@@ -167,7 +167,7 @@ def table(server: Server, name: str, subject: Subject, rows: Sequence[Any], para
     kept = params.copy()
     kept.pop("format", None)
     base = f"?{kept.urlencode()}&" if kept else "?"
-    links = {"query": lambda row: reverse("statement", args=[server.name, row.line])}
+    links = {"query": lambda row: where("statement", server.name, row.line)}
     return TableView(
         name,
         subject.title,

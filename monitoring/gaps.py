@@ -1,17 +1,33 @@
-"""Gaps of a whole server that no mark tells of already."""
+"""What the sampler saw happen to a server as a whole: marks, and the gaps that no mark tells of already."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
 
-from django.db.models import Q
-
 from dbadmin.models import Server
 from monitoring.models import Gap, Mark
 
 #: A mark carries the clock of the server, a gap ours: so far they may differ.
 SLACK = dt.timedelta(minutes=2)
+#: Each page with a chart asks both, so that Django does not write them anew.
+MARKS = """
+select id, at, text, kind from monitoring_mark
+where server_id = %s and at >= %s and at < %s order by at {} limit %s
+"""
+GAPS = """
+select * from monitoring_gap
+where server_id = %s and source_id is null and (ended_at is null or ended_at > %s) and started_at < %s
+order by started_at desc limit %s
+"""
+
+
+def marks_between(
+    server: Server, start: dt.datetime, end: dt.datetime, *, oldest: int = 0, newest: int = 0
+) -> list[Mark]:
+    """Marks of a window: so many of the oldest, in order, or of the newest, the newest first."""
+    query = MARKS.format("desc" if newest else "")
+    return list(Mark.objects.raw(query, [server.pk, start, end, newest or oldest]))
 
 
 def untold(
@@ -22,10 +38,9 @@ def untold(
     marks: those of the same window; most: how many gaps at most.
     """
     told = [(mark.kind, mark.at) for mark in marks]
-    gaps = Gap.objects.filter(Q(ended_at=None) | Q(ended_at__gt=start), server=server, source=None)
     return [
         gap
-        for gap in gaps.filter(started_at__lt=end).order_by("-started_at")[:most]
+        for gap in Gap.objects.raw(GAPS, [server.pk, start, end, most])
         if not any(kind == gap.cause and is_within(at, gap) for kind, at in told)
     ]
 

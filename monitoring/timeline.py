@@ -9,20 +9,19 @@ from dataclasses import dataclass
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django.views.decorators.http import require_GET
 
 from dbadmin import history
+from dbadmin.addresses import where
 from dbadmin.charts import ChartView, TimeRange
-from dbadmin.models import Run, Server
+from dbadmin.models import Server
 from dbadmin.probes import Column
 from dbadmin.tables import TableView
 from dbadmin.units import unit_of
 from dbadmin.views import server_for
 from monitoring.alert_models import Alert
 from monitoring.comparison import Spans, statements
-from monitoring.gaps import untold
-from monitoring.models import Mark
+from monitoring.gaps import marks_between, untold
 from monitoring.waits import COLUMN as WAITED
 from monitoring.waits import PROBE as WAITS
 from monitoring.waits import waits
@@ -54,7 +53,7 @@ def timeline(request: HttpRequest, server_name: str) -> HttpResponse:
     time_range = TimeRange.of(request.GET)
     start, end = time_range.start, time_range.end
     links = {"what": lambda row: row.url}
-    statement_links = {"query": lambda row: reverse("statement", args=[server.name, row.line])}
+    statement_links = {"query": lambda row: where("statement", server.name, row.line)}
     context = {
         "server": server,
         "time_range": time_range,
@@ -111,7 +110,7 @@ def happenings(server: Server, start: dt.datetime, end: dt.datetime) -> list[Hap
 
 def marks(server: Server, start: dt.datetime, end: dt.datetime) -> Iterator[Happening]:
     """What the sampler saw: marks, and gaps of the whole server that no mark tells."""
-    found = list(Mark.objects.filter(server=server, at__gte=start, at__lt=end).order_by("-at")[:MOST])
+    found = marks_between(server, start, end, newest=MOST)
     yield from (Happening(mark.at, mark.kind, mark.text) for mark in found)
     for gap in untold(server, start, end, found, MOST):
         yield Happening(gap.started_at, gap.cause, gap.text)
@@ -122,15 +121,12 @@ def alerts(server: Server, start: dt.datetime, end: dt.datetime) -> Iterator[Hap
     opened = Alert.objects.filter(server=server, opened_at__gte=start, opened_at__lt=end)
     for alert in opened.order_by("-opened_at")[:MOST]:
         what = " ".join(part for part in (alert.name, alert.row_name, alert.text) if part)
-        yield Happening(alert.opened_at, "alert", what, reverse("alert", args=[alert.pk]))
+        yield Happening(alert.opened_at, "alert", what, where("alert", alert.pk))
 
 
 def runs(server: Server, start: dt.datetime, end: dt.datetime) -> Iterator[Happening]:
     """Our own operations, without the routine."""
-    started = history.without_routine(
-        Run.objects.filter(server=server, started_at__gte=start, started_at__lt=end)
-    )
-    for run in started.defer("plan", "reverse", "facts", "result")[:MOST]:
+    for run in history.runs(server, start, end, MOST):
         if run.started_at:
             yield Happening(
                 run.started_at, "run", f"{run} by {run.user_name}: {run.status}", run.get_absolute_url()

@@ -10,11 +10,10 @@ import sqlparse
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django.views.decorators.http import require_GET
 
 from dbadmin import exports, history
-from dbadmin.addresses import whole
+from dbadmin.addresses import where, whole
 from dbadmin.charts import ChartView, Figure, Line, TimeRange
 from dbadmin.models import Server
 from dbadmin.probes import Column
@@ -85,7 +84,7 @@ def table_of(request: HttpRequest, server: Server, answer: lists.Answer) -> Tabl
         empty="No statement ran in this window.",
         problem=None if answer.page else answer.problem,
         server_name=server.name,
-        links={"query": lambda row: reverse("statement", args=[server.name, row.line]) if row.line else ""},
+        links={"query": lambda row: where("statement", server.name, row.line) if row.line else ""},
         live=60,
         url=f"{base}panel=statements",
         csv_url=f"{base}format=csv",
@@ -122,7 +121,7 @@ def statement(request: HttpRequest, server_name: str, line: int) -> HttpResponse
         raise Http404("This statement has not been seen.")
     text = found.row.text
     others = [lists.row_of(row) for row in found.siblings]
-    links = {"database": lambda row: reverse("statement", args=[server.name, row.line])}
+    links = {"database": lambda row: where("statement", server.name, row.line)}
     context = {
         "server": server,
         "row": found.row,

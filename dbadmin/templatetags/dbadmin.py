@@ -7,12 +7,13 @@ from urllib.parse import urlencode
 from django import template
 from django.forms import BoundField, CheckboxInput, Select
 from django.template import Context
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from dbadmin import charts, units
+from dbadmin.addresses import where
 from dbadmin.operations import REGISTRY, Risk
 from dbadmin.permissions import may
 from dbadmin.probes import Column
@@ -272,7 +273,7 @@ def fix_button(context: Context, fix: Any, server: Any) -> str:
 def button(operation: Any, server: str, params: dict[str, Any], label: str = "", css: str = "") -> SafeString:
     """A button that leads to the preview: an ellipsis says that a question follows."""
     filled = urlencode({key: value for key, value in params.items() if value is not None})
-    address = reverse("operate", args=[server, operation.name])
+    address = where("operate", str(server), operation.name)
     danger = " danger" if operation.risk is Risk.DESTROYS else ""
     return format_html(
         '<a class="button{}{}" href="{}">{}…</a>',
@@ -289,7 +290,7 @@ def crumb(text: Any, name: str = "", *args: Any) -> SafeString:
     address = ""
     if name:
         try:
-            address = reverse(name, args=args)
+            address = where(name, *args)
         except NoReverseMatch:
             address = name
     if address:
