@@ -84,17 +84,26 @@ def entries(connection: psycopg.Connection[Any], state: Installed, span: Range) 
     shapes: set[int] = set()
     for line in lines(connection, query):
         parts = line.split(b"\t", 6)
-        found[int(parts[0])] = Entry(int(parts[0]), sha256(b"statement\n" + line).digest())
+        found[int(parts[0])] = Entry(int(parts[0]), statement_digest(line))
         shapes.add(int(parts[5]))
     for number in sorted(shapes):
-        shape_or_none = state.shapes.get(number)
-        prefix = b"rows %d\n" % number
+        shape_or_none, prefix = state.shapes.get(number), row_prefix(number)
         for line in lines(connection, row_query(shape_or_none, span, found)):
             statement, n, side, _ = line.split(b"\t", 3)
             entry = found.get(int(statement))
             if entry is not None:
                 entry.rows.append((int(n), side, sha256(prefix + line).digest()))
     return found
+
+
+def statement_digest(line: bytes) -> bytes:
+    """The hash of a statement's own line."""
+    return sha256(b"statement\n" + line).digest()
+
+
+def row_prefix(shape: int) -> bytes:
+    """What is hashed before the line of a row: the version of columns that it is of."""
+    return b"rows %d\n" % shape
 
 
 def row_query(shape: Shape | None, span: Range, found: dict[int, Entry]) -> Composable:
@@ -138,24 +147,33 @@ REGISTRY = {
 }
 
 
-def registry_through(connection: psycopg.Connection[Any]) -> dict[str, int]:
-    """The last line of each table of the registry."""
-    found = {}
+#: Numbers of gaps that are missing in their row, the last of them: of transactions that failed, or have not ended.
+ABSENT = SQL(
+    "select * from (select before + 1 as first, id - 1 as last from (select id, lag(id, 1, 0::bigint) over"
+    " (order by id) as before from {}) g where id > before + 1 order by 1 desc limit 1000) newest order by 1"
+)
+
+
+def registry_through(connection: psycopg.Connection[Any]) -> dict[str, Any]:
+    """The last line of each table of the registry; of gaps those, too, that may still come between."""
+    found: dict[str, Any] = {}
     for name in REGISTRY:
         query = SQL("select coalesce(max(id), 0) from {}").format(Identifier(SCHEMA, name))
         found[name] = int((connection.execute(query).fetchone() or (0,))[0])
-    return found
+    absent = connection.execute(ABSENT.format(Identifier(SCHEMA, "gap"))).fetchall()
+    return {**found, "gap_absent": [list(row) for row in absent]}
 
 
-def registry_digest(connection: psycopg.Connection[Any], through: dict[str, int]) -> str:
-    """One hash over what makes the log readable, up to these lines: tables, versions of columns, gaps."""
+def registry_digest(connection: psycopg.Connection[Any], name: str, through: dict[str, Any]) -> str:
+    """One hash over a table of the registry, up to these lines: what is watched, versions of columns, gaps."""
+    absent = through["gap_absent"] if name == "gap" else []
+    query = SQL("select {} from {} where id <= {}{} order by id").format(
+        SQL(REGISTRY[name]), Identifier(SCHEMA, name), Literal(int(through[name])),
+        SQL("").join(SQL(" and id not between {} and {}").format(*map(Literal, pair)) for pair in absent),
+    )  # fmt: skip
     whole = sha256()
-    for name, columns in REGISTRY.items():
-        query = SQL("select {} from {} where id <= {} order by id").format(
-            SQL(columns), Identifier(SCHEMA, name), Literal(through[name])
-        )
-        for line in lines(connection, query):
-            whole.update(name.encode() + b"\t" + line + b"\n")
+    for line in lines(connection, query):
+        whole.update(name.encode() + b"\t" + line + b"\n")
     return whole.hexdigest()
 
 

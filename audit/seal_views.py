@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpRe
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from audit.asking import Asked, auditors, number
+from audit.asking import Asked, auditors, number, trouble
 from audit.models import Seal, SealCheck
+from audit.proofs import NoProof, proof
 from audit.seal_copies import line_of
 from dbadmin.events import record
 from dbadmin.models import Server
+from dbadmin.probes import Problem
 from dbadmin.views import server_for
 
 LAG = """
@@ -49,6 +52,23 @@ def seals(asked: Asked) -> HttpResponse:
         check=SealCheck.objects.filter(server=asked.server, database=asked.database).first(),
     )
     return render(asked.request, "audit/seals.html", context)
+
+
+def proof_file(asked: Asked, number: int, n: int) -> HttpResponse:
+    """The proof of one change; the script of the Seals page checks it, without a server."""
+    try:
+        found = proof(asked.session.connection, asked.server, asked.database, asked.state, number, n)
+    except NoProof as reason:
+        problem = Problem("unproven", str(reason))
+        return trouble(asked.request, asked.server, asked.database, problem, 409)
+    text = f"Took the proof of statement {number}, row {n}."
+    record(asked.request, "audit.export", text, asked.server, database=asked.database, statement=number)
+    answer = HttpResponse(json.dumps(found, ensure_ascii=False, indent=1), content_type="application/json")
+    answer["Content-Disposition"] = f'attachment; filename="{asked.server.name}-change-{number}-{n}.json"'
+    return answer
+
+
+of_change = auditors(proof_file, "audit.export")
 
 
 @login_required

@@ -106,7 +106,7 @@ def is_same_course(last: Seal, place: Place) -> bool:
 
 
 def seal_next(connection: psycopg.Connection[Any], server: Server) -> Seal | None:
-    """Seal what was closed since the last seal; None when nothing was."""
+    """Seal what was closed since the last seal, and what became of the registry; None when nothing happened."""
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read read only")
         connection.execute(canonical.SETTINGS)
@@ -115,19 +115,34 @@ def seal_next(connection: psycopg.Connection[Any], server: Server) -> Seal | Non
         span = next_range(connection, last, place)
         state = installed(lambda query, params=None: named_rows(connection.execute(query, params)))
         found = canonical.entries(connection, state, span)
-        if not found:
+        registry = registry_facts(connection)
+        if not found and not is_news(registry, last):
             return None
-        through = canonical.registry_through(connection)
-        registry = {
-            "registry": canonical.registry_digest(connection, through),
-            "registry_through": through,
-            "tables": canonical.table_names(connection),
-        }
         moments = connection.execute(
             "select min(at), max(at) from dbadmin_audit.statement where id = any(%s)",
-            [[min(found), max(found)]],
+            [[min(found), max(found)] if found else []],
         ).fetchone()
     return keep(server, place, span, last, list(found.values()), registry, moments or (None, None))
+
+
+def registry_facts(connection: psycopg.Connection[Any]) -> dict[str, Any]:
+    """What makes the log readable, as a header tells of it."""
+    through = canonical.registry_through(connection)
+    return {
+        "registry": {
+            name: canonical.registry_digest(connection, name, through) for name in canonical.REGISTRY
+        },
+        "registry_through": through,
+        "tables": canonical.table_names(connection),
+    }
+
+
+def is_news(registry: dict[str, Any], last: Seal | None) -> bool:
+    """Did a table come or change its name, or a gap, since the last seal?"""
+    if last is None:
+        return bool(registry["tables"])
+    facts = json.loads(last.header)
+    return any(facts.get(name) != now for name, now in registry.items())
 
 
 def keep(
@@ -145,7 +160,7 @@ def keep(
     images = sum(len(entry.rows) for entry in found)
     key = signing_key()
     header = header_text(
-        server, place, span, last, leaves, images, registry, key, [str(m) for m in moments], found
+        server, place, span, last, leaves, images, registry, key, [m and str(m) for m in moments], found
     )
     with transaction.atomic():
         return Seal.objects.create(
@@ -163,7 +178,7 @@ def keep(
             low=span.low,
             high=span.high,
             above=span.above,
-            last_id=max(entry.id for entry in found),
+            last_id=found[-1].id if found else last.last_id if last else 0,
             system_identifier=place.system_identifier,
             timeline=place.timeline,
             first_at=moments[0],
@@ -173,7 +188,7 @@ def keep(
 
 def header_text(
     server: Server, place: Place, span: Range, last: Seal | None, leaves: list[bytes], images: int,
-    registry: dict[str, Any], key: SealKey, moments: list[str], found: list[Entry],
+    registry: dict[str, Any], key: SealKey, moments: list[str | None], found: list[Entry],
 ) -> str:  # fmt: skip
     """The signed text: JSON with sorted names and no spaces."""
     facts = {
@@ -188,8 +203,8 @@ def header_text(
         "from_transaction": span.low,
         "before_transaction": span.high,
         "above_statement": span.above,
-        "first_statement": found[0].id,
-        "last_statement": found[-1].id,
+        "first_statement": found[0].id if found else None,
+        "last_statement": found[-1].id if found else None,
         "statements": len(found),
         "images": images,
         "first_at": moments[0],

@@ -92,27 +92,39 @@ def verify_seal(connection: psycopg.Connection[Any], seal: Seal, expired: int = 
     return compare(seal, known, there, place)
 
 
+#: Table of the registry -> what is said when it differs.
+REGISTRY = {
+    "watched": "The numbers of watched tables, or since when they are watched, were altered.",
+    "shape": "The versions of columns were altered.",
+    "gap": "The recorded gaps were altered.",
+}
+
+
 def registry(connection: psycopg.Connection[Any], seals: list[Seal]) -> list[Finding]:
-    """The tables, versions of columns and gaps that make the log readable: as they were sealed?"""
-    found: list[Finding] = []
+    """The tables, versions of columns and gaps that make the log readable: as each seal knew them?"""
+    found: dict[str, Finding] = {}
+    now: dict[str, str] = {}
+    with connection.transaction():
+        connection.execute(canonical.SETTINGS)
+        names = canonical.table_names(connection)
+        for seal in seals:
+            facts = json.loads(seal.header)
+            for name, sealed in facts["registry"].items():
+                through = facts["registry_through"]
+                place = json.dumps([name, through[name], through["gap_absent"] if name == "gap" else []])
+                if place not in now:
+                    now[place] = canonical.registry_digest(connection, name, through)
+                if now[place] != sealed:
+                    found.setdefault(name, Finding("altered", seal.number, REGISTRY[name]))
+    said = list(found.values())
     for seal in seals[-1:]:
-        facts = json.loads(seal.header)
-        if "registry_through" not in facts:
-            continue
-        with connection.transaction():
-            connection.execute(canonical.SETTINGS)
-            now = canonical.registry_digest(connection, facts["registry_through"])
-            names = canonical.table_names(connection)
-        if now != facts["registry"]:
-            text = "The versions of columns, the numbers of tables or the recorded gaps were altered."
-            found.append(Finding("altered", seal.number, text))
-        for number, name in facts["tables"].items():
+        for number, name in json.loads(seal.header)["tables"].items():
             if names.get(number) != name:
                 text = (
                     f"Table {number} is called {names.get(number, 'nothing')} since; it was sealed as {name}."
                 )
-                found.append(Finding("renamed", seal.number, text))
-    return found
+                said.append(Finding("renamed", seal.number, text))
+    return said
 
 
 def compare(seal: Seal, known: list[Packed], there: dict[int, Entry], place: Place) -> list[Finding]:

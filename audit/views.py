@@ -122,6 +122,7 @@ def change(asked: Asked, number: int, n: int) -> HttpResponse:
     context = asked.context(
         statement=found, change=one, table=table, key=key, lines=diff.lines(one.old, one.new),
         line=lines_of(asked.rows, asked.state, [found])[0], moment_before=moment_before(asked, found),
+        may_export=may(asked.request.user, "audit.export", asked.server),
     )  # fmt: skip
     return render(asked.request, "audit/change.html", context)
 

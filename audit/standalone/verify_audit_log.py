@@ -2,9 +2,12 @@
 """Check a dbadmin audit log against its witness file, without dbadmin: Python, psql and openssl are all it needs.
 
     verify_audit_log.py WITNESS.jsonl "host=… dbname=… user=…" [--key PUBLIC_KEY_HEX]
+    verify_audit_log.py --proof PROOF.json [--key PUBLIC_KEY_HEX]
 
-Reads each sealed statement and row anew by psql, hashes them, compares with the signed roots, and names what was
-altered, removed or inserted. Exit status: 0 as sealed, 1 differs, 2 could not be checked.
+The first reads each sealed statement and row anew by psql, hashes them, compares with the signed roots, and names what
+was altered, removed or inserted; so it does with the tables that are watched, their columns and the recorded gaps. The
+second asks no server: it shows one change, and that it belongs to what was signed. Exit status: 0 as sealed, 1 differs,
+2 could not be checked.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import base64
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -20,6 +24,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -40,6 +45,23 @@ ROWS = (
     " from dbadmin_audit.statement s join dbadmin_audit.{table} r on r.statement_id = s.id and r.at = s.at"
     " where {where} and s.shape_id = {shape}) to stdout"
 )
+
+REGISTRY = {
+    "watched": ("id, since", "The numbers of watched tables, or since when they are watched, were altered."),
+    "shape": (
+        "id, watched_id, signature, columns::text, key_columns::text, since",
+        "The versions of columns were altered.",
+    ),
+    "gap": ("id, at, xid, watched_id, kind, text", "The recorded gaps were altered."),
+}
+NAMES = "copy (select id, schema_name || '.' || table_name from dbadmin_audit.watched order by id) to stdout"
+# What a line of the log holds, in its order.
+FACTS = (
+    "statement", "at", "transaction", "images", "table number", "version of columns", "operation", "session role",
+    "set role", "application user", "client", "application", "query", "note",
+)  # fmt: skip
+SIDES = {"-": "before", "o": "before", "+": "after", "x": "deleted"}
+ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
 def psql(dsn: str, query: str) -> Iterator[bytes]:
@@ -162,20 +184,105 @@ def check(dsn: str, seal: dict[str, str], previous: str, key: str) -> Iterator[s
                 yield f"Row {n} ({side.decode()}) of statement {number} differs."
 
 
+def registry(dsn: str, seals: list[dict[str, str]]) -> Iterator[str]:
+    """What is wrong with that which makes the log readable."""
+    now: dict[str, str] = {}
+    told = set()
+    for seal in seals:
+        facts = json.loads(seal["header"])
+        through = facts["registry_through"]
+        for name, sealed in facts["registry"].items():
+            columns, text = REGISTRY[name]
+            where = f"id <= {int(through[name])}"
+            for first, last in through["gap_absent"] if name == "gap" else []:
+                where += f" and id not between {int(first)} and {int(last)}"
+            if name + where not in now:
+                query = (
+                    f"copy (select {columns} from dbadmin_audit.{name} where {where} order by id) to stdout"  # noqa: S608
+                )
+                whole = sha256(b"".join(name.encode() + b"\t" + line + b"\n" for line in psql(dsn, query)))
+                now[name + where] = whole.hexdigest()
+            if now[name + where] != sealed and name not in told:
+                told.add(name)
+                yield text
+    names = dict(line.decode().split("\t", 1) for line in psql(dsn, NAMES))
+    for number, name in facts["tables"].items() if seals else ():
+        is_called = unescaped(names[number]) if number in names else "nothing"
+        if is_called != name:
+            yield f"Table {number} is called {is_called} since; it was sealed as {name}."
+
+
+def unescaped(text: str) -> str:
+    """A value of PostgreSQL's own text form."""
+    if text == "\\N":
+        return "NULL"
+    return re.sub(r"\\(.)", lambda found: ESCAPED.get(found[1], found[1]), text, flags=re.DOTALL)
+
+
+def check_proof(file: Path, key: str) -> int:
+    """One change: is it part of what was signed? If so, tell it."""
+    proof = json.loads(file.read_text())
+    header, statement = json.loads(proof["header"]), proof["statement"].split("\t")
+    if not is_signed(proof["header"], proof["signature"], key or proof["public"]):
+        sys.stdout.write("Not proven: the signature does not fit the key.\n")
+        return 1
+    prefix, digests = b"rows %d\n" % int(statement[5]), []
+    for row in proof["rows"]:
+        line = row.get("line")
+        digests.append(sha256(prefix + line.encode()).digest() if line else bytes.fromhex(row["digest"]))
+    own = sha256(b"statement\n" + proof["statement"].encode()).digest()
+    here = sha256(b"\x00S" + own + b"".join(digests)).digest()
+    for side, beside in proof["path"]:
+        other = bytes.fromhex(beside)
+        here = sha256(b"\x01" + (other + here if side == "left" else here + other)).digest()
+    if here.hex() != header["root"]:
+        sys.stdout.write("Not proven: this change does not belong to the signed root.\n")
+        return 1
+    sys.stdout.write(
+        f"Proven: this change is in seal {header['number']} of {header['server_name']}/{header['database']},"
+        f" signed {header['sealed_at']}.\n"
+    )
+    if not key:
+        sys.stdout.write(
+            f"The key came with the file; compare it with one that you trust: {proof['public']}\n"
+        )
+    facts = dict(zip(FACTS, map(unescaped, statement), strict=True))
+    facts["at"] = str(datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(statement[1])))
+    facts["table"] = header["tables"].get(statement[4], "?")
+    sys.stdout.write("".join(f"{name}: {value}\n" for name, value in facts.items() if value != "NULL"))
+    for row in proof["rows"]:
+        if "line" in row:
+            _, n, side, _, *values = row["line"].split("\t")
+            values = values[1:] if int(statement[5]) else values
+            told = zip(proof["columns"], map(unescaped, values), strict=True)
+            sys.stdout.write(f"row {n}, {SIDES[side]}: {dict(told)}\n")
+    sys.stdout.write("The names of columns are those that dbadmin gave; all values are proven.\n")
+    return 0
+
+
 def main() -> int:
-    """Check every seal of the witness file in turn."""
+    """Check every seal of the witness file in turn, or one proof."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("witness", type=Path)
-    parser.add_argument("dsn")
+    parser.add_argument("witness", type=Path, nargs="?")
+    parser.add_argument("dsn", nargs="?")
+    parser.add_argument("--proof", type=Path, help="the proof of one change, instead of a witness file")
     parser.add_argument("--key", default="", help="the public key that you trust, in hexadecimal")
     told = parser.parse_args()
-    if missing := [name for name in ("psql", "openssl") if shutil.which(name) is None]:
+    if not told.proof and not told.dsn:
+        parser.error("give a witness file and a DSN, or --proof with a file")
+    needed = ("openssl",) if told.proof else ("psql", "openssl")
+    if missing := [name for name in needed if shutil.which(name) is None]:
         sys.stderr.write(f"Not on the path: {', '.join(missing)}. Install them; nothing was checked.\n")
         return 2
+    if told.proof:
+        return check_proof(told.proof, told.key)
     seals = [json.loads(line) for line in told.witness.read_text().splitlines()]
     previous, wrong, statements = json.loads(seals[0]["header"])["previous"] if seals else "", 0, 0
+    for text in registry(told.dsn, seals):
+        wrong += 1
+        sys.stdout.write(text + "\n")
     for seal in seals:
         for text in check(told.dsn, seal, previous, told.key):
             wrong += 1

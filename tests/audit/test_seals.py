@@ -90,7 +90,9 @@ def test_names_what_was_altered(sealed, target, execute, tampering, found):
 
 
 WHOLE = "Statement 2 was altered: who, when, what or how many."
-REGISTRY = "The versions of columns, the numbers of tables or the recorded gaps were altered."
+COLUMNS_ALTERED = "The versions of columns were altered."
+TABLES_ALTERED = "The numbers of watched tables, or since when they are watched, were altered."
+GAPS_ALTERED = "The recorded gaps were altered."
 SECOND, AFTER = "where statement_id = 2", "where statement_id = 2 and side = '+'"
 LINES = {
     f"update {STATEMENT} set at = at + interval '1 us' where id = 2": WHOLE,
@@ -106,9 +108,9 @@ LINES = {
     f"update {ROWS} set side = translate(side, '+-', '-+')::\"char\" {SECOND}":
         "Row 1 (after) of statement 2 was altered.",
     f"insert into {ROWS} select * from {ROWS} {AFTER}": "The rows of statement 2 were altered.",
-    "update dbadmin_audit.shape set columns = jsonb_set(columns, '{1,name}', '\"price\"')": REGISTRY,
-    "delete from dbadmin_audit.gap": REGISTRY,
-    "update dbadmin_audit.watched set since = now()": REGISTRY,
+    "update dbadmin_audit.shape set columns = jsonb_set(columns, '{1,name}', '\"price\"')": COLUMNS_ALTERED,
+    "delete from dbadmin_audit.gap": GAPS_ALTERED,
+    "update dbadmin_audit.watched set since = now()": TABLES_ALTERED,
     "update dbadmin_audit.watched set table_name = 'innocent'":
         "Table 1 is called public.innocent since; it was sealed as public.items.",
 }  # fmt: skip
@@ -195,6 +197,51 @@ def test_transactions_that_are_still_open_wait_for_the_next_seal(sealed, target,
     assert findings(sealed, target) == []
 
 
+def test_a_gap_on_a_quiet_database_is_sealed_at_once(sealed, target, execute):
+    execute("insert into dbadmin_audit.gap (watched_id, kind, text) values (1, 'paused', 'for a test')")
+    seal = seal_next(target.connection, sealed.server)
+    assert (seal.number, seal.statements, seal.images, seal.last_id) == (3, 0, 0, 4)
+    assert seal_next(target.connection, sealed.server) is None
+    assert findings(sealed, target) == []
+    execute("delete from dbadmin_audit.gap")
+    assert findings(sealed, target) == [GAPS_ALTERED]
+    # A further seal covers up nothing: each is held against what it knew.
+    execute("update items set price = 0 where id = 1")
+    assert seal_next(target.connection, sealed.server).statements == 1
+    assert findings(sealed, target) == [GAPS_ALTERED]
+
+
+def test_a_table_that_is_watched_is_sealed_before_anything_changes(audit, execute, target, client_as):
+    execute("create table items (id int primary key)")
+    audit.watch("items")
+    seal = seal_next(target.connection, audit.server)
+    assert (seal.statements, seal.first_at) == (0, None)
+    page = client_as("auditor").get("/servers/shop/audit/seals/").content.decode()
+    assert page.count('<td class="when">–</td>') == 2
+    execute("create table orders (id int primary key)")
+    audit.watch("orders")
+    assert seal_next(target.connection, audit.server).statements == 0
+    execute("insert into orders values (1)")
+    assert seal_next(target.connection, audit.server).statements == 1
+    assert findings(audit, target) == []
+    execute("insert into orders values (2)")
+    execute("update dbadmin_audit.statement set xid = '3'::xid8 where id = 2")
+    assert findings(audit, target) == ["Statement 2 was inserted later."]
+
+
+def test_a_gap_whose_transaction_ended_later_is_no_alteration(sealed, target, execute, postgres):
+    gap = "insert into dbadmin_audit.gap (watched_id, kind, text) values (1, 'paused', %s)"
+    with postgres.connect(target.database) as other, other.transaction():
+        other.execute(gap, ["the first"])
+        execute(gap, ["the second"])
+        assert seal_next(target.connection, sealed.server).statements == 0
+    assert findings(sealed, target) == []
+    assert seal_next(target.connection, sealed.server).statements == 0
+    assert findings(sealed, target) == []
+    execute("delete from dbadmin_audit.gap where text = 'the first'")
+    assert findings(sealed, target) == [GAPS_ALTERED]
+
+
 def test_seals_and_verifies_fifty_thousand_changes_a_second(sealed, target, execute):
     execute("insert into items select g, 'n' || g, g from generate_series(100, 60000) g")
     started = time.process_time()
@@ -222,6 +269,31 @@ def test_a_second_party_checks_the_witness_file_without_dbadmin(
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout == "Row 1 (+) of statement 2 differs.\n2 seals, 4 statements: 1 differences.\n"
     assert done.returncode == 1
+
+
+def test_a_second_party_sees_what_was_altered_beside_the_log(
+    sealed, target, execute, client_as, tmp_path, postgres
+):
+    execute("insert into dbadmin_audit.gap (watched_id, kind, text) values (1, 'paused', 'for\ta \\ test')")
+    seal_next(target.connection, sealed.server)
+    file = tmp_path / "witness.jsonl"
+    answer = client_as("auditor").get(f"/servers/shop/audit/seals/witness/?database={target.database}")
+    file.write_bytes(b"".join(answer.streaming_content))
+    command = [sys.executable, str(SCRIPT), str(file), postgres.dsn_for(target.database)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("3 seals, 4 statements: no differences.\n", 0)
+    execute("delete from dbadmin_audit.gap")
+    execute("update dbadmin_audit.watched set since = now(), table_name = 'innocent'")
+    execute("update dbadmin_audit.shape set columns = jsonb_set(columns, '{1,name}', '\"price\"')")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        COLUMNS_ALTERED,
+        TABLES_ALTERED,
+        GAPS_ALTERED,
+        "Table 1 is called public.innocent since; it was sealed as public.items.",
+        "3 seals, 4 statements: 4 differences.",
+    ]
 
 
 def test_shows_seals_and_findings(sealed, target, execute, client_as):
