@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +12,21 @@ from audit.tables import Rows
 
 TABLES = """
 select c.oid::bigint as relid, n.nspname as schema_name, c.relname as table_name, c.relkind::text as kind,
-       greatest(c.reltuples, 0)::bigint as estimated_rows,
-       coalesce(s.n_tup_ins + s.n_tup_upd + s.n_tup_del, 0) as writes
+       nullif(c.reltuples, -1)::bigint as estimated_rows, changed.writes
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-left join pg_catalog.pg_stat_all_tables s on s.relid = c.oid
+cross join lateral (
+    -- The rows of a partitioned table are written to its partitions.
+    with recursive part as (
+        select c.oid
+        union all
+        select below.inhrelid from part join pg_catalog.pg_inherits below on below.inhparent = part.oid
+        where c.relkind = 'p'
+    )
+    select sum(pg_catalog.pg_stat_get_tuples_inserted(oid) + pg_catalog.pg_stat_get_tuples_updated(oid)
+        + pg_catalog.pg_stat_get_tuples_deleted(oid))::bigint as writes
+    from part where not pg_catalog.pg_is_in_recovery()
+) changed
 where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't'
   and n.nspname not in ('pg_catalog', 'information_schema', 'dbadmin_audit') and n.nspname !~ '^pg_toast'
 order by n.nspname, c.relname
@@ -23,7 +34,8 @@ limit 2000
 """
 SIZES = """
 select substring(parent.relname from '\\d+')::int as shape_id,
-       sum(c.relpages)::bigint * current_setting('block_size')::bigint as size_bytes
+       case when not bool_or(c.relpages = 0 and pg_catalog.pg_stat_get_tuples_inserted(c.oid) > 0)
+           then sum(c.relpages)::bigint * current_setting('block_size')::bigint end as size_bytes
 from pg_catalog.pg_class c
 join pg_catalog.pg_inherits i on i.inhrelid = c.oid
 join pg_catalog.pg_class parent on parent.oid = i.inhparent
@@ -45,8 +57,8 @@ class TableState:
 
     schema: str
     name: str
-    estimated_rows: int
-    writes: int
+    estimated_rows: int | None
+    writes: int | None
     watched: Watched | None = None
     size_bytes: int | None = None
     last_at: Any = None
@@ -76,17 +88,24 @@ def capture_overview(rows: Rows, state: Installed) -> list[TableState]:
             one.trouble = gaps.get((one.schema, one.name), [])
         found.append(one)
     for gone in watched.values():
-        one = TableState(gone.schema, gone.name, 0, 0, gone, is_gone=True)
+        one = TableState(gone.schema, gone.name, None, None, gone, is_gone=True)
         fill(one, sizes, last)
         found.append(one)
     return sorted(found, key=lambda one: (one.watched is None, one.schema, one.name))
 
 
-def fill(one: TableState, sizes: dict[int, int], last: dict[int, Any]) -> None:
+def log_bytes(watched: Watched, sizes: Mapping[int, int | None]) -> int | None:
+    """What the rows of a table take in the log; None while some of it was never counted."""
+    parts = [sizes.get(shape.id, 0) for shape in watched.shapes]
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def fill(one: TableState, sizes: Mapping[int, int | None], last: dict[int, Any]) -> None:
     """What the log knows of it."""
     if one.watched is None:
         return
-    one.size_bytes = sum(sizes.get(shape.id, 0) for shape in one.watched.shapes)
+    one.size_bytes = log_bytes(one.watched, sizes)
     latest = last.get(one.watched.id)
     if latest:
         one.last_at, one.last_person = latest.at, latest.person or ""

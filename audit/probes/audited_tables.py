@@ -6,13 +6,13 @@ every:    5m
 key:      schema, table
 series:   log_bytes
 actions:  unwatch_table(schema, table)
-column log_bytes:  by the last vacuum or analyze of the log
+column log_bytes:  by the last vacuum or analyze of the log; empty before the first
 column versions:   how often the table's columns changed, plus one
 """
 
 from collections.abc import Iterable
 
-from audit.overview import SIZES
+from audit.overview import SIZES, log_bytes
 from audit.registry import installed
 from dbadmin.connections import Session
 
@@ -25,5 +25,4 @@ def rows(session: Session) -> Iterable[tuple[object, ...]]:
     sizes = {row.shape_id: row.size_bytes for row in session.rows(SIZES)} if state.version else {}
     for table in state.active():
         key = ", ".join(table.shapes[-1].key) if table.shapes else ""
-        size = sum(sizes.get(shape.id, 0) for shape in table.shapes)
-        yield (table.schema, table.name, table.since, key, len(table.shapes), size)
+        yield (table.schema, table.name, table.since, key, len(table.shapes), log_bytes(table, sizes))

@@ -6,6 +6,7 @@
 -- key:      schema, view
 -- warning:  stale_seconds > 14400
 -- actions:  refresh_view(schema, view)
+-- column total_bytes:          rows, indexes and TOAST together, as of the last vacuum or analyze (relpages)
 -- column refreshed_at:         commit time of the last refresh (or of a GRANT, ALTER or VACUUM FULL of the view); empty unless track_commit_timestamp was on, and on standbys
 -- column stale_seconds:        time since refreshed_at
 -- column refresh_mark:         changes with each refresh, also a concurrent one that found nothing new
@@ -71,6 +72,13 @@ with recursive view as materialized (
     join pg_catalog.pg_index detail on detail.indrelid = view.oid
     join pg_catalog.pg_class index on index.oid = detail.indexrelid
     group by detail.indrelid
+), toast as (
+    select view.oid, store.relpages + coalesce(sum(index.relpages), 0) as pages
+    from view
+    join pg_catalog.pg_class store on store.oid = view.reltoastrelid
+    left join pg_catalog.pg_index detail on detail.indrelid = store.oid
+    left join pg_catalog.pg_class index on index.oid = detail.indexrelid
+    group by view.oid, store.oid, store.relpages
 )
 select
     space.nspname                                                                as schema,
@@ -84,7 +92,7 @@ select
         then pg_catalog.pg_stat_get_tuples_inserted(view.oid) end                as written_rows_total,
     coalesce(change.tables, 0)                                                   as base_tables_count,
     nullif(view.reltuples, -1)::int8                                             as live_rows,
-    ((greatest(view.relpages, 0) + coalesce(toast.relpages, 0) + coalesce(index_pages.pages, 0))
+    ((greatest(view.relpages, 0) + coalesce(toast.pages, 0) + coalesce(index_pages.pages, 0))
         * pg_catalog.current_setting('block_size')::int8)::int8                  as total_bytes,
     (coalesce(index_pages.pages, 0) * pg_catalog.current_setting('block_size')::int8)::int8 as index_bytes,
     coalesce(index_pages.is_unique, false)                                       as refreshable_beside_readers,
@@ -92,7 +100,7 @@ select
 from view
 join moment on moment.oid = view.oid
 join pg_catalog.pg_namespace space on space.oid = view.relnamespace
-left join pg_catalog.pg_class toast on toast.oid = view.reltoastrelid and view.reltoastrelid <> 0
+left join toast on toast.oid = view.oid
 left join index_pages on index_pages.indrelid = view.oid
 left join change on change.view = view.oid
 where space.nspname not in ('pg_catalog', 'information_schema')

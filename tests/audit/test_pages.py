@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from psycopg.sql import SQL, Identifier
 
+from audit.overview import capture_overview
 from audit.sealing import is_signed
 from backups.models import PointInTime, Store
 from dbadmin.models import Event
@@ -165,6 +166,28 @@ def test_shows_what_is_watched(history, client_as, execute):
     assert "/servers/shop/do/unwatch_table/?database=&amp;schema=public&amp;table=users" in text
     execute("alter table users disable trigger all")
     assert "4 of 4 triggers are disabled: changes are not recorded" in page(client_as, "capture/")
+
+
+def test_takes_what_was_never_counted_for_unknown(audit, execute, server):
+    """Neither the rows of a table that nobody analyzed nor a log that nobody analyzed are nothing."""
+    execute("create table items (id int primary key)")
+    execute("create table parts (id int) partition by range (id)")
+    execute("create table parts_1 partition of parts for values from (0) to (100)")
+    audit.watch("items")
+    execute("insert into items values (1), (2)")
+    execute("insert into parts values (1), (2), (3)")
+
+    def told():
+        found = capture_overview(audit.session.rows, audit.state)
+        return {one.name: (one.estimated_rows, one.writes, one.size_bytes) for one in found}
+
+    for _ in range(50):
+        if told() == {"items": (None, 2, None), "parts": (None, 3, None)}:
+            break
+        execute("select pg_sleep(0.1)")
+    assert told() == {"items": (None, 2, None), "parts": (None, 3, None)}
+    execute("vacuum analyze items, parts, dbadmin_audit.rows_1")
+    assert told() == {"items": (2, 2, 8192), "parts": (3, 3, None)}
 
 
 def test_records_who_looked_at_what(history, client_as):

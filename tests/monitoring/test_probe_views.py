@@ -73,6 +73,17 @@ def test_says_whether_readers_need_not_wait_and_whether_it_is_filled(make, read)
     assert rows["hidden"].refreshed_at is None
 
 
+def test_size_counts_indexes_and_toast_as_the_page_of_tables_does(make, read):
+    make("""
+        create materialized view wide as select g as id, repeat('x', 10) as text from generate_series(1, 1000) g;
+        create index on wide (id);
+    """)
+    make("vacuum analyze wide")
+    (view,) = read("materialized_views").rows
+    (table,) = (row for row in read("tables").rows if row.table == "wide")
+    assert view.total_bytes == table.total_bytes > table.index_bytes + table.heap_bytes
+
+
 def test_moment_of_refresh_is_unknown_without_commit_timestamps(new_postgres):
     server = new_postgres(track_commit_timestamp="off")
     with server.connect() as connection:
