@@ -134,8 +134,8 @@ def planned(request: HttpRequest, operation: Operation, body: dict[str, Any]) ->
     plan = plan_of(operation)
     if plan.refusal:
         return refused(Refused(plan.refusal, plan.field), 502 if plan.server_failed else 409)
-    texts, digest = plan.texts, consent.digest(plan.texts)
-    preview = {"plan": texts, "digest": digest, "risk": operation.risk_now().value}
+    digest = consent.digest(plan.agreed)
+    preview = {"plan": plan.texts, "digest": digest, "risk": operation.risk_now().value}
     if body.get("dry_run"):
         asks = {
             "waits": operation.waits(),
@@ -146,7 +146,7 @@ def planned(request: HttpRequest, operation: Operation, body: dict[str, Any]) ->
     answer = {name: str(body.get(key) or "") for name, key in CONSENT.items()}
     if operation.risk_now() is Risk.HARMLESS:
         answer["plan"] = digest
-    missing = consent.missing(operation, texts, answer)
+    missing = consent.missing(operation, plan.agreed, answer)
     if missing:
         return refuse(409, missing, **preview)
     try:

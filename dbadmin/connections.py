@@ -114,7 +114,11 @@ def without_secrets(text: str, dsn: str) -> str:
         password = conninfo_to_dict(dsn).get("password")
     except psycopg.ProgrammingError:
         return "The DSN cannot be read."
-    return text.replace(str(password), "***") if password else text
+    if not password:
+        return text
+    # A short one is also a part of common words: "connection is ***ad" tells it, and nothing else.
+    exact = re.escape(str(password))
+    return re.sub(exact if len(str(password)) > 5 else rf"(?<!\w){exact}(?!\w)", "***", text)
 
 
 @contextmanager
@@ -182,6 +186,7 @@ CAUSES = (
     ),
     (r"failed to resolve host '([^']*)'", "The host name {0} is not known to this machine's resolver."),
     (r"(?i)no pg_hba\.conf entry for (.*)", "pg_hba.conf of the server lets nobody in for {0}."),
+    (r'invalid port number: "([^"]*)"', "{0} is no port: ports are numbers from 1 to 65535."),
     (r"server does not support SSL", "The server speaks no TLS; the DSN asks for it (sslmode)."),
     (r"certificate verify failed", "The server's TLS certificate cannot be verified; check sslrootcert."),
     (
@@ -202,9 +207,10 @@ CAUSES = (
 
 def why(error: Exception, dsn: str) -> str:
     """Why a connection failed, as a sentence without secrets."""
-    text = without_secrets(str(error).strip(), dsn)
+    text = str(error).strip()
     for pattern, sentence in CAUSES:
         found = re.search(pattern, text)
         if found:
             return sentence.format(*found.groups())
+    text = without_secrets(text, dsn)
     return text.partition("\n")[0] or type(error).__name__

@@ -19,7 +19,7 @@ from dbadmin.runs import why_needed
 
 
 def digest(plan: Sequence[str]) -> str:
-    """The plan's fingerprint: what was shown is what is agreed to."""
+    """The fingerprint of Plan.agreed: what was shown is what is agreed to."""
     return hashlib.sha256(json.dumps(list(plan)).encode()).hexdigest()
 
 

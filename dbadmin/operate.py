@@ -96,7 +96,7 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
         if is_row_start(request):
             ready = risk is Risk.HARMLESS
         else:
-            missing = consent.missing(operation, plan.texts, request.POST.dict())
+            missing = consent.missing(operation, plan.agreed, request.POST.dict())
             ready = not missing and fresh
         if ready:
             return started(request, form, operation, plan.steps)
@@ -107,7 +107,7 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
         "operation": operation,
         "form": form,
         "plan": plan.steps,
-        "plan_digest": consent.digest(plan.texts),
+        "plan_digest": consent.digest(plan.agreed),
         "refusal": plan.refusal,
         "checks": outcome(operation.checks if operation else ()),
         "missing": missing,

@@ -146,6 +146,11 @@ def plan_texts(steps: Sequence[Step]) -> list[str]:
     return [str(step) for step in steps]
 
 
+def plan_reverses(steps: Sequence[Step]) -> list[str]:
+    """What would take each step back; "" where nothing does."""
+    return [step.reverse for step in steps]
+
+
 def oneline(text: str) -> str:
     """White space folded, for headings."""
     return re.sub(r"\s+", " ", text).strip()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psycopg
 
 from dbadmin.failures import sentence
-from dbadmin.operations import Operation, Refused, plan_texts
+from dbadmin.operations import Operation, Refused, plan_reverses, plan_texts
 from dbadmin.steps import Step
 
 
@@ -25,6 +25,11 @@ class Plan:
     def texts(self) -> list[str]:
         """What is shown, stored and compared."""
         return plan_texts(self.steps)
+
+    @property
+    def agreed(self) -> list[str]:
+        """What a person agrees to: the steps, and the way back that was promised."""
+        return [*self.texts, *(f"undone by {each}" for each in plan_reverses(self.steps) if each)]
 
 
 def plan_of(operation: Operation) -> Plan:

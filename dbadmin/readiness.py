@@ -42,6 +42,16 @@ class Unreachable(Exception):
         self.field = field
 
 
+POOLED = (
+    "This DSN leads through a pooler, which hands the sessions of the server around: time limits, locks and progress of"
+    " ours would be another's. Give the server's own host and port; the pooler has a field of its own."
+)
+
+CONSOLE = (
+    "This is the console of a PgBouncer, which has a field of its own. Give the host and port of the server."
+)
+
+
 def open_session(dsn: str, server: Server | None = None) -> Session:
     """Open a read-only session or raise Unreachable with the cause."""
     try:
@@ -54,12 +64,26 @@ def open_session(dsn: str, server: Server | None = None) -> Session:
         sentence = why(error, dsn)
         field = "password" if "password" in sentence.lower() else "dsn"
         raise Unreachable(sentence, field) from None
-    if connection.info.server_version < LEAST_VERSION:
-        version = connection.info.server_version // 10000
+    session = Session(connection, server)
+    trouble = unsuitable(session)
+    if trouble:
         connection.close()
-        raise Unreachable(f"The server is PostgreSQL {version}; dbadmin reads 13 and newer.")
+        raise Unreachable(trouble)
     limit(connection)
-    return Session(connection, server)
+    return session
+
+
+def unsuitable(session: Session) -> str:
+    """Why this is nothing that we could look after; "" when it is a server."""
+    if session.is_pgbouncer:
+        return CONSOLE
+    info = session.connection.info
+    if info.server_version < LEAST_VERSION:
+        return f"The server is PostgreSQL {info.server_version // 10000}; dbadmin reads 13 and newer."
+    # A pooler makes up the number of the session that it hands out.
+    if info.backend_pid != session.value("select pg_catalog.pg_backend_pid()"):
+        return POOLED
+    return ""
 
 
 def checks(session: Session) -> list[Check]:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from dbadmin import connections
 from dbadmin.failures import sentence
 from dbadmin.models import Run
-from dbadmin.operations import REGISTRY, Operation, Refused, plan_texts
+from dbadmin.operations import REGISTRY, Operation, Refused, plan_reverses, plan_texts
 from dbadmin.watch import Busy, Watcher
 from dbadmin.work import Cancelled, Work
 
@@ -101,11 +101,11 @@ def follow_plan(work: Work) -> None:
     run = work.run
     work.operation = operation_of(run)
     steps = list(work.operation.plan())
-    texts = plan_texts(steps)
+    texts, reverses = plan_texts(steps), plan_reverses(steps)
     if run.planned_at is None:
-        run.plan, run.reverse, run.planned_at = texts, [step.reverse for step in steps], timezone.now()
+        run.plan, run.reverse, run.planned_at = texts, reverses, timezone.now()
         run.save(update_fields=["plan", "reverse", "planned_at"])
-    elif texts != run.plan:
+    elif (texts, reverses) != (run.plan, run.reverse):
         raise Refused(CHANGED)
     for number, step in enumerate(steps, start=1):
         look_at_the_row(work, number)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from dbadmin import queues
 from dbadmin.events import record
 from dbadmin.models import Run, Schedule, WorkerBeat
-from dbadmin.operations import Operation, Refused, plan_texts
+from dbadmin.operations import Operation, Refused, plan_reverses, plan_texts
 from dbadmin.permissions import require, require_operation
 from dbadmin.plans import steps_of
 from dbadmin.steps import Step
@@ -90,7 +90,7 @@ def filled(operation: Operation, user: Any, door: str, steps: Sequence[Step] | N
         target=operation.target(),
         params=dict(operation.params),
         plan=plan_texts(steps or []),
-        reverse=[step.reverse for step in steps or []],
+        reverse=plan_reverses(steps or []),
         planned_at=None if steps is None else timezone.now(),
         risk=operation.risk_now().value,
         queue=server.queue or operation.queue,

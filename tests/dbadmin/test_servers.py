@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from psycopg.conninfo import make_conninfo
 
 from dbadmin import connections
 from dbadmin.connections import SILENT
@@ -71,6 +72,11 @@ def test_a_password_never_comes_back(client_as: Callable[[str], Client], postgre
             "dsn",
             f"The host name {'a' * 70} is not known to this machine's resolver.",
         ),
+        (
+            "host=127.0.0.1 port=99999 user=x password=b",
+            "dsn",
+            "99999 is no port: ports are numbers from 1 to 65535.",
+        ),
         ("host=127.0.0.1 port=1 user=x", "dsn", "Nothing listens at this host and port: connection refused."),
     ],
 )
@@ -91,6 +97,23 @@ def test_a_wrong_password_is_explained_at_the_password(
     assert errors(answer, "password") == [
         "The password of dbadmin_monitor is wrong, or the server has no such role."
     ]
+
+
+def test_a_role_whose_password_is_its_name_is_named(
+    client_as: Callable[[str], Client], postgres: Any
+) -> None:
+    dsn = f"host=127.0.0.1 port={postgres.port} dbname=postgres user=nobody"
+    answer = post(client_as("admin"), dsn, password="nobody")
+    assert errors(answer, "password") == ["The password of nobody is wrong, or the server has no such role."]
+
+
+@pytest.mark.parametrize(
+    ("password", "told"),
+    [("b", "connection is bad: ***"), ("is bad", "connection ***: b")],
+)
+def test_a_short_password_is_hidden_as_a_word(password: str, told: str) -> None:
+    dsn = make_conninfo(host="x", password=password)
+    assert connections.without_secrets("connection is bad: b", dsn) == told
 
 
 def test_a_server_that_is_too_old_is_explained(

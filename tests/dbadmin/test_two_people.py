@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
-from dbadmin import consent, runner, runs, two_people
+from dbadmin import consent, plans, runner, runs, two_people
 from dbadmin.models import ApiToken, Event, Run, Schedule, Server
 from dbadmin.operations import REGISTRY, Refused, Risk
 from dbadmin.scheduler import start_due
@@ -166,9 +166,7 @@ def signed_in(user: Any) -> Client:
 
 
 def plan_of(server: Server) -> str:
-    return consent.digest(
-        [str(step) for step in operation("trial_that_destroys", server, kind="quick").plan()]
-    )
+    return consent.digest(plans.plan_of(operation("trial_that_destroys", server, kind="quick")).agreed)
 
 
 def test_the_page_asks_for_a_reason_and_shows_the_other_the_plan(

@@ -2,7 +2,10 @@
 
 import pytest
 
+from dbadmin.models import Run
 from dbadmin.operations import Refused, Risk
+from dbadmin.runner import execute
+from dbadmin.runs import start
 from tests.carrying_out import carry_out, operation
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
@@ -38,6 +41,23 @@ def test_drops_it_and_knows_the_way_back(seats, server):
     with pytest.raises(Refused) as refusal:
         operation("reverse_run", server, run=run.pk).plan()
     assert str(refusal.value) == f"Run {run.pk} was undone already, by run {undone.pk}."
+
+
+def test_refuses_when_the_index_is_another_since_the_preview(seats, server, client_as):
+    """The statement is the same then, but not what would bring the index back."""
+    client, address = client_as("admin"), f"/servers/{server}/do/drop_index/"
+    given = {"schema": "public", "index": "seats_row_name"}
+    shown = client.get(address, {**given, "preview": "1"}).context["plan_digest"]
+    queued = start(drop(server, "seats_row_name"), None, Run.Door.COMMAND)
+    seats.rows("drop index seats_row_name")
+    seats.rows("create index seats_row_name on seats (row_name, number)")
+    answer = client.post(address, {**given, "plan": shown, "typed": "public.seats_row_name"})
+    changed = "The server changed since the preview. Look at the new plan."
+    assert (answer.status_code, answer.context["missing"]) == (422, changed)
+    execute(queued.pk)
+    queued.refresh_from_db()
+    assert (queued.status, queued.message) == ("refused", changed)
+    assert seats.value("select to_regclass('seats_row_name')") == "seats_row_name"
 
 
 def test_refuses_the_index_of_a_constraint(seats, server):

@@ -7,6 +7,7 @@ import pytest
 import redis
 from psycopg.conninfo import make_conninfo
 
+from dbadmin import readiness
 from dbadmin.connections import Session
 from dbadmin.probes import PROBES
 from dbadmin.single_flight import ask
@@ -108,3 +109,13 @@ def test_redis_that_is_away_is_a_problem_without_its_password(server, target):
 def test_server_without_redis_has_nothing_to_say(server, target):
     reading = PROBES["redis_cache"].read(Session(target.connection, server))
     assert (reading.rows, reading.problem) == ([], None)
+
+
+def test_a_server_is_not_added_through_its_pooler(pooler, database, postgres):
+    with pytest.raises(readiness.Unreachable) as refusal:
+        readiness.check_dsn(pooler.dsn(database))
+    assert (str(refusal.value), refusal.value.field) == (readiness.POOLED, "dsn")
+    with pytest.raises(readiness.Unreachable) as refusal:
+        readiness.check_dsn(pooler.dsn("pgbouncer", "watcher"))
+    assert str(refusal.value) == readiness.CONSOLE
+    assert readiness.check_dsn(postgres.dsn_for(database, "postgres"))
