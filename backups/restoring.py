@@ -17,6 +17,7 @@ from backups import catalogue, copies, leases, logical, preflight, properties, s
 from backups.archive import Entry, Scanner
 from backups.before_restore import SERVERS, Outlook, Wanted, role_statements
 from backups.compare import Comparison, compare
+from backups.forms import free_name
 from backups.logical import NoTools, Selection, Source, Tools
 from backups.manifest import Contents, NoManifest
 from backups.models import Backup, BackupKey, KeptDatabase, Store, expiry
@@ -339,20 +340,38 @@ class Restoring:
         work.log(f"Dropped {self.scratch}.")
 
     def rename(self, work: Work, name: str) -> None:
-        """The proven database takes its new name."""
+        """The proven database takes its new name; the next that is free when somebody took it meanwhile."""
         with work.connect(preflight.other_database(self.server, [self.scratch])) as connection:
             swap.empty(connection, [self.scratch], work.stop_if_cancelled)
-            statement = sql.SQL("ALTER DATABASE {} RENAME TO {}")
-            connection.execute(statement.format(sql.Identifier(self.scratch), sql.Identifier(name)))
+            try:
+                swap.rename(connection, self.scratch, name)
+            except psycopg.errors.DuplicateDatabase:
+                taken, name = name, free_name(self.server, name)
+                work.log(f"Somebody made a database {taken} meanwhile; it is left alone.")
+                swap.rename(connection, self.scratch, name)
         work.remember(renamed=name)
         self.backup.release(work)
         work.result(database=name)
         work.log(f"The restored database is {name}.")
 
+    def _take_place(self, work: Work, connection: psycopg.Connection[Any]) -> None:
+        """The database whose place it takes is gone: there is nothing to put aside."""
+        swap.empty(connection, [self.scratch], work.stop_if_cancelled)
+        swap.rename(connection, self.scratch, self.live)
+        work.remember(renamed=self.live)
+        self.backup.release(work)
+        work.result(database=self.live)
+        work.log(
+            f"Somebody dropped or renamed {self.live} meanwhile. The restored database has its name now."
+        )
+
     def put_in_place(self, work: Work, keep_hours: float) -> None:
         """Fence, swap, and remember the old database for the time in which this can be undone."""
         aside = self.scratch.replace("__restore_", "__before_")
         with work.connect(preflight.other_database(self.server, [self.live, self.scratch])) as connection:
+            if not connection.execute(_THERE, [self.live]).fetchone():
+                self._take_place(work, connection)
+                return
             if found := list(preflight.obstacles(self.server, self.live)):
                 raise RestoreFailed(f"{found[0].message} It was not swapped: the original is untouched.")
             work.remember(live=self.live, aside=aside, keep_hours=keep_hours)
@@ -367,6 +386,9 @@ class Restoring:
             f"{self.live} is the restored database now. {count(ended)} sessions were ended; nobody could "
             f"connect for {duration(gap)}. The old one is kept as {aside}."
         )
+
+
+_THERE = "select true from pg_catalog.pg_database where datname = %s"
 
 
 def record_kept(
@@ -398,7 +420,7 @@ def clean_up(work: Work) -> None:
             return
         _drop(connection, scratch)
         work.log(f"Dropped {scratch}, if it was there.")
-        if live:
+        if live and connection.execute(_THERE, [live]).fetchone():
             swap.allow(connection, live, True)
             work.log(f"{live} is as it was and takes connections.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from backups import restoring, side_tables
 from backups.before_restore import Wanted
 from backups.compare import compare_tables
 from backups.comparing import compare_rows
+from backups.forms import names
 from backups.logical import Selection
 from backups.models import Backup, RowComparison, SideSchema, expiry
 from backups.part import numbers, with_partitions
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from dbadmin.runner import Work
 
 
-def plan_tables(operation: Operation, backup: Backup, live: str, wanted: Sequence[str]) -> RestoringTables:
+def plan_tables(operation: Operation, backup: Backup, live: str, text: str) -> RestoringTables:
     """A restore of these tables beside a live database; raises Refused for one that the backup does not hold."""
     outlook = ready(operation.server, backup, Wanted(live=live), operation)
     held = {
@@ -36,14 +37,25 @@ def plan_tables(operation: Operation, backup: Backup, live: str, wanted: Sequenc
         for each in outlook.manifest.contents.definitions
         if each.kind == "TABLE"
     }
-    names = [name if name in held else f"public.{name}" for name in wanted]
-    missing = [name for name, full in zip(wanted, names, strict=True) if full not in held]
+    wanted = named(text, held)
+    missing = [name for name in wanted if name not in held]
     if missing:
         raise Refused(
             f"The backup holds no table {', '.join(missing[:5])}. Write it as schema.table.", field="tables"
         )
-    tables = list(dict.fromkeys(held[name] for name in names))
+    tables = list(dict.fromkeys(held[name] for name in wanted))
     return RestoringTables(backup, outlook, tables=tables)
+
+
+def named(text: str, held: Collection[str]) -> list[str]:
+    """The tables of a text, one a line or with commas between; a name may hold a comma, and lack its schema."""
+    found = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        parts = [line] if line in held or f"public.{line}" in held else names(line)
+        found += [
+            part if part in held or f"public.{part}" not in held else f"public.{part}" for part in parts
+        ]
+    return found
 
 
 @dataclass

@@ -64,8 +64,8 @@ def swap(
             allow(connection, name, False)
         ended = empty(connection, fenced, tick)
         with connection.transaction():
-            _rename(connection, live, aside)
-            _rename(connection, incoming, live)
+            rename(connection, live, aside)
+            rename(connection, incoming, live)
             allow(connection, live, True)
     except BaseException:
         for name in fenced:
@@ -74,7 +74,8 @@ def swap(
     return time.monotonic() - started, ended
 
 
-def _rename(connection: psycopg.Connection[Any], old: str, new: str) -> None:
+def rename(connection: psycopg.Connection[Any], old: str, new: str) -> None:
+    """Nobody may be in it."""
     connection.execute(
         sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new))
     )

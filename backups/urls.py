@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from backups import key_views, policy_views, recovery_views, row_views, store_views, views
+from backups import key_views, policy_views, recovery_views, restore_views, row_views, store_views, views
 
 urlpatterns = [
     path("backups/", views.catalogue, name="backups"),
@@ -10,7 +10,7 @@ urlpatterns = [
     path("backups/<int:pk>/kit/", views.recovery_kit, name="recovery_kit"),
     path("backups/<int:pk>/keep/", views.keep, name="keep_backup"),
     path("backups/<int:pk>/download/<str:piece>/", views.download, name="download_backup"),
-    path("restore/", views.restore, name="restore"),
+    path("restore/", restore_views.restore, name="restore"),
     path("restored-tables/<int:pk>/", row_views.side_schema, name="side_schema"),
     path("restored-rows/<int:pk>/", row_views.row_comparison, name="row_comparison"),
     path("recovery/", recovery_views.recovery, name="recovery"),

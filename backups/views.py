@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from backups.catalogue import proofs
@@ -24,7 +22,7 @@ from backups.stores import StoreError
 from backups.written_since import sentences
 from dbadmin.events import record
 from dbadmin.models import Server
-from dbadmin.permissions import may, require, servers_with
+from dbadmin.permissions import may, require
 
 ROWS = 50
 MOST_TABLES = 500
@@ -150,9 +148,10 @@ def _rungs(found: Backup) -> list[dict[str, Any]]:
 def _tables(manifest: Manifest) -> list[dict[str, Any]]:
     largest = sorted(manifest.contents.tables, key=lambda table: -table.size_bytes)
     return [
-        {"label": table.label, "rows": table.rows, "size": table.size_bytes, "digest": table.sha256[:16]}
+        {"label": table.label, "rows": table.rows, "size": table.size_bytes, "digest": table.sha256[:16],
+         "is_table": table.kind == "TABLE DATA"}
         for table in largest[:MOST_TABLES]
-    ]
+    ]  # fmt: skip
 
 
 def _keys(manifest: Manifest) -> list[dict[str, Any]]:
@@ -241,18 +240,3 @@ def _answering(found: Backup) -> OpenStore:
         except StoreError:
             continue
     raise Http404("None of its stores answers.")
-
-
-@login_required
-@require_GET
-def restore(request: HttpRequest, server_name: str) -> HttpResponse:
-    """The first step of a restore: which backup. The next one is the operation's own page."""
-    server = _server(request, server_name, "backups.restore_backup")
-    if chosen := request.GET.get("backup"):
-        query = urlencode({"backup": chosen, "into": request.GET.get("into", "new")})
-        return redirect(f"{reverse('operate', args=[server.name, 'restore_backup'])}?{query}")
-    own = list(Backup.objects.of(server).select_related("store")[:ROWS])
-    readable = servers_with(request.user, "backups.download").exclude(pk=server.pk)
-    others = Backup.objects.present().filter(server__in=readable).select_related("store")[:ROWS]
-    context = {"server": server, "own": own, "others": list(others), "kept": KeptDatabase.present(server)}
-    return render(request, "backups/restore.html", context)

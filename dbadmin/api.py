@@ -132,10 +132,16 @@ def planned(request: HttpRequest, operation: Operation, body: dict[str, Any]) ->
     """The preview, or the run, or why not."""
     require_parameters(request.user, operation)
     plan = plan_of(operation)
+    looked_at = [
+        {"state": check.state, "title": check.title, "message": check.message, "remedy": check.remedy}
+        for check in operation.checks
+    ]
     if plan.refusal:
-        return refused(Refused(plan.refusal, plan.field), 502 if plan.server_failed else 409)
+        status = 502 if plan.server_failed else 409
+        return refused(Refused(plan.refusal, plan.field), status, checks=looked_at)
     digest = consent.digest(plan.agreed)
-    preview = {"plan": plan.texts, "digest": digest, "risk": operation.risk_now().value}
+    preview: dict[str, Any] = {"plan": plan.texts, "digest": digest, "risk": operation.risk_now().value}
+    preview |= {"checks": looked_at} if looked_at else {}
     if body.get("dry_run"):
         asks = {
             "waits": operation.waits(),
@@ -157,9 +163,10 @@ def planned(request: HttpRequest, operation: Operation, body: dict[str, Any]) ->
     return JsonResponse(run_dict(run), status=202)
 
 
-def refused(reason: Refused, status: int = 409) -> JsonResponse:
+def refused(reason: Refused, status: int = 409, **facts: Any) -> JsonResponse:
     """Why not, and which parameter it is about."""
-    return refuse(status, str(reason), **({"field": reason.field} if reason.field else {}))
+    told = {name: value for name, value in facts.items() if value}
+    return refuse(status, str(reason), **({"field": reason.field} if reason.field else {}), **told)
 
 
 def run_dict(run: Run) -> dict[str, Any]:

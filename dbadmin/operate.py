@@ -109,6 +109,7 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
         "plan": plan.steps,
         "plan_digest": consent.digest(plan.agreed),
         "refusal": plan.refusal,
+        "takes_back": bool(operation and plan.steps and operation.takes_back(plan.steps)),
         "checks": outcome(operation.checks if operation else ()),
         "missing": missing,
         "risk": risk.value,

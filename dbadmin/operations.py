@@ -95,6 +95,15 @@ class Operation:
         """The risk with these parameters; a gentler way of the same operation may lower it."""
         return self.risk
 
+    @classmethod
+    def destroys(cls, params: Mapping[str, Any]) -> bool:
+        """Is a button with these parameters drawn in the red of what destroys? Asks no server."""
+        return cls.risk is Risk.DESTROYS
+
+    def takes_back(self, steps: Sequence[Step]) -> bool:
+        """Will the run's page offer to take it back?"""
+        return type(self).undo is not Operation.undo or all(step.reverse for step in steps)
+
     def asks_second(self) -> bool:
         """Must a second person agree? What destroys, on a server that asks for two."""
         return self.server.asks_two and self.risk_now() is Risk.DESTROYS

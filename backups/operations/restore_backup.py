@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -91,7 +91,11 @@ class RestoreBackup(Operation):
     Form = RestoreBackupForm
 
     def risk_now(self) -> Risk:
-        return Risk.LOADS if self.params.get("into") == NEW else Risk.DESTROYS
+        return Risk.DESTROYS if self.destroys(self.params) else Risk.LOADS
+
+    @classmethod
+    def destroys(cls, params: Mapping[str, Any]) -> bool:
+        return bool(params.get("into", NEW) != NEW)
 
     def also_required(self) -> list[tuple[str, Server | None]]:
         return restoring.rights_on(self.server, self.params["backup"])
@@ -101,6 +105,8 @@ class RestoreBackup(Operation):
         return name or Backup.objects.filter(pk=self.params["backup"]).values_list("database", flat=True)[0]
 
     def waits(self) -> str:
+        if not self.destroys(self.params):
+            return ""
         return f"Everyone in {self.target()} is disconnected once, and can connect again within a second."
 
     def plan(self) -> Sequence[Step]:
@@ -146,6 +152,13 @@ class RestoreBackup(Operation):
 
     def clean_up(self, work: Work) -> None:
         restoring.clean_up(work)
+
+    def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
+        kept = run.result.get("kept")
+        return ("undo_restore", {"kept": kept}) if kept else ("", {})
+
+    def takes_back(self, steps: Sequence[Step]) -> bool:
+        return self.destroys(self.params)
 
     def result_url(self, run: Run) -> str:
         return reverse("backups", args=[self.server.name])

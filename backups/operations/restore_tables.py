@@ -9,7 +9,7 @@ from django import forms
 from django.urls import reverse
 
 from backups import preflight, restoring, restoring_tables
-from backups.forms import BackupField, names
+from backups.forms import BackupField
 from backups.models import Backup
 from backups.restoring_tables import plan_tables
 from dbadmin.models import Run, Server
@@ -25,7 +25,8 @@ class RestoreTablesForm(forms.Form):
 
     backup = BackupField()
     tables = forms.CharField(
-        widget=forms.Textarea(attrs={"rows": 3}), help_text="As schema.table, separated by commas or lines."
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="As schema.table, one a line or with commas between.",
     )
     database = forms.CharField(required=False, max_length=63, help_text="The live one. Empty: as backed up.")
     schema = forms.CharField(
@@ -65,7 +66,7 @@ class RestoreTables(Operation):
         backup, database = restoring.chosen_backup(self.params["backup"]), self.target()
         preflight.database_of(self.server, database)
         preflight.check_create_schema(self.server, database)
-        job = plan_tables(self, backup, database, names(str(self.params["tables"])))
+        job = plan_tables(self, backup, database, str(self.params["tables"]))
         job.keep_hours = float(self.params.get("keep_hours") or 168)
         job.side = self.schema(backup, database)
         return job.steps()

@@ -75,24 +75,43 @@ class UndoRestore(Operation):
         ]
 
     def clean_up(self, work: Work) -> None:
+        """A swap that is complete is written down; one that is not is opened again."""
         live = work.facts.get("live")
-        if live:
-            with work.connect(preflight.other_database(self.server, [live])) as connection:
+        if not live:
+            return
+        with work.connect(preflight.other_database(self.server, [live])) as connection:
+            row = connection.execute(_OID, [live]).fetchone()
+            kept = KeptDatabase.objects.filter(pk=work.facts.get("kept", 0), restored_at=None).first()
+            if kept and row and row[0] == work.facts.get("kept_oid"):
+                _note(work, kept, work.facts["aside"])
+                work.log(f"The swap was complete: {live} is the old database again.")
+            elif row:
                 swap.allow(connection, live, True)
 
     def result_url(self, run: Run) -> str:
         return reverse("backups", args=[self.server.name])
 
 
+_OID = "select oid from pg_catalog.pg_database where datname = %s"
+
+
 def _undo(work: Work, kept: KeptDatabase, aside: str) -> None:
-    work.remember(live=kept.original)
     with work.connect(preflight.other_database(work.server, [kept.original, kept.name])) as connection:
+        row = connection.execute(_OID, [kept.name]).fetchone()
+        work.remember(live=kept.original, aside=aside, kept=kept.pk, kept_oid=row and row[0])
         gap, ended = swap.swap(connection, kept.original, aside, kept.name, work.stop_if_cancelled)
+    _note(work, kept, aside)
+    work.result(gap_seconds=round(gap, 3), sessions_ended=ended, aside=aside)
+    work.log(f"{kept.original} is the old database again; the restored one is kept as {aside}.")
+
+
+def _note(work: Work, kept: KeptDatabase, aside: str) -> None:
+    """What came in its place is kept now, for a day at least."""
     moment = max(kept.expires_at, expiry(24))
-    KeptDatabase.objects.create(
-        server=work.server, name=aside, original=kept.original, run=work.run, expires_at=moment
+    KeptDatabase.objects.get_or_create(
+        server=work.server,
+        name=aside,
+        defaults={"original": kept.original, "run": work.run, "expires_at": moment},
     )
     kept.restored_at = work.run.started_at or work.run.queued_at
     kept.save(update_fields=["restored_at"])
-    work.result(gap_seconds=round(gap, 3), sessions_ended=ended, aside=aside)
-    work.log(f"{kept.original} is the old database again; the restored one is kept as {aside}.")

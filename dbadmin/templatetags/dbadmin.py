@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from dbadmin import charts, units
 from dbadmin.addresses import where
-from dbadmin.operations import REGISTRY, Risk
+from dbadmin.operations import REGISTRY
 from dbadmin.permissions import may
 from dbadmin.probes import Column
 
@@ -274,7 +274,7 @@ def button(operation: Any, server: str, params: dict[str, Any], label: str = "",
     """A button that leads to the preview: an ellipsis says that a question follows."""
     filled = urlencode({key: value for key, value in params.items() if value is not None})
     address = where("operate", str(server), operation.name)
-    danger = " danger" if operation.risk is Risk.DESTROYS else ""
+    danger = " danger" if operation.destroys(params) else ""
     return format_html(
         '<a class="button{}{}" href="{}">{}…</a>',
         danger,

@@ -275,3 +275,40 @@ def test_drills_are_drawn_over_time_once_there_are_two(
         [3.0, 3.0, 3.0],
     ]
     assert [mark.text for mark in trend.marks] == ["Failed: The WAL segment 00000001 is missing."]
+
+
+def test_the_wizard_leads_to_the_plan_on_the_chosen_server(
+    server: Server, taken: Callable[..., Backup], postgres: Postgres, client_as: Callable[..., Client]
+) -> None:
+    backup, other = taken(), server_row("other", postgres)
+    admin, page = client_as("admin"), reverse("restore", args=[server.name])
+    text = admin.get(page, {"backup": backup.pk}).content.decode()
+    assert f'<option value="{backup.pk}" selected>' in text
+    assert text.count('type="radio"') == 3
+    for into, on, address in (
+        ("new", server, f"restore_backup/?backup={backup.pk}&into=new"),
+        ("over", other, f"restore_backup/?backup={backup.pk}&into=over"),
+        ("tables", server, f"restore_tables/?backup={backup.pk}"),
+    ):
+        answer = admin.get(page, {"backup": backup.pk, "into": into, "on": on.name})
+        assert answer["Location"] == f"/servers/{on}/do/{address}"
+    wrong = admin.get(page, {"backup": "x", "into": "elsewhere", "on": "nowhere"})
+    assert wrong.status_code == 200
+    assert "Select a valid choice. elsewhere is not one of the available choices." in wrong.content.decode()
+
+
+def test_only_what_destroys_is_drawn_in_its_red_and_promises_no_button_that_is_not_there(
+    server: Server, taken: Callable[..., Backup], database: str, client_as: Callable[..., Client]
+) -> None:
+    backup, admin = taken(), client_as("admin")
+    page = admin.get(backup.get_absolute_url()).content.decode()
+    do = f"/servers/{server}/do/restore_backup/?backup={backup.pk}&amp;into="
+    assert f'<a class="button" href="{do}new">Restore beside…</a>' in page
+    assert f'<a class="button danger" href="{do}over">Restore in place…</a>' in page
+    address = reverse("operate", args=[server.name, "restore_backup"])
+    beside = admin.get(address, {"backup": backup.pk, "into": "new", "preview": 1}).content.decode()
+    assert "is disconnected once" not in beside
+    assert "<dd>hand, as each step says</dd>" in beside
+    over = admin.get(address, {"backup": backup.pk, "into": "over", "database": database, "preview": 1})
+    assert f"Everyone in {database} is disconnected once" in over.content.decode()
+    assert "<dd>a button on the run&#x27;s page</dd>".replace("&#x27;", "'") in over.content.decode()

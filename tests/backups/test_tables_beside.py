@@ -290,3 +290,17 @@ def test_they_are_compared_again_when_the_live_ones_changed(
     done = run("compare_side_schema", side=beside.pk)
     assert (done.status, done.message) == (Run.Status.SUCCEEDED, "10 rows differ in 1 tables.")
     assert RowComparison.objects.get(pk=comparison.pk).missing == 10  # its address stays
+
+
+def test_a_table_whose_name_holds_a_comma_comes_back_by_its_button(
+    server: Server, shop: str, taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres,
+    client_as: Callable[[str], Client],
+) -> None:  # fmt: skip
+    with postgres.connect(shop) as connection:
+        connection.execute('create schema "s, t"; create table "s, t"."a, b" (id int primary key)')
+    backup = taken()
+    page = client_as("admin").get(backup.get_absolute_url()).content.decode()
+    assert f"do/restore_tables/?backup={backup.pk}&amp;tables=s%2C+t.a%2C+b" in page
+    done = run("restore_tables", backup=backup.pk, tables="s, t.a, b\nparents, months", database=shop)
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    assert done.message == "0 rows differ in 3 tables."

@@ -1,0 +1,183 @@
+"""Whatever happens to the server or to a name while a restore runs: no database is lost, and nothing is left over."""
+
+from collections.abc import Callable
+
+import pytest
+from django.utils import timezone
+
+from backups.models import Backup, BackupKey, KeptDatabase, Store
+from dbadmin import runner
+from dbadmin.connections import POOLS
+from dbadmin.models import Run, Server
+from tests.backups.conftest import queue
+from tests.backups.test_faults import databases, when
+from tests.carrying_out import log_of
+from tests.fixtures.servers import Postgres, server_row
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
+
+
+@pytest.fixture
+def shop(postgres: Postgres, database: str) -> str:
+    """A table whose load waits until the row is let go, so that a restore is surely in the middle."""
+    with postgres.connect(database) as connection:
+        connection.execute(
+            "create table goods as select n, md5(n::text) as text from generate_series(1, 5000) n"
+        )
+    return database
+
+
+def between(run: Run, step: int, act: Callable[[], object]) -> Run:
+    """Do the run, and this just before one of its steps begins."""
+    work = runner.operation_of(run)
+    steps = list(work.plan())
+    original = type(work).plan
+
+    class Watched(type(work)):  # type: ignore[misc]
+        """The same operation, with somebody else at work before a step."""
+
+        def plan(self):  # type: ignore[no-untyped-def]
+            found = list(original(self))
+            found[step - 1] = Before(found[step - 1], act)
+            return found
+
+    assert 1 <= step <= len(steps)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(runner.REGISTRY, run.operation, Watched)
+        runner.execute(run.pk)
+    run.refresh_from_db()
+    return run
+
+
+class Before:
+    """A step, and what somebody else does just before it."""
+
+    def __init__(self, step, act) -> None:  # type: ignore[no-untyped-def]
+        self.step, self.act, self.reverse = step, act, step.reverse
+
+    def __str__(self) -> str:
+        return str(self.step)
+
+    def run(self, work) -> None:  # type: ignore[no-untyped-def]
+        """First they, then we."""
+        self.act()
+        self.step.run(work)
+
+
+def test_a_name_that_was_taken_meanwhile_is_left_alone_and_the_next_free_one_given(
+    server: Server, taken: Callable[..., Backup], shop: str, postgres: Postgres
+) -> None:
+    run = queue(server, "restore_backup", {"backup": taken().pk, "into": "new", "database": f"{shop}_copy"})
+    last = len(run.plan)
+    done = between(run, last, lambda: postgres.admin.execute(f"create database {shop}_copy"))
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    assert log_of(done)[-2:] == [
+        f"Somebody made a database {shop}_copy meanwhile; it is left alone.",
+        f"The restored database is {shop}_copy_restored.",
+    ]
+    assert databases(postgres, shop) == [shop, f"{shop}_copy", f"{shop}_copy_restored"]
+    with postgres.connect(f"{shop}_copy_restored") as connection:
+        assert connection.execute("select count(*) from goods").fetchone() == (5000,)
+    for name in ("copy", "copy_restored"):
+        postgres.admin.execute(f"drop database {shop}_{name}")
+
+
+def test_an_original_that_was_dropped_meanwhile_gets_its_name_back(
+    server: Server, taken: Callable[..., Backup], shop: str, postgres: Postgres
+) -> None:
+    run = queue(server, "restore_backup", {"backup": taken().pk, "into": "over", "database": shop})
+    done = between(run, len(run.plan), lambda: postgres.admin.execute(f"drop database {shop} with (force)"))
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    assert log_of(done)[-1] == (
+        f"Somebody dropped or renamed {shop} meanwhile. The restored database has its name now."
+    )
+    assert databases(postgres, shop) == [shop]
+    assert not KeptDatabase.objects.exists()
+    with postgres.connect(shop) as connection:
+        assert connection.execute("select count(*) from goods").fetchone() == (5000,)
+
+
+def test_a_clean_up_ends_also_when_the_original_is_gone(
+    server: Server, taken: Callable[..., Backup], shop: str, postgres: Postgres
+) -> None:
+    run = queue(server, "restore_backup", {"backup": taken().pk, "into": "over", "database": shop})
+    facts = {
+        "scratch": f"{shop}__restore_1",
+        "scratch_oid": 1,
+        "live": f"{shop}_gone",
+        "aside": f"{shop}__before_1",
+    }
+    now = timezone.now()
+    Run.objects.filter(pk=run.pk).update(status="lost", finished_at=now, clean_up_due_at=now, facts=facts)
+    runner.clean_up(run.pk)
+    run.refresh_from_db()
+    assert run.cleaned_at
+
+
+@pytest.mark.parametrize("kind", ["new", "over"])
+def test_a_server_that_stops_in_the_middle_has_its_original_and_nothing_else_when_it_comes_back(
+    kind: str, db: None, new_postgres: Callable[..., Postgres], store: Store, key: BackupKey
+) -> None:
+    made = new_postgres()
+    made.admin.execute("create database shop")
+    with made.connect("shop") as connection:
+        connection.execute("create table goods as select n from generate_series(1, 5000) n")
+    server = server_row("falling", made)
+    backed_up = queue(server, "take_backup", {"database": "shop", "store": "shelf"})
+    runner.execute(backed_up.pk)
+    backup = Backup.objects.get()
+    run = queue(
+        server,
+        "restore_backup",
+        {"backup": backup.pk, "into": kind, "database": "shop" if kind == "over" else "copy"},
+    )
+    done = between(run, 4, lambda: (made.stop(), POOLS.close(str(server.key))))
+    assert done.status == Run.Status.FAILED
+    assert done.message.endswith(" What it left is not removed yet; that is tried again until it succeeds.")
+    made.start()
+    POOLS.close(str(server.key))
+    when(lambda: (runner.clean_up(run.pk), Run.objects.get(pk=run.pk).cleaned_at)[1])
+    with made.connect("shop") as connection:
+        assert connection.execute("select count(*) from goods").fetchone() == (5000,)
+        rows = connection.execute(
+            "select datname from pg_database where datname like 'shop%' or datname = 'copy'"
+        )
+        assert rows.fetchall() == [("shop",)]
+    backup.refresh_from_db()
+    assert not backup.is_leased
+    POOLS.close(str(server.key))
+
+
+def test_an_undo_whose_worker_died_after_the_swap_is_written_down(
+    server: Server, taken: Callable[..., Backup], run: Callable[..., Run], shop: str, postgres: Postgres
+) -> None:
+    done = run("restore_backup", backup=taken().pk, into="over", database=shop)
+    kept = KeptDatabase.objects.get()
+    undo = queue(server, "undo_restore", {"kept": kept.pk})
+    oid = postgres.admin.execute("select oid from pg_database where datname = %s", [kept.name]).fetchone()
+    aside = kept.name.replace("__before_", "__undone_")
+    postgres.admin.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [shop]
+    )
+    postgres.admin.execute(f'alter database {shop} rename to "{aside}"')
+    postgres.admin.execute(f'alter database "{kept.name}" rename to {shop}')
+    postgres.admin.execute(f"alter database {shop} allow_connections true")
+    now = timezone.now()
+    facts = {"live": shop, "aside": aside, "kept": kept.pk, "kept_oid": oid and oid[0]}
+    Run.objects.filter(pk=undo.pk).update(status="lost", finished_at=now, clean_up_due_at=now, facts=facts)
+    runner.clean_up(undo.pk)
+    assert log_of(undo)[0] == f"The swap was complete: {shop} is the old database again."
+    assert [one.name for one in KeptDatabase.present(server)] == [aside]
+    assert done.result["kept"] == kept.pk
+    postgres.admin.execute(f'drop database "{aside}"')
+
+
+def test_a_restore_in_place_is_taken_back_from_the_page_of_its_run(
+    server: Server, taken: Callable[..., Backup], run: Callable[..., Run], shop: str, postgres: Postgres
+) -> None:
+    from dbadmin import runs
+
+    done = run("restore_backup", backup=taken().pk, into="over", database=shop)
+    kept = KeptDatabase.objects.get()
+    assert runs.undo_url(done) == f"/servers/shop/do/undo_restore/?kept={kept.pk}&preview=1"
+    postgres.admin.execute(f'drop database "{kept.name}"')
