@@ -39,6 +39,13 @@ class Cadence:
                     self.due[name] = min(self.due[name], now + 10.0)
         return found
 
+    def owe(self, names: Iterable[Hashable], after: float = 0.0) -> None:
+        """Ask again after so many seconds what got no answer: the next turn of a slow question is hours away."""
+        soon = self.clock() + after
+        for name in names:
+            if name in self.due:
+                self.due[name] = min(self.due[name], soon)
+
     def pause(self, most: float) -> float:
         """Seconds until something is due, at most so many."""
         if not self.due:

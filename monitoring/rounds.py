@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 DISCOVER = 120.0
 #: How long an unreachable server is left alone, seconds: first and at most.
 REST, LONGEST_REST = 2.0, 30.0
+#: How long a question that a connection broke on is left alone, seconds: it may be what breaks it.
+LEFT_ALONE = 600.0
 DATABASES = """
 /* dbadmin databases */ select datname from pg_catalog.pg_database
 where datallowconn and not datistemplate and pg_catalog.has_database_privilege(oid, 'connect')
@@ -75,6 +77,7 @@ class Round:
         self.connection: psycopg.Connection[Any] | None = None
         self.databases: list[str] = []
         self.rest = REST
+        self.asked: tuple[str, str] | None = None
         self.recorder, self.witness, self.budget = Recorder(), Witness(), Budget()
         self.waits = WaitSampler()
         self.last: Evidence | None = None
@@ -87,6 +90,7 @@ class Round:
         if not due:
             return self.cadence.pause(5.0)
         batch = Batch(self.server, is_first=self.is_first)
+        self.asked = None
         try:
             session = self.open()
             if ("", "databases") in due or not self.databases:
@@ -97,6 +101,8 @@ class Round:
         except psycopg.Error as error:
             self.close()
             batch.trouble = self.explain(error)
+            self.cadence.owe(each for each in due if each != self.asked)
+            self.cadence.owe([self.asked], LEFT_ALONE)
             self.rest = min(self.rest * 2, LONGEST_REST)
         self.put(batch)
         return self.rest if batch.trouble else self.cadence.pause(5.0)
@@ -217,10 +223,12 @@ class Round:
         started = time.monotonic()
         if session is None:
             return self.read_elsewhere(probe)
+        self.asked = (session.database if probe.scope == "database" else "", probe.name)
         with deadline(session.connection, probe.timeout + 1):
             reading = probe.read(session)
         if session.connection.closed:
             raise psycopg.OperationalError(reading.problem.message if reading.problem else "connection lost")
+        self.asked = None
         return reading, started
 
     def read_elsewhere(self, probe: Probe) -> tuple[Reading, float]:

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from contextlib import closing, suppress
+from copy import copy
 from itertools import pairwise
 
 import psycopg
@@ -18,6 +19,7 @@ from dbadmin.probes import PROBES, Problem, Reading
 from monitoring.cadence import Cadence
 from monitoring.cost import Budget
 from monitoring.models import Gap, Minute, Statement
+from monitoring.rounds import Round
 from tests.fixtures.runtime import Process, until
 from tests.fixtures.servers import server_row
 from tests.fixtures.stopwatch import took
@@ -193,6 +195,47 @@ def test_cadence_does_not_drift_and_forgives_what_it_missed():
     assert cadence.take_due([("a", 60.0)]) == ["a"]
     assert cadence.take_due([("a", 60.0)]) == []
     assert 0 < cadence.pause(100) <= 60
+
+
+def test_what_a_hung_server_did_not_answer_is_asked_again_at_once_and_not_hours_later(hanging, proxy):
+    clock, batches = [0.0], []
+    one = Round(hanging, batches.append)
+    one.cadence.clock = lambda: time.monotonic() + clock[0]
+    one.run()
+    asked = {(reading.probe.name, reading.database) for reading in batches[-1].readings}
+    assert {"server_vitals", "sequences", "tablespaces"} <= {name for name, _ in asked}
+    clock[0] += 100_000  # all is due
+    proxy.is_open.clear()
+    assert one.run() == 4.0
+    assert (batches[-1].trouble.kind, batches[-1].readings) == ("unreachable", [])
+    proxy.is_open.set()
+    clock[0] += 5
+    one.run()
+    assert {(reading.probe.name, reading.database) for reading in batches[-1].readings} == asked
+    one.close()
+
+
+def test_a_question_that_breaks_the_connection_does_not_keep_the_others_from_being_asked(
+    server, database, monkeypatch
+):
+    """Each time that it is asked the server ends the session."""
+    clock, batches = [0.0], []
+    one = Round(server, batches.append)
+    one.cadence.clock = lambda: time.monotonic() + clock[0]
+    one.run()
+    clock[0] += 100_000
+    breaking = copy(PROBES["tablespaces"])
+    breaking.fetch = lambda session, _: session.rows("select pg_terminate_backend(pg_backend_pid())")
+    monkeypatch.setitem(PROBES, "tablespaces", breaking)
+    one.run()
+    assert batches[-1].trouble.kind == "unreachable"
+    clock[0] += 5
+    one.run()
+    names = {reading.probe.name for reading in batches[-1].readings}
+    assert batches[-1].trouble is None
+    assert {"server_vitals", "tables"} <= names
+    assert "tablespaces" not in names
+    one.close()
 
 
 def test_too_much_of_our_own_cost_makes_us_slower_and_little_makes_us_fast_again(monkeypatch):
