@@ -13,6 +13,7 @@ from psycopg import sql
 from backups import packages, preflight, properties
 from backups.manifest import Definition, Manifest
 from backups.preflight import quoted, some
+from dbadmin import connections
 from dbadmin.models import Server
 from dbadmin.readiness import Check, Fix
 from dbadmin.units import size
@@ -80,13 +81,12 @@ class Outlook:
 
     def __init__(self, server: Server, manifest: Manifest, wanted: Wanted) -> None:
         self.server, self.manifest, self.wanted = server, manifest, wanted
-        self.target = server.row(_TARGET)
-
-    @cached_property
-    def checks(self) -> list[Check]:
-        """Every line, worst first."""
         order = ("critical", "warning", "unknown", "ok")
-        return sorted(self._lines(), key=lambda check: order.index(check.state))
+        # One conversation for all questions: a server far away answers them within the patience of a page.
+        with connections.session(server, "operate") as self.session:
+            self.target = self.session.row(_TARGET)
+            #: Every line, worst first.
+            self.checks = sorted(self._lines(), key=lambda check: order.index(check.state))
 
     def refuse(self) -> None:
         """Raise Refused for the lines that stop a restore."""
@@ -104,7 +104,7 @@ class Outlook:
         yield from self.space()
         yield self.connections()
         if self.wanted.over:
-            yield from preflight.swap_checks(self.server, self.wanted.over)
+            yield from preflight.swap_checks(self.session, self.wanted.over)
 
     # -- what is there -----------------------------------------------------
 
@@ -122,7 +122,7 @@ class Outlook:
 
     def databases(self) -> Check:
         """The right to make one."""
-        return preflight.create_check(self.server)
+        return preflight.create_check(self.session)
 
     @cached_property
     def missing_roles(self) -> list[str]:
@@ -142,7 +142,7 @@ class Outlook:
         if self.wanted.over or self.wanted.live:
             return self.wanted.over or self.wanted.live
         name, is_home = self.manifest.database, self.manifest.server_key == str(self.server.key)
-        found = is_home and self.server.value(
+        found = is_home and self.session.value(
             "select true from pg_catalog.pg_database where datname = %s", [name]
         )
         return name if found else ""
@@ -194,7 +194,7 @@ class Outlook:
         if self.target.is_superuser:
             return
         kind = "SET" if self.target.major >= 16 else "MEMBER"
-        mine = {row.rolname for row in self.server.rows(_MINE, [kind])}
+        mine = {row.rolname for row in self.session.rows(_MINE, [kind])}
         strangers = sorted(
             name
             for name in self._owners() & set(self.target.roles) - mine
@@ -219,7 +219,7 @@ class Outlook:
     def extensions(self) -> Iterator[Check]:
         """On the host, as new as in the backup, and with the right to create them."""
         wanted = {each["name"]: each["version"] for each in self.manifest.extensions}
-        known = {row.name: row for row in self.server.rows(_EXTENSIONS, [list(wanted)])}
+        known = {row.name: row for row in self.session.rows(_EXTENSIONS, [list(wanted)])}
         absent = sorted(wanted.keys() - known)
         if absent:
             yield Check(
@@ -315,7 +315,7 @@ class Outlook:
         if locale in _PLAIN:
             return True
         try:
-            self.server.value("select pg_catalog.set_config('lc_monetary', %s, true)", [locale])
+            self.session.value("select pg_catalog.set_config('lc_monetary', %s, true)", [locale])
         except psycopg.errors.InvalidParameterValue:
             return False
         return True
@@ -325,7 +325,7 @@ class Outlook:
         was = found.get("datcollversion")
         if not was or properties.provider_of(found) != "c":
             return
-        now = self.server.value(_SORTS)
+        now = self.session.value(_SORTS)
         if now and now != was:
             yield Check(
                 "warning",

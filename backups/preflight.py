@@ -17,6 +17,7 @@ from backups.logical import NoTools, Tools
 from backups.manifest import Manifest
 from backups.models import Backup, Store
 from backups.stores import StoreError
+from dbadmin.connections import Session
 from dbadmin.models import Server
 from dbadmin.operations import Refused
 from dbadmin.readiness import Check
@@ -81,7 +82,7 @@ def quoted(name: str) -> str:
     return sql.Identifier(name).as_string(None)
 
 
-def _role(server: Server) -> str:
+def _role(server: Server | Session) -> str:
     return quoted(str(server.value("select current_user")))
 
 
@@ -191,7 +192,7 @@ _BOUND = (
 )
 
 
-def obstacles(server: Server, database: str) -> Iterator[Check]:
+def obstacles(server: Server | Session, database: str) -> Iterator[Check]:
     """What forbids to rename a database; what may not be read is not taken for none."""
     found, role = [], ""
     for what, view, query in _BOUND:
@@ -215,7 +216,7 @@ def obstacles(server: Server, database: str) -> Iterator[Check]:
         )
 
 
-def swap_checks(server: Server, database: str) -> Iterator[Check]:
+def swap_checks(server: Server | Session, database: str) -> Iterator[Check]:
     """What a rename would break, and whether the role may do it."""
     found = list(obstacles(server, database))
     yield from found
@@ -256,7 +257,7 @@ def _with_remedy(check: Check) -> str:
     return f"{check.message} What mends it: {remedy}" if remedy else check.message
 
 
-def create_check(server: Server) -> Check:
+def create_check(server: Server | Session) -> Check:
     """May the role make databases?"""
     may = server.row("select rolsuper or rolcreatedb as create, rolname as role from pg_catalog.pg_roles"
                      " where rolname = current_user")  # fmt: skip

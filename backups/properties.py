@@ -37,7 +37,7 @@ _ACL_ITEM = re.compile(r'("(?:[^"]|"")*"|[^="]*)=[^/]*/("(?:[^"]|"")*"|.*)')
 _RIGHTS = """
     select case when a.grantee = 0 then '' else pg_catalog.pg_get_userbyid(a.grantee) end, a.privilege_type,
            a.is_grantable
-    from pg_catalog.aclexplode(%s::text[]::aclitem[]) a"""
+    from pg_catalog.unnest(%s::text[]) item, pg_catalog.aclexplode(array[item::aclitem]) a"""
 
 
 def of_live(connection: psycopg.Connection[Any], database: str) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from backups.preflight import spool_folder
 from backups.restoring import RestoreFailed, Restoring, ready
 from backups.row_places import TableName
 from backups.side_schemas import comment_of
+from dbadmin.identifiers import fitting
 from dbadmin.operations import Operation, Refused
 from dbadmin.steps import Call, Step
 from dbadmin.units import count
@@ -118,8 +119,12 @@ class RestoringTables(Restoring):
         work.log(f"All {count(rows)} rows of {self.listed} are as in the backup.")
 
     def put_beside(self, work: Work) -> None:
-        work.remember(side=self.side, side_database=self.live)
         with work.connect(self.scratch) as source, work.connect(self.live) as live:
+            name = sql.Identifier(self.side).as_string(None)
+            if live.execute("select 1 where pg_catalog.to_regnamespace(%s) is not null", [name]).fetchone():
+                work.log(f"Somebody made a schema {self.side} meanwhile; it is left alone.")
+                self.side = fitting(self.side, f"_{work.run.pk}")
+            work.remember(side=self.side, side_database=self.live)
             copied = side_tables.fill(
                 source,
                 live,

@@ -76,13 +76,13 @@ def shop(postgres: Postgres, database: str) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def there(another_postgres: Postgres, shop: dict[str, str]) -> Iterator[Server]:
+def there(another_postgres: Postgres, database: str) -> Iterator[Server]:
     """Another server that knows none of the roles; what comes to it goes again."""
     row = server_row("there", another_postgres)
     yield row
     POOLS.close(str(row.key))
     admin = another_postgres.admin
-    like = [f"{shop['database']}%"]
+    like = [f"{database}%"]
     for (name,) in admin.execute("select datname from pg_database where datname like %s", like).fetchall():
         admin.execute(f'drop database "{name}" with (force)')
     for (name,) in admin.execute("select rolname from pg_roles where rolname like '%_scratch_%'").fetchall():
@@ -146,6 +146,17 @@ def test_a_stranger_of_the_same_name_there_gives_nothing_to_the_new_one_and_is_l
         ).fetchone() == (3,)
 
 
+def test_a_plain_database_without_rights_of_its_own_comes_there_as_well(
+    there: Server, taken: Callable[..., Backup], another_postgres: Postgres, database: str
+) -> None:
+    restored(there, backup=taken().pk, into="new")
+    with another_postgres.connect(database) as connection:
+        found = connection.execute(
+            "select datacl, datconnlimit from pg_database where datname = current_database()"
+        )
+        assert found.fetchone() == (None, -1)
+
+
 def test_over_one_there_it_gets_the_owner_of_that_one_and_is_undone(
     there: Server,
     shop: dict[str, str],
@@ -203,3 +214,36 @@ def test_large_objects_are_compared_whatever_portions_a_version_cuts_them_into()
     ).data_is_equal  # an old backup tells no more than their number and size
     fewer = Contents([cut[0]])
     assert compare(old, fewer).sentence() == "large objects: has 1 rows, the backup 2."
+
+
+@pytest.mark.parametrize(("provider", "since"), [("icu", 15), ("builtin", 17)])
+def test_text_sorts_there_as_it_was_backed_up_whoever_sorts_it(
+    provider: str, since: int, server: Server, taken: Callable[..., Backup], postgres: Postgres,
+    another_postgres: Postgres,
+) -> None:  # fmt: skip
+    if postgres.major < since:
+        pytest.skip(f"needs PostgreSQL {since}, which has the provider {provider}; this is {postgres.major}")
+    name = f"{provider}_scratch_{server.pk}"
+    rules = "icu_locale 'de-u-co-phonebk'" if provider == "icu" else "builtin_locale 'C.UTF-8'"
+    postgres.admin.execute(
+        f"create database {name} template template0 locale_provider {provider} {rules} lc_collate 'C' lc_ctype 'C'"
+    )
+    words = "select array_agg(word order by word) from words"
+    with postgres.connect(name) as connection:
+        connection.execute(
+            "create table words as select unnest(array['ä', 'az', 'B', 'ae', 'A', 'ad']) as word"
+        )
+        order = connection.execute(words).fetchone()
+    there = server_row("there", another_postgres)
+    try:
+        restored(there, backup=taken(database=name).pk, into="new")
+        with another_postgres.connect(name) as connection:
+            assert connection.execute(words).fetchone() == order
+            found = connection.execute(
+                "select datlocprovider, datcollate from pg_database where datname = current_database()"
+            )
+            assert found.fetchone() == (provider[0], "C")
+    finally:
+        POOLS.close(str(there.key))
+        for one in (postgres, another_postgres):
+            one.admin.execute(f"drop database if exists {name} with (force)")

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 from django.utils import timezone
 
-from backups.models import Backup, BackupKey, KeptDatabase, Store
+from backups.models import Backup, BackupKey, KeptDatabase, SideSchema, Store
 from dbadmin import runner
 from dbadmin.connections import POOLS
 from dbadmin.models import Run, Server
 from tests.backups.conftest import queue
-from tests.backups.test_faults import databases, when
+from tests.backups.test_faults import databases, when, worker
 from tests.carrying_out import log_of
 from tests.fixtures.servers import Postgres, server_row
 
@@ -181,3 +181,67 @@ def test_a_restore_in_place_is_taken_back_from_the_page_of_its_run(
     kept = KeptDatabase.objects.get()
     assert runs.undo_url(done) == f"/servers/shop/do/undo_restore/?kept={kept.pk}&preview=1"
     postgres.admin.execute(f'drop database "{kept.name}"')
+
+
+def test_a_schema_that_was_made_meanwhile_is_left_alone(
+    server: Server, taken: Callable[..., Backup], shop: str, postgres: Postgres
+) -> None:
+    run = queue(
+        server, "restore_tables", {"backup": taken().pk, "tables": "goods", "database": shop, "schema": "old"}
+    )
+
+    def make() -> None:
+        with postgres.connect(shop) as connection:
+            connection.execute("create schema old; create table old.goods as select 1 as mine")
+
+    done = between(run, 5, make)
+    assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+    assert "Somebody made a schema old meanwhile; it is left alone." in log_of(done)
+    with postgres.connect(shop) as connection:
+        assert connection.execute("select mine from old.goods").fetchone() == (1,)
+        assert connection.execute(f"select count(*) from old_{run.pk}.goods").fetchone() == (5000,)
+    assert SideSchema.objects.get().name == f"old_{run.pk}"
+
+
+def test_two_restores_of_one_backup_go_on_side_by_side(
+    server: Server, taken: Callable[..., Backup], shop: str, postgres: Postgres
+) -> None:
+    """One in the place of the original, one beside it, each by a worker of its own."""
+    backup = taken()
+    wanted = [{"into": "over", "database": shop}, {"into": "new", "database": f"{shop}_copy"}]
+    both = [queue(server, "restore_backup", {"backup": backup.pk, **params}) for params in wanted]
+    for process in [worker(run) for run in both]:
+        process.wait(120)
+    for run in both:
+        run.refresh_from_db()
+        assert run.status == Run.Status.SUCCEEDED, (run.message, log_of(run))
+    kept = KeptDatabase.objects.get()
+    assert databases(postgres, shop) == sorted([shop, f"{shop}_copy", kept.name])
+    for name in (shop, f"{shop}_copy"):
+        with postgres.connect(name) as connection:
+            assert connection.execute("select count(*) from goods").fetchone() == (5000,)
+    backup.refresh_from_db()
+    assert not backup.is_leased
+    postgres.admin.execute(f'drop database "{kept.name}"')
+    postgres.admin.execute(f"drop database {shop}_copy")
+
+
+@pytest.mark.parametrize("step", range(1, 8))
+def test_tables_that_are_not_wanted_any_more_leave_nothing_in_whatever_step(
+    step: int, server: Server, taken: Callable[..., Backup], shop: str, postgres: Postgres
+) -> None:
+    backup = taken()
+    run = queue(server, "restore_tables", {"backup": backup.pk, "tables": "goods", "database": shop})
+    asked = {"cancel_requested_at": timezone.now(), "cancel_requested_by": "maria"}
+    done = between(run, step, lambda: Run.objects.filter(pk=run.pk).update(**asked))
+    assert (done.status, done.message) == (Run.Status.CANCELLED, "Cancelled by maria.")
+    assert databases(postgres, shop) == [shop]
+    with postgres.connect(shop) as connection:
+        rows = connection.execute(
+            "select nspname from pg_namespace where nspname like 'restored%'"
+        ).fetchall()
+    # What is in the live database whole and written down is kept: only the comparison is not made.
+    assert [name for (name,) in rows] == [side.name for side in SideSchema.objects.all()]
+    assert step == 5 or bool(rows) == (step > 5)  # in the middle of that step, either
+    backup.refresh_from_db()
+    assert not backup.is_leased
