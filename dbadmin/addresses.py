@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from urllib.parse import urlencode
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.urls import get_script_prefix, reverse
 
@@ -22,6 +23,13 @@ def kept_address(prefix: str, name: str, args: tuple[object, ...]) -> str:
 def where(name: str, *args: object) -> str:
     """As reverse(): the forty rooms that each page names are always where they were."""
     return kept_address(get_script_prefix(), name, args)
+
+
+def changed(params: QueryDict, without: Iterable[str] = (), **changes: str) -> str:
+    """?a=1&b=2: the parameters of an address without some, then the changed ones; QueryDict.copy() copies deeply."""
+    dropped = {*without, *changes}
+    kept = [(name, value) for name, values in params.lists() if name not in dropped for value in values]
+    return f"?{urlencode([*kept, *changes.items()])}"
 
 
 def no_nul(answer: Answer) -> Answer:

@@ -13,6 +13,7 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from dbadmin import units
+from dbadmin.addresses import changed
 from dbadmin.probes import Problem
 
 Points = Sequence[tuple[float, float | None]]  # seconds since 1970, value or None where it is not known
@@ -86,12 +87,7 @@ class TimeRange:
 
     def query(self, **changes: str) -> str:
         """The address with another window; pages of lists start anew."""
-        params = self.params.copy()
-        for name in ("range", "from", "to", "page"):
-            params.pop(name, None)
-        for name, value in changes.items():
-            params[name] = value
-        return f"?{params.urlencode()}"
+        return changed(self.params, ("range", "from", "to", "page"), **changes)
 
     @property
     def other_params(self) -> list[tuple[str, str]]:
@@ -176,10 +172,7 @@ class ChartView:
         """
         if self.params is None or "numbers" in self.params:
             return ""
-        params = self.params.copy()
-        params.pop("panel", None)
-        params["numbers"] = "1"
-        return f"?{params.urlencode()}"
+        return changed(self.params, ["panel"], numbers="1")
 
     @property
     def data_id(self) -> str:

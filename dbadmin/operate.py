@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import groupby
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,11 +17,13 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import escape
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from dbadmin import consent, runs, units
-from dbadmin.addresses import whole
+from dbadmin.addresses import where, whole
 from dbadmin.models import Run, Server
 from dbadmin.operations import REGISTRY, Operation, Refused, Risk
 from dbadmin.permissions import may, require, require_parameters, servers_with
@@ -319,13 +322,19 @@ def run_list(request: HttpRequest) -> HttpResponse:
     return render(request, "dbadmin/runs.html", context)
 
 
-def offered(user: Any, server: Server) -> list[dict[str, Any]]:
-    """The operations that a person may start on a server, by app."""
-    return [
-        {"name": name, "title": cls.title, "about": cls.about(), "app": cls.app, "risk": cls.risk.value}
-        for name, cls in sorted(REGISTRY.items(), key=lambda item: (item[1].app, item[1].title))
-        if may(user, cls.permission(), server)
-    ]
+def menu(user: Any, server: Server) -> SafeString:
+    """Links to the operations that a person may start on a server, by app; empty when there are none."""
+    html = []
+    apps = groupby(sorted(REGISTRY.values(), key=lambda cls: (cls.app, cls.title)), key=lambda cls: cls.app)
+    for app, classes in apps:
+        links = [
+            f'<a href="{where("operate", server.name, cls.name)}">{escape(cls.title)}…</a>'
+            for cls in classes
+            if may(user, cls.permission(), server)
+        ]
+        if links:
+            html.append(f'<p class="menu-head">{escape(app.capitalize())}</p>{"".join(links)}')
+    return mark_safe("<hr>".join(html))  # noqa: S308 - each part is escaped above
 
 
-__all__ = ["Risk", "cancel", "offered", "operate", "run", "run_list"]
+__all__ = ["Risk", "cancel", "menu", "operate", "run", "run_list"]

@@ -8,6 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from dbadmin import charts, history, readings
+from dbadmin.addresses import changed
 from dbadmin.charts import ChartView, Mark, TimeRange
 from dbadmin.models import Server
 from dbadmin.pages import Chart, Figures, Page, Panel, Table
@@ -102,8 +103,6 @@ def chart(
     """The history of one column."""
     probe = PROBES[panel.probe]
     lines = history.lines(server, panel.probe, column, time_range.start, time_range.end, panel.by, panel.most)
-    params = request.GET.copy()
-    params["panel"] = chart_id(panel.probe, column)
     return ChartView(
         id=chart_id(panel.probe, column),
         title=panel.title or f"{probe.title}: {probe.column(column).label.lower()}",
@@ -115,6 +114,6 @@ def chart(
         limits=charts.limits_of({"warning": probe.warning, "critical": probe.critical}, column),
         marks=marks,
         live=(probe.every or 60) if time_range.is_live else None,
-        url=f"?{params.urlencode()}",
+        url=changed(request.GET, panel=chart_id(panel.probe, column)),
         params=request.GET,
     )

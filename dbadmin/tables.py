@@ -14,7 +14,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from dbadmin import units
-from dbadmin.addresses import where, whole
+from dbadmin.addresses import changed, where, whole
 from dbadmin.cells import is_code, is_identifier, label_cell, moment_cell, number_cell
 from dbadmin.charts import Figure
 from dbadmin.operations import REGISTRY, Operation, Risk
@@ -123,9 +123,9 @@ class TableView:
             "cut": reading.cut,
             "database": reading.database,
             "taken_at": reading.taken_at,
-            "url": address(params, panel=probe.name),
-            "csv_url": address(params, format="csv", panel=probe.name),
-            "json_url": address(params, format="json", panel=probe.name),
+            "url": changed(params, panel=probe.name),
+            "csv_url": changed(params, format="csv", panel=probe.name),
+            "json_url": changed(params, format="json", panel=probe.name),
         }
         title = kwargs.pop("title", "") or probe.title
         limit = min(kwargs.pop("limit", PAGE), max(20, CELLS // (len(shown) + 2)))
@@ -137,14 +137,9 @@ class TableView:
 
     def query(self, **changes: Any) -> str:
         """The address with this table's parameters changed; another order or filter starts at page one."""
-        params = self.params.copy()
-        for unwanted in ("panel", "format", self.name("page")):
-            params.pop(unwanted, None)
-        for parameter, value in changes.items():
-            params.pop(self.name(parameter), None)
-            if value not in (None, ""):
-                params[self.name(parameter)] = str(value)
-        return f"?{params.urlencode()}"
+        unwanted = {"panel", "format", self.name("page"), *map(self.name, changes)}
+        given = {self.name(name): str(value) for name, value in changes.items() if value not in (None, "")}
+        return changed(self.params, unwanted, **given)
 
     @property
     def total(self) -> int:
@@ -389,7 +384,7 @@ class FiguresView:
             "empty": probe.empty,
             "read_note": read_note(reading),
             "stale": stale_note(reading),
-            "url": address(request.GET, panel=probe.name),
+            "url": changed(request.GET, panel=probe.name),
         }
         return cls(probe.name, kwargs.pop("title", "") or probe.title, figures, **{**options, **kwargs})
 
@@ -413,14 +408,6 @@ def allowed(actions: Sequence[Action], user: Any, server: Any) -> list[tuple[typ
 def starts_at_once(operation: type[Operation]) -> bool:
     """Harmless whatever its parameters are: nobody needs a preview of it."""
     return operation.risk is Risk.HARMLESS
-
-
-def address(params: QueryDict, **changes: str) -> str:
-    """The page's address with more parameters."""
-    copy = params.copy()
-    for name, value in changes.items():
-        copy[name] = value
-    return f"?{copy.urlencode()}"
 
 
 def read_note(reading: Reading) -> str:

@@ -17,6 +17,13 @@ from dbadmin.pages import PAGES, Chart, Page, Table
 from dbadmin.permissions import grants_of, may, require, servers_of
 from dbadmin.probes import PROBES, Probe, Reading
 
+#: What each overview asks: the columns that a list of runs shows, and the replicas.
+RECENT = """
+select id, server_id, server_name, title, target, status, user_name, door, queued_at, started_at, finished_at, message
+from dbadmin_run where server_id = %s order by id desc limit 8
+"""
+REPLICAS = "select * from dbadmin_server where primary_id = %s order by name"
+
 
 @require_GET
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -88,16 +95,16 @@ def overview(request: HttpRequest, server_name: str) -> HttpResponse:
         "panels": panels.build(shown, server, request, time_range),
         "findings": health.findings(server, request.user, condition),
         "runs": recent_runs(server),
-        "operations": operate.offered(request.user, server),
+        "operations": operate.menu(request.user, server),
         "time_range": time_range,
-        "replicas": list(server.replicas.all()),
+        "replicas": list(Server.objects.raw(REPLICAS, [server.pk])),
     }
     return render(request, "dbadmin/overview.html", context)
 
 
 def recent_runs(server: Server) -> list[Run]:
     """The last ones."""
-    return list(Run.objects.filter(server=server).defer("plan", "reverse", "facts", "result", "params")[:8])
+    return list(Run.objects.raw(RECENT, [server.pk]))
 
 
 @login_required

@@ -19,6 +19,12 @@ from monitoring_alert alert join monitoring_alertrule rule on rule.id = alert.ru
 where alert.resolved_at is null and alert.acknowledged_at is null and rule.tells
 group by alert.server_id
 """
+FINDINGS = """
+select alert.* from monitoring_alert alert join monitoring_alertrule rule on rule.id = alert.rule_id
+where alert.server_id = %s and alert.resolved_at is null and rule.kind = %s
+    and not coalesce(starts_with(rule.origin, 'header:'), false)
+order by alert.since
+"""
 
 
 def visible(user: Any) -> QuerySet[Alert]:
@@ -39,10 +45,10 @@ def open_count(user: Any) -> int:
 
 def findings(server: Server, user: Any) -> list[Finding]:
     """Open alerts of rules that are more than a reading's own threshold, which the overview shows by itself."""
-    found = Alert.objects.filter(server=server, resolved_at=None, rule__kind=AlertRule.Kind.READING)
+    found = Alert.objects.raw(FINDINGS, [server.pk, AlertRule.Kind.READING])
     return [
         Finding(alert.severity, f"{alert}: {alert.text}", alert.get_absolute_url(), alert.since)
-        for alert in found.exclude(rule__origin__startswith="header:").order_by("since")
+        for alert in found
     ]
 
 

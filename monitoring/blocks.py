@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -27,7 +29,6 @@ where source_id = %s and starts_at >= %s and starts_at < %s
 union all
 select taken_at, -1, layout_id, octet_length(body) from monitoring_minute
 where source_id = %s and taken_at >= %s and taken_at < %s
-order by 1, 2
 """
 HOUR_BODIES = """
 select starts_at, part::int4, body, ends from monitoring_hour where source_id = %s and starts_at = any(%s)
@@ -58,6 +59,8 @@ where source_id = %s and span = %s and starts_at >= %s and starts_at < %s order 
 BODIES = """
 select starts_at, body from monitoring_total where source_id = %s and span = %s and starts_at = any(%s)
 """
+#: Asked anew as long as there is none, by each panel of a page.
+SOURCE = "select * from monitoring_source where server_id = %s and probe = %s and database = %s"
 
 
 def stamp(moment: dt.datetime) -> int:
@@ -110,13 +113,55 @@ def raw(source: Source, start: dt.datetime, end: dt.datetime, line: int | None =
         yield Chunk(stamp(at), columns_of(layout_id), packing.unpack(body))
 
 
+@dataclass(frozen=True)
+class Near:
+    """Where the blocks of a span lie, looked up once by a page that reads parts of it many times."""
+
+    source: int
+    start: dt.datetime
+    end: dt.datetime
+    rows: Sequence[tuple[Any, ...]]
+
+    def within(self, source: int, start: dt.datetime, end: dt.datetime) -> list[tuple[Any, ...]] | None:
+        """As PLACES would tell of a part of the span; None when it is no part of it."""
+        if source != self.source or start < self.start or end > self.end:
+            return None
+        hour = floor_hour(start)
+        return [row for row in self.rows if (hour if row[1] >= 0 else start) <= row[0] < end]
+
+
+_near: ContextVar[Near | None] = ContextVar("near", default=None)
+
+
+@contextmanager
+def looked_up(source: Source | None, start: dt.datetime, end: dt.datetime) -> Iterator[None]:
+    """Look up once what lies in a span; what ticks after its end may be asked for until ten minutes later."""
+    if source is None:
+        yield
+        return
+    start, end = floor_hour(start), end + dt.timedelta(minutes=10)
+    token = _near.set(Near(source.pk, start, end, places(source.pk, start, end)))
+    try:
+        yield
+    finally:
+        _near.reset(token)
+
+
+def places(source: int, start: dt.datetime, end: dt.datetime) -> list[tuple[Any, ...]]:
+    """(moment, part or -1, layout, size) of each closed hour and tick in a span."""
+    return fetch(PLACES, [source, floor_hour(start), end, source, start, end])
+
+
 def all_lines(source: Source, start: dt.datetime, end: dt.datetime) -> Iterator[Chunk]:
     """Closed hours in their blocks, then the ticks of the open one."""
-    for _ in range(3):
-        rows = fetch(PLACES, [source.pk, floor_hour(start), end, source.pk, start, end])
-        sizes = {(at, part): size for at, part, _, size in rows}
-        known = {place: TICKS.get((source.pk, stamp(place[0]), place[1])) for place in sizes}
-        read_missing(source, known, sizes)
+    near = _near.get()
+    for attempt in range(3):
+        shared = near.within(source.pk, start, end) if near and not attempt else None
+        rows = places(source.pk, start, end) if shared is None else shared
+        known = TICKS.get_all(source.pk, rows)
+        if None not in known.values():
+            break
+        read_missing(source, known, {(at, part): size for at, part, _, size in rows})
         if None not in known.values():
             break  # Else an hour was closed between the statements: it is all there now.
     # An hour that is closed comes before the late ticks of it that are not.
@@ -126,9 +171,7 @@ def all_lines(source: Source, start: dt.datetime, end: dt.datetime) -> Iterator[
 
 
 def read_missing(
-    source: Source,
-    known: dict[tuple[dt.datetime, int], list[PackedBlock] | None],
-    sizes: dict[tuple[dt.datetime, int], int],
+    source: Source, known: dict[Place, list[PackedBlock] | None], sizes: dict[Place, int]
 ) -> None:
     """Fetch and keep the blocks that this process has not decoded yet."""
     hours = {at for (at, part), blocks in known.items() if blocks is None and part >= 0}
@@ -148,6 +191,10 @@ def fetch(query: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
         return cursor.execute(query.encode(), params, binary=True).fetchall()
 
 
+#: When an hour begins with its part, or a tick with -1.
+Place = tuple[dt.datetime, int]
+
+
 class Kept:
     """Ticks and totals never change once they are written: this process keeps the blocks that it decoded."""
 
@@ -165,6 +212,16 @@ class Kept:
                 return None
             self.blocks.move_to_end(key)
             return found[1]
+
+    def get_all(self, source: int, rows: Iterable[tuple[Any, ...]]) -> dict[Place, list[PackedBlock] | None]:
+        """The kept blocks of each place that PLACES tells of."""
+        keys = {(at, part): (source, stamp(at), part) for at, part, *_ in rows}
+        with self.lock:
+            found = {place: self.blocks.get(key) for place, key in keys.items()}
+            for place, kept in found.items():
+                if kept is not None:
+                    self.blocks.move_to_end(keys[place])
+        return {place: kept[1] if kept else None for place, kept in found.items()}
 
     def put(self, key: tuple[int, ...], blocks: list[PackedBlock], size: int) -> None:
         """Keep some, forget the least used."""
@@ -209,7 +266,7 @@ def find_source(server_id: int, probe: str, database: str = "") -> Source | None
     """The source of a probe's series; once known it stays the same."""
     key = (server_id, probe, database)
     if key not in _sources:
-        found = Source.objects.filter(server_id=server_id, probe=probe, database=database).first()
+        found = next(iter(Source.objects.raw(SOURCE, [server_id, probe, database])), None)
         if found is None:
             return None
         _sources[key] = found

@@ -16,6 +16,7 @@ from monitoring import models
 from monitoring.blocks import column_named, find_source, moment_of, stamp
 from monitoring.gaps import marks_between, untold
 from monitoring.layouts import is_counter
+from monitoring.line_keys import keys_of
 from monitoring.series import Past, Series, bucketed, kept_columns, series, step_for
 
 #: Causes of gaps that are marked on the chart; the others are only seen as gaps.
@@ -97,7 +98,7 @@ def lines_by(
 def grouped(source: models.Source, lines: set[int], place: int) -> dict[str, list[int]]:
     """Label -> lines, by one part of their keys."""
     groups: dict[str, list[int]] = {}
-    for pk, key in models.Line.objects.filter(source=source, pk__in=lines).values_list("pk", "key"):
+    for pk, key in keys_of(source, lines).items():
         if key:
             groups.setdefault(shown(key[place]), []).append(pk)
     return groups

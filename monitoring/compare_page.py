@@ -23,6 +23,7 @@ from dbadmin.probes import Column
 from dbadmin.tables import TableView
 from dbadmin.units import rate_name, unit_of
 from dbadmin.views import server_for
+from monitoring.blocks import find_source, looked_up
 from monitoring.comparison import Spans, statements
 from monitoring.comparison_connections import connections
 from monitoring.comparison_tables import tables
@@ -93,9 +94,11 @@ def compare(request: HttpRequest, server_name: str) -> HttpResponse:
     name = request.GET.get("of", "")
     name = name if name in SUBJECTS else "statements"
     subject = SUBJECTS[name]
-    rows = subject.rows(server, spans, request.GET)
-    if request.GET.get("format") in {"csv", "json"}:
-        return exported(server, name, spans, rows, request.GET["format"])
+    with looked_up(find_source(server.pk, subject.chart[0]), *spans.both):
+        rows = subject.rows(server, spans, request.GET)
+        if request.GET.get("format") in {"csv", "json"}:
+            return exported(server, name, spans, rows, request.GET["format"])
+        drawn = chart(server, spans, subject, request.GET)
     context = {
         "server": server,
         "time_range": time_range,
@@ -106,7 +109,7 @@ def compare(request: HttpRequest, server_name: str) -> HttpResponse:
             (key, value) for key, value in request.GET.items() if key not in {"against", "at", "format"}
         ],
         "tabs": tabs(name, request.GET),
-        "chart": chart(server, spans, subject, request.GET),
+        "chart": drawn,
         "table": table(server, name, subject, rows, request.GET),
         "events": events(server) if name == "statements" else [],
         "databases": readings.databases(server) if name == "tables" else [],

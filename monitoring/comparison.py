@@ -49,6 +49,12 @@ class Spans:
         return self.against, self.against + self.length
 
     @property
+    def both(self) -> tuple[dt.datetime, dt.datetime]:
+        """From the beginning of one to the end of the other, where hardly anything lies between; else the later one."""
+        start, end = min(self.start, self.against), max(self.start, self.against) + self.length
+        return (start, end) if end - start <= 3 * self.length else self.after
+
+    @property
     def after(self) -> tuple[dt.datetime, dt.datetime]:
         """The window that is looked at."""
         return self.start, self.end
@@ -147,11 +153,10 @@ def most_changed(old: Window, new: Window, n: int) -> list[int]:
     now, before = new.sums[column], old.sums[column]
     # All have the same scale, so that whole numbers do.
     weight, weight_before = (1 / found.observed if found.observed else 0.0 for found in (new, old))
-    moved = {
-        line: abs(now.get(line, 0) * weight - before.get(line, 0) * weight_before)
-        for line in now.keys() | before.keys()
-    }
-    return heapq.nlargest(n, moved, key=moved.__getitem__)
+    earlier = before.get
+    moved = [(abs(value * weight - earlier(line, 0) * weight_before), line) for line, value in now.items()]
+    moved += [(value * weight_before, line) for line, value in before.items() if line not in now]
+    return [line for _, line in heapq.nlargest(n, moved)]
 
 
 def rate(found: Window, column: str, line: int) -> float | None:

@@ -185,6 +185,14 @@ class Block:
         """A column."""
         return self.columns[number]
 
+    def added(self, number: int) -> Sequence[int]:
+        """The sum of a column over all lines at each tick; unknown ones are left out."""
+        found = [0] * len(self.ticks)
+        for place, value in zip(self.places, self.column(number), strict=True):
+            if value:
+                found[place] += value
+        return found
+
     def part(self, number: int, start: int, end: int) -> Numbers:
         """Some samples of a column."""
         return self.columns[number][start:end]
@@ -221,6 +229,7 @@ class PackedBlock(Block):
     def __init__(self, sizes: Sequence[int], parts: Sequence[bytes]) -> None:
         self.sizes, self.parts = sizes, parts
         self.unpacked: dict[int, Numbers] = {}
+        self.sums: dict[int, Sequence[int]] = {}
 
     @cached_property
     def starts(self) -> Sequence[int]:
@@ -262,6 +271,12 @@ class PackedBlock(Block):
         if number not in self.unpacked:
             self.unpacked[number] = unpack_numbers(self.parts[6 + number], self.sizes[2])
         return self.unpacked[number]
+
+    def added(self, number: int) -> Sequence[int]:
+        """The sum of a column at each tick, kept once it is made."""
+        if number not in self.sums:
+            self.sums[number] = super().added(number)
+        return self.sums[number]
 
     def part(self, number: int, start: int, end: int) -> Numbers:
         """Some samples of a column."""

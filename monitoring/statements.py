@@ -6,11 +6,13 @@ import datetime as dt
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from dbadmin import readings
 from dbadmin.models import Server
-from monitoring.blocks import find_source, moment_of, stamp
+from monitoring.blocks import fetch, find_source, moment_of, stamp
+from monitoring.line_keys import keys_of
 from monitoring.models import Gap, Line, Name, Source, Statement
 from monitoring.series import Past, Series, bucketed, kept_columns, missing_of, step_for
 from monitoring.windows import Window, window
@@ -26,6 +28,19 @@ FIGURES = (
     "temp_written_blocks_total",
     "wal_bytes_total",
 )
+#: Asked by every list of statements.
+NAMES = "select kind, number, name from monitoring_name where server_id = %s and number = any(%s)"
+TEXTS = """
+select known.database_id, known.query_id, words.text, words.fingerprint
+from monitoring_statement known join monitoring_text words on words.id = known.text_id
+where known.server_id = %s and known.query_id = any(%s)
+"""
+GAPS = """
+select * from monitoring_gap
+where server_id = %s and lines is null and started_at < %s and (ended_at is null or ended_at > %s)
+    and (source_id is null or source_id = %s)
+order by started_at
+"""
 #: What a list may be sorted by; the mean is of two columns.
 SORTS = (*FIGURES, "mean_seconds")
 
@@ -95,24 +110,26 @@ def listing(
         *({sort} - {"exec_seconds_total", "calls_total", "mean_seconds"}),
     ]
     found = window(server, PROBE, by, start, end)
-    lines: Iterable[int] = found.sums["calls_total"].keys() | found.sums[by[-1]].keys()
+    lines = {line for column in ("calls_total", by[-1]) for line, sum_ in found.sums[column].items() if sum_}
     if source and (search or role or database):
-        lines = set(lines) & matching(server, source, search, role, database)
-    lines = [line for line in lines if found.sums["calls_total"].get(line) or found.sums[by[-1]].get(line)]
-    best = heapq.nlargest(offset + n, lines, key=order(found, sort))[offset:]
-    rows = described(server, source, best, window(server, PROBE, FIGURES, start, end, lines=best), found)
+        lines &= matching(server, source, search, role, database)
+    best = [
+        line for _, line in heapq.nlargest(offset + n, zip(order(found, sort, lines), lines, strict=True))
+    ]
+    best = best[offset:]
+    figures = window(server, PROBE, FIGURES, start, end, lines=best, like=found)
+    rows = described(server, source, best, figures, found)
     gaps = gaps_of(server, source, start, end)
     total, calls = found.total("exec_seconds_total"), found.total("calls_total")
     return Listing(rows, len(lines), found.observed, total, calls, hidden(server), gaps)
 
 
-def order(found: Window, sort: str) -> Any:
-    """The sorting key of a line."""
+def order(found: Window, sort: str, lines: Iterable[int]) -> Iterable[float]:
+    """What each line is sorted by."""
     if sort != "mean_seconds":
-        sums = found.sums[sort]
-        return lambda line: (sums.get(line, 0), line)
+        return map(found.sums[sort].get, lines, repeat(0))
     seconds, calls = found.sums["exec_seconds_total"], found.sums["calls_total"]
-    return lambda line: (seconds.get(line, 0) / max(1, calls.get(line, 0)), line)
+    return (seconds.get(line, 0) / max(1, calls.get(line, 0)) for line in lines)
 
 
 def matching(server: Server, source: Source, search: str, role: str, database: str) -> set[int]:
@@ -147,11 +164,10 @@ class Identity:
 
 def identities(server: Server, source: Source, lines: Iterable[int]) -> dict[int, Identity]:
     """What these lines are."""
-    keys = dict(Line.objects.filter(source=source, pk__in=list(lines)).values_list("pk", "key"))
+    keys = keys_of(source, lines)
     texts = texts_of(server, {(key[1], key[2]) for key in keys.values()})
     numbers = {key[0] for key in keys.values()} | {key[1] for key in keys.values()}
-    named = Name.objects.filter(server=server, number__in=numbers).values_list("kind", "number", "name")
-    names = {(kind, number): name for kind, number, name in named}
+    names = {(kind, number): name for kind, number, name in fetch(NAMES, [server.pk, list(numbers)])}
     return {line: identity(key, texts, names) for line, key in keys.items()}
 
 
@@ -191,9 +207,8 @@ class Wording(NamedTuple):
 
 def texts_of(server: Server, places: set[tuple[int, int]]) -> dict[tuple[int, int], Wording]:
     """Texts by (database, query id)."""
-    kept = Statement.objects.filter(server=server, query_id__in={query_id for _, query_id in places})
-    rows = kept.values_list("database_id", "query_id", "text__text", "text__fingerprint")
-    return {(database, query): Wording(*words) for database, query, *words in rows}
+    rows = fetch(TEXTS, [server.pk, list({query_id for _, query_id in places})])
+    return {(database, query): Wording(text, fingerprint) for database, query, text, fingerprint in rows}
 
 
 def row_of(line: int, known: Identity, figures: Window, total: float) -> StatementRow:
@@ -223,8 +238,7 @@ def hidden(server: Server) -> int | None:
 
 def gaps_of(server: Server, source: Source | None, start: dt.datetime, end: dt.datetime) -> list[Gap]:
     """Gaps of the server or of all its statements that touch a window."""
-    touching = Gap.objects.filter(server=server, started_at__lt=end, lines=None).exclude(ended_at__lte=start)
-    return [gap for gap in touching.order_by("started_at") if gap.source_id in (None, source and source.pk)]
+    return list(Gap.objects.raw(GAPS, [server.pk, end, start, source.pk if source else None]))
 
 
 def statement(

@@ -95,9 +95,8 @@ def summed(span: Shared, number: int) -> list[float | None]:
     """The increase of all lines at each tick; unknown ones are left out."""
     found: list[float] = [0] * len(span.first.block.ticks)
     for block in span.blocks:
-        for place, value in zip(block.places, block.column(number), strict=True):
-            if value:
-                found[place] += value
+        for place, value in enumerate(block.added(number)):
+            found[place] += value
     return list(found)
 
 

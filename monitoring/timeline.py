@@ -20,8 +20,10 @@ from dbadmin.tables import TableView
 from dbadmin.units import unit_of
 from dbadmin.views import server_for
 from monitoring.alert_models import Alert
-from monitoring.comparison import Spans, statements
+from monitoring.blocks import find_source, looked_up
+from monitoring.comparison import Spans, Statement, statements
 from monitoring.gaps import marks_between, untold
+from monitoring.statements import PROBE as STATEMENTS
 from monitoring.waits import COLUMN as WAITED
 from monitoring.waits import PROBE as WAITS
 from monitoring.waits import waits
@@ -66,7 +68,7 @@ def timeline(request: HttpRequest, server_name: str) -> HttpResponse:
             ),
             TableView(
                 "moved", "Statements that moved", columns(*MOVED_COLUMNS),
-                statements(server, Spans(start, end, start - (end - start)), MOVED), request.GET, "moved",
+                moved(server, Spans(start, end, start - (end - start))), request.GET, "moved",
                 "Compared with the window of the same length before. Busy: 100 % is one session at work all the time.",
                 "No statement ran in the window, or in the one before.", links=statement_links,
                 state_of=lambda row: "warning" if row.is_worse else "",
@@ -80,6 +82,12 @@ def timeline(request: HttpRequest, server_name: str) -> HttpResponse:
         ],
     }  # fmt: skip
     return render(request, "monitoring/timeline.html", context)
+
+
+def moved(server: Server, spans: Spans) -> list[Statement]:
+    """The statements that changed most."""
+    with looked_up(find_source(server.pk, STATEMENTS), *spans.both):
+        return statements(server, spans, MOVED)
 
 
 def columns(*names: str) -> list[Column]:

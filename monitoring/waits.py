@@ -17,7 +17,7 @@ from dbadmin.models import Server
 from dbadmin.probes import PROBES
 from monitoring.blocks import find_source
 from monitoring.layouts import MILLIONTH, Key, Look
-from monitoring.models import Line
+from monitoring.line_keys import keys_of
 from monitoring.recorder import Known, Sample
 from monitoring.windows import window
 
@@ -110,7 +110,7 @@ def waits(
     source = find_source(server.pk, PROBE)
     if source is None:
         return []
-    keys = dict(Line.objects.filter(source=source, pk__in=list(found.sums[COLUMN])).values_list("pk", "key"))
+    keys = keys_of(source, found.sums[COLUMN])
     sums: Counter[tuple[str, str]] = Counter()
     for line, micros in found.sums[COLUMN].items():
         kind, wait, _, query_id = keys[line]
@@ -131,6 +131,6 @@ def waiters(server: Server, start: dt.datetime, end: dt.datetime, n: int = 20) -
     if source is None:
         return []
     best = sorted(found.sums[COLUMN].items(), key=lambda item: item[1], reverse=True)[:n]
-    keys = dict(Line.objects.filter(source=source, pk__in=[pk for pk, _ in best]).values_list("pk", "key"))
+    keys = keys_of(source, [pk for pk, _ in best])
     names = ("wait_kind", "wait", "database", "query_id")
     return [dict(zip(names, keys[pk], strict=True), seconds=micros / MILLIONTH) for pk, micros in best]

@@ -8,7 +8,7 @@ import threading
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dbadmin.models import Server
@@ -27,6 +27,8 @@ class Window:
     end: dt.datetime
     observed: float
     sums: dict[str, dict[int, int]]
+    parts: list[Piece] = field(default_factory=list, repr=False)
+    _totals: dict[str, float] = field(default_factory=dict, repr=False)
 
     def value(self, column: str, line: int) -> float:
         """The increase of a line, in the column's unit."""
@@ -34,7 +36,9 @@ class Window:
 
     def total(self, column: str) -> float:
         """The increase of all lines together."""
-        return sum(self.sums[column].values()) / scale_of(column)
+        if column not in self._totals:
+            self._totals[column] = sum(self.sums[column].values()) / scale_of(column)
+        return self._totals[column]
 
 
 @dataclass(frozen=True)
@@ -60,19 +64,23 @@ def window(
     end: dt.datetime,
     database: str = "",
     lines: Iterable[int] | None = None,
+    like: Window | None = None,
 ) -> Window:
-    """Sums of counters over the ticks that end in [start, end), of all lines or of some."""
+    """Sums of counters over the ticks that end in [start, end), of all lines or of some.
+
+    like: a window of the same source and time, whose ticks need not be looked up again.
+    """
     source = find_source(server.pk, probe, database)
     if source is None:
         return Window(start, end, 0.0, {column: {} for column in columns})
     chosen = tuple(sorted(set(lines))) if lines is not None else None
-    parts = [Piece.of(*piece) for piece in pieces(source, start, end)]
+    parts = like.parts if like else [Piece.of(*piece) for piece in pieces(source, start, end)]
     key = (source.pk, tuple(columns), chosen, *edges(parts))
     known = ANSWERS.get(key, parts)
     if known is None:
         known = added_up(columns, parts, chosen)
         ANSWERS.put(key, parts, known)
-    return Window(start, end, *known)
+    return Window(start, end, *known, parts)
 
 
 def edges(parts: list[Piece]) -> tuple[int, ...]:

@@ -1,12 +1,14 @@
 """What templates say the same way everywhere: states, moments, icons, addresses, buttons of operations."""
 
 import datetime as dt
+import functools
 from typing import Any
 from urllib.parse import urlencode
 
 from django import template
 from django.forms import BoundField, CheckboxInput, Select
 from django.template import Context
+from django.templatetags.static import static
 from django.urls import NoReverseMatch
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -60,6 +62,14 @@ ICONS = {
 
 
 @register.simple_tag
+@functools.cache
+def asset(path: str) -> str:
+    """Where a file of ours lies: as {% static %}, worked out once."""
+    return static(path)
+
+
+@register.simple_tag
+@functools.cache
 def icon(name: str) -> SafeString:
     """A drawing beside a word or inside a labelled button; never the only name of anything."""
     drawing = mark_safe(ICONS[name])  # noqa: S308 - our own constant

@@ -1,8 +1,10 @@
 """What holds for every address: odd values are refused in words, and nobody keeps what a person saw."""
 
 import pytest
+from django.http import QueryDict
 from django.test import Client
 
+from dbadmin.addresses import changed
 from tests.fixtures.people import person
 
 pytestmark = pytest.mark.django_db
@@ -35,3 +37,12 @@ def test_pages_of_a_person_stay_in_no_cache(client_as):
 )
 def test_no_window_however_odd_is_an_error_of_ours(path, window, server, client_as, target):
     assert client_as("admin").get(f"/servers/{server.name}/{path}?{window}").status_code in {200, 400}
+
+
+@pytest.mark.parametrize("given", ["", "a=1&b=2&a=3", "panel=x&q=%C3%A4+%26", "q=&z=1"])
+def test_an_address_with_changes_is_what_a_changed_copy_says(given):
+    params, copied = QueryDict(given), QueryDict(given, mutable=True)
+    for name in ("panel", "b"):
+        copied.pop(name, None)
+    copied["b"] = "ö &"
+    assert changed(params, ["panel"], b="ö &") == f"?{copied.urlencode()}"

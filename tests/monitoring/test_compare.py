@@ -7,7 +7,8 @@ import pytest
 from django.utils import timezone
 
 from dbadmin.models import Run, Server
-from monitoring.blocks import find_source
+from monitoring import hours
+from monitoring.blocks import TICKS, find_source, floor_hour, looked_up
 from monitoring.comparison import Samples, Spans, statements
 from monitoring.comparison_connections import connections
 from monitoring.comparison_tables import tables
@@ -16,6 +17,7 @@ from monitoring.layouts import Look
 from monitoring.models import Line, Mark, Name, Statement, Text
 from monitoring.recorder import Known, Sample
 from monitoring.significance import chance, clear
+from monitoring.statements import listing
 from tests.fixtures.servers import server_row
 
 NOW = timezone.now().replace(second=0, microsecond=0)
@@ -242,3 +244,34 @@ def test_a_page_of_statements_beyond_the_end_is_the_last_one(shop, client_as, pa
     answer = client_as("viewer").get(f"/servers/shop/queries/?page={page}")
     assert answer.status_code == 200
     assert "select slower" in answer.content.decode()
+
+
+def test_a_page_that_looks_up_once_tells_the_same_when_an_hour_is_closed_meanwhile(shop):
+    source, (start, end) = find_source(shop.pk, "statements"), SPANS.both
+    alone = statements(shop, SPANS)
+    assert {row.query: row.verdict for row in alone}["select new"] == "new"
+    with looked_up(source, start, end):
+        assert statements(shop, SPANS) == alone
+        TICKS.clear()
+        for hour in {floor_hour(start), floor_hour(end)}:
+            hours.close(source.pk, hour)
+        assert statements(shop, SPANS) == alone
+    assert statements(shop, SPANS) == alone
+
+
+@pytest.mark.parametrize("sort", ["exec_seconds_total", "calls_total", "mean_seconds"])
+def test_a_list_of_statements_is_in_order_whatever_it_is_sorted_by(shop, sort):
+    whole = listing(shop, *SPANS.both, sort=sort)
+    values = [getattr(row, sort) for row in whole.rows]
+    assert values == sorted(values, reverse=True)
+    assert {row.text for row in whole.rows} == set(TEXTS.values())
+    assert whole.count == len(TEXTS)
+    paged = [
+        row
+        for place in range(len(TEXTS))
+        for row in listing(shop, *SPANS.both, sort=sort, n=1, offset=place).rows
+    ]
+    assert paged == whole.rows
+    assert [row.text for row in listing(shop, *SPANS.both, sort=sort, search="slower").rows] == [
+        "select slower"
+    ]
