@@ -10,6 +10,7 @@ from backups.archive import ArchiveError, Scanner
 from backups.manifest import Contents, Manifest
 from backups.pipeline import Damaged, checked, receive
 from backups.stores import Store
+from dbadmin import units
 
 Tell = Callable[[int], None]
 
@@ -23,12 +24,11 @@ class ReadBack:
     stored_bytes: int
 
     def sentence(self) -> str:
+        count = units.count(self.stored_bytes)
         if self.opened:
-            return (
-                f"Every one of {self.stored_bytes} stored bytes was read, decrypted, unpacked and compared."
-            )
+            return f"Every one of {count} stored bytes was read, decrypted, unpacked and compared."
         return (
-            f"All {self.stored_bytes} stored bytes have the SHA-256 of the manifest. They were not opened, "
+            f"All {count} stored bytes have the SHA-256 of the manifest. They were not opened, "
             "because the private key is not kept here."
         )
 

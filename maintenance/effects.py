@@ -70,8 +70,9 @@ def told(before: dict[str, Any], after: dict[str, Any], seconds: float) -> str:
     changes = []
     for name, now in after.items():
         unit, was = unit_of(name), before.get(name)
-        if name in before and unit.text(was) != unit.text(now):
-            words = name.removesuffix(unit.suffix).replace("_", " ")
+        # What is not known any more is no change: a view that was just filled is not counted yet.
+        if was is not None and now is not None and unit.text(was) != unit.text(now):
+            words = name.removesuffix("" if unit.suffix == "_rows" else unit.suffix).replace("_", " ")
             changes.append(f"{words} {unit.text(now)}, was {unit.text(was)}")
     ended = f"Finished in {unit_of('run_seconds').text(seconds)}"
     return f"{ended}: {'; '.join(changes)}." if changes else f"{ended}."

@@ -34,6 +34,7 @@ DISCOVER = 120.0
 REST, LONGEST_REST = 2.0, 30.0
 #: How long a question that a connection broke on is left alone, seconds: it may be what breaks it.
 LEFT_ALONE = 600.0
+SILENCE = "The server does not answer: "
 DATABASES = """
 /* dbadmin databases */ select datname from pg_catalog.pg_database
 where datallowconn and not datistemplate and pg_catalog.has_database_privilege(oid, 'connect')
@@ -182,7 +183,7 @@ class Round:
     def explain(self, error: psycopg.Error) -> Problem:
         """Why the server could not be read."""
         text = without_secrets(str(error).strip().partition("\n")[0], self.server.dsn())
-        return Problem("unreachable", f"The server does not answer: {text}")
+        return Problem("unreachable", f"{SILENCE}{text.removeprefix(SILENCE)}")
 
     def discover(self, session: Session) -> list[str]:
         """The databases that this role may connect to."""

@@ -8,6 +8,7 @@
 -- critical: connections_ratio > 0.95
 -- column connections_limit_count: empty when the database has no limit of its own
 -- column hit_ratio:               of all reads since the statistics began; empty below 1 000 reads
+-- column session_seconds_total:   empty above 21 years: PostgreSQL adds all time since 2000 for a session that fails before it begins
 -- column xid_age_count:           transactions since the oldest row that is not frozen
 -- column reset_at:                last reset of any of its counters, also of a single table's; empty if never or after a crash
 select
@@ -37,7 +38,8 @@ select
         then activity.blk_read_time / 1000 end              as read_seconds_total,
     case when pg_catalog.current_setting('track_io_timing')::bool
         then activity.blk_write_time / 1000 end             as write_seconds_total,
-    activity.session_time / 1000                            as session_seconds_total,
+    case when activity.session_time < 1000 * extract(epoch from timestamptz '2021-09-30' - timestamptz '2000-01-01')
+        then activity.session_time / 1000 end               as session_seconds_total,
     activity.active_time / 1000                             as active_seconds_total,
     activity.idle_in_transaction_time / 1000                as idle_in_transaction_seconds_total,
     activity.sessions                                       as sessions_total,

@@ -1,5 +1,6 @@
 """Refreshing a materialized view: without anybody waiting where that is possible, else saying who waits."""
 
+import re
 import threading
 import time
 
@@ -45,6 +46,18 @@ def test_refreshes_while_readers_go_on_when_a_unique_index_allows(view, server):
     assert view.value("select amount from totals where day = '2026-02-01'") == 7
     assert log_of(run) == ["REFRESH MATERIALIZED VIEW"]
     assert run.result["before"]["size_bytes"] > 0
+
+
+def test_says_what_it_changed_and_nothing_of_what_is_not_counted_yet(view, server):
+    view.rows("analyze totals")
+    view.rows("insert into sales select '2027-01-01'::date + n, n from generate_series(1, 1000) n")
+    run = carry_out(refresh(server))
+    assert re.fullmatch(r"Finished in .+: size 56 KiB, was 8 KiB\.", run.message), run.message
+    with_index(view)
+    view.rows("analyze totals")
+    view.rows("delete from sales where day > '2027-01-01'")
+    run = carry_out(refresh(server))
+    assert "estimated –" not in run.message
 
 
 @pytest.mark.parametrize("rest", ["(day) where amount > 0", "((day + 1))"])

@@ -5,6 +5,7 @@ import subprocess
 import time
 from dataclasses import replace
 
+import psycopg
 import pytest
 
 from dbadmin.connections import Session, limit
@@ -72,6 +73,42 @@ def test_standby_that_follows_is_at_zero_and_seen_from_the_primary(pair):
     seen = until(lambda: read(primary, "standbys").rows)
     assert [(one.application, one.state) for one in seen] == [("follower", "streaming")]
     assert until(lambda: read(primary, "standbys").rows[0].replay_lag_bytes == 0)
+
+
+def test_what_only_receives_wal_has_no_lag_of_replay(new_postgres, tmp_path):
+    primary = new_postgres()
+    receiver = subprocess.Popen(
+        [primary.cluster.programs.pg("pg_receivewal"), "-D", tmp_path, "-s", "1", "-d", primary.dsn],
+    )
+    try:
+        with primary.connect() as connection:
+
+            def lags():
+                connection.execute("select pg_logical_emit_message(true, 'x', 'y')")
+                return connection.execute(
+                    "select replay_lag from pg_stat_replication where replay_lag > interval '1 s'"
+                ).fetchone()
+
+            until(lags)
+        (row,) = read(primary, "standbys").rows
+        assert (row.application, row.state) == ("pg_receivewal", "streaming")
+        assert (row.replay_lag_bytes, row.replay_lag_seconds) == (None, None)
+        assert row.send_lag_bytes is not None
+    finally:
+        receiver.kill()
+        receiver.wait()
+
+
+def test_time_of_sessions_does_not_begin_in_the_year_2000(new_postgres):
+    """So counts PostgreSQL a session that failed before it began, such as over a wrong option."""
+    primary = new_postgres()
+    with pytest.raises(psycopg.OperationalError, match="requires a value"):
+        psycopg.connect(primary.dsn, options="-c wrong")
+    until(lambda: sum(row.commits_total for row in read(primary, "databases").rows) > 5)
+    for _ in range(20):
+        for row in read(primary, "databases").rows:
+            assert row.session_seconds_total is None or row.session_seconds_total < 1000
+        time.sleep(0.1)
 
 
 def test_standby_without_a_connection_never_says_zero(pair):

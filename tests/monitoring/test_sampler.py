@@ -228,7 +228,10 @@ def test_a_question_that_breaks_the_connection_does_not_keep_the_others_from_bei
     breaking.fetch = lambda session, _: session.rows("select pg_terminate_backend(pg_backend_pid())")
     monkeypatch.setitem(PROBES, "tablespaces", breaking)
     one.run()
-    assert batches[-1].trouble.kind == "unreachable"
+    assert (batches[-1].trouble.kind, batches[-1].trouble.message) == (
+        "unreachable",
+        "The server does not answer: terminating connection due to administrator command",
+    )
     clock[0] += 5
     one.run()
     names = {reading.probe.name for reading in batches[-1].readings}
