@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django import forms
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404
@@ -83,20 +84,23 @@ def describe(server: Server) -> dict[str, Any]:
 
 @door("GET")
 def reading(request: HttpRequest, server_name: str, probe: str) -> HttpResponse:
-    """The last reading of a probe; ?db= for one database, ?live=1 to ask now."""
+    """The last reading of a probe; ?db= for one database, else the one of the DSN; ?live=1 to ask now."""
     server = server_or_404(request, server_name)
     found = PROBES.get(probe)
     if found is None:
         raise Http404(f"There is no probe {probe}.")
     require(request.user, f"{found.app}.view", server)
     database = request.GET.get("db", "")
+    if found.scope == "database":
+        database = database or readings.main_database(server)
     answer = (
         readings.live(server, probe, database)
         if request.GET.get("live")
         else readings.latest(server, probe, database)
     )
     if answer is None:
-        raise Http404(f"{probe} has not been read on {server} yet.")
+        where = f"in database {database} of {server}" if database else f"on {server}"
+        raise Http404(f"{probe} has not been read {where} yet.")
     return JsonResponse(exports.as_dict(answer))
 
 
@@ -114,14 +118,25 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
     require(request.user, operation_class.permission(), server)
     try:
         body = json.loads(request.body or b"{}")
-        if not isinstance(body, dict):
+        params = body.get("params") or {} if isinstance(body, dict) else None
+        if not isinstance(params, dict):
             raise ValueError
-    except ValueError:
-        return refuse(400, "Send a JSON object.")
-    form = operation_class.form(server, body.get("params") or {})
+    except (ValueError, RecursionError):
+        return refuse(400, 'Send a JSON object, its "params" an object, too.')
+    form = operation_class.form(server, params)
+    for name, field in form.fields.items():
+        if is_misshapen(params.get(name), field):
+            form.add_error(name, "Send one text, number, true or false.")
     if not form.is_valid():
         return refuse(422, "Some parameters are wrong.", fields=form.errors.get_json_data())
     return planned(request, operation_class(server, dict(form.cleaned_data)), body)
+
+
+def is_misshapen(value: Any, field: forms.Field) -> bool:
+    """Is it a list or an object where the form takes one value? It would be taken for the text of it."""
+    takes_one = isinstance(field, forms.CharField | forms.ChoiceField | forms.BooleanField)
+    is_several = isinstance(field, forms.MultipleChoiceField)
+    return isinstance(value, dict | list) and takes_one and not is_several
 
 
 #: Fields of consent -> keys of the JSON body.

@@ -39,6 +39,9 @@ def plan_of(operation: Operation) -> Plan:
     except Refused as reason:
         return Plan(refusal=str(reason), field=reason.field)
     except psycopg.Error as error:
+        wanted = operation.params.get("database")
+        if wanted and f'database "{wanted}" does not exist' in str(error):
+            return Plan(refusal=f"There is no database {wanted} on {operation.server}.", field="database")
         return Plan(refusal=sentence(error, operation.server), server_failed=True)
 
 

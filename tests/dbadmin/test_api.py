@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from dbadmin import readings
+from dbadmin.connections import Session
 from dbadmin.models import ApiToken, Run, Server
+from dbadmin.probes import PROBES
 
 
 @pytest.fixture
@@ -112,6 +115,35 @@ def test_a_preview_starts_nothing_and_its_digest_starts_the_run(
     assert (run.door, run.user_name, run.plan) == ("api", "admin", preview["plan"])
 
 
-def test_a_body_that_is_no_object_is_refused(call: Callable[..., Any], server: Server) -> None:
-    answer = call("admin", "operate", "post", f"/api/servers/{server}/operations/refresh_view/", "nonsense")
-    assert (answer.status_code, answer.json()) == (400, {"error": "Send a JSON object."})
+@pytest.mark.parametrize(
+    "body", ["nonsense", "[]", '{"params": [1]}', '{"params": "database"}', "[" * 100_000]
+)
+def test_a_body_that_is_no_object_is_refused(body: str, call: Callable[..., Any], server: Server) -> None:
+    answer = call("admin", "operate", "post", f"/api/servers/{server}/operations/refresh_view/", body)
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"error": 'Send a JSON object, its "params" an object, too.'},
+    )
+
+
+@pytest.mark.parametrize("value", [["id"], {"name": "id"}])
+def test_a_list_is_not_taken_for_its_text(value: Any, call: Callable[..., Any], server: Server) -> None:
+    body = {"params": {"schema": "public", "index": value}, "dry_run": True}
+    answer = call("admin", "operate", "post", f"/api/servers/{server}/operations/drop_index/", body)
+    assert answer.status_code == 422
+    assert [error["message"] for error in answer.json()["fields"]["index"]] == [
+        "Send one text, number, true or false."
+    ]
+
+
+@pytest.mark.servers
+def test_a_reading_of_a_database_is_that_of_the_dsn_unless_another_is_named(
+    call: Callable[..., Any], server: Server, target: Session
+) -> None:
+    address = f"/api/servers/{server}/readings/tables/"
+    answer = call("viewer", "read", "get", address)
+    said = f"tables has not been read in database {target.database} of {server} yet."
+    assert (answer.status_code, answer.json()) == (404, {"error": said})
+    readings.store(server, PROBES["tables"].read(target))
+    assert call("viewer", "read", "get", address).json()["database"] == target.database
+    assert call("viewer", "read", "get", f"{address}?db=another").status_code == 404

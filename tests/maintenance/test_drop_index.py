@@ -68,6 +68,13 @@ def test_refuses_the_index_of_a_constraint(seats, server):
     )
 
 
+def test_tells_of_a_database_that_is_not_there_at_its_field(server, client_as):
+    given = {"database": "no where", "schema": "public", "index": "x", "preview": "1"}
+    answer = client_as("admin").get(f"/servers/{server}/do/drop_index/", given)
+    assert answer.context["form"].errors == {"database": [f"There is no database no where on {server}."]}
+    assert answer.context["refusal"] == ""
+
+
 def test_refuses_an_index_that_a_foreign_key_refers_to(seats, server):
     seats.rows("create unique index seats_row on seats (row_name)")
     seats.rows("create table bookings (row_name text references seats (row_name))")
