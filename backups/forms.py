@@ -9,7 +9,7 @@ from django import forms
 
 from backups.models import Backup, Policy, Store
 from dbadmin.addresses import whole
-from dbadmin.identifiers import fitting
+from dbadmin.identifiers import LONGEST, fitting
 from dbadmin.models import Server
 
 TAKEN = "select datname from pg_catalog.pg_database"
@@ -36,6 +36,12 @@ def free_name(server: Server, name: str) -> str:
         if tried not in taken:
             return tried
     return name
+
+
+def short_enough(name: str) -> None:
+    """PostgreSQL would cut a longer name without a word."""
+    if (used := len(name.encode())) > LONGEST:
+        raise forms.ValidationError(f"A name has at most {LONGEST} bytes; this one has {used}.")
 
 
 class DatabaseField(forms.CharField):

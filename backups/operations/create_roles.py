@@ -27,6 +27,8 @@ class CreateRolesForm(forms.Form):
         for name in names(found):
             if name.startswith("pg_"):
                 raise forms.ValidationError(f"{name}: PostgreSQL keeps names that begin with pg_ for itself.")
+            if name in {"public", "none"}:
+                raise forms.ValidationError(f"{name}: PostgreSQL keeps this name for itself.")
             if len(name.encode()) > 63:
                 raise forms.ValidationError(f"{name} has more than 63 bytes.")
         return found

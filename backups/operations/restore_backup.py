@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from backups import restoring, swap
 from backups.before_restore import SERVERS, Wanted
-from backups.forms import BackupField, free_name
+from backups.forms import BackupField, free_name, short_enough
 from backups.models import Backup
 from dbadmin.models import Run, Server
 from dbadmin.operations import Operation, Refused, Risk
@@ -35,7 +35,7 @@ class RestoreBackupForm(forms.Form):
     )
     database = forms.CharField(
         required=False,
-        max_length=63,
+        validators=[short_enough],
         help_text="The new name, or the database to be replaced. Empty: as backed up; a new one gets _restored behind"
         " its name when that is taken.",
     )
@@ -112,7 +112,7 @@ class RestoreBackup(Operation):
     def plan(self) -> Sequence[Step]:
         backup, name = restoring.chosen_backup(self.params["backup"]), self.target()
         over = name if self.params.get("into") != NEW else ""
-        there = self.server.value("select true from pg_catalog.pg_database where datname = %s", [name])
+        there = self.server.row("select datistemplate from pg_catalog.pg_database where datname = %s", [name])
         if there and not over:
             raise Refused(
                 f"{self.server} has a database {name} already. Choose another name.", field="database"
@@ -120,6 +120,10 @@ class RestoreBackup(Operation):
         if over and not there:
             raise Refused(
                 f"{self.server} has no database {name} to replace. Restore to a new name.", field="into"
+            )
+        if over and there.datistemplate:
+            raise Refused(
+                f"{name} is a template that new databases are made from. Restore to a new name.", field="into"
             )
         if over and not backup_is_whole(backup):
             raise Refused(

@@ -9,7 +9,7 @@ from django import forms
 from django.urls import reverse
 
 from backups import preflight, restoring, restoring_tables
-from backups.forms import BackupField
+from backups.forms import BackupField, short_enough
 from backups.models import Backup
 from backups.restoring_tables import plan_tables
 from dbadmin.models import Run, Server
@@ -30,7 +30,9 @@ class RestoreTablesForm(forms.Form):
     )
     database = forms.CharField(required=False, max_length=63, help_text="The live one. Empty: as backed up.")
     schema = forms.CharField(
-        required=False, max_length=63, help_text="The name of the schema. Empty: by the moment of the backup."
+        required=False,
+        validators=[short_enough],
+        help_text="The name of the schema. Empty: by the moment of the backup.",
     )
     keep_hours = forms.IntegerField(
         initial=168, min_value=1, max_value=24 * 90, required=False,

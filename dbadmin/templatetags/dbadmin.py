@@ -277,7 +277,10 @@ def operation_button(
 @register.simple_tag(takes_context=True)
 def fix_button(context: Context, fix: Any, server: Any) -> str:
     """The operation that mends what a check found."""
-    return operation_button(context, fix.operation, server, fix.label, "small", **fix.params)
+    operation = REGISTRY[fix.operation]
+    if not may(context["request"].user, operation.permission(), server):
+        return ""
+    return button(operation, str(server), dict(fix.params), fix.label, "small")
 
 
 def button(operation: Any, server: str, params: dict[str, Any], label: str = "", css: str = "") -> SafeString:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.forms import Form
 from django.test import Client
 
 from backups import preflight
 from backups.models import Backup, Store
 from dbadmin.models import Run, Server
-from dbadmin.operations import Operation, Refused
+from dbadmin.operations import REGISTRY, Operation, Refused
 from dbadmin.readiness import Check
 from tests.carrying_out import carry_out, log_of, operation
 from tests.fixtures.servers import Postgres, server_row
@@ -38,6 +39,11 @@ def looked(server: Server, asked_for: str, /, **params: Any) -> tuple[dict[str, 
     except Refused as reason:
         return {check.title: check for check in asked.checks}, str(reason)
     return {check.title: check for check in asked.checks}, ""
+
+
+def operation_form(name: str, server: Server, /, **params: Any) -> Form:
+    """The form of an operation as it was sent."""
+    return REGISTRY[name].form(server, params)
 
 
 @pytest.fixture
@@ -156,8 +162,9 @@ def test_an_extension_is_named_with_its_package_when_the_host_lacks_it(
 
 
 def test_an_extension_that_a_live_database_lacks_is_created_by_its_button(
-    server: Server, taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres, database: str
-) -> None:
+    server: Server, taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres, database: str,
+    client_as: Callable[[str], Client],
+) -> None:  # fmt: skip
     with postgres.connect(database) as connection:
         connection.execute("create extension hstore; create table t (id int primary key, h hstore)")
         connection.execute("insert into t values (1, 'a=>1')")
@@ -172,6 +179,12 @@ def test_an_extension_that_a_live_database_lacks_is_created_by_its_button(
         f"It is not in {database}: columns of its types come back as text.",
         'CREATE EXTENSION "hstore";',
     )
+    page = (
+        client_as("admin")
+        .get(f"/servers/{server}/do/restore_tables/", {**wanted, "preview": 1})
+        .content.decode()
+    )
+    assert f'do/create_extension/?database={database}&amp;name=hstore">Create it…</a>' in page
     assert found.fix
     done = run(found.fix.operation, **found.fix.params)
     assert done.status == Run.Status.SUCCEEDED, done.message
@@ -293,3 +306,23 @@ def test_what_is_bound_to_the_database_forbids_the_swap(
         "postgres has 1 logical replication slots, which a swap would cut off. End them first, or restore to a new "
         "name."
     )
+
+
+def test_names_that_postgresql_would_cut_or_keep_for_itself_are_refused_at_their_field(
+    server: Server, taken: Callable[..., Backup]
+) -> None:
+    backup = taken()
+    form = operation_form("restore_backup", server, backup=backup.pk, into="new", database="ä" * 40)
+    assert form.errors == {"database": ["A name has at most 63 bytes; this one has 80."]}
+    form = operation_form("restore_tables", server, backup=backup.pk, tables="t", schema="ä" * 40)
+    assert form.errors == {"schema": ["A name has at most 63 bytes; this one has 80."]}
+    for name in ("public", "none"):
+        assert operation_form("create_roles", server, names=name).errors == {
+            "names": [f"{name}: PostgreSQL keeps this name for itself."]
+        }
+
+
+@pytest.mark.parametrize("name", ["template0", "template1", "model"])
+def test_a_template_is_never_replaced(name: str, server: Server, taken: Callable[..., Backup]) -> None:
+    said = looked(server, "restore_backup", backup=taken().pk, into="over", database=name)[1]
+    assert said == f"{name} is a template that new databases are made from. Restore to a new name."
