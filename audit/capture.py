@@ -11,7 +11,7 @@ from audit.tables import Column, Described
 
 SCHEMA = "dbadmin_audit"
 OWNER = "dbadmin_audit"
-VERSION = 2
+VERSION = 3
 TRIGGERS = {
     operation: f"dbadmin_audit_{operation.lower()}"
     for operation in ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
@@ -22,6 +22,9 @@ TRANSITION = {
     "DELETE": "REFERENCING OLD TABLE AS old_rows ",
     "TRUNCATE": "",
 }
+#: They fire where the others do not: in sessions with session_replication_role = replica, and in what logical
+#: replication applies, which fires no statement trigger at all.
+REPLICA, REPLICA_TRUNCATE = "dbadmin_audit_replica", "dbadmin_audit_replica_truncate"
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,44 @@ def typed_branches(table: Described, choices: Choices, into: Composable) -> Comp
     return branches(images(table, "n", AFTER, NEW), update, images(table, "o", DELETED, OLD), into)
 
 
+#: The row of a row trigger under the names of a statement's rows.
+ONE_OLD, ONE_NEW = SQL("old_rows AS (SELECT OLD.*)"), SQL("new_rows AS (SELECT NEW.*)")
+
+
+def row_branches(table: Described, choices: Choices, into: Composable) -> Composable:
+    """The same for a trigger that fires for each row."""
+    return SQL(
+        "IF TG_OP = 'UPDATE' THEN\n            WITH {old}, {new}\n            {into}\n            {update};\n"
+        "        ELSIF TG_OP = 'INSERT' THEN\n            WITH {new}\n            {into}\n            {insert};\n"
+        "        ELSE\n            WITH {old}\n            {into}\n            {delete};\n        END IF;\n"
+        "        GET DIAGNOSTICS written = ROW_COUNT;"
+    ).format(
+        old=ONE_OLD, new=ONE_NEW, into=into, update=one_update(table, choices),
+        insert=images(table, "n", AFTER, NEW), delete=images(table, "o", DELETED, OLD),
+    )  # fmt: skip
+
+
+#: How rows are kept whole: those of a statement, and that of a row trigger.
+LOOSE = """EXECUTE dbadmin_audit.loose_types(TG_RELID, TG_OP) INTO types;
+        EXECUTE dbadmin_audit.loose_insert(TG_RELID, TG_OP, types) USING moment, number, {watched};
+        GET DIAGNOSTICS written = ROW_COUNT;"""
+LOOSE_ROW = (
+    "IF TG_OP = 'UPDATE' THEN"
+    + "".join(
+        f"""{otherwise}
+            EXECUTE '{source}' || dbadmin_audit.loose_types(TG_RELID, TG_OP) INTO types
+                USING moment, number, {{watched}}, {rows};
+            EXECUTE '{source}' || dbadmin_audit.loose_insert(TG_RELID, TG_OP, types)
+                USING moment, number, {{watched}}, {rows};"""
+        for otherwise, source, rows in (
+            ("", "WITH old_rows AS (SELECT ($4).*), new_rows AS (SELECT ($5).*) ", "OLD, NEW"),
+            ("\n        ELSIF TG_OP = 'INSERT' THEN", "WITH new_rows AS (SELECT ($4).*) ", "NEW"),
+            ("\n        ELSE", "WITH old_rows AS (SELECT ($4).*) ", "OLD"),
+        )
+    )
+    + "\n        END IF;\n        GET DIAGNOSTICS written = ROW_COUNT;"
+)
+
 BODY = """
 -- dbadmin audit capture {version}
 DECLARE
@@ -223,7 +264,9 @@ DECLARE
     written bigint := 0;
     types oid[];{salt_declared}
 BEGIN
-    IF TG_OP = 'TRUNCATE' THEN
+    IF (current_setting('session_replication_role') = 'replica') <> {is_for_replicas} THEN
+        RETURN NULL; -- Whatever made it fire, the other one records this.
+    ELSIF TG_OP = 'TRUNCATE' THEN
         NULL;
     -- A partition that left the table may since have got columns of other types.
     ELSIF dbadmin_audit.signature({relid}::regclass) = {signature}
@@ -231,9 +274,7 @@ BEGIN
         {typed}
     ELSE
         version := 0;
-        EXECUTE dbadmin_audit.loose_types(TG_RELID, TG_OP) INTO types;
-        EXECUTE dbadmin_audit.loose_insert(TG_RELID, TG_OP, types) USING moment, number, {watched};
-        GET DIAGNOSTICS written = ROW_COUNT;
+        {loose}
     END IF;
     IF written = 0 AND TG_OP <> 'TRUNCATE' THEN
         RETURN NULL;
@@ -267,8 +308,18 @@ EXACT = (
 )
 
 
-def create_function(watched_id: int, shape_id: int, table: Described, choices: Choices) -> Composable:
-    """The capture function of one table: it names columns only after it made sure that they are there."""
+def create_functions(watched_id: int, shape_id: int, table: Described, choices: Choices) -> list[Composable]:
+    """The capture functions of one table, for statements and for rows."""
+    return [create_function(watched_id, shape_id, table, choices, row) for row in (False, True)]
+
+
+def create_function(
+    watched_id: int, shape_id: int, table: Described, choices: Choices, row: bool = False
+) -> Composable:
+    """A capture function of one table: it names columns only after it made sure that they are there.
+
+    row: for the trigger that fires for each row; it records a statement for each.
+    """
     names = [Identifier(column.kept_name) for column in table.kept]
     into = SQL("INSERT INTO {} ({})").format(
         rows_table(shape_id), SQL(", ").join([SQL("at, statement_id, n, side"), *names])
@@ -284,7 +335,9 @@ def create_function(watched_id: int, shape_id: int, table: Described, choices: C
         salt_read=SQL("\n        SELECT s.salt INTO salt FROM dbadmin_audit.secret s;")
         if salted
         else SQL(""),
-        typed=typed_branches(table, choices, into),
+        is_for_replicas=SQL("true") if row else SQL("(TG_NAME = {})").format(Literal(REPLICA_TRUNCATE)),
+        typed=(row_branches if row else typed_branches)(table, choices, into),
+        loose=SQL(LOOSE_ROW if row else LOOSE).format(watched=Literal(watched_id)),
         query_column=SQL(", query") if choices.query_text else SQL(""),
         query_value=SQL(", left(current_query(), 4000)") if choices.query_text else SQL(""),
         user_setting=Literal(choices.user_setting),
@@ -299,12 +352,12 @@ def create_function(watched_id: int, shape_id: int, table: Described, choices: C
     return SQL(
         "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER\n"
         "SET search_path = pg_catalog, pg_temp{} AS {}"
-    ).format(function_name(watched_id), SQL(settings), quoted)
+    ).format(function_name(watched_id, row), SQL(settings), quoted)
 
 
-def function_name(watched_id: int) -> Identifier:
-    """The capture function of a watched table."""
-    return Identifier(SCHEMA, f"capture_{watched_id}")
+def function_name(watched_id: int, row: bool = False) -> Identifier:
+    """The capture function of a watched table; row: the one for its rows."""
+    return Identifier(SCHEMA, f"capture_{'row_' if row else ''}{watched_id}")
 
 
 def create_triggers(watched_id: int, relations: list[tuple[str, str]]) -> list[Composable]:
@@ -322,12 +375,32 @@ def create_triggers(watched_id: int, relations: list[tuple[str, str]]) -> list[C
     ]
 
 
+def create_replica_triggers(
+    watched_id: int, relations: list[tuple[str, str]], holders: list[tuple[str, str]]
+) -> list[Composable]:
+    """Two more for what fires no usual trigger; holders: those of the relations that hold rows themselves."""
+    made: list[Composable] = []
+    for relation in relations:
+        table, kinds = Identifier(*relation), [(REPLICA_TRUNCATE, "TRUNCATE", "STATEMENT")]
+        if relation in holders:
+            kinds.append((REPLICA, "INSERT OR UPDATE OR DELETE", "ROW"))
+        made += [
+            SQL("CREATE TRIGGER {} AFTER {} ON {} FOR EACH {} EXECUTE FUNCTION {}()").format(
+                Identifier(name), SQL(operation), table, SQL(level), function_name(watched_id, level == "ROW")
+            )
+            for name, operation, level in kinds
+        ]
+        switches = [SQL("ENABLE REPLICA TRIGGER {}").format(Identifier(name)) for name, _, _ in kinds]
+        made.append(SQL("ALTER TABLE {} {}").format(table, SQL(", ").join(switches)))
+    return made
+
+
 def drop_triggers(relations: list[tuple[str, str]]) -> list[Composable]:
     """Take them away again."""
     return [
         SQL("DROP TRIGGER IF EXISTS {} ON {}").format(Identifier(name), Identifier(*relation))
         for relation in relations
-        for name in TRIGGERS.values()
+        for name in (*TRIGGERS.values(), REPLICA, REPLICA_TRUNCATE)
     ]
 
 

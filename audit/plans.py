@@ -132,27 +132,29 @@ def shape_statements(
 
 
 def function_statements(watched_id: int, shape_id: int, table: Described, choices: Choices) -> list[Sql]:
-    """The capture function, which nobody may attach to a table of theirs, and its print for the watch over
+    """The capture functions, which nobody may attach to a table of theirs, and their print for the watch over
     gaps."""
-    name = capture.function_name(watched_id)
+    names = [capture.function_name(watched_id, row) for row in (False, True)]
     return [
-        Sql(capture.create_function(watched_id, shape_id, table, choices)),
-        Sql(SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC").format(name)),
+        *[Sql(each) for each in capture.create_functions(watched_id, shape_id, table, choices)],
+        *[Sql(SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC").format(name)) for name in names],
         Sql(
             SQL(
-                "UPDATE {}.watched SET function_hash = md5((SELECT prosrc FROM pg_catalog.pg_proc"
-                " WHERE oid = {}::regproc))"
-                " WHERE id = {}"
-            ).format(Identifier(SCHEMA), Literal(f"{SCHEMA}.capture_{watched_id}"), Literal(watched_id))
+                "UPDATE {}.watched SET function_hash = (SELECT md5(string_agg(prosrc, '' ORDER BY proname))"
+                " FROM pg_catalog.pg_proc WHERE oid IN ({}::regproc, {}::regproc)) WHERE id = {}"
+            ).format(
+                Identifier(SCHEMA), *[Literal(name.as_string(None)) for name in names], Literal(watched_id)
+            )
         ),
     ]
 
 
 def register(watched_id: int, table: Described, choices: Choices) -> Sql:
-    """A table's line in the registry."""
+    """A table's line in the registry; it is watched when all of its triggers are there."""
     return Sql(
         SQL(
-            "INSERT INTO {}.watched (id, relid, schema_name, table_name, choices) VALUES ({}, {}, {}, {}, {})"
+            "INSERT INTO {}.watched (id, relid, schema_name, table_name, choices, until)"
+            " VALUES ({}, {}, {}, {}, {}, now())"
         ).format(
             Identifier(SCHEMA),
             Literal(watched_id),
@@ -178,11 +180,14 @@ def watch_steps(
         register(watched_id, table, choices),
         *shape_statements(watched_id, shape_id, table, choices, today),
     ]
-    triggers = [Sql(t, settings=LOCK) for t in capture.create_triggers(watched_id, relations(table))]
+    triggers = trigger_statements(watched_id, table, relations(table), relations(table))
+    begun = SQL("UPDATE {}.watched SET until = NULL WHERE id = {}").format(
+        Identifier(SCHEMA), Literal(watched_id)
+    )
     undo = "\n".join(f"{t.as_string(None)};" for t in capture.drop_triggers([(table.schema, table.name)]))
     return [
         Transaction(
-            [*as_owner(owned(rows), inside), *triggers],
+            [*as_owner(owned(rows), inside), *triggers, *as_owner(owned(rows), [Sql(begun)])],
             database=database,
             reverse=f"{undo}\n-- The log stays.",
             says=f"Watch {table}: every change is recorded in the transaction that makes it",
@@ -193,6 +198,16 @@ def watch_steps(
 def renew_steps(
     rows: Rows, known: Watched, shape_id: int, table: Described, choices: Choices, database: str
 ) -> list[Step]:
+    """A table that is watched, watched anew: with its columns of today, and the triggers that it lacks."""
+    return [
+        renewal(rows, known, shape_id, table, choices, database),
+        *late_triggers(rows, known, table, database),
+    ]
+
+
+def renewal(
+    rows: Rows, known: Watched, shape_id: int, table: Described, choices: Choices, database: str
+) -> Step:
     """The table was altered, or its choices were: a new version of its columns and a new function. Writers
     do not wait."""
     today = rows(ABILITIES)[0].today
@@ -211,15 +226,8 @@ def renew_steps(
         Identifier(SCHEMA), Literal(table.relid), Literal(table.schema), Literal(table.name),
         Literal(choices_json(table, choices)), Literal(known.id),
     )  # fmt: skip
-    bare = unwatched_relations(rows, relations(table))
-    triggers = [Sql(t, settings=LOCK) for t in capture.create_triggers(known.id, bare)]
-    return [
-        Transaction(
-            [*as_owner(owned(rows), [*inside, Sql(update)]), *triggers],
-            database=database,
-            says=f"Renew the capture of {table}",
-        )
-    ]
+    statements = as_owner(owned(rows), [*inside, Sql(update)])
+    return Transaction(statements, database=database, says=f"Renew the capture of {table}")
 
 
 def upgrade_steps(
@@ -228,10 +236,16 @@ def upgrade_steps(
     """The function of a watched table by this version; nothing else, if the table still looks as it did."""
     last = known.shapes[-1] if known.shapes else None
     if last is None or last.signature != table.signature or rules_of(last) != rules(table):
-        return renew_steps(rows, known, shape_id, table, choices, database)
-    statements = function_statements(known.id, last.id, table, choices)
-    says = f"Renew the capture function of {known}; nobody waits"
-    return [Transaction(as_owner(owned(rows), statements), database=database, says=says)]
+        return [renewal(rows, known, shape_id, table, choices, database)]
+    statements = as_owner(owned(rows), function_statements(known.id, last.id, table, choices))
+    says = f"Renew the capture functions of {known}; nobody waits"
+    return [Transaction(statements, database=database, says=says)]
+
+
+def late_triggers(rows: Rows, known: Watched, table: Described, database: str) -> list[Step]:
+    """The triggers that an older version did not make; their writers wait for them."""
+    lacking = missing_triggers(rows, known.id, table)
+    return [Transaction(lacking, database=database, says=f"Add to {known} what it lacks")] if lacking else []
 
 
 def rules(table: Described) -> dict[str, str]:
@@ -244,15 +258,39 @@ def rules_of(shape: object) -> dict[str, str]:
     return {column.name: column.rule for column in shape.columns if column.rule}  # type: ignore[attr-defined]
 
 
-def unwatched_relations(rows: Rows, relations: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Of these, those that have no trigger of ours."""
+def trigger_statements(
+    watched_id: int, table: Described, bare: list[tuple[str, str]], bare_for_replicas: list[tuple[str, str]]
+) -> list[Sql]:
+    """The triggers of these relations of a table: the usual ones, and those for what fires no usual one."""
+    holders = [relation for relation in relations(table) if relation not in table.parents]
+    made = [
+        *capture.create_triggers(watched_id, bare),
+        *capture.create_replica_triggers(watched_id, bare_for_replicas, holders),
+    ]
+    return [Sql(each, settings=LOCK) for each in made]
+
+
+def missing_triggers(rows: Rows, watched_id: int, table: Described) -> list[Sql]:
+    """Those that a watched table lacks: of partitions that came since, and of an older version."""
+    all_of_them = relations(table)
+    bare = unwatched_relations(rows, all_of_them)
+    return trigger_statements(
+        watched_id, table, bare, unwatched_relations(rows, all_of_them, capture.REPLICA_TRUNCATE)
+    )
+
+
+def unwatched_relations(
+    rows: Rows, relations: list[tuple[str, str]], trigger: str = capture.TRIGGERS["INSERT"]
+) -> list[tuple[str, str]]:
+    """Of these, those that have no such trigger of ours."""
     having = {
         (row.schema_name, row.table_name)
         for row in rows(
             "select n.nspname as schema_name, c.relname as table_name from pg_catalog.pg_trigger t"
             " join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on"
             " n.oid = c.relnamespace"
-            " where t.tgname = 'dbadmin_audit_insert'"
+            " where t.tgname = %s",
+            [trigger],
         )
     }
     return [relation for relation in relations if relation not in having]
@@ -266,12 +304,15 @@ def unwatch_steps(
     ended = SQL("UPDATE {}.watched SET until = now() WHERE id = {}").format(
         Identifier(SCHEMA), Literal(known.id)
     )
-    function = SQL("DROP FUNCTION IF EXISTS {}()").format(capture.function_name(known.id))
+    functions = [
+        Sql(SQL("DROP FUNCTION IF EXISTS {}()").format(capture.function_name(known.id, row)))
+        for row in (False, True)
+    ]
     return [
         Transaction(
             [
                 *[Sql(drop, settings=LOCK) for drop in drops],
-                *as_owner(owned(rows), [Sql(ended), Sql(function)]),
+                *as_owner(owned(rows), [Sql(ended), *functions]),
             ],
             database=database,
             reverse=reverse,

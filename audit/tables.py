@@ -103,7 +103,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Described:
-    """A table, as far as capture needs to know it."""
+    """A table, as far as capture needs to know it. parents: those of itself and its partitions that hold no rows."""
 
     relid: int
     schema: str
@@ -115,6 +115,7 @@ class Described:
     columns: list[Column]
     key: list[str]
     partitions: list[tuple[str, str]] = field(default_factory=list)
+    parents: list[tuple[str, str]] = field(default_factory=list)
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -151,7 +152,7 @@ def describe(rows: Rows, schema: str, name: str, rules: dict[str, str] | None = 
         for c in rows(COLUMNS, [table.relid])
     ]
     key = rows(KEY, [table.relid])
-    leaves = rows(PARTITIONS, [table.relid]) if table.kind == "p" else []
+    below = rows(PARTITIONS, [table.relid]) if table.kind == "p" else []
     return Described(
         relid=table.relid,
         schema=table.schema_name,
@@ -162,7 +163,8 @@ def describe(rows: Rows, schema: str, name: str, rules: dict[str, str] | None = 
         signature=table.signature or "",
         columns=columns,
         key=list(key[0].columns) if key else [],
-        partitions=[(leaf.schema_name, leaf.table_name) for leaf in leaves],
+        partitions=[(each.schema_name, each.table_name) for each in below],
+        parents=[(each.schema_name, each.table_name) for each in (table, *below) if each.kind == "p"],
     )
 
 

@@ -33,12 +33,15 @@ class UpgradeCapture(Operation):
 
     def waits(self) -> str:
         return (
-            "Nobody waits for new functions. Where a partition lacks its triggers, its writers wait milliseconds;"
+            "Nobody waits for new functions. Where a table or partition lacks a trigger, its writers wait milliseconds;"
             " given up after 3 seconds."
         )
 
     def plan(self) -> Sequence[Step]:
-        """The shared functions first, then one transaction per table: where one fails, the others stay upgraded."""
+        """The shared functions first, then one transaction per table: where one fails, the others stay upgraded.
+
+        What writers have to wait for comes last, when all that nobody waits for is done.
+        """
         rows, database = rows_of(self), self.params.get("database") or ""
         state = installed(rows)
         if not state.version:
@@ -49,12 +52,16 @@ class UpgradeCapture(Operation):
                 " Upgrade dbadmin."
             )
         _, shape_id = next_numbers(rows, state)
-        steps = list(plans.install_steps(rows, state, database))
+        steps, late = list(plans.install_steps(rows, state, database)), []
         for known in outdated(rows, state):
             table = as_watched(rows, known)
             if table is not None:
                 steps += plans.upgrade_steps(rows, known, shape_id, table, choices_of(known), database)
                 shape_id += 1
+        for known in state.active():
+            if table := as_watched(rows, known):
+                late += plans.late_triggers(rows, known, table, database)
+        steps += late
         if not steps:
             raise Refused(f"Capture is of version {VERSION} already, for every watched table.")
         return steps

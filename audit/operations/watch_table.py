@@ -159,7 +159,7 @@ class WatchTable(Operation):
             shape and shape.signature == table.signature and plans.rules_of(shape) == plans.rules(table)
         )
         same_choices = {k: v for k, v in known.choices.items() if k != "rules"} == vars(choices)
-        bare = plans.unwatched_relations(rows, plans.relations(table))
+        bare = plans.missing_triggers(rows, known.id, table)
         is_outdated = known in outdated(rows, installed(rows))
         if same_shape and same_choices and not bare and not install and not is_outdated:
             raise Refused(f"{table} is watched already, with these choices.")

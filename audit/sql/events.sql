@@ -57,6 +57,7 @@ CREATE OR REPLACE FUNCTION dbadmin_audit.watch_leaf(watched integer, leaf regcla
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     part record;
+    switches text;
 BEGIN
     FOR part IN
         SELECT * FROM (VALUES
@@ -68,6 +69,18 @@ BEGIN
         EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION dbadmin_audit.%I()',
             'dbadmin_audit_' || part.name, part.event, leaf, part.referencing, 'capture_' || watched);
     END LOOP;
+    -- For what fires no usual trigger: logical replication, and sessions that are set like it.
+    FOR part IN
+        SELECT * FROM (VALUES
+            ('dbadmin_audit_replica_truncate', 'TRUNCATE', 'STATEMENT', 'capture_'),
+            ('dbadmin_audit_replica', 'INSERT OR UPDATE OR DELETE', 'ROW', 'capture_row_')) v (name, event, level, function)
+        WHERE level = 'STATEMENT' OR (SELECT relkind FROM pg_class WHERE oid = leaf) <> 'p'
+    LOOP
+        EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION dbadmin_audit.%I()',
+            part.name, part.event, leaf, part.level, part.function || watched);
+        switches := concat_ws(', ', switches, format('ENABLE REPLICA TRIGGER %I', part.name));
+    END LOOP;
+    EXECUTE format('ALTER TABLE %s %s', leaf, switches);
 END $$;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA dbadmin_audit FROM PUBLIC;
 
@@ -75,5 +88,7 @@ DROP EVENT TRIGGER IF EXISTS dbadmin_audit_ddl;
 CREATE EVENT TRIGGER dbadmin_audit_ddl ON ddl_command_end
     WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TRIGGER', 'CREATE INDEX', 'CREATE POLICY', 'ALTER POLICY')
     EXECUTE FUNCTION dbadmin_audit.on_ddl();
+ALTER EVENT TRIGGER dbadmin_audit_ddl ENABLE ALWAYS;
 DROP EVENT TRIGGER IF EXISTS dbadmin_audit_drop;
-CREATE EVENT TRIGGER dbadmin_audit_drop ON sql_drop EXECUTE FUNCTION dbadmin_audit.on_drop()
+CREATE EVENT TRIGGER dbadmin_audit_drop ON sql_drop EXECUTE FUNCTION dbadmin_audit.on_drop();
+ALTER EVENT TRIGGER dbadmin_audit_drop ENABLE ALWAYS

@@ -48,14 +48,29 @@ def said(target, transaction, what="4 triggers"):
     )
 
 
+#: ENABLE TRIGGER ALL makes usual ones of those that are for replicated changes.
+USUAL_NOW = (
+    "warning",
+    "items",
+    (
+        "Triggers for replicated changes are off: what logical replication or"
+        " session_replication_role = replica writes is not recorded"
+    ),
+    (
+        "ALTER TABLE items ENABLE REPLICA TRIGGER dbadmin_audit_replica;"
+        " ALTER TABLE items ENABLE REPLICA TRIGGER dbadmin_audit_replica_truncate;"
+    ),
+)
+
+
 def test_triggers_that_were_off_and_are_on_again_are_told(watched, switched):
-    assert gaps(watched) == [("critical", "items", switched, "seal_log")]
+    assert gaps(watched) == [("critical", "items", switched, "seal_log"), USUAL_NOW]
 
 
 def test_monitoring_alone_sees_it(watched, switched, postgres, target):
     with postgres.connect(target.database, "dbadmin_monitor") as connection:
         reading = PROBES["audit_gaps"].read(Session(connection))
-    (gap,) = reading.rows
+    gap, _ = reading.rows
     assert (gap.problem, PROBES["audit_gaps"].state_of(gap)) == (switched, "critical")
 
 
@@ -71,7 +86,7 @@ def test_a_switch_is_a_line_of_the_log_that_a_later_one_adds_to(watched, switche
     run = carry_out(operation("seal_log", server))
     assert f"Recorded a gap. {switched}." in log_of(run)
     assert target.rows("select kind, text from dbadmin_audit.gap") == [("switched", switched)]
-    assert gaps(watched) == [("critical", "items", switched, "")]
+    assert gaps(watched) == [USUAL_NOW, ("critical", "items", switched, "")]
     carry_out(operation("seal_log", server))
     assert target.value("select count(*) from dbadmin_audit.gap") == 1
     execute("alter table items disable trigger all")
@@ -92,19 +107,20 @@ def test_what_a_table_lives_through_otherwise_is_no_switch(watched, execute):
     assert [gap for gap in gaps(watched) if "switched" in gap[2]] == []
 
 
-def test_sessions_that_begin_with_triggers_off_are_told_with_what_mends_it(watched, execute, target):
+def test_sessions_that_begin_with_triggers_off_are_told_where_an_older_capture_has_none_for_them(
+    watched, execute, target
+):
     execute(f'alter database "{target.database}" set session_replication_role = replica')
-    assert [gap[2:] for gap in gaps(watched)] == [
-        (
-            (
-                "All sessions in this database begin with session_replication_role = replica:"
-                " their changes are not recorded"
-            ),
-            f"ALTER DATABASE {target.database} RESET session_replication_role;",
-        )
-    ]
-    execute(gaps(watched)[0][3])
     assert gaps(watched) == []
+    execute(
+        "drop trigger dbadmin_audit_replica on items; drop trigger dbadmin_audit_replica_truncate on items"
+    )
+    execute("drop function dbadmin_audit.capture_row_1")
+    text = "All sessions in this database begin with session_replication_role = replica: their changes are not recorded"
+    remedy = f"ALTER DATABASE {target.database} RESET session_replication_role;"
+    assert ("critical", "", text, remedy) in gaps(watched)
+    execute(remedy)
+    assert text not in str(gaps(watched))
 
 
 def test_a_server_that_keeps_no_moments_is_told_the_transaction_alone():

@@ -3,6 +3,7 @@
 import threading
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from audit.capture import VERSION
@@ -93,15 +94,21 @@ def test_a_table_that_was_altered_gets_its_new_columns_in_the_upgrade(old, execu
     assert [new["more"] for _, _, new in old.told(table="items")] == ["7", "8"]
 
 
-def test_an_open_transaction_of_a_writer_does_not_hold_the_upgrade_up(old, execute, postgres, target):
-    steps = upgrade(old).plan()
+def test_an_open_transaction_of_a_writer_holds_up_new_triggers_alone(old, execute, postgres, target):
+    *steps, of_users, of_items = upgrade(old).plan()
     with postgres.connect(target.database) as writer:
         writer.execute("begin")
         writer.execute("insert into users values (1, 'a', 'sad')")
         execute("set lock_timeout = '50ms'")
         old.run(steps)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            old.run([of_users])
+        old.run([of_items])
         writer.execute("insert into items values (1, 'a')")
         writer.execute("commit")
+    (gap,) = [gap for gap in find_gaps(old.session.rows) if gap.table in {"capture", "users", "items"}]
+    assert (gap.table, gap.remedy) == ("users", "watch_table")
+    old.run(upgrade(old).plan())
     assert versions(execute) == [(str(VERSION),)]
     assert [new["id"] for _, _, new in old.told()] == ["1", "1"]
 
