@@ -20,10 +20,12 @@ from dbadmin.models import Server
 from dbadmin.probes import NO_POOLER, PROBES, Probe, Problem, Reading
 from monitoring.cadence import Cadence
 from monitoring.cost import Budget
+from monitoring.ddl import Heard, SchemaWatch
 from monitoring.epochs import Evidence, Witness
 from monitoring.marks import NewMark, changed_settings, epoch_marks
 from monitoring.recorder import Hole, Moment, Recorder, Sample
 from monitoring.texts import Fetcher, Found
+from monitoring.upkeep import UpkeepWatch
 from monitoring.waits import WaitSampler
 
 logger = logging.getLogger(__name__)
@@ -62,10 +64,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Past:
-    """What earlier samplers left in the store: the last settings, and the statements whose text is known."""
+    """What earlier samplers left in the store: the last settings, the statements whose text is known, names."""
 
     settings: Reading | None = None
     texts: Sequence[tuple[int, int]] = ()
+    heard: Heard | None = None
 
 
 class Round:
@@ -83,6 +86,7 @@ class Round:
         self.waits = WaitSampler()
         self.last: Evidence | None = None
         self.settings, self.texts = past.settings, Fetcher(past.texts)
+        self.schema, self.upkeep = SchemaWatch(past.heard), UpkeepWatch()
         self.is_first = True
 
     def run(self) -> float:
@@ -127,7 +131,13 @@ class Round:
         for reading in batch.readings:
             if reading.probe.name == "statements":
                 batch.texts = self.texts.fetch(session, reading)
+                batch.marks.extend(self.schema_changes(batch, reading))
         self.note(batch, before)
+
+    def schema_changes(self, batch: Batch, statements: Reading) -> list[NewMark]:
+        """What ran since the last round and changed the schema."""
+        sample = next((sample for sample in batch.samples if sample.probe == "statements"), None)
+        return self.schema.marks(sample, statements, batch.texts, self.last.at if self.last else None)
 
     def note(self, batch: Batch, evidence: Evidence) -> None:
         """Marks for the timeline, and what we cost."""
@@ -135,9 +145,16 @@ class Round:
             batch.marks.extend(epoch_marks(self.last, evidence, batch.taken_at))
         self.last = evidence
         for reading in batch.readings:
-            if reading.probe.name == "settings" and not reading.problem:
+            if reading.problem:
+                continue
+            if reading.probe.name == "settings":
                 batch.marks.extend(changed_settings(self.settings, reading))
                 self.settings = reading
+            if reading.probe.name == "vacuum_progress":
+                batch.marks.extend(self.upkeep.vacuums(reading))
+        for sample in batch.samples:
+            if sample.probe == "checkpoints":
+                batch.marks.extend(self.upkeep.checkpoints(sample))
         batch.cost_ratio, self.cadence.slower = self.budget.after(batch.readings, self.cadence.slower)
         batch.slowed = self.cadence.slower
 

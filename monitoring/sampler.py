@@ -15,6 +15,7 @@ from dbadmin import reading_store
 from dbadmin.models import Server, ServerState
 from monitoring import texts
 from monitoring.closer import Closer
+from monitoring.ddl import heard
 from monitoring.deliveries import Sender
 from monitoring.evaluator import Evaluator
 from monitoring.leases import Leases
@@ -77,7 +78,7 @@ class Sampler:
         logger.info("%s is read by %s", server, self.name)
         self.known[server.pk] = server
         ServerState.objects.update_or_create(server=server, defaults={"sampler": self.name})
-        past = Past(reading_store.latest(server, "settings"), texts.known_texts(server))
+        past = Past(reading_store.latest(server, "settings"), texts.known_texts(server), heard(server))
         self.threads[server.pk] = ServerThread(server, self.writer.put, past)
         self.threads[server.pk].start()
 

@@ -95,8 +95,10 @@ class Fetcher:
             found.texts[row.database_id, row.query_id] = row.query
         # Asked is asked: one that was forgotten meanwhile is not asked for again each minute.
         self.known |= {(row.database_id, row.query_id) for row in rows[:MOST]}
-        if {row.user_id for row in rows} - self.numbers:
+        numbers = {number for row in rows for number in (row.user_id, row.database_id)}
+        if numbers - self.numbers:
             found.names = self.fetch_names(session)
+            self.numbers |= numbers  # One that was dropped has no name any more.
         self.next_at = now + max(LEAST_REST, REST * answer.took_ms / 1000)
         return found
 
@@ -107,7 +109,7 @@ class Fetcher:
                 names = [(row.kind, row.number, row.name) for row in session.rows(NAMES)]
         except psycopg.errors.QueryCanceled:
             return []
-        self.numbers = {number for _, number, _ in names}
+        self.numbers |= {number for _, number, _ in names}
         return names
 
 

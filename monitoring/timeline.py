@@ -31,6 +31,10 @@ from monitoring.waits import waits
 #: Rows of each list.
 MOST = 200
 MOVED = 25
+WHAT = (
+    "Restarts, resets, changed settings, changes of the schema that pg_stat_statements counted, requested checkpoints,"
+    " long autovacuums, deploys, gaps, alerts and our own runs."
+)
 MOVED_COLUMNS = (
     "query", "verdict", "busy_ratio", "busy_before_ratio", "calls_per_second", "calls_before_per_second",
     "mean_seconds", "mean_before_seconds",
@@ -63,7 +67,7 @@ def timeline(request: HttpRequest, server_name: str) -> HttpResponse:
         "tables": [
             TableView(
                 "happened", "What happened", columns("began_at", "kind", "what"), happenings(server, start, end),
-                request.GET, "happened", "Restarts, resets, changed settings, gaps, alerts and our own runs.",
+                request.GET, "happened", WHAT,
                 "Nothing that we know of.", links=links,
             ),
             TableView(
