@@ -47,6 +47,9 @@ class Budget:
                 used, span = counted - self.counted[0], now - self.counted[1]
             self.counted = (counted, now)
         share = used / span
+        if share > self.budget and counted is None and self.counted is not None:
+            # Our clock also counts the way and a busy machine of ours: where the server counts, it decides.
+            return None, slower
         if share > self.budget:
             return share, min(SLOWEST, slower * 2)
         if share < self.budget / 3:

@@ -7,6 +7,7 @@ import time
 from contextlib import closing, suppress
 from copy import copy
 from itertools import pairwise
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -252,6 +253,20 @@ def test_too_much_of_our_own_cost_makes_us_slower_and_little_makes_us_fast_again
         shares.append((round(share, 3) if share is not None else None, slower))
         clock[0] += 120
     assert shares == [(None, 1.0), (0.025, 2.0), (0.025, 4.0), (0.001, 2.0), (0.001, 1.0), (0.001, 1.0)]
+
+
+def test_a_slow_way_to_a_server_that_counts_our_cost_makes_nothing_slower(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("monitoring.cost.time.monotonic", lambda: clock[0])
+    budget, slower, told = Budget(0.01), 1.0, []
+    for exec_seconds, took_ms in ((None, 0), (10.0, 0), (None, 9000), (None, 9000), (10.2, 0), (30.2, 0)):
+        name = "server_vitals" if exec_seconds is None else "own_cost"
+        rows = [] if exec_seconds is None else [SimpleNamespace(exec_seconds_total=exec_seconds)]
+        reading = Reading(PROBES[name], "shop", "", None, took_ms, [], rows)
+        share, slower = budget.after([reading], slower)
+        told.append((share if share is None else round(share, 4), slower))
+        clock[0] += 120
+    assert told == [(None, 1.0), (0.0, 1.0), (None, 1.0), (None, 1.0), (0.0006, 1.0), (0.1667, 2.0)]
 
 
 def test_a_deadline_ends_a_statement_that_never_answers(proxy, postgres):
