@@ -201,6 +201,10 @@ CAUSES = (
     (r"no answer within ([\d.]+) s", SILENT),
     (r"timeout expired|timed out", SILENT.format(3)),
     (r"requests waiting", "Too many readers wait for this server; try again in a moment."),
+    (
+        r"the connection is closed",
+        "It was closed in the middle: the server did not answer in time, or ended the session.",
+    ),
     (r"No route to host|Network is unreachable", "There is no route to the host."),
 )
 

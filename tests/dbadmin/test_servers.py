@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from django.test import Client
 from psycopg.conninfo import make_conninfo
@@ -114,6 +115,17 @@ def test_a_role_whose_password_is_its_name_is_named(
 def test_a_short_password_is_hidden_as_a_word(password: str, told: str) -> None:
     dsn = make_conninfo(host="x", password=password)
     assert connections.without_secrets("connection is bad: b", dsn) == told
+
+
+def test_a_connection_that_was_closed_in_the_middle_is_explained(postgres: Any) -> None:
+    """What a question meets after the deadline of the one before it."""
+    connection = postgres.connect()
+    connection.close()
+    with pytest.raises(psycopg.OperationalError) as error:
+        connection.execute("select 1")
+    assert connections.why(error.value, postgres.dsn) == (
+        "It was closed in the middle: the server did not answer in time, or ended the session."
+    )
 
 
 def test_a_server_that_is_too_old_is_explained(
