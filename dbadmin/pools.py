@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +30,8 @@ LIMITS = {
     "max_parallel_workers_per_gather": "0",
     "work_mem": "16MB",
 }
+#: How long a connection that answered is believed to be well, seconds.
+WELL = 0.5
 #: How long a server is waited for, seconds.
 WAIT = 3.0
 
@@ -44,12 +47,20 @@ def limit(connection: psycopg.Connection[Any]) -> None:
 
 
 def answers(connection: psycopg.Connection[Any]) -> None:
-    """A pooled connection is used again only when its server answers at once; a hung one is given up."""
+    """A pooled connection is used again only when its server answers at once; a hung one is given up.
+
+    One that was found well a moment ago is believed: a page asks several questions one after the other.
+    """
+    now = time.monotonic()
+    if isinstance(connection, Told) and now < connection.well_until:
+        return
     with deadline(connection, patience.left(1.0)):
         if connection.info.dbname == "pgbouncer":  # its console answers no empty question
             connection.execute("SHOW VERSION")
         else:
             ConnectionPool.check_connection(connection)
+    if isinstance(connection, Told):
+        connection.well_until = time.monotonic() + WELL
 
 
 class NoConnection(psycopg.OperationalError):
@@ -62,6 +73,8 @@ class NoAnswer(NoConnection, PoolTimeout):
 
 class Told(psycopg.Connection[Any]):
     """A connection whose pool learns why it could not be opened."""
+
+    well_until = 0.0
 
     @classmethod
     def connect(cls, conninfo: str = "", **kwargs: Any) -> Told:

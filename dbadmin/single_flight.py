@@ -34,6 +34,8 @@ LITTLE_PATIENCE = 0.02
 REST = 5.0
 #: How often a look for another process's answer is repeated, seconds.
 LOOK = 0.02
+#: How often a flight looks whether the sampler keeps what it brings, seconds: that takes longer than the question.
+STORED = 30.0
 #: Readings are shared this long at most, seconds; who wants them fresher asks for it with max_age.
 KEEP = 600
 
@@ -101,11 +103,23 @@ class Flights:
         self.answers: dict[Key, Reading] = {}
         self.under_way: dict[Key, Future[Reading]] = {}
         self.slow_until: dict[str, float] = {}
+        self.stored_until: dict[Key, float] = {}
         self.shared = Shared()
 
     def forget(self) -> None:
         """After a fork."""
         self.__init__()  # type: ignore[misc]
+
+    def is_store_due(self, key: Key) -> bool:
+        """Has nobody looked for long whether this is kept in the store?"""
+        now = time.monotonic()
+        with self.lock:
+            if self.stored_until.get(key, 0) > now:
+                return False
+            if len(self.stored_until) > 1000:
+                self.stored_until.clear()
+            self.stored_until[key] = now + STORED
+            return True
 
     def patience(self, key: Key) -> float:
         """How long to wait for this server now."""
@@ -232,7 +246,8 @@ def fly(server: Server, probe: Probe, key: Key, flight: Future[Reading]) -> None
         FLIGHTS.keep(key, reading) if not reading.problem else None
         FLIGHTS.shared.put(key, reading)
         flight.set_result(reading)
-        store_if_nobody_else_does(server, reading)
+        if not reading.problem and FLIGHTS.is_store_due(key):
+            store_if_nobody_else_does(server, reading)
     except BaseException as error:
         if not flight.done():
             flight.set_exception(error)
@@ -273,8 +288,6 @@ def problem_of(error: Exception) -> Problem:
 
 def store_if_nobody_else_does(server: Server, reading: Reading) -> None:
     """Keep live answers too where the sampler keeps none, so that there is a last one to show."""
-    if reading.problem:
-        return
     stored = reading_store.latest(server, reading.probe.name, reading.database)
     if stored is None or stored.is_stale:
         with contextlib.suppress(IntegrityError):  # the server was removed meanwhile

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.http import QueryDict
-from django.middleware.csrf import get_token
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
@@ -26,6 +25,9 @@ PAGE = 100
 CELLS = 1150
 #: Rows of a tree are set in no further than this.
 DEEPEST = 4
+#: The form, in the frame of every page, that the buttons of all rows send, each to an address of its own: a panel
+#: holds no token, so that it is the same for all who have the same rights.
+START_FORM = "start"
 #: Row buttons at most.
 BUTTONS = 2
 #: Said after a label that two columns share.
@@ -67,7 +69,7 @@ class TableView:
     """A reading, or any columns and rows, for _reading.html.
 
     prefix parts the parameters of several tables on a page (`sessions.sort=…`); links: column -> address of
-    a row; token: of the form that row buttons send; live: seconds between refreshes by url, which answers with
+    a row; live: seconds between refreshes by url, which answers with
     this very section; state_of: critical, warning or "".
     """
 
@@ -84,7 +86,6 @@ class TableView:
     state_of: Callable[[Any], str] | None = None
     trips: Mapping[str, str] = field(default_factory=dict)
     actions: Sequence[tuple[type[Operation], Action]] = ()
-    token: str = ""
     server_name: str = ""
     database: str = ""
     taken_at: datetime | None = None
@@ -116,8 +117,7 @@ class TableView:
             "server_name": str(server),
             "state_of": probe.state_of if probe.warning or probe.critical else None,
             "trips": {str(t.column): "" for t in (probe.warning, probe.critical) if t},
-            "actions": (actions := allowed(probe.actions, request.user, server)),
-            "token": get_token(request) if any(starts_at_once(operation) for operation, _ in actions) else "",
+            "actions": allowed(probe.actions, request.user, server),
             "read_note": read_note(reading),
             "stale": stale_note(reading),
             "cut": reading.cut,
@@ -333,16 +333,11 @@ class TableView:
                 values["seen_at"] = self.taken_at.isoformat()
             link = escape(f"{self.action_base(operation.name)}?{urlencode(values)}")
             verb = self.verb(operation.title)
-            if self.token and starts_at_once(operation):
-                yield f'<button class="small" form="{self.start_form}" formaction="{link}">{verb}</button>'
+            if starts_at_once(operation):
+                yield f'<button class="small" form="{START_FORM}" formaction="{link}">{verb}</button>'
                 continue
             danger = " danger" if operation.risk is Risk.DESTROYS else ""
             yield f'<a class="button small{danger}" href="{link}">{verb}…</a>'
-
-    @property
-    def start_form(self) -> str:
-        """The form that the buttons of all rows send, each to an address of its own."""
-        return f"{self.id}-start"
 
     def verb(self, title: str) -> str:
         """Cancel (statement): a row shows the verb alone, unless two of its buttons begin alike."""

@@ -16,6 +16,7 @@ from dbadmin.models import Run, Server
 from dbadmin.pages import PAGES, Chart, Page, Table
 from dbadmin.permissions import grants_of, may, require, servers_of
 from dbadmin.probes import PROBES, Probe, Reading
+from dbadmin.shared_panels import share
 
 #: What each overview asks: the columns that a list of runs shows, and the replicas.
 RECENT = """
@@ -127,7 +128,7 @@ def panels_page(request: HttpRequest, server: Server, shown: Page) -> HttpRespon
     if request.GET.get("panel"):
         if not built:
             raise Http404("There is no such panel.")
-        return render(request, panels.TEMPLATES[built[0]["kind"]], built[0])
+        return share(render(request, panels.TEMPLATES[built[0]["kind"]], built[0]))
     context = {
         "server": server,
         "page": shown,

@@ -11,7 +11,7 @@ from django.utils.html import escape
 
 from dbadmin.models import Run, Server
 
-BUTTON = re.compile(r'<button class="small" form="sessions-start" formaction="([^"]+)">Cancel<')
+BUTTON = re.compile(r'<button class="small" form="start" formaction="([^"]+)">Cancel<')
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def sleeper(postgres: Any, database: str) -> Iterator[int]:
 def cancel_address(client: Client, server: Server, pid: int) -> str:
     """Where the button of this session's row sends its form."""
     page = client.get(f"/servers/{server}/activity/").content.decode()
-    assert '<form method="post" id="sessions-start" hidden>' in page
+    assert '<form method="post" id="start" hidden>' in page
     return next(
         found for found in map(unescape, BUTTON.findall(page)) if f"pid={pid}" in re.split("[?&]", found)
     )

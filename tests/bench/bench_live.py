@@ -1,0 +1,179 @@
+"""Many people at once: pages that ask the server, page loads of eight browsers, and five hundred who watch."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from dbadmin.connections import session as session_of
+from dbadmin.models import Server
+from dbadmin.pages import PAGES, Chart
+from dbadmin.panels import is_live
+from dbadmin.probes import PROBES, SqlProbe
+from tests.bench.bench_page import keep_readings, keep_statements
+from tests.bench.frame import Bench, Figure
+from tests.bench.site import Site, cookies, running
+from tests.fixtures.people import person
+
+#: Pages that ask the server itself.
+LIVE = ("activity", "locks")
+#: Visits of a live page, and how long after each the next one follows, seconds.
+VISITS, OLD = 15, 2.2
+#: What eight people look at, and how often.
+LOOKED_AT = ("", "activity/", "connections/", "tables/", "indexes/", "queries/", "vacuum/")
+BROWSERS, LOADS = 8, 50
+#: Who watches, each how often (seconds), and for how long it is measured.
+WATCHERS, EACH, WARM, MEASURED = 500, 2.0, 6.0, 20.0
+
+
+def figures(bench: Bench) -> Iterator[Figure]:
+    """Live pages against their statements, then many people at once."""
+    server = bench.sample(0.1)
+    keep_readings(server)
+    keep_statements(server)
+    with running(bench.postgres) as site:
+        for name in LIVE:
+            yield from live(site, name, server)
+        yield from loads(site, server)
+        yield from watchers(site, server, bench)
+
+
+def live(site: Site, name: str, server: Server) -> Iterator[Figure]:
+    """What a page takes that finds no answer of a moment ago, and what its statements alone take.
+
+    The page's share is what the web server, our database and the target use of the processor.
+    """
+    address = f"/servers/{server.name}/{name}/"
+    (cookie,) = cookies(1, "admin", f"reader of {name}")
+
+    def visit() -> None:
+        browser = site.client()  # the server keeps a connection for two seconds only
+        browser.request("GET", address, headers={"Cookie": cookie, "Accept-Encoding": "gzip"})
+        answer = browser.getresponse()
+        answer.read()
+        assert answer.status == 200, answer.status
+
+    visit()
+    page = idle = 0.0
+    for _ in range(VISITS):
+        time.sleep(OLD)  # longer than an answer is shared
+        page -= site.used()
+        visit()
+        time.sleep(0.2)  # what it stores after the page was sent is its work, too
+        page += site.used()
+        idle -= site.used()
+        time.sleep(0.2)
+        idle += site.used()
+    floor = bare(site, address, server, name)
+    taken = (page - idle) / VISITS * 1000
+    yield Figure(f"{name}_floor_cpu_ms", floor, 15)
+    yield Figure(f"{name}_cpu_ms", taken, 1.2 * floor + 8)
+
+
+def bare(site: Site, address: str, server: Server, name: str, times: int = 50) -> float:
+    """Milliseconds that the page's statements alone take, here and there."""
+    client = Client(headers={"host": "localhost"})
+    client.force_login(person("admin"))
+    client.get(address)
+    with CaptureQueriesContext(connection) as sent:
+        client.get(address)
+    statements = [query["sql"] for query in sent.captured_queries]
+    shown = [PROBES[panel.probe] for panel in PAGES[name].panels if not isinstance(panel, Chart)]
+    probes = [probe for probe in shown if is_live(probe) and isinstance(probe, SqlProbe)]
+    assert probes, f"{name} asks nothing live"
+    with session_of(server, seconds=120) as session:
+        before = time.process_time() + site.used()
+        for _ in range(times):
+            for probe in probes:
+                session.connection.execute(probe.statement(session.major)).fetchall()
+            with connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+                    cursor.fetchall()
+        return (time.process_time() + site.used() - before) / times * 1000
+
+
+def loads(site: Site, server: Server) -> Iterator[Figure]:
+    """Page loads a second that two cores can give eight browsers, by what they took of the processor."""
+    pages = ["/", *(f"/servers/{server.name}/{page}" for page in LOOKED_AT)]
+
+    def browse(cookie: str, count: int) -> None:
+        browser = site.client()
+        for number in range(count):
+            browser.request(
+                "GET", pages[number % len(pages)], headers={"Cookie": cookie, "Accept-Encoding": "gzip"}
+            )
+            answer = browser.getresponse()
+            answer.read()
+            assert answer.status == 200, answer.status
+
+    people = cookies(BROWSERS, "admin")
+    with ThreadPoolExecutor(BROWSERS) as pool:
+        list(pool.map(browse, people, [16] * BROWSERS))
+        before, began = site.used(), time.perf_counter()
+        list(pool.map(browse, people, [LOADS] * BROWSERS))
+        taken, passed = site.used() - before, time.perf_counter() - began
+    yield Figure("eight_browsers_loads_a_second_of_two_cores", 2 * BROWSERS * LOADS / taken, 150, "higher")
+    yield Figure("eight_browsers_loads_a_second_of_this_machine", BROWSERS * LOADS / passed, 0, "higher")
+
+
+def watchers(site: Site, server: Server, bench: Bench) -> Iterator[Figure]:
+    """Five hundred people, each with a panel that asks every two seconds."""
+    panel = f"/servers/{server.name}/activity/?panel=sessions"
+    requests = [
+        f"GET {panel} HTTP/1.1\r\nHost: localhost\r\nHX-Request: true\r\nAccept-Encoding: gzip\r\n"
+        f"Cookie: {cookie}\r\nConnection: close\r\n\r\n".encode()
+        for cookie in cookies(WATCHERS)
+    ]
+    waited = asyncio.run(watch(site, requests, bench, counted := {}))
+    rounds = MEASURED / EACH
+    yield Figure("watchers_p95_ms", sorted(waited)[int(len(waited) * 0.95)] * 1000, 100)
+    yield Figure("watchers_share_of_a_core", counted["cpu"] / MEASURED, 0.25)
+    yield Figure("watchers_questions_a_cadence", counted["asked"] / (rounds + 1), 1)
+    yield Figure("watchers_answers_a_second", len(waited) / MEASURED, 0.95 * WATCHERS / EACH, "higher")
+
+
+async def watch(site: Site, requests: list[bytes], bench: Bench, counted: dict[str, float]) -> list[float]:
+    """Let all poll; returns how long each answer of the measured time took, seconds."""
+    loop = asyncio.get_running_loop()
+    start = loop.time() + 0.5
+    waited: list[float] = []
+
+    async def person(number: int) -> None:
+        due = start + EACH * number / len(requests)
+        while due < start + WARM + MEASURED:
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            began = loop.time()
+            reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+            writer.write(requests[number])
+            head = await reader.readline()
+            await reader.read()
+            writer.close()
+            assert b" 200 " in head, head
+            if began >= start + WARM:
+                waited.append(loop.time() - due)
+            due += EACH
+
+    async def count() -> None:
+        await asyncio.sleep(start + WARM - loop.time())
+        used, asked = site.used(), questions(bench)
+        await asyncio.sleep(start + WARM + MEASURED - loop.time())
+        counted.update(cpu=site.used() - used, asked=questions(bench) - asked)
+
+    await asyncio.gather(count(), *(person(number) for number in range(len(requests))))
+    return waited
+
+
+def questions(bench: Bench) -> int:
+    """How often the target was asked for its sessions."""
+    with bench.postgres.connect() as own:
+        own.execute("create extension if not exists pg_stat_statements")
+        row = own.execute(
+            "select coalesce(sum(calls), 0)::int8 from pg_stat_statements where query like %s",
+            ["/* dbadmin probe sessions */%"],
+        ).fetchone()
+    return int(row[0]) if row else 0

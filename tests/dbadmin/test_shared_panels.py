@@ -1,0 +1,143 @@
+"""A panel is written once for all who have the same rights, and shown to nobody else."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib.sessions.models import Session
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from dbadmin.models import Grant, Server
+from dbadmin.shared_panels import PANELS, PEOPLE
+from tests.fixtures.people import person
+
+pytestmark = [pytest.mark.django_db, pytest.mark.servers]
+POLL = {"HTTP_HX_REQUEST": "true"}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept() -> Iterator[None]:
+    PANELS.items.clear()
+    PEOPLE.items.clear()
+    yield
+    PANELS.items.clear()
+    PEOPLE.items.clear()
+
+
+@pytest.fixture
+def panel(server: Server) -> str:
+    return f"/servers/{server}/activity/?panel=sessions"
+
+
+def watch(client: Client, panel: str, times: int = 3) -> bytes:
+    """Poll until this person is known and the panel is written."""
+    for _ in range(times):
+        answer = client.get(panel, **POLL)
+        assert answer.status_code == 200
+    return bytes(answer.content)
+
+
+def asked(client: Client, panel: str) -> tuple[Any, list[str]]:
+    """An answer, and the statements that it took."""
+    with CaptureQueriesContext(connection) as sent:
+        answer = client.get(panel, **POLL)
+    return answer, [query["sql"] for query in sent.captured_queries]
+
+
+def second(role: str) -> Client:
+    """Another person of this role."""
+    client = Client()
+    user = person("nobody", f"second {role}")
+    Grant.objects.get_or_create(user=user, role=role)
+    client.force_login(user)
+    return client
+
+
+def test_who_watches_costs_one_statement_that_proves_who_it_is(
+    client_as: Callable[[str], Client], panel: str
+) -> None:
+    written = watch(client_as("viewer"), panel)
+    other = second("viewer")
+    watch(other, panel)
+    answer, statements = asked(other, panel)
+    assert len(statements) == 1, statements
+    assert "django_session" in statements[0]
+    assert answer.content[:200] == written[:200]
+    assert answer["Cache-Control"] == "private, no-store"
+    assert "default-src 'none'" in answer["Content-Security-Policy"]
+
+
+def test_each_gets_what_their_rights_let_them_see(client_as: Callable[[str], Client], panel: str) -> None:
+    operator, viewer = client_as("operator"), client_as("viewer")
+    for client, has_buttons in ((operator, True), (viewer, False), (operator, True), (viewer, False)):
+        assert (b"formaction" in watch(client, panel)) is has_buttons
+        assert len(asked(client, panel)[1]) == 1
+
+
+def test_no_panel_holds_a_token(client_as: Callable[[str], Client], panel: str) -> None:
+    assert b"csrfmiddlewaretoken" not in watch(client_as("operator"), panel)
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("grant", 404), ("locked", 302), ("password", 302), ("session", 302), ("signed out", 302)],
+)
+def test_who_may_not_watch_any_more_sees_nothing_from_the_next_poll_on(
+    client_as: Callable[[str], Client], panel: str, end: str, status: int
+) -> None:
+    others, client, user = second("viewer"), client_as("viewer"), person("viewer")
+    watch(client, panel)
+    assert len(asked(client, panel)[1]) == 1
+    match end:
+        case "grant":
+            user.grants.all().delete()
+        case "locked":
+            type(user).objects.filter(pk=user.pk).update(is_active=False)
+        case "password":
+            user.set_password("another one")
+            user.save()
+        case "session":
+            Session.objects.filter(session_key=client.session.session_key).delete()
+        case "signed out":
+            client.post("/accounts/logout/")
+    assert client.get(panel, **POLL).status_code == status
+    assert watch(others, panel)
+
+
+def test_a_stranger_with_a_chosen_session_gets_nothing(
+    client_as: Callable[[str], Client], panel: str
+) -> None:
+    watch(client_as("viewer"), panel)
+    stranger = Client()
+    stranger.cookies["sessionid"] = "chosen"
+    for _ in range(3):
+        assert stranger.get(panel, **POLL).status_code == 302
+
+
+def test_a_panel_is_written_anew_a_second_later(client_as: Callable[[str], Client], panel: str) -> None:
+    client = client_as("viewer")
+    watch(client, panel)
+    (kept,) = PANELS.items.values()
+    kept.until, kept.content = 0.0, b"old"
+    answer, statements = asked(client, panel)
+    assert answer.content != b"old"
+    assert len(statements) > 1
+    assert len(asked(client, panel)[1]) == 1
+
+
+def test_while_one_writes_it_anew_the_others_get_the_last_one(
+    client_as: Callable[[str], Client], panel: str
+) -> None:
+    from dbadmin.shared_panels import fresh
+
+    watch(client_as("viewer"), panel)
+    ((key, kept),) = PANELS.items.items()
+    kept.until = 0.0
+    assert fresh(key) is None
+    assert fresh(key) is kept
+
+
+def test_an_odd_address_is_refused_as_ever(client_as: Callable[[str], Client], panel: str) -> None:
+    assert client_as("viewer").get(f"{panel}%00", **POLL).status_code == 400
