@@ -67,6 +67,12 @@ class RestoreTables(Operation):
     def plan(self) -> Sequence[Step]:
         backup, database = restoring.chosen_backup(self.params["backup"]), self.target()
         preflight.database_of(self.server, database)
+        if self.server.value(
+            "select datistemplate from pg_catalog.pg_database where datname = %s", [database]
+        ):
+            raise Refused(
+                f"{database} is a template: every new database would get these tables.", field="database"
+            )
         preflight.check_create_schema(self.server, database)
         job = plan_tables(self, backup, database, str(self.params["tables"]))
         job.keep_hours = float(self.params.get("keep_hours") or 168)
@@ -88,6 +94,10 @@ class RestoreTables(Operation):
 
     def clean_up(self, work: Work) -> None:
         restoring_tables.clean_up(work)
+
+    def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
+        side = run.result.get("side")
+        return ("drop_side_schema", {"side": side}) if side else ("", {})
 
     def result_url(self, run: Run) -> str:
         side = run.result.get("side")

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.forms import Form
 from django.test import Client
 
 from backups import preflight
 from backups.models import Backup, Store
-from dbadmin.models import Run, Server
+from dbadmin.models import ApiToken, Run, Server
 from dbadmin.operations import REGISTRY, Operation, Refused
 from dbadmin.readiness import Check
 from tests.carrying_out import carry_out, log_of, operation
@@ -326,3 +327,34 @@ def test_names_that_postgresql_would_cut_or_keep_for_itself_are_refused_at_their
 def test_a_template_is_never_replaced(name: str, server: Server, taken: Callable[..., Backup]) -> None:
     said = looked(server, "restore_backup", backup=taken().pk, into="over", database=name)[1]
     assert said == f"{name} is a template that new databases are made from. Restore to a new name."
+
+
+def test_a_program_is_told_what_was_looked_at_whether_it_stops_the_restore_or_not(
+    server: Server, taken: Callable[..., Backup], client_as: Callable[[str], Client]
+) -> None:
+    backup, client = taken(), client_as("admin")
+    user = User.objects.get(pk=client.session["_auth_user_id"])
+    token = ApiToken.make(user, "ci", ApiToken.Scope.OPERATE).text
+    address = f"/api/servers/{server}/operations/restore_backup/"
+
+    def asked(**params: Any) -> Any:
+        return client.post(
+            address,
+            {"params": params, "dry_run": True},
+            "application/json",
+            headers={"Authorization": f"Bearer {token}"},
+        )
+
+    fine = asked(backup=backup.pk, into="new")
+    assert fine.status_code == 200
+    assert {
+        "state": "ok",
+        "title": "Extensions",
+        "message": "pg_stat_statements, plpgsql",
+        "remedy": "",
+    } in fine.json()["checks"]
+    refused = asked(backup=altered(backup, server_version="99.1").pk, into="new")
+    assert refused.status_code == 409
+    assert [check["title"] for check in refused.json()["checks"] if check["state"] == "critical"] == [
+        "Version"
+    ]

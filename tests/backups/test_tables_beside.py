@@ -11,6 +11,7 @@ from django.utils import timezone
 from backups import restoring_tables
 from backups.models import Backup, RowComparison, SideSchema
 from backups.restoring import plan_restore
+from dbadmin import runs
 from dbadmin.models import Run, Server
 from dbadmin.work import Work
 from tests.backups.conftest import queue
@@ -93,6 +94,7 @@ def test_they_come_back_beside_the_live_ones_and_each_row_that_differs_is_told(
     assert contents(postgres, shop) == live
     side = SideSchema.objects.get()
     assert schemas(postgres, shop) == [side.name]
+    assert runs.undo_url(done) == f"/servers/shop/do/drop_side_schema/?side={side.pk}&preview=1"
     counts = {
         str(one): (one.missing, one.changed, one.extra, one.same) for one in RowComparison.objects.all()
     }
@@ -155,6 +157,9 @@ def test_what_cannot_begin_is_refused_with_its_reason(
     assert refusal(server, "restore_tables", **{**wanted, "tables": "months", "database": "nowhere"}) == (
         "There is no database nowhere on shop."
     )
+    assert refusal(server, "restore_tables", **{**wanted, "tables": "months", "database": "template1"}) == (
+        "template1 is a template: every new database would get these tables."
+    )
     assert refusal(server, "restore_tables", **{**wanted, "tables": "months", "schema": "public"}) == (
         f"{shop} cannot have a new schema public: the name is taken."
     )
@@ -205,6 +210,7 @@ def test_what_has_expired_goes_with_a_preview_and_a_record_and_may_be_kept_longe
     client = client_as("admin")
     page = client.get(beside.get_absolute_url()).content.decode()
     assert "No schedule drops it: it stays until somebody does." in page
+    assert client.get("/schedules/add/?server=shop&operation=drop_expired_schemas").status_code == 200
     kept = run("keep_side_schema", side=beside.pk, hours=24)
     beside.refresh_from_db()
     assert kept.message == f"{beside} is kept until {timezone.localtime(beside.expires_at):%Y-%m-%d %H:%M}."
