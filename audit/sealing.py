@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from django.db import transaction
 
-from audit import canonical, merkle
+from audit import canonical, merkle, sealed_states
 from audit.canonical import FORM, Entry, Range
 from audit.models import Seal, SealKey
 from audit.registry import installed
@@ -115,7 +115,7 @@ def seal_next(connection: psycopg.Connection[Any], server: Server) -> Seal | Non
         span = next_range(connection, last, place)
         state = installed(lambda query, params=None: named_rows(connection.execute(query, params)))
         found = canonical.entries(connection, state, span)
-        registry = registry_facts(connection)
+        registry = registry_facts(connection) | sealed_states.facts(connection, last)
         if not found and not is_news(registry, last):
             return None
         moments = connection.execute(
@@ -138,7 +138,7 @@ def registry_facts(connection: psycopg.Connection[Any]) -> dict[str, Any]:
 
 
 def is_news(registry: dict[str, Any], last: Seal | None) -> bool:
-    """Did a table come or change its name, or a gap, since the last seal?"""
+    """Did a table come, or change its name or how it is watched, or did a gap, since the last seal?"""
     if last is None:
         return bool(registry["tables"])
     facts = json.loads(last.header)

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from audit import canonical, merkle
+from audit import canonical, merkle, sealed_states
 from audit.canonical import Entry, Packed, Range
 from audit.models import Expiry, Seal
 from audit.registry import installed
@@ -106,7 +106,7 @@ def registry(connection: psycopg.Connection[Any], seals: list[Seal]) -> list[Fin
     now: dict[str, str] = {}
     with connection.transaction():
         connection.execute(canonical.SETTINGS)
-        names = canonical.table_names(connection)
+        names, states = canonical.table_names(connection), sealed_states.states(connection)
         for seal in seals:
             facts = json.loads(seal.header)
             for name, sealed in facts["registry"].items():
@@ -124,6 +124,7 @@ def registry(connection: psycopg.Connection[Any], seals: list[Seal]) -> list[Fin
                     f"Table {number} is called {names.get(number, 'nothing')} since; it was sealed as {name}."
                 )
                 said.append(Finding("renamed", seal.number, text))
+        said += [Finding(kind, seal.number, text) for kind, text in sealed_states.differences(seal, states)]
     return said
 
 

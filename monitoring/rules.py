@@ -18,6 +18,7 @@ HOUR, DAY = 3600.0, 86400.0
 
 #: What to do, for probes whose header has thresholds.
 ADVICE = {
+    "audit_gaps": "Do what its line names as the remedy: until then changes are missing from the audit log.",
     "backup_tools": "Install the client programs of the server's version on a worker, before the next backup is due.",
     "backup_age": "Take a backup now, then look at the schedule: is it paused, did its last run fail?",
     "blocked_sessions": "See who stands at the front of the queue, and cancel or end that session.",
@@ -45,6 +46,7 @@ ADVICE = {
 #: What is wrong, where the reading's title does not say it.
 NAMES = {
     ("archiver", "failing_count"): "WAL archiving fails",
+    ("audit_gaps", "missing"): "Changes are missing from the audit log",
     ("backup_age", "written_seconds"): "Backup overdue",
     ("backup_tools", "unfit_count"): "No client program for backups",
     ("checkpoints", "requested_ratio"): "Checkpoints forced by volume",
@@ -229,7 +231,13 @@ REPEATED = {"databases"}
 #: Probes whose warning is about a mean since the beginning; a rule above judges the last minutes instead.
 JUDGED_BY_INCREASE = {"redis_cache"}
 #: How long a header's threshold must be crossed; others: one and a half intervals, at most five minutes.
-PATIENCE = {"server_vitals": 120, "replication_lag": 120, "standbys": 120, "replication_slots": 300}
+PATIENCE = {
+    "audit_gaps": 0,
+    "server_vitals": 120,
+    "replication_lag": 120,
+    "standbys": 120,
+    "replication_slots": 300,
+}
 
 
 def keep_defaults(**_: Any) -> None:

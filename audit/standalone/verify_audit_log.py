@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 OPTIONS = (
     "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=postgres -c extra_float_digits=1 -c bytea_output=hex"
@@ -55,6 +56,15 @@ REGISTRY = {
     "gap": ("id, at, xid, watched_id, kind, text", "The recorded gaps were altered."),
 }
 NAMES = "copy (select id, schema_name || '.' || table_name from dbadmin_audit.watched order by id) to stdout"
+STATES = (
+    "copy (select w.id, w.until::text, md5(w.choices::text),"
+    " (select min(coalesce(substring(p.prosrc from 'audit capture (\\d+)')::int, 1)) from pg_catalog.pg_proc p"
+    " where p.pronamespace = 'dbadmin_audit'::regnamespace and p.proname = 'capture_' || w.id),"
+    " (select md5(string_agg(p.prosrc, '' order by p.proname)) from pg_catalog.pg_proc p"
+    " where p.pronamespace = 'dbadmin_audit'::regnamespace"
+    " and p.proname in ('capture_' || w.id, 'capture_row_' || w.id))"
+    " from dbadmin_audit.watched w order by w.id) to stdout"
+)
 # What a line of the log holds, in its order.
 FACTS = (
     "statement", "at", "transaction", "images", "table number", "version of columns", "operation", "session role",
@@ -210,6 +220,38 @@ def registry(dsn: str, seals: list[dict[str, str]]) -> Iterator[str]:
         is_called = unescaped(names[number]) if number in names else "nothing"
         if is_called != name:
             yield f"Table {number} is called {is_called} since; it was sealed as {name}."
+    if seals and "watched_sha256" in facts:
+        yield from states(dsn, seals, facts)
+
+
+def states(dsn: str, seals: list[dict[str, str]], facts: dict[str, Any]) -> Iterator[str]:
+    """Which tables are not watched as the last seal says; it tells how by itself, or by the hash of an earlier one."""
+    told = [json.loads(seal["header"]).get("watched") for seal in seals]
+    sealed: dict[str, Any] = next((one for one in reversed(told) if one is not None), {})
+    text = json.dumps(sealed, sort_keys=True, separators=(",", ":"))
+    if sha256(text.encode()).hexdigest() != facts["watched_sha256"]:
+        yield "How tables were watched when the last seal was made is told by no seal of this file."
+        return
+    for line in psql(dsn, STATES):
+        number, *now = (None if value == "\\N" else unescaped(value) for value in line.decode().split("\t"))
+        was = sealed.get(str(number))
+        if was is not None:
+            yield from state(facts["tables"][str(number)], was, now)
+
+
+def state(name: str, was: list[str | None], now: list[str | None]) -> Iterator[str]:
+    """What differs for one table: until when, choices, capture function."""
+    if now[0] != was[0]:
+        sealed_as = "watched" if was[0] is None else f"watched until {was[0]}"
+        is_now = "it is watched again" if now[0] is None else f"it is not watched since {now[0]}"
+        yield f"{name} was sealed as {sealed_as}; {is_now}."
+        return
+    if now[1] != was[1]:
+        yield f"The choices for {name} are not those that were sealed."
+    if now[2] is None and was[2] is not None:
+        yield f"The capture function of {name} is gone; it was sealed in version {was[2]}."
+    elif now[3] != was[3]:
+        yield f"The capture function of {name} is not the one that was sealed in version {was[2]}."
 
 
 def unescaped(text: str) -> str:

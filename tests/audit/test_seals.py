@@ -111,6 +111,14 @@ LINES = {
     "update dbadmin_audit.shape set columns = jsonb_set(columns, '{1,name}', '\"price\"')": COLUMNS_ALTERED,
     "delete from dbadmin_audit.gap": GAPS_ALTERED,
     "update dbadmin_audit.watched set since = now()": TABLES_ALTERED,
+    "update dbadmin_audit.watched set until = '2026-01-01 00:00Z'":
+        "public.items was sealed as watched; it is not watched since 2026-01-01 00:00:00+00.",
+    "update dbadmin_audit.watched set choices = choices || '{\"on_failure\": \"continue\"}'":
+        "The choices for public.items are not those that were sealed.",
+    "create or replace function dbadmin_audit.capture_1() returns trigger language plpgsql as 'begin return null; end'":
+        "The capture function of public.items is not the one that was sealed in version 3.",
+    "drop function dbadmin_audit.capture_1 cascade":
+        "The capture function of public.items is gone; it was sealed in version 3.",
     "update dbadmin_audit.watched set table_name = 'innocent'":
         "Table 1 is called public.innocent since; it was sealed as public.items.",
 }  # fmt: skip
@@ -176,9 +184,10 @@ def test_edited_seals_show(sealed, target):
     Seal.objects.filter(number=1).update(header=Seal.objects.get(number=1).header.replace("maria", "x") + " ")
     assert findings(sealed, target) == ["Seal 1 was altered: its signature does not fit."]
     Seal.objects.filter(number=1).delete()
-    assert findings(sealed, target) == []
+    states = "How tables were watched when seal 2 was made is told by no seal any more."
+    assert findings(sealed, target) == [states]
     Seal.objects.filter(number=2).update(leaves=second.leaves[:-3] + b"abc")
-    assert findings(sealed, target) == ["The leaves of seal 2 were altered."]
+    assert findings(sealed, target) == [states, "The leaves of seal 2 were altered."]
 
 
 def test_a_removed_seal_shows(sealed, target, execute, audit):

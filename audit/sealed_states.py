@@ -1,0 +1,110 @@
+"""How each table is watched, as a seal signs it: until when, by which choices, by which capture function."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any
+
+import psycopg
+
+from audit.models import Seal
+from dbadmin.models import Run
+
+STATES = """
+select w.id, w.until::text, md5(w.choices::text),
+       (select min(coalesce(substring(p.prosrc from 'audit capture (\\d+)')::int, 1)) from pg_catalog.pg_proc p
+        where p.pronamespace = 'dbadmin_audit'::regnamespace and p.proname = 'capture_' || w.id),
+       (select md5(string_agg(p.prosrc, '' order by p.proname)) from pg_catalog.pg_proc p
+        where p.pronamespace = 'dbadmin_audit'::regnamespace
+          and p.proname in ('capture_' || w.id, 'capture_row_' || w.id))
+from dbadmin_audit.watched w order by w.id
+"""
+#: Operation -> the changes that it makes.
+OURS = {
+    "watch_table": {"watched", "renewed"},
+    "watch_schema": {"watched", "renewed"},
+    "unwatch_table": {"unwatched"},
+    "upgrade_capture": {"renewed"},
+}
+
+#: Number of a table -> until when, print of its choices, version and print of its capture function; null: none.
+States = dict[str, list[Any]]
+
+
+def states(connection: psycopg.Connection[Any]) -> States:
+    """As they are now. The caller made canonical.SETTINGS."""
+    return {str(row[0]): list(row[1:]) for row in connection.execute(STATES)}
+
+
+def hashed(found: States) -> str:
+    """What a seal keeps of states that are as in the seal before."""
+    return sha256(json.dumps(found, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def facts(connection: psycopg.Connection[Any], last: Seal | None) -> dict[str, Any]:
+    """What a header tells of them: always their hash, and all of them where they are not those of the last seal."""
+    found = states(connection)
+    own = hashed(found)
+    same = last is not None and json.loads(last.header).get("watched_sha256") == own
+    return {"watched_sha256": own} if same else {"watched_sha256": own, "watched": found}
+
+
+def sealed(seal: Seal) -> States | None:
+    """The states that this seal stands for: told in itself, or in an earlier one with this hash. None: lost."""
+    own = json.loads(seal.header)["watched_sha256"]
+    before = Seal.objects.filter(server=seal.server, database=seal.database, number__lte=seal.number)
+    for one in before.filter(header__contains=own).defer("leaves").iterator(20):
+        told = json.loads(one.header).get("watched")
+        if told is not None and hashed(told) == own:
+            return dict(told)
+    return None
+
+
+def differences(seal: Seal, now: States) -> Iterator[tuple[str, str]]:
+    """(kind, sentence) for each table that is not watched as it was sealed, unless an operation did that since."""
+    if "watched_sha256" not in json.loads(seal.header):
+        return  # made before a seal told that
+    was, names = sealed(seal), json.loads(seal.header)["tables"]
+    if was is None:
+        yield (
+            "chain",
+            f"How tables were watched when seal {seal.number} was made is told by no seal any more.",
+        )
+        return
+    for number in sorted(was.keys() & now.keys(), key=int):
+        for kind, text in of_table(names[number], was[number], now[number]):
+            if not is_ours(seal, kind, names[number]):
+                yield kind, text
+
+
+def of_table(name: str, was: list[Any], now: list[Any]) -> Iterator[tuple[str, str]]:
+    """What differs for one table. The standalone script says the same."""
+    if now[0] != was[0]:
+        sealed_as = "watched" if was[0] is None else f"watched until {was[0]}"
+        is_now = "it is watched again" if now[0] is None else f"it is not watched since {now[0]}"
+        yield "watched" if now[0] is None else "unwatched", f"{name} was sealed as {sealed_as}; {is_now}."
+        return
+    if now[1] != was[1]:
+        yield "renewed", f"The choices for {name} are not those that were sealed."
+    if now[3] != was[3]:
+        gone = f"The capture function of {name} is gone; it was sealed in version {was[2]}."
+        other = f"The capture function of {name} is not the one that was sealed in version {was[2]}."
+        yield "renewed", gone if now[2] is None else other
+
+
+def is_ours(seal: Seal, kind: str, table: str) -> bool:
+    """Did an operation that somebody started since this seal do that to the table?"""
+    operations = [name for name, kinds in OURS.items() if kind in kinds]
+    since = Run.objects.filter(
+        server=seal.server,
+        operation__in=operations,
+        status=Run.Status.SUCCEEDED,
+        finished_at__gte=seal.sealed_at,
+    )
+    return any(
+        run.params.get("database") in {None, "", seal.database}
+        and (run.target == table or run.operation in {"watch_schema", "upgrade_capture"})
+        for run in since
+    )
