@@ -47,7 +47,12 @@ def findings(server: Server, user: Any) -> list[Finding]:
     """Open alerts of rules that are more than a reading's own threshold, which the overview shows by itself."""
     found = Alert.objects.raw(FINDINGS, [server.pk, AlertRule.Kind.READING])
     return [
-        Finding(alert.severity, f"{alert}: {alert.text}", alert.get_absolute_url(), alert.since)
+        Finding(
+            alert.severity,
+            ": ".join(filter(None, (str(alert), alert.text))),
+            alert.get_absolute_url(),
+            alert.since,
+        )
         for alert in found
     ]
 

@@ -82,15 +82,18 @@ def verdict(
         value,
         severity_of(rule, value, multiple),
         is_well(rule, value, multiple),
-        said(rule, value, base),
+        said(rule, value, base) or stands(rule, row),
         evidence(row),
         base,
     )
 
 
 def said(rule: AlertRule, value: float, base: float | None) -> str:
-    """1.4 s, above 1 s; 71 %, below 0.9 × baseline of 99 %."""
+    """1.4 s, above 1 s; 71 %, below 0.9 × baseline of 99 %; "" where the rule's name tells all: there is none."""
     if rule.comparison == Comparison.PRESENT:
+        return ""
+    is_none = rule.comparison == Comparison.BELOW and rule.column.endswith("_count") and value == 0
+    if is_none and 1.0 in (rule.critical, rule.warning):
         return ""
     limit = next(
         (each for each in (rule.critical, rule.warning) if crosses(rule, value, each, base or 1.0)),
@@ -101,6 +104,12 @@ def said(rule: AlertRule, value: float, base: float | None) -> str:
         return rule.shown(value)
     of_base = f" of {rule.shown(base)}" if base is not None else ""
     return f"{rule.shown(value)}, {side} {rule.shown_limit(limit)}{of_base}"
+
+
+def stands(rule: AlertRule, row: Any) -> str:
+    """What is present where nothing should be, in its own words."""
+    value = getattr(row, rule.column, None) if rule.comparison == Comparison.PRESENT else None
+    return value[:MOST_TEXT] if isinstance(value, str) else ""
 
 
 def evidence(row: Any) -> dict[str, Any]:

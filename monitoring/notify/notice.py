@@ -81,7 +81,8 @@ class Notice:
         found = []
         for item in self.alerts:
             found.append(f"[{'over' if self.kind == 'resolved' else item.severity}] {item.title}")
-            found.append(f"  {item.because}" if self.kind == "resolved" else f"  {item.text}")
+            told = item.because if self.kind == "resolved" else item.text
+            found.extend([f"  {told}"] if told else [])
             found.append(f"  since {item.since[:16].replace('T', ' ')} UTC")
             if item.advice and self.kind != "resolved":
                 found.append(f"  {item.advice}")

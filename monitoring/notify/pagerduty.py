@@ -44,7 +44,7 @@ def event(routing_key: str, notice: Notice, item: Item) -> dict[str, Any]:
         return found
     where = f"{notice.server}: " if notice.server else ""
     found["payload"] = {
-        "summary": f"{where}{item.title}: {item.text}"[:MOST],
+        "summary": f"{where}{': '.join(filter(None, (item.title, item.text)))}"[:MOST],
         "source": notice.server or "dbadmin",
         "severity": item.severity,
         "timestamp": item.since,

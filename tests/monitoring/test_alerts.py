@@ -11,6 +11,7 @@ from dbadmin import periodic
 from dbadmin.models import Server, ServerState, WorkerBeat
 from dbadmin.probes import PROBES, Problem, Reading
 from monitoring import duties
+from monitoring.alert_lists import findings
 from monitoring.alert_models import Alert, AlertRule
 from monitoring.alerts import end_orphans, narrowest
 from monitoring.evaluator import Evaluator, Judge
@@ -95,6 +96,22 @@ def test_opens_only_after_its_time_and_ends_only_beyond_the_clear_value(shop, on
     assert alert.resolved_because == "Back at 79 %."
     assert [note.kind for note in alert.notes.all()] == ["opened", "resolved"]
     assert [mark.text for mark in Mark.objects.order_by("at")] == ["Rule", "Rule: over"]
+
+
+def test_says_what_is_present_in_its_own_words(shop, only):
+    rule = only("backup_age", "problem", comparison=AlertRule.Comparison.PRESENT, critical=1)
+    judge, told = Judge(), "The store is gone."
+    judge.look(batch(shop, reading("backup_age", NOW, "database problem", ("shop", told), ("other", None))))
+    alert = Alert.objects.get(rule=rule)
+    assert (alert.row_name, alert.text) == ("shop", told)
+    assert [found.text for found in findings(shop, None)] == ["Rule: shop: The store is gone."]
+
+
+def test_says_no_number_of_what_there_is_none_of(shop, only):
+    only("backup_age", "backups_count", comparison=AlertRule.Comparison.BELOW, critical=1)
+    Judge().look(batch(shop, reading("backup_age", NOW, "database backups_count", ("shop", 0))))
+    assert Alert.objects.get().text == ""
+    assert [found.text for found in findings(shop, None)] == ["Rule: shop"]
 
 
 def test_a_short_peak_opens_nothing(shop, only):
