@@ -89,12 +89,12 @@ def verdict(
 
 
 def said(rule: AlertRule, value: float, base: float | None) -> str:
-    """1.4 s, above 1 s; 71 %, below 0.9 × baseline of 99 %; "" where the rule's name tells all: there is none."""
+    """1.4 s, above 1 s; 71 %, below 0.9 × baseline of 99 %; none."""
     if rule.comparison == Comparison.PRESENT:
         return ""
     is_none = rule.comparison == Comparison.BELOW and rule.column.endswith("_count") and value == 0
     if is_none and 1.0 in (rule.critical, rule.warning):
-        return ""
+        return "none"
     limit = next(
         (each for each in (rule.critical, rule.warning) if crosses(rule, value, each, base or 1.0)),
         rule.warning if rule.warning is not None else rule.critical,

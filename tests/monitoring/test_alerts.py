@@ -107,11 +107,11 @@ def test_says_what_is_present_in_its_own_words(shop, only):
     assert [found.text for found in findings(shop, None)] == ["Rule: shop: The store is gone."]
 
 
-def test_says_no_number_of_what_there_is_none_of(shop, only):
+def test_says_none_of_what_there_is_none_of(shop, only):
     only("backup_age", "backups_count", comparison=AlertRule.Comparison.BELOW, critical=1)
     Judge().look(batch(shop, reading("backup_age", NOW, "database backups_count", ("shop", 0))))
-    assert Alert.objects.get().text == ""
-    assert [found.text for found in findings(shop, None)] == ["Rule: shop"]
+    assert Alert.objects.get().text == "none"
+    assert [found.text for found in findings(shop, None)] == ["Rule: shop: none"]
 
 
 def test_a_short_peak_opens_nothing(shop, only):
