@@ -114,6 +114,12 @@ class AlertRule(Scope):
             return duration(value)
         return unit.text(value) if unit.numeric else significant(value)
 
+    def is_any(self, limit: float | None) -> bool:
+        """Does this limit only ask whether there is one at all? missing > -1, failing_count > 0."""
+        if limit is None or self.comparison != self.Comparison.ABOVE or self.against != self.Against.LIMIT:
+            return False
+        return limit <= 0 or (limit < 1 and self.column.endswith("_count"))
+
     def shown_limit(self, limit: float | None) -> str:
         """A warning or critical number, for people."""
         if limit is None:

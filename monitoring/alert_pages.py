@@ -124,7 +124,11 @@ def limit_words(rule: AlertRule) -> str:
         return "not empty"
     word = "below" if rule.comparison == rule.Comparison.BELOW else "above"
     pairs = (("warning", rule.warning), ("critical", rule.critical))
-    return ", ".join(f"{name} {word} {rule.shown_limit(limit)}" for name, limit in pairs if limit is not None)
+    return ", ".join(
+        f"{name} {'at any' if rule.is_any(limit) else f'{word} {rule.shown_limit(limit)}'}"
+        for name, limit in pairs
+        if limit is not None
+    )
 
 
 @login_required

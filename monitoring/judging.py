@@ -100,6 +100,9 @@ def said(rule: AlertRule, value: float, base: float | None) -> str:
         rule.warning if rule.warning is not None else rule.critical,
     )
     side = "above" if rule.comparison == Comparison.ABOVE else "below"
+    if rule.is_any(limit):
+        # Nought and one only tell that the row is there; its name is told beside.
+        return "" if value in {0.0, 1.0} else rule.shown(value)
     if not crosses(rule, value, limit, base or 1.0):
         return rule.shown(value)
     of_base = f" of {rule.shown(base)}" if base is not None else ""

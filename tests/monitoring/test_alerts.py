@@ -13,8 +13,10 @@ from dbadmin.probes import PROBES, Problem, Reading
 from monitoring import duties
 from monitoring.alert_lists import findings
 from monitoring.alert_models import Alert, AlertRule
+from monitoring.alert_pages import limit_words
 from monitoring.alerts import end_orphans, narrowest
 from monitoring.evaluator import Evaluator, Judge
+from monitoring.judging import said
 from monitoring.models import Mark
 from monitoring.recorder import Known, Look, Sample
 from monitoring.rounds import Batch
@@ -112,6 +114,16 @@ def test_says_none_of_what_there_is_none_of(shop, only):
     Judge().look(batch(shop, reading("backup_age", NOW, "database backups_count", ("shop", 0))))
     assert Alert.objects.get().text == "none"
     assert [found.text for found in findings(shop, None)] == ["Rule: shop: none"]
+
+
+def test_a_rule_that_asks_whether_there_is_one_says_no_limit_that_nobody_means(shop):
+    at_any = AlertRule(column="missing", warning=-1.0, critical=0.0)
+    assert (said(at_any, 0.0, None), said(at_any, 1.0, None)) == ("", "")
+    counted = AlertRule(column="pending_count", warning=0.0)
+    assert (said(counted, 1.0, None), said(counted, 3.0, None)) == ("", "3")
+    assert limit_words(at_any) == "warning at any, critical at any"
+    assert limit_words(counted) == "warning at any"
+    assert limit_words(AlertRule(column="connections_ratio", warning=0.8)) == "warning above 80 %"
 
 
 def test_a_short_peak_opens_nothing(shop, only):

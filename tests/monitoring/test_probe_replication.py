@@ -11,7 +11,8 @@ import pytest
 from dbadmin.connections import Session, limit
 from dbadmin.probes import PROBES
 from devtools import ports
-from tests.fixtures.servers import Postgres
+from tests.fixtures.servers import Postgres, server_row
+from tests.monitoring.test_epochs import Watcher
 from tests.running import scratch
 
 pytestmark = pytest.mark.servers
@@ -183,3 +184,20 @@ def test_forgotten_slot_shows_what_it_keeps(new_postgres):
     (row,) = read(server, "replication_slots").rows
     assert (row.slot, row.is_active, row.wal_status) == ("forgotten", False, "reserved")
     assert row.retained_bytes > 1_000_000
+
+
+@pytest.mark.django_db
+def test_a_promoted_standby_says_so_and_its_counting_goes_on(pair):
+    _, standby = pair
+    watcher = Watcher(server_row("promoted", standby))
+    watcher.look("databases")
+    with standby.connect() as connection:
+        connection.execute("select pg_promote()")
+    promoted = watcher.look("databases")
+    assert [(mark.kind, mark.text) for mark in promoted.marks] == [
+        ("promoted", "The standby was promoted; it is a primary now.")
+    ]
+    assert promoted.holes == []
+    assert [sample.length > 0 for sample in promoted.samples] == [True]
+    assert watcher.look("databases").marks == []
+    watcher.round.close()

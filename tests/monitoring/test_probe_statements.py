@@ -5,6 +5,7 @@ import pytest
 
 from dbadmin.connections import Session, limit
 from dbadmin.probes import PROBES
+from monitoring.texts import fingerprint
 
 pytestmark = pytest.mark.servers
 
@@ -153,3 +154,18 @@ def test_readiness_names_every_missing_right_with_a_statement_that_works(postgre
     finally:
         with postgres.connect() as superuser:
             superuser.execute("drop role stranger")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("select * from t where id in ($1, $2, $3)", "SELECT * FROM t WHERE id IN ($1 /*, ... */)"),
+        ("select * from t where id in ($1, $2)", "select * from t where id in ($1, $2, $3, $4)"),
+        ("insert into t values ($1, $2)", "insert into t values ($1, $2), ($3, $4)"),
+        ("set work_mem = '5MB'", "set work_mem = $1"),
+        ("/* app */ select 1", "select 2 -- other"),
+    ],
+)
+def test_a_statement_is_known_again_after_an_upgrade_that_counts_it_otherwise(before, after):
+    assert fingerprint(before) == fingerprint(after)
+    assert fingerprint(before) != fingerprint(after.replace("t", "u", 1) + " limit 1")

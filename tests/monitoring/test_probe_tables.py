@@ -200,3 +200,11 @@ def test_healthy_indexes_are_not_called_bloated(make, read, counted, analyzed):
     analyzed("vacuum analyze things", "things")
     rows = {row.index: row for row in read("index_bloat").rows}
     assert rows["by_number"].bloat_low_bytes > 0.7 * rows["by_number"].size_bytes
+
+
+def test_wraparound_watches_databases_that_nobody_may_enter_too(read, target, database):
+    rows = {row.database: row for row in read("wraparound").rows}
+    assert rows["template0"].allows_connections is False
+    ages = target.row("select age(datfrozenxid) as xid from pg_database where datname = 'template0'")
+    assert abs(rows["template0"].xid_age_count - ages.xid) < 1000
+    assert rows[database].allows_connections is True
