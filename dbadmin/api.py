@@ -149,7 +149,7 @@ def planned(request: HttpRequest, operation: Operation, body: dict[str, Any]) ->
     plan = plan_of(operation)
     looked_at = [
         {"state": check.state, "title": check.title, "message": check.message, "remedy": check.remedy}
-        for check in operation.checks
+        for check in [*operation.checks, *(operation.look() if body.get("dry_run") else ())]
     ]
     if plan.refusal:
         status = 502 if plan.server_failed else 409

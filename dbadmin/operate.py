@@ -113,7 +113,7 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
         "plan_digest": consent.digest(plan.agreed),
         "refusal": plan.refusal,
         "takes_back": bool(operation and plan.steps and operation.takes_back(plan.steps)),
-        "checks": outcome(operation.checks if operation else ()),
+        "checks": outcome(looked_at(request, operation, plan)),
         "missing": missing,
         "risk": risk.value,
         "waits": operation.waits() if operation and plan.steps else "",
@@ -126,6 +126,14 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
         "back_url": back_url(request, server),
     }
     return render(request, "dbadmin/operate.html", context, status=422 if request.method == "POST" else 200)
+
+
+def looked_at(request: HttpRequest, operation: Operation | None, plan: Plan) -> Sequence[Check]:
+    """What the plan looked at, and on a preview what else the operation tells."""
+    if operation is None:
+        return ()
+    more = operation.look() if request.method == "GET" and (plan.steps or plan.refusal) else ()
+    return [*operation.checks, *more]
 
 
 def outcome(checks: Sequence[Check]) -> dict[str, Sequence[Check]]:

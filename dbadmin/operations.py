@@ -116,6 +116,10 @@ class Operation:
         """The steps; raises Refused when it cannot or should not be done. Same server, same texts."""
         raise AssertionError(f"{type(self).__name__} has no plan")
 
+    def look(self) -> Sequence[Check]:
+        """What else a preview tells: measured for whoever reads it, and no part of what is agreed to."""
+        return ()
+
     def clean_up(self, work: Work) -> None:
         """Remove what a failed, cancelled or lost run left. Idempotent; works from work.facts."""
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
 from django import forms
 
 from audit import plans
 from audit.capture import Choices
+from audit.cost import NotMeasured, measure
 from audit.registry import Installed, Watched, installed, is_current, next_numbers, outdated
 from audit.tables import Described, Rows, describe
+from dbadmin.connections import connect, why
 from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.readiness import Check
 from dbadmin.steps import Step
 
 ON_FAILURE = [
@@ -138,6 +142,18 @@ class WatchTable(Operation):
             self.refuse_if_nothing_changes(rows, table, known, choices, install)
             return [*install, *plans.renew_steps(rows, known, shape_id, table, choices, database)]
         return [*install, *plans.watch_steps(rows, watched_id, shape_id, table, choices, database)]
+
+    def look(self) -> Sequence[Check]:
+        """What it costs the table's writers, measured on a few of its rows; also of a table that is watched already."""
+        title, rows = "Cost, measured on a copy that was rolled back", rows_of(self)
+        try:
+            table = self.described(rows, installed(rows))
+            with connect(self.server, "operate", self.params.get("database") or None) as connection:
+                return [Check("ok", title, measure(connection, table, self.choices()).said())]
+        except (NotMeasured, Refused) as reason:
+            return [Check("unknown", title, str(reason))]
+        except psycopg.Error as error:
+            return [Check("unknown", title, f"It could not be measured: {why(error, '')}")]
 
     def described(self, rows: Rows, state: Installed) -> Described:
         """The table with the rules asked for and those of before, or a refusal."""
