@@ -39,7 +39,8 @@ class Watch:
             if self.thread is None or not self.thread.is_alive():
                 self.thread = threading.Thread(target=self.run, name="deadlines", daemon=True)
                 self.thread.start()
-            self.ready.notify()
+            if self.heap[0][1] == number:  # else it wakes in time for an earlier one anyway
+                self.ready.notify()
         return number
 
     def remove(self, number: int) -> bool:

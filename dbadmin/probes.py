@@ -322,9 +322,7 @@ class Probe:
         if needed == "superuser" or self.source != "postgres":
             return None
         if needed not in session.facts:
-            question = (
-                "select pg_catalog.pg_has_role(oid, 'usage') from pg_catalog.pg_roles where rolname = %s"
-            )
+            question = "select pg_catalog.pg_has_role(pg_catalog.to_regrole(%s), 'usage')"
             session.facts[needed] = session.value(question, [needed])
         if session.facts[needed]:
             return None
