@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from threading import BoundedSemaphore
 
@@ -12,21 +12,41 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 from psycopg_pool import TooManyRequests
 
 from audit import exporting
-from audit.asking import explain, filter_of, opened_alone, readable_moments, trouble
+from audit.asking import Asked, explain, filter_of, opened_alone, readable_moments, trouble
 from audit.models import SavedSearch
-from audit.search import BadFilter
+from audit.search import BadFilter, Filter
 from dbadmin.events import record
 from dbadmin.views import server_for
 
-FORMATS = {"csv": (exporting.csv_lines, "text/csv"), "jsonl": (exporting.json_lines, "application/x-ndjson")}
+FORMATS: dict[str, tuple[Callable[..., Iterator[str]], str]] = {
+    "csv": (exporting.csv_lines, "text/csv"),
+    "jsonl": (exporting.json_lines, "application/x-ndjson"),
+    "html": (exporting.report_lines, "text/html"),
+}
 
 
 #: Files that this process writes at the same time: each holds a connection to its server for as long as it takes.
 UNDER_WAY = BoundedSemaphore(2)
+
+
+def written(kind: str, asked: Asked, wanted: Filter) -> Iterator[str]:
+    """The lines of the file."""
+    found = exporting.records(asked.rows, asked.state, wanted)
+    if kind != "html":
+        writer, _ = FORMATS[kind]
+        return writer(found)
+    facts = {
+        "Server": f"{asked.server}, database {asked.database}",
+        "Search": ", ".join(f"{name} {value}" for name, value in wanted.said().items()) or "everything",
+        "Made": timezone.now().isoformat(timespec="seconds"),
+        "By": asked.request.user.get_username(),
+    }
+    return exporting.report_lines(found, f"Audit log of {asked.server}", facts)
 
 
 @login_required
@@ -36,7 +56,7 @@ def export(request: HttpRequest, server_name: str, kind: str) -> HttpResponseBas
     server = server_for(request, server_name, "audit.export")
     if kind not in FORMATS:
         raise Http404(f"There is no format {kind}.")
-    writer, content_type = FORMATS[kind]
+    _, content_type = FORMATS[kind]
     wanted, database = filter_of(request), request.GET.get("db") or ""
 
     def lines() -> Iterator[str]:
@@ -45,7 +65,7 @@ def export(request: HttpRequest, server_name: str, kind: str) -> HttpResponseBas
         try:
             readable_moments(request, "since", "until")
             with opened_alone(request, server, database) as asked:
-                yield from writer(exporting.records(asked.rows, asked.state, wanted))
+                yield from written(kind, asked, wanted)
         finally:
             UNDER_WAY.release()
 

@@ -1,4 +1,4 @@
-"""A search of the log as a file: lines of JSON or CSV, ended by a digest that is signed."""
+"""A search of the log as a file: lines of JSON or CSV, or a page to print, ended by a digest that is signed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
-from audit import changes, inside, listing, sealing, search
+from audit import changes, inside, listing, report, sealing, search
 from audit.registry import Installed
 from audit.search import Change, Filter
 from audit.tables import Rows
@@ -93,6 +93,11 @@ def signed(lines: Iterator[str], last: str) -> Iterator[str]:
     text = digest.hexdigest()
     facts = {"sha256": text, "signature": sealing.sign(key, text), "key": key.key_id, "public": key.public}
     yield last.format(json.dumps(facts))
+
+
+def report_lines(found: Iterator[dict[str, Any]], title: str, facts: dict[str, str]) -> Iterator[str]:
+    """A page to print."""
+    return signed(report.lines(found, title, facts), "<!-- {} -->\n")
 
 
 def json_lines(found: Iterator[dict[str, Any]]) -> Iterator[str]:

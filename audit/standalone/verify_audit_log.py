@@ -3,10 +3,12 @@
 
     verify_audit_log.py WITNESS.jsonl "host=… dbname=… user=…" [--key PUBLIC_KEY_HEX]
     verify_audit_log.py --proof PROOF.json [--key PUBLIC_KEY_HEX]
+    verify_audit_log.py --export FILE [--key PUBLIC_KEY_HEX]
 
 The first reads each sealed statement and row anew by psql, hashes them, compares with the signed roots, and names what
 was altered, removed or inserted; so it does with the tables that are watched, their columns and the recorded gaps. The
-second asks no server: it shows one change, and that it belongs to what was signed. Exit status: 0 as sealed, 1 differs,
+second asks no server: it shows one change, and that it belongs to what was signed. The third tells whether an exported
+search (CSV, JSON lines or report) is as it was signed. Exit status: 0 as sealed or signed, 1 differs,
 2 could not be checked.
 """
 
@@ -302,6 +304,29 @@ def check_proof(file: Path, key: str) -> int:
     return 0
 
 
+def check_export(file: Path, key: str) -> int:
+    """A file of a search: is it, to the last byte, what was signed?"""
+    data = file.read_bytes()
+    start = data.rstrip(b"\n").rfind(b"\n") + 1
+    found = re.search(rb"\{.*\}", data[start:])
+    try:
+        proof = json.loads(found[0]) if found else {}
+        digest, signature, public = proof["sha256"], proof["signature"], proof["public"]
+    except (ValueError, KeyError, TypeError):
+        sys.stdout.write("Not proven: the file does not end with a signed digest.\n")
+        return 1
+    if sha256(data[:start]).hexdigest() != digest:
+        sys.stdout.write("Not proven: the file is not the one that was signed.\n")
+        return 1
+    if not is_signed(digest, signature, key or public):
+        sys.stdout.write("Not proven: the signature does not fit the key.\n")
+        return 1
+    sys.stdout.write("Proven: the file is as it was signed.\n")
+    if not key:
+        sys.stdout.write(f"The key came with the file; compare it with one that you trust: {public}\n")
+    return 0
+
+
 def main() -> int:
     """Check every seal of the witness file in turn, or one proof."""
     parser = argparse.ArgumentParser(
@@ -310,16 +335,19 @@ def main() -> int:
     parser.add_argument("witness", type=Path, nargs="?")
     parser.add_argument("dsn", nargs="?")
     parser.add_argument("--proof", type=Path, help="the proof of one change, instead of a witness file")
+    parser.add_argument("--export", type=Path, help="an exported search, instead of a witness file")
     parser.add_argument("--key", default="", help="the public key that you trust, in hexadecimal")
     told = parser.parse_args()
-    if not told.proof and not told.dsn:
-        parser.error("give a witness file and a DSN, or --proof with a file")
-    needed = ("openssl",) if told.proof else ("psql", "openssl")
+    if not told.proof and not told.export and not told.dsn:
+        parser.error("give a witness file and a DSN, or --proof or --export with a file")
+    needed = ("openssl",) if told.proof or told.export else ("psql", "openssl")
     if missing := [name for name in needed if shutil.which(name) is None]:
         sys.stderr.write(f"Not on the path: {', '.join(missing)}. Install them; nothing was checked.\n")
         return 2
     if told.proof:
         return check_proof(told.proof, told.key)
+    if told.export:
+        return check_export(told.export, told.key)
     seals = [json.loads(line) for line in told.witness.read_text().splitlines()]
     previous, wrong, statements = json.loads(seals[0]["header"])["previous"] if seals else "", 0, 0
     for text in registry(told.dsn, seals):
