@@ -90,16 +90,20 @@ def key_index_part(column: Column) -> Composable:
     return SQL('(left({}::text, 100) COLLATE "C")').format(kept) if column.long_text or column.rule else kept
 
 
-def as_text(column: Column, row: str) -> Composable:
-    """A column's value as text.
+def text_of(source: Composable, is_users: bool) -> Composable:
+    """A value as the log keeps it.
 
-    Of a type that users made by the type's own output: a cast of theirs would run as the log's owner. A composite
-    is null only as a whole, which IS NOT NULL does not ask.
+    Of a type that users made by the type's own output: a cast of theirs would run as whoever asks, here as the log's
+    owner. A composite is null only as a whole, which IS NOT NULL does not ask.
     """
-    source = Identifier(row, column.name)
-    if not column.is_users:
+    if not is_users:
         return SQL("{}::text").format(source)
-    return SQL("CASE WHEN {0} IS DISTINCT FROM NULL THEN concat({0}) END").format(source)
+    return SQL("CASE WHEN {0} IS DISTINCT FROM NULL THEN pg_catalog.concat({0}) END").format(source)
+
+
+def as_text(column: Column, row: str) -> Composable:
+    """A column's value as text."""
+    return text_of(Identifier(row, column.name), column.is_users)
 
 
 def value(column: Column, row: str) -> Composable:

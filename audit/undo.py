@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
+from audit.capture import text_of
 from audit.registry import Watched
 from audit.search import Change
 from audit.tables import Rows
@@ -78,20 +79,13 @@ def is_still(change: Change, names: list[str], values: dict[str, str | None], co
     """The condition that finds the row by its key, as the change left it. As texts: not every type has an equality."""
     key = [SQL("{} = {}").format(Identifier(name), Literal(value)) for name, value in change.key.items()]
     same = [
-        SQL("{} IS NOT DISTINCT FROM {}").format(as_text(name, columns), Literal(values[name]))
+        SQL("{} IS NOT DISTINCT FROM {}").format(
+            text_of(Identifier(name), name in columns.users), Literal(values[name])
+        )
         for name in names
         if name not in change.key
     ]
     return SQL(" AND ").join([*key, *same])
-
-
-def as_text(name: str, columns: Columns) -> Composable:
-    """As the log keeps it; by the type's own output where a cast of the table's owner could run as us instead."""
-    if name in columns.users:
-        return SQL("CASE WHEN {0} IS DISTINCT FROM NULL THEN pg_catalog.concat({0}) END").format(
-            Identifier(name)
-        )
-    return SQL("{}::text").format(Identifier(name))
 
 
 def remove(table: Watched, change: Change, key: str, columns: Columns) -> Reversal:
