@@ -286,6 +286,7 @@ PAGES = [
         about="What differs from the defaults, what waits for a restart, which roles there are.",
         per_database=True,
     ),
+    Page("differences", "Setting differences", group=SERVER, url_name="setting_differences", order=46),
     Page(
         "forecasts",
         "Forecasts",

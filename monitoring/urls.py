@@ -2,12 +2,23 @@
 
 from django.urls import path
 
-from monitoring import alert_pages, alert_settings, compare_page, mark_api, metrics, silences, timeline, views
+from monitoring import (
+    alert_pages,
+    alert_settings,
+    compare_page,
+    mark_api,
+    metrics,
+    settings_page,
+    silences,
+    timeline,
+    views,
+)
 
 urlpatterns = [
     path("queries/", views.queries, name="queries"),
     path("timeline/", timeline.timeline, name="timeline"),
     path("compare/", compare_page.compare, name="compare"),
+    path("differences/", settings_page.differences, name="setting_differences"),
     path("queries/<int:line>/", views.statement, name="statement"),
 ]
 

@@ -55,6 +55,7 @@ MATRIX: dict[str, set[str]] = {
     "queries": READERS,
     "timeline": READERS,
     "statement": READERS,
+    "setting_differences": READERS,
     "alerts": READERS,
     "alert": READERS,
     "alert_rules": {"admin"},
