@@ -98,3 +98,12 @@ def test_the_fleet_says_how_many_databases_have_a_proven_backup(server):
 def test_what_a_run_found_is_said_in_units():
     told = as_pairs({"before": {"size_bytes": 24576, "estimated_rows": None}, "seconds": 0.078, "store": ""})
     assert told == [("Before", "size 24 KiB, estimated rows –"), ("Seconds", "78 ms")]
+
+
+def test_a_server_that_was_never_read_is_unknown_and_not_well(server, client_as):
+    found = health.of(server)
+    assert (found.state, found.reason) == ("unknown", "Not read yet: the sampler has not come to it.")
+    for path in ("/", "/servers/shop/"):
+        text = client_as("viewer").get(path).content.decode()
+        assert "Not read yet: the sampler has not come to it." in text, path
+        assert not re.search('class="status (long )?ok"', text), path
