@@ -108,8 +108,10 @@ def test_the_preview_shows_it_and_the_capture_page_leads_there(items, audit, cli
     assert re.search(FIGURES, page)
     audit.watch("items")
     link = re.search(
-        r'<a href="([^"]*)">Cost</a>', client.get("/servers/shop/audit/capture/").content.decode()
+        r'<a class="button" href="([^"]*)">Cost…</a>',
+        client.get("/servers/shop/audit/capture/").content.decode(),
     )
-    page = client.get(link[1].replace("&amp;", "&")).content.decode()
+    assert "Cost…" not in client_as("auditor").get("/servers/shop/audit/capture/").content.decode()
+    page = client_as("admin").get(link[1].replace("&amp;", "&")).content.decode()
     assert "public.items is watched already, with these choices." in page
     assert re.search(FIGURES, page)
