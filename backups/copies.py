@@ -113,7 +113,7 @@ def clean_up(work: Work) -> None:
     prefix = work.facts.get("prefix_copied", "")
     if target is None or not prefix:
         return
-    opened = target.open()
+    opened = target.open_to_tidy(work)
     if opened.head(f"{prefix}/{NAME}"):
         catalogue.enter(target, Manifest.load(opened.get(f"{prefix}/{NAME}")))
         work.log(f"The copy in {target} had been made completely and stays.")

@@ -248,8 +248,10 @@ _FACTS = {
                   and (exists (select from pg_catalog.pg_class c where c.reltablespace = t.oid)
                        or exists (select from pg_catalog.pg_database d where d.dattablespace = t.oid
                                   and d.datname = pg_catalog.current_database()))) as tablespaces,
-               (select coalesce(sum(pg_catalog.pg_table_size(oid)), 0)::bigint from pg_catalog.pg_class
-                where relkind in ('r', 'm') and oid >= 16384) as table_bytes""",
+               -- An estimate for the progress: the exact sizes would wait for whoever has locked a table.
+               (select coalesce(sum(greatest(relpages, 0)::bigint), 0)
+                         * pg_catalog.current_setting('block_size')::bigint
+                from pg_catalog.pg_class where relkind in ('r', 'm', 't') and oid >= 16384) as table_bytes""",
 }
 
 

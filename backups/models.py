@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyrage
 from django.conf import settings
@@ -26,6 +26,9 @@ from backups.stores.local import LocalStore
 from backups.stores.s3 import S3Settings, S3Store
 from dbadmin import secrets
 from dbadmin.models import Run, Server, slug
+
+if TYPE_CHECKING:
+    from dbadmin.work import Work
 
 __all__ = [
     "Backup",
@@ -108,6 +111,11 @@ class Store(models.Model):
         if self.kind == self.Kind.LOCAL:
             return LocalStore(self.path)
         return S3Store(self.s3_settings())
+
+    def open_to_tidy(self, work: Work) -> stores.Store:
+        """For the clean-up of a run: its first try keeps nobody waiting, a later one has time for a slow store."""
+        opened = self.open()
+        return opened if work.run.clean_up_tries else opened.in_haste()
 
     def s3_settings(self) -> S3Settings:
         return S3Settings(

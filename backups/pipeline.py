@@ -10,6 +10,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pyrage
@@ -97,6 +98,11 @@ class VolumeWriter:
         if self._upload is not None:
             self._finish(self._upload)
         return self.volumes
+
+    def give_up(self) -> None:
+        """From another thread: a write that waits for the store ends."""
+        if self._upload is not None:
+            self._upload.give_up()
 
     def abort(self) -> None:
         """Remove the unfinished volume and those before it: a part of a stream is worth nothing."""
@@ -209,8 +215,11 @@ def send(
         stored.volumes = out.complete()
     except BaseException as error:
         channel.break_off()
-        encryptor.join(10)
-        out.abort()
+        out.give_up()
+        encryptor.join(5)
+        # A store that does not answer now is asked again by the clean-up of the run, which knows what it may hold.
+        with suppress(StoreError):
+            out.abort()
         if isinstance(error, ChannelClosed) and encryptor.failure:
             raise encryptor.failure from None
         raise
@@ -233,8 +242,14 @@ class _Fetcher(threading.Thread):
         super().__init__(name="fetch", daemon=True)
         self._identities = [pyrage.x25519.Identity.from_str(each) for each in identities]
         self._channel = channel
-        self._source = _Stream(checked(store, volumes))
+        self._at = ""
+        self._source = _Stream(self._volumes(store, volumes))
         self.failure: BaseException | None = None
+
+    def _volumes(self, store: Store, volumes: Sequence[Volume]) -> Iterator[bytes]:
+        for volume in volumes:
+            self._at = volume.key
+            yield from checked(store, [volume])
 
     def run(self) -> None:
         sink = _Sink(self._channel)
@@ -244,21 +259,21 @@ class _Fetcher(threading.Thread):
             # What follows the last encrypted block is read as well, so that every hash is compared.
             while block := self._source.read(1 << 20):
                 if self._identities:
-                    raise Damaged("Something follows the end of the encrypted stream.")
+                    raise Damaged(f"Something follows the end of the encrypted stream in {self._at}.")
                 sink.write(block)
             self._channel.end()
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits, which raises it
-            self.failure = self._source.failure or sink.failure or _named(error)
+            self.failure = self._source.failure or sink.failure or _named(error, self._at)
             self._channel.break_off()
 
 
-def _named(error: BaseException) -> BaseException:
+def _named(error: BaseException, key: str) -> BaseException:
     if isinstance(error, pyrage.DecryptError) and "No matching keys" in str(error):
         return NoKey(
             "None of the private keys at hand opens this backup. Bring the key that it was made for."
         )
     if isinstance(error, pyrage.DecryptError | OSError):
-        return Damaged(f"The encrypted stream is damaged: {str(error).rstrip('.')}.")
+        return Damaged(f"{key} is not what was written: it cannot be decrypted ({str(error).rstrip('.')}).")
     return error
 
 

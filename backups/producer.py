@@ -16,6 +16,7 @@ from dbadmin.failures import Told
 
 BLOCK = 256 << 10
 PIPE = 1 << 20
+LONGEST_QUERY = 300
 STALL_SECONDS = 30 * 60
 Popen = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -91,7 +92,16 @@ class Producer:
         """The first error that the process named, without its own name in front."""
         errors = [line for line in self._lines if "error:" in line] or list(self._lines)[-1:]
         text = errors[0].partition("error: ")[2] or errors[0] if errors else ""
-        return f"{text.rstrip('.')}." if text else ""
+        return f"{text.rstrip('.')}.{self._awaited(text)}" if text else ""
+
+    def _awaited(self, text: str) -> str:
+        """Which lock it was, where the process gave up waiting for one."""
+        named = next(
+            (line.partition("Query was: ")[2] for line in self._lines if "Query was: LOCK TABLE" in line), ""
+        )
+        if "timeout" not in text or not named:
+            return ""
+        return f" It waited too long for a lock that another session holds: {named[:LONGEST_QUERY]}."
 
     def stop(self) -> None:
         """End the process if it still runs, and wait until it is gone."""

@@ -11,6 +11,8 @@ from backups.pipeline import Volume
 
 #: The first major version whose pg_restore sets transaction_timeout, and whose servers know it.
 TRANSACTION_TIMEOUT_FROM = 17
+#: A pipe fails when any program in it does: without this a failing `age` looks like success.
+PIPES = "set -o pipefail"
 
 
 def kit_lines(backup: Backup, manifest: Manifest) -> list[tuple[str, list[str]]]:
@@ -21,7 +23,11 @@ def kit_lines(backup: Backup, manifest: Manifest) -> list[tuple[str, list[str]]]
         ("Check that they are what was written", _check([*globals_.volumes, *database.volumes])),
         (
             "Unpack them",
-            _unpack(globals_, "globals.sql", manifest) + _unpack(database, "database.dump", manifest),
+            [
+                PIPES,
+                *_unpack(globals_, "globals.sql", manifest),
+                *_unpack(database, "database.dump", manifest),
+            ],
         ),
         ("Load them", _load(manifest)),
     ]
@@ -52,7 +58,8 @@ def _check(volumes: Sequence[Volume]) -> list[str]:
 def _unpack(piece: Piece, name: str, manifest: Manifest) -> list[str]:
     parts = " ".join(quote(_name(volume)) for volume in piece.volumes)
     opened = " | age --decrypt --identity key.txt" if manifest.recipients else ""
-    return [f"cat {parts}{opened} | zstd --decompress > {name}"]
+    # What came out before a program failed is no file that anybody should load.
+    return [f"cat {parts}{opened} | zstd --decompress > {name} || {{ rm {name}; false; }}"]
 
 
 def _load(manifest: Manifest) -> list[str]:
@@ -74,4 +81,4 @@ def _restore(manifest: Manifest, name: str) -> list[str]:
         return [f"pg_restore --exit-on-error --jobs=2 --dbname={name} database.dump"]
     load = f"psql --no-psqlrc --quiet --output=/dev/null --set=ON_ERROR_STOP=1 --dbname={name}"
     without = "sed '1,40{/^SET transaction_timeout = 0;$/d}'"
-    return ["set -o pipefail", f"pg_restore --file=- database.dump | {without} | {load}"]
+    return [PIPES, f"pg_restore --file=- database.dump | {without} | {load}"]

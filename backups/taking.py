@@ -96,6 +96,8 @@ class Taking:
 
     def _open_snapshot(self, holder: psycopg.Connection[Any]) -> str:
         holder.execute("set idle_in_transaction_session_timeout = 0")
+        # What asks for no lock has no need of it: nothing that is looked at here may wait longer than pg_dump does.
+        holder.execute("select pg_catalog.set_config('lock_timeout', %s, false)", [logical.LOCK_WAIT])
         holder.execute("begin isolation level repeatable read, read only")
         self.facts = read_facts(holder)
         row = holder.execute("select pg_catalog.pg_export_snapshot()").fetchone()
@@ -201,7 +203,7 @@ def clean_up(work: Work) -> None:
     prefix = work.facts.get("prefix")
     if store is None or not prefix:
         return
-    opened = store.open()
+    opened = store.open_to_tidy(work)
     if opened.head(f"{prefix}/{NAME}"):
         catalogue.enter(store, Manifest.load(opened.get(f"{prefix}/{NAME}")))
         work.log("The backup had been written completely and stays in the catalogue.")

@@ -244,7 +244,7 @@ def clean_up(work: Work) -> None:
     prefix = work.facts.get("prefix")
     if store is None or not prefix:
         return
-    opened = store.open()
+    opened = store.open_to_tidy(work)
     if opened.head(f"{prefix}/{manifests.NAME}"):
         enter(store, BaseManifest.load(opened.get(f"{prefix}/{manifests.NAME}")))
         work.log("The base backup had been written completely and stays in the catalogue.")

@@ -59,9 +59,15 @@ class Upload(ABC):
     def complete(self) -> Item:
         """Publish the object and ask the store what it now holds."""
 
+    def give_up(self) -> None:  # noqa: B027 - a store that never waits needs nothing
+        """From another thread: a `write` that waits for the store ends within a second, and no other begins."""
+
     @abstractmethod
     def abort(self) -> None:
-        """Leave nothing behind; may be called twice, and after a failure of any other method."""
+        """Leave nothing behind; may be called twice, and after a failure of any other method.
+
+        Raises StoreError within seconds where the store does not answer: then something is left.
+        """
 
     def checked(self, item: Item | None) -> Item:
         """The published object, if the store holds exactly what was sent."""
@@ -111,6 +117,10 @@ class Store(ABC):
     def free_bytes(self) -> int | None:
         """How much more fits, where the store can say it."""
         return None
+
+    def in_haste(self) -> Store:
+        """The same store for one who waits: an answer within seconds, else StoreError."""
+        return self
 
     def facts(self) -> Facts | None:
         """What it does with objects by itself; None for a store that does nothing."""

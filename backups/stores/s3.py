@@ -7,9 +7,9 @@ import io
 import threading
 import zlib
 from collections.abc import Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,9 +25,14 @@ from backups.stores.protection import TRIAL_LOCK, protection
 MIB = 1 << 20
 IN_FLIGHT = 2
 RECONNECTS = 4
+#: One who waits, such as a run that was cancelled, asks once and not for long.
+HASTE = {"attempts": 1, "connect_timeout": 3.0, "read_timeout": 4.0}
+#: Seconds that parts on their way get to end by themselves.
+PATIENCE = 2
 _ABSENT = {"404", "NoSuchKey", "NotFound", "NoSuchUpload"}
 _ADVICE = {
     "AccessDenied": "The keys lack a right on this bucket.",
+    "400": "It gave no reason; expired credentials are the usual one.",
     "403": "The keys lack a right on this bucket, or are wrong.",
     "InvalidAccessKeyId": "The service does not know this access key.",
     "SignatureDoesNotMatch": "The secret key is wrong.",
@@ -83,7 +88,7 @@ class S3Upload(Upload):
         self._id = ""
         self._buffer = bytearray()
         self._parts: dict[int, dict[str, Any]] = {}
-        self._pool: ThreadPoolExecutor | None = None
+        self._given_up = False
         self._room = threading.BoundedSemaphore(IN_FLIGHT)
         self._flights: list[Future[None]] = []
 
@@ -97,14 +102,19 @@ class S3Upload(Upload):
             self._send(part)
 
     def _send(self, part: bytes) -> None:
-        pool = self._pool or self._begin()
+        self._raise_failed()
+        if not self._id:
+            self._begin()
         while not self._room.acquire(timeout=1):
             self._raise_failed()
-        number = len(self._flights) + 1
-        self._flights.append(pool.submit(self._fly, number, part))
         self._raise_failed()
+        flight: Future[None] = Future()
+        self._flights.append(flight)
+        # A thread for each part, which the end of the process does not wait for: the store may never answer it.
+        arguments = (flight, len(self._flights), part)
+        threading.Thread(target=self._fly, args=arguments, name="s3-part", daemon=True).start()
 
-    def _begin(self) -> ThreadPoolExecutor:
+    def _begin(self) -> None:
         if self._opened:
             self._opened(self.key, "")
         with self._store.speaking() as (client, where):
@@ -114,27 +124,32 @@ class S3Upload(Upload):
         self._id = answer["UploadId"]
         if self._opened:
             self._opened(self.key, self._id)
-        self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="s3-part")
-        return self._pool
 
-    def _fly(self, number: int, part: bytes) -> None:
-        # As a file the part is sent in pieces; as bytes the library would copy it behind the headers.
+    def _fly(self, flight: Future[None], number: int, part: bytes) -> None:
         try:
-            checksum = _crc32(part)
-            with self._store.speaking() as (client, where):
-                answer = client.upload_part(
-                    **where, Key=self._store.full(self.key), UploadId=self._id, PartNumber=number,
-                    Body=io.BytesIO(part), ChecksumCRC32=checksum,
-                )  # fmt: skip
-            if answer.get("ChecksumCRC32", checksum) != checksum:
-                raise StoreError(
-                    f"The store received other bytes of {self.key} than were sent (part {number})."
-                )
-            self._parts[number] = {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
+            self._put_part(number, part)
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that writes, which raises it
+            flight.set_exception(error)
+        else:
+            flight.set_result(None)
         finally:
             self._room.release()
 
+    def _put_part(self, number: int, part: bytes) -> None:
+        # As a file the part is sent in pieces; as bytes the library would copy it behind the headers.
+        checksum = _crc32(part)
+        with self._store.speaking() as (client, where):
+            answer = client.upload_part(
+                **where, Key=self._store.full(self.key), UploadId=self._id, PartNumber=number,
+                Body=io.BytesIO(part), ChecksumCRC32=checksum,
+            )  # fmt: skip
+        if answer.get("ChecksumCRC32", checksum) != checksum:
+            raise StoreError(f"The store received other bytes of {self.key} than were sent (part {number}).")
+        self._parts[number] = {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
+
     def _raise_failed(self) -> None:
+        if self._given_up:
+            raise StoreError(f"The upload of {self.key} was broken off.")
         for flight in self._flights[-2 * IN_FLIGHT :]:
             if flight.done():
                 flight.result()
@@ -147,9 +162,6 @@ class S3Upload(Upload):
                 self._send(bytes(self._buffer))
             for flight in self._flights:
                 flight.result()
-            if self._pool:
-                self._pool.shutdown()
-                self._pool = None
             parts = [self._parts[number] for number in sorted(self._parts)]
             with self._store.speaking() as (client, where):
                 client.complete_multipart_upload(
@@ -173,15 +185,16 @@ class S3Upload(Upload):
                 **self._store.extra(),
             )
 
+    def give_up(self) -> None:
+        self._given_up = True
+
     def abort(self) -> None:
+        self.give_up()
         self._buffer.clear()
-        if self._pool:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            # A part that hangs is not waited for; the clean-up of the run aborts the upload again.
-            wait(self._flights, timeout=5)
-            self._pool = None
+        # A part that hangs is not waited for; the clean-up of the run aborts the upload again.
+        wait(self._flights, timeout=PATIENCE)
         if self._id:
-            with self._store.speaking() as (client, where):
+            with self._store.in_haste().speaking() as (client, where):
                 client.abort_multipart_upload(**where, Key=self._store.full(self.key), UploadId=self._id)
             self._id = ""
 
@@ -250,6 +263,9 @@ class S3Store(Store):
         prefix = self.settings.prefix.strip("/")
         return full[len(prefix) + 1 :] if prefix else full
 
+    def in_haste(self) -> S3Store:
+        return S3Store(replace(self.settings, **HASTE))  # type: ignore[arg-type]
+
     def facts(self) -> Facts:
         return read_facts(self.client, self.settings.bucket, self.settings.prefix)
 
@@ -287,12 +303,19 @@ class S3Store(Store):
                     yield block
             except StoreError:
                 failures = 0 if start > before else failures + 1
-                if failures >= RECONNECTS or self.head(key) is None:
+                if failures >= RECONNECTS or self._is_gone(key):
                     raise
             else:
                 failures = 0 if start > before else failures + 1
                 if failures >= RECONNECTS:
                     raise StoreError(f"{key} ended {end - start} bytes too early.")
+
+    def _is_gone(self, key: str) -> bool:
+        """Deleted meanwhile? Where that cannot be asked either, the first error says why: a HEAD has no words."""
+        try:
+            return self.head(key) is None
+        except StoreError:
+            return True
 
     def _range(self, key: str, start: int, end: int) -> Iterator[bytes]:
         with self.speaking() as (client, where):

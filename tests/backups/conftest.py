@@ -8,15 +8,21 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from backups.models import Backup, BackupKey, Store
 from backups.stores.s3 import MIB, S3Settings
+from dbadmin.connections import Session
 from dbadmin.models import Run, Server
 from dbadmin.operations import REGISTRY
 from dbadmin.runner import execute
 from dbadmin.steps import Step
+from tests.backups.cutting import Wire, wire
+from tests.fixtures.servers import Postgres
+
+ROWS = 100_000
 
 
 @pytest.fixture
@@ -133,3 +139,47 @@ def words_of_full(folder: Path) -> list[str]:
     if os.geteuid() == 0:
         return [f"The disk of the store {folder} is full"]
     return [f"The store {folder} failed: File too large"]
+
+
+@pytest.fixture
+def big(target: Session, database: str) -> str:
+    """A database with a table, its index and a little more."""
+    target.connection.execute(f"""
+        create table big as select n, md5(n::text) || md5((-n)::text) as text from generate_series(1, {ROWS}) n;
+        create table small as select 1 as one;
+        create index on big (text)""")
+    return database
+
+
+@pytest.fixture
+def wired(bucket: Store, s3: dict[str, str]) -> Iterator[tuple[Store, Wire]]:
+    """A bucket behind a wire, written in small parts."""
+    there = urlsplit(s3["endpoint"])
+    with wire(str(there.hostname), int(there.port or 0)) as made:
+        bucket.endpoint = f"http://127.0.0.1:{made.port}"
+        bucket.part_mebibytes = 5
+        bucket.save()
+        yield bucket, made
+        made.hold_after, made.is_silent = 0, False
+        made.hold.set()
+    bucket.endpoint = s3["endpoint"]
+    bucket.save()
+
+
+@pytest.fixture
+def held(wired: tuple[Store, Wire]) -> tuple[Store, Wire]:
+    """It stops in the middle of the first part, so that a dump is surely under way."""
+    wired[1].hold_after = 1 << 20
+    return wired
+
+
+@pytest.fixture
+def huge(big: str, postgres: Postgres) -> str:
+    """So much data that it fits in no buffer between pg_dump and the store."""
+    with postgres.connect(big) as connection:
+        connection.execute("""
+            create table huge (noise bytea);
+            alter table huge alter noise set storage external;
+            insert into huge select string_agg(sha512((n || '-' || m)::bytea), '')
+            from generate_series(1, 6000) n, generate_series(1, 120) m group by n""")
+    return big

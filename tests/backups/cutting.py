@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-ANSWER = "HTTP/1.1 {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+ANSWER = "HTTP/1.1 {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}"
 
 
 @dataclass
@@ -29,6 +30,14 @@ class Wire:
     #: Pass nothing up after so many bytes of a request until `hold` is set; 0: never.
     hold_after: int = 0
     hold: threading.Event = field(default_factory=threading.Event)
+    #: From the first request that matches this, refuse every one.
+    refuse_from: str = ""
+    #: Pass nothing up at all until `hold` is set: the service takes connections and never answers.
+    is_silent: bool = False
+    #: So many bytes a second go up, and so many come down; 0: as they come.
+    bytes_per_second: int = 0
+    #: The body of the answer to what is refused.
+    says: str = ""
     seen: list[str] = field(default_factory=list)
 
     def open(self) -> None:
@@ -59,19 +68,26 @@ class Wire:
                 line = data.split(b"\r\n", 1)[0].decode("latin-1")
                 if re.match(r"(GET|PUT|POST|HEAD|DELETE) ", line):
                     self.seen.append(line)
+                    if self.refuse_from and re.search(self.refuse_from, line):
+                        self.refuse = "."
                     if self.refuse and re.search(self.refuse, line):
-                        client.sendall(ANSWER.format(self.status).encode())
+                        client.sendall(ANSWER.format(self.status, len(self.says), self.says).encode())
                         client.shutdown(socket.SHUT_RDWR)
                         break
                 sent += len(data)
                 if self.cut_after and sent > self.cut_after:
                     break
-                if self.hold_after and sent > self.hold_after:
-                    self.hold.wait(60)
+                if self.is_silent or (self.hold_after and sent > self.hold_after):
+                    self.hold.wait(120)
+                self._linger(len(data))
                 server.sendall(data)
         except OSError:
             pass
         _end(client, server)
+
+    def _linger(self, count: int) -> None:
+        if self.bytes_per_second:
+            time.sleep(count / self.bytes_per_second)
 
     def _down(self, server: socket.socket, client: socket.socket) -> None:
         got = 0
@@ -84,6 +100,7 @@ class Wire:
                     client.sendall(data[: self.truncate_after - got])
                     break
                 got += len(data)
+                self._linger(len(data))
                 client.sendall(data)
         except OSError:
             pass

@@ -1,5 +1,6 @@
 """A backup of one server comes back on another, of the same or a later version, with everything that belongs to it."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -182,6 +183,32 @@ def test_over_one_there_it_gets_the_owner_of_that_one_and_is_undone(
     assert undone.status == Run.Status.SUCCEEDED, undone.message
     with another_postgres.connect(shop["database"]) as connection:
         assert connection.execute("select n from mine").fetchone() == (7,)
+
+
+def test_a_source_upgraded_since_the_backup_takes_it_back(
+    server: Server,
+    shop: dict[str, str],
+    there: Server,
+    taken: Callable[..., Backup],
+    postgres: Postgres,
+    another_postgres: Postgres,
+) -> None:
+    """Minor: the same server says a later number. Major: the same entry in dbadmin leads to the upgraded cluster."""
+    before, backup = told(postgres, shop["database"]), taken()
+    path = backup.store.path / backup.prefix / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "server_version": f"{postgres.major}.0"}))
+    done = restored(server, backup=backup.pk, into="over", database=shop["database"])
+    assert done.result["differences"] == []
+    assert told(postgres, shop["database"]) == before
+    POOLS.close(str(server.key))
+    server.seal_dsn("operate_dsn", another_postgres.dsn_for("postgres", "dbadmin_operate"))
+    server.save()
+    done = restored(server, backup=backup.pk, into="new", database=shop["database"])
+    assert done.result["differences"] == []
+    assert told(another_postgres, shop["database"]) == before
+    for kept in KeptDatabase.objects.filter(server=server):
+        postgres.admin.execute(f'drop database if exists "{kept.name}" with (force)')
 
 
 def test_tables_come_beside_those_of_another_server(

@@ -5,39 +5,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings
 from django.db import connection as control
 from django.utils import timezone
 
+from backups import logical
 from backups.models import Backup, BackupKey, KeptDatabase, Store
 from dbadmin import reconcile, runner, runs
-from dbadmin.connections import Session
 from dbadmin.models import Run, Server
 from dbadmin.operations import REGISTRY, Refused
-from tests.backups.conftest import queue, words_of_full
-from tests.backups.cutting import Wire, wire
+from tests.backups.conftest import ROWS, queue, words_of_full
+from tests.backups.cutting import Wire
 from tests.fixtures.runtime import are_gone
 from tests.fixtures.servers import Postgres
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
-
-ROWS = 100_000
-
-
-@pytest.fixture
-def big(target: Session, database: str) -> str:
-    """A database with a table, its index and a little more."""
-    target.connection.execute(f"""
-        create table big as select n, md5(n::text) || md5((-n)::text) as text from generate_series(1, {ROWS}) n;
-        create table small as select 1 as one;
-        create index on big (text)""")
-    return database
 
 
 def worker(run: Run) -> subprocess.Popen[bytes]:
@@ -117,34 +104,6 @@ def assert_store_is_empty(store: Store) -> None:
     opened = store.open()
     assert list(opened.items()) == []
     assert opened._open_uploads("") == [] if store.kind == Store.Kind.S3 else True  # type: ignore[attr-defined]
-
-
-@pytest.fixture
-def held(bucket: Store, s3: dict[str, str]) -> Iterator[tuple[Store, Wire]]:
-    """A bucket behind a wire that stops in the middle of the first part, so that a dump is surely under way."""
-    there = urlsplit(s3["endpoint"])
-    with wire(str(there.hostname), int(there.port or 0)) as made:
-        bucket.endpoint = f"http://127.0.0.1:{made.port}"
-        bucket.part_mebibytes = 5
-        bucket.save()
-        made.hold_after = 1 << 20
-        yield bucket, made
-        made.hold_after = 0
-        made.hold.set()
-    bucket.endpoint = s3["endpoint"]
-    bucket.save()
-
-
-@pytest.fixture
-def huge(big: str, postgres: Postgres) -> str:
-    """So much data that it fits in no buffer between pg_dump and the store."""
-    with postgres.connect(big) as connection:
-        connection.execute("""
-            create table huge (noise bytea);
-            alter table huge alter noise set storage external;
-            insert into huge select string_agg(sha512((n || '-' || m)::bytea), '')
-            from generate_series(1, 6000) n, generate_series(1, 120) m group by n""")
-    return big
 
 
 def test_a_killed_pg_dump_fails_the_run_and_leaves_nothing(
@@ -270,7 +229,7 @@ def test_a_database_that_was_closed_when_the_worker_died_is_opened_again(
         assert connection.execute("select count(*) from big").fetchone() == (ROWS,)
 
 
-@pytest.mark.parametrize("step", [1, 3, 5])
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
 def test_a_restore_cancelled_in_any_step_leaves_the_original_as_it_was(
     server: Server, taken: Callable[..., Backup], big: str, postgres: Postgres, step: int
 ) -> None:
@@ -287,6 +246,30 @@ def test_a_restore_cancelled_in_any_step_leaves_the_original_as_it_was(
         assert connection.execute("select count(*) from big").fetchone() == (ROWS,)
 
 
+def test_a_restore_cancelled_while_it_swaps_has_swapped_or_has_not(
+    server: Server, taken: Callable[..., Backup], big: str, postgres: Postgres
+) -> None:
+    """Never half: one database of that name, with all its rows, that takes connections."""
+    backup = taken()
+    run = queue(server, "restore_backup", {"backup": backup.pk, "into": "over", "database": big})
+    process = worker(run)
+    when(lambda: process.poll() is not None or Run.objects.get(pk=run.pk).step >= 6)
+    Run.objects.filter(pk=run.pk).update(cancel_requested_at=timezone.now(), cancel_requested_by="tester")
+    process.wait(60)
+    run.refresh_from_db()
+    kept = [one.name for one in KeptDatabase.present(server)]
+    assert run.status in (Run.Status.CANCELLED, Run.Status.SUCCEEDED), run.message
+    assert databases(postgres, big) == sorted([big, *kept])
+    for name in kept:
+        postgres.admin.execute(f'alter database "{name}" allow_connections true')
+    for name in (big, *kept):
+        with postgres.connect(name) as connection:
+            assert connection.execute("select count(*) from big").fetchone() == (ROWS,)
+    for name in kept:
+        with postgres.connect() as connection:
+            connection.execute(f'drop database "{name}" with (force)')
+
+
 def path_of(backup: Backup, name: str) -> Path:
     return backup.store.path / backup.prefix / name
 
@@ -294,38 +277,44 @@ def path_of(backup: Backup, name: str) -> Path:
 DATA = "database.dump.zst.age"
 
 
+def flip(old: bytes) -> bytes:
+    """One bit, somewhere."""
+    return old[: 1 << 20] + bytes([old[1 << 20] ^ 4]) + old[(1 << 20) + 1 :]
+
+
 @pytest.mark.parametrize(
-    "harm",
-    ["flip", "truncate", "append", "remove"],
+    ("harm", "words"),
+    [
+        (flip, "{key} is not what was written: it cannot be decrypted (decryption error)."),
+        (lambda old: old[:-1], "{key} has {less} bytes, the manifest says {size}."),
+        (lambda old: old + b"\0", "{key} has {more} bytes, the manifest says {size}."),
+        (None, "{key} is not in the store {store}."),
+    ],
+    ids=["flipped", "truncated", "appended to", "deleted"],
 )
 def test_damage_in_the_store_is_found_by_reading_back_and_stops_a_restore(
-    taken: Callable[..., Backup], run: Callable[..., Run], big: str, postgres: Postgres, harm: str
-) -> None:
+    taken: Callable[..., Backup], run: Callable[..., Run], big: str, postgres: Postgres,
+    harm: Callable[[bytes], bytes] | None, words: str,
+) -> None:  # fmt: skip
     backup = taken()
     path = path_of(backup, DATA)
-    content = path.read_bytes()
-    middle = len(content) // 2
-    key = f"{backup.prefix}/{DATA}"
-    match harm:
-        case "flip":
-            path.write_bytes(content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :])
-        case "truncate":
-            path.write_bytes(content[:-1])
-        case "append":
-            path.write_bytes(content + b"\0")
-        case "remove":
-            path.unlink()
-    found = run("verify_backup", backup=backup.pk, how="read")
-    assert found.status == Run.Status.FAILED
-    backup.refresh_from_db()
-    if harm == "remove":
-        assert backup.problem == f"{key} is not in the store {backup.store.path}."
+    size = path.stat().st_size
+    if harm is None:
+        path.unlink()
     else:
-        assert backup.problem != ""
-    assert found.message == backup.problem
+        path.write_bytes(harm(path.read_bytes()))
+    says = words.format(
+        key=f"{backup.prefix}/{DATA}", store=backup.store.path, size=size, less=size - 1, more=size + 1
+    )
+    found = run("verify_backup", backup=backup.pk, how="read")
+    assert (found.status, found.message) == (Run.Status.FAILED, says)
+    backup.refresh_from_db()
+    assert backup.problem == says
     done = run("restore_backup", backup=backup.pk, into="over", database=big)
-    assert done.status == Run.Status.FAILED
+    assert (done.status, done.message) == (Run.Status.FAILED, f"Step 1 of 6 failed: {says}")
     assert databases(postgres, big) == [big]
+    with postgres.connect(big) as connection:
+        assert connection.execute("select count(*) from big").fetchone() == (ROWS,)
 
 
 def test_another_key_is_named(
@@ -399,6 +388,23 @@ def test_a_role_without_rights_is_told_what_it_lacks(
     finally:
         with postgres.connect(big) as connection:
             connection.execute("drop role weak")
+
+
+def test_a_dump_waits_for_a_lock_only_so_long_and_names_the_table(
+    store: Store, key: BackupKey, big: str, postgres: Postgres, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(logical, "LOCK_WAIT", "500ms")  # not a minute
+    with postgres.connect(big) as connection, connection.transaction():
+        connection.execute("lock table small in access exclusive mode")
+        done = run("take_backup", database=big, store=store.name)
+    assert done.status == Run.Status.FAILED
+    before, _, named = done.message.partition(": LOCK TABLE ")
+    assert before == (
+        "Step 2 of 4 failed: pg_dump failed: query failed: ERROR:  canceling statement due to statement timeout. "
+        "It waited too long for a lock that another session holds"
+    )
+    assert "public.small" in named  # later versions ask for many at once
+    assert_store_is_empty(store)
 
 
 def test_a_full_store_fails_the_run_and_leaves_nothing(

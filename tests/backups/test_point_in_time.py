@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 
 from backups import duties
-from backups.models import Backup, BaseBackup, Drill, RecoveredCluster
+from backups.models import Backup, BaseBackup, Drill, PointInTime, RecoveredCluster
 from backups.physical.chains import recoverable
 from backups.physical.scratch_cluster import recovered_folder
 from dbadmin.connections import Session
@@ -147,6 +147,21 @@ def test_an_altered_file_of_the_base_backup_is_named(source: Source) -> None:
     assert failed.status == Run.Status.FAILED
     assert "damaged" in failed.message or key in failed.message
     assert not any(recovered_folder().iterdir())
+
+
+def test_a_source_that_was_upgraded_is_another_cluster_and_nothing_is_mixed(source: Source) -> None:
+    """A major upgrade makes a new cluster behind the same address: its WAL has nothing to do with the old one's."""
+    base = source.base()
+    now, before = source.point.system_id, "7000000000000000001"
+    BaseBackup.objects.filter(pk=base.pk).update(system_id=before)
+    PointInTime.objects.update(system_id=before)
+    says = (
+        f"source-0 is another cluster now (system identifier {now}, the WAL in the store belongs to {before}). "
+        "Switch point-in-time recovery off and on again."
+    )
+    failed = carry_out(operation("take_base_backup", source.server))
+    assert (failed.status, failed.message) == (Run.Status.FAILED, f"Step 1 of 3 failed: {says}")
+    assert list(BaseBackup.objects.all()) == [base]
 
 
 def test_a_killed_receiver_loses_nothing(source: Source) -> None:
