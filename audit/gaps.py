@@ -13,11 +13,10 @@ from audit.registry import installed_version
 from audit.tables import Rows
 from dbadmin.connections import named_rows
 
-# One row per watched table and partition that lacks one of its four triggers, or has one switched off.
-TRIGGERS = """
+# The watched tables and all of their partitions.
+MEMBERS = """
 with watched as (
-    select w.id, w.relid, w.schema_name, w.table_name, w.function_hash
-    from dbadmin_audit.watched w where w.until is null
+    select w.id, w.relid, w.schema_name, w.table_name from dbadmin_audit.watched w where w.until is null
 ), members as (
     select w.id, w.relid as member from watched w
     union
@@ -25,46 +24,34 @@ with watched as (
     join pg_catalog.pg_class c on c.oid = w.relid and c.relkind = 'p'
     cross join lateral pg_catalog.pg_partition_tree(w.relid) t
 )
-select w.schema_name, w.table_name, m.member::regclass::text as member, m.member = w.relid as is_root,
-       count(t.oid) as triggers, count(t.oid) filter (where t.tgenabled = 'D') as disabled,
-       count(t.oid) filter (where t.tgenabled = 'R') as replica_only
+select w.schema_name, w.table_name, m.member::regclass::text as member, m.member = w.relid as is_root, {columns}
 from members m
 join watched w using (id)
 join pg_catalog.pg_class c on c.oid = m.member and c.relkind <> 'f'
-left join pg_catalog.pg_trigger t on t.tgrelid = m.member and t.tgname like 'dbadmin\\_audit\\_%'
-    and t.tgname not like 'dbadmin\\_audit\\_replica%'
-group by w.schema_name, w.table_name, m.member, w.relid
-having count(t.oid) filter (where t.tgenabled in ('O', 'A')) < 4
-order by 1, 2, 3
-"""
-# What fires no usual trigger: logical replication, and sessions that are set like it. One row per watched table and
-# partition without the triggers for that; an older version of capture has none, and is a finding of its own.
-FOR_REPLICAS = """
-with watched as (
-    select w.id, w.relid, w.schema_name, w.table_name from dbadmin_audit.watched w
-    join pg_catalog.pg_proc p on p.proname = 'capture_row_' || w.id and p.pronamespace = 'dbadmin_audit'::regnamespace
-    where w.until is null
-), members as (
-    select w.id, w.relid as member from watched w
-    union
-    select w.id, t.relid from watched w
-    join pg_catalog.pg_class c on c.oid = w.relid and c.relkind = 'p'
-    cross join lateral pg_catalog.pg_partition_tree(w.relid) t
-)
-select w.schema_name, w.table_name, m.member::regclass::text as member, m.member = w.relid as is_root,
-       count(t.oid) filter (where t.tgenabled not in ('R', 'A')) as switched,
-       string_agg(format('ALTER TABLE %s ENABLE REPLICA TRIGGER %I;', m.member::regclass, t.tgname), ' '
-                  order by t.tgname)
-           filter (where t.tgenabled not in ('R', 'A')) as remedy,
-       exists (select from pg_catalog.pg_subscription_rel r where r.srrelid = m.member) as is_subscribed
-from members m
-join watched w using (id)
-join pg_catalog.pg_class c on c.oid = m.member and c.relkind <> 'f'
-left join pg_catalog.pg_trigger t on t.tgrelid = m.member and t.tgname ~ '^dbadmin_audit_replica'
+left join pg_catalog.pg_trigger t on t.tgrelid = m.member and t.tgname like 'dbadmin\\_audit\\_%' and {which}
+where {where}
 group by w.schema_name, w.table_name, m.member, w.relid, c.relkind
-having count(t.oid) filter (where t.tgenabled in ('R', 'A')) < case c.relkind when 'p' then 1 else 2 end
+having count(t.oid) filter (where t.tgenabled in {enabled}) < {least}
 order by 1, 2, 3
 """
+# One row for each that lacks one of its four triggers, or has one switched off.
+TRIGGERS = MEMBERS.format(
+    columns="count(t.oid) as triggers, count(t.oid) filter (where t.tgenabled = 'D') as disabled,"
+    " count(t.oid) filter (where t.tgenabled = 'R') as replica_only",
+    which="t.tgname !~ '_replica'", where="true", enabled="('O', 'A')", least="4",
+)  # fmt: skip
+# What fires no usual trigger: logical replication, and sessions that are set like it. One row for each without the
+# triggers for that; an older version of capture has none, and is a finding of its own.
+FOR_REPLICAS = MEMBERS.format(
+    columns="count(t.oid) filter (where t.tgenabled not in ('R', 'A')) as switched,"
+    " string_agg(format('ALTER TABLE %s ENABLE REPLICA TRIGGER %I;', m.member::regclass, t.tgname), ' '"
+    " order by t.tgname) filter (where t.tgenabled not in ('R', 'A')) as remedy,"
+    " exists (select from pg_catalog.pg_subscription_rel r where r.srrelid = m.member) as is_subscribed",
+    which="t.tgname ~ '_replica'",
+    where="exists (select from pg_catalog.pg_proc p where p.proname = 'capture_row_' || w.id"
+    " and p.pronamespace = 'dbadmin_audit'::regnamespace)",
+    enabled="('R', 'A')", least="case c.relkind when 'p' then 1 else 2 end",
+)  # fmt: skip
 TABLES = """
 select w.schema_name, w.table_name, c.oid is null as is_gone,
        coalesce(substring(p.prosrc from 'audit capture (\\d+)')::int, 1) < %s as is_outdated,

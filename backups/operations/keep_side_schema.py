@@ -6,22 +6,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.urls import reverse
 from django.utils import timezone
 
 from backups.models import SideSchema, expiry
-from dbadmin.models import Run, Server
-from dbadmin.operations import Operation, Refused, Risk
+from backups.of_side_schema import OfSideSchema, SideSchemaForm
+from dbadmin.models import Run
+from dbadmin.operations import Operation, Risk
 from dbadmin.steps import Call, Step
 
 if TYPE_CHECKING:
     from dbadmin.runner import Work
 
 
-class KeepSideSchemaForm(forms.Form):
+class KeepSideSchemaForm(SideSchemaForm):
     """Which of them, and how long."""
 
-    side = forms.TypedChoiceField(coerce=int, label="Schema")
     hours = forms.IntegerField(
         initial=168,
         min_value=1,
@@ -29,13 +28,8 @@ class KeepSideSchemaForm(forms.Form):
         help_text="From now on; never shorter than it is kept anyway.",
     )
 
-    def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        found = SideSchema.present(server) if server else SideSchema.objects.none()
-        self.fields["side"].choices = [(str(side.pk), f"{side}: {side.label}") for side in found]  # type: ignore[attr-defined]
 
-
-class KeepSideSchema(Operation):
+class KeepSideSchema(OfSideSchema, Operation):
     """Keep tables that were brought back for so many hours from now on."""
 
     title = "Keep tables brought back"
@@ -43,14 +37,8 @@ class KeepSideSchema(Operation):
     queue = "backups"
     Form = KeepSideSchemaForm
 
-    def target(self) -> str:
-        found = SideSchema.objects.filter(pk=self.params["side"]).first()
-        return found.name if found else ""
-
     def plan(self) -> Sequence[Step]:
-        side = SideSchema.present(self.server).filter(pk=self.params["side"]).first()
-        if side is None:
-            raise Refused("These tables were dropped already.", field="side")
+        side = self.side()
         hours = int(self.params["hours"])
         return [Call(lambda work: _keep(work, side, hours), f"Keep {side} for {hours} hours from now on.")]
 
@@ -58,7 +46,7 @@ class KeepSideSchema(Operation):
         return "", {}
 
     def result_url(self, run: Run) -> str:
-        return reverse("side_schema", args=[self.server.name, self.params["side"]])
+        return self.page()
 
 
 def _keep(work: Work, side: SideSchema, hours: int) -> None:
