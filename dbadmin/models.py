@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import secrets as random
 import uuid
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import psycopg
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.contrib.postgres.fields import ArrayField
@@ -110,9 +108,7 @@ class Server(models.Model):
         database: str | None = None,
         purpose: connections.Role = "operate",
     ) -> list[Any]:
-        """Ask the server, read only and with short limits; once more when it had ended the kept connection."""
-        with connections.session(self, purpose, database) as session, suppress(psycopg.errors.AdminShutdown):
-            return session.rows(query, params)
+        """Ask the server, read only and with short limits."""
         with connections.session(self, purpose, database) as session:
             return session.rows(query, params)
 

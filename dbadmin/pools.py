@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -49,10 +50,10 @@ def limit(connection: psycopg.Connection[Any]) -> None:
 def answers(connection: psycopg.Connection[Any]) -> None:
     """A pooled connection is used again only when its server answers at once; a hung one is given up.
 
-    One that was found well a moment ago is believed: a page asks several questions one after the other.
+    One that was found well a moment ago is believed, unless the server said something meanwhile: a page asks several
+    questions one after the other.
     """
-    now = time.monotonic()
-    if isinstance(connection, Told) and now < connection.well_until:
+    if isinstance(connection, Told) and time.monotonic() < connection.well_until and is_quiet(connection):
         return
     with deadline(connection, patience.left(1.0)):
         if connection.info.dbname == "pgbouncer":  # its console answers no empty question
@@ -61,6 +62,13 @@ def answers(connection: psycopg.Connection[Any]) -> None:
             ConnectionPool.check_connection(connection)
     if isinstance(connection, Told):
         connection.well_until = time.monotonic() + WELL
+
+
+def is_quiet(connection: psycopg.Connection[Any]) -> bool:
+    """Has the server said nothing since its last answer? What it says unasked is mostly that it ended the session."""
+    heard = select.poll()
+    heard.register(connection.fileno(), select.POLLIN)
+    return not heard.poll(0)
 
 
 class NoConnection(psycopg.OperationalError):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dbadmin.connections import session
 from dbadmin.models import Server
 from tests.fixtures.servers import Postgres
 
@@ -11,9 +12,10 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 def test_a_connection_that_was_ended_a_moment_ago_is_not_told_but_replaced(
     server: Server, postgres: Postgres, database: str
 ) -> None:
-    pid = server.value("select pg_backend_pid()")
-    gone = "select count(*) from pg_stat_activity where pid = %s"
-    postgres.admin.execute("select pg_terminate_backend(%s)", [pid])
-    while postgres.admin.execute(gone, [pid]).fetchone() != (0,):
+    with session(server, "operate") as first, session(server, "operate") as second:
+        kept = [each.value("select pg_backend_pid()") for each in (first, second)]
+    gone = "select count(*) from pg_stat_activity where pid = any(%s)"
+    postgres.admin.execute("select pg_terminate_backend(pid) from unnest(%s::int[]) pid", [kept])
+    while postgres.admin.execute(gone, [kept]).fetchone() != (0,):
         pass
-    assert server.value("select pg_backend_pid()") != pid
+    assert server.value("select pg_backend_pid()") not in kept
