@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -166,15 +166,33 @@ def registry_through(connection: psycopg.Connection[Any]) -> dict[str, Any]:
 
 def registry_digest(connection: psycopg.Connection[Any], name: str, through: dict[str, Any]) -> str:
     """One hash over a table of the registry, up to these lines: what is watched, versions of columns, gaps."""
-    absent = through["gap_absent"] if name == "gap" else []
+    return hashed(registry_lines(connection, name, through))
+
+
+def whole_registry_digest(connection: psycopg.Connection[Any], through: dict[str, Any]) -> str:
+    """The same over all of its tables, as older seals have it."""
+    return hashed(line for name in REGISTRY for line in registry_lines(connection, name, through))
+
+
+def hashed(parts: Iterable[bytes]) -> str:
+    """One hash over all of them, one after the other."""
+    whole = sha256()
+    for part in parts:
+        whole.update(part)
+    return whole.hexdigest()
+
+
+def registry_lines(
+    connection: psycopg.Connection[Any], name: str, through: dict[str, Any]
+) -> Iterator[bytes]:
+    """What is hashed of a table of the registry."""
+    absent = through.get("gap_absent", []) if name == "gap" else []
     query = SQL("select {} from {} where id <= {}{} order by id").format(
         SQL(REGISTRY[name]), Identifier(SCHEMA, name), Literal(int(through[name])),
         SQL("").join(SQL(" and id not between {} and {}").format(*map(Literal, pair)) for pair in absent),
     )  # fmt: skip
-    whole = sha256()
     for line in lines(connection, query):
-        whole.update(name.encode() + b"\t" + line + b"\n")
-    return whole.hexdigest()
+        yield name.encode() + b"\t" + line + b"\n"
 
 
 def table_names(connection: psycopg.Connection[Any]) -> dict[str, str]:

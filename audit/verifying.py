@@ -97,6 +97,7 @@ REGISTRY = {
     "watched": "The numbers of watched tables, or since when they are watched, were altered.",
     "shape": "The versions of columns were altered.",
     "gap": "The recorded gaps were altered.",
+    "whole": "The versions of columns, the numbers of tables or the recorded gaps were altered.",
 }
 
 
@@ -109,8 +110,13 @@ def registry(connection: psycopg.Connection[Any], seals: list[Seal]) -> list[Fin
         names, states = canonical.table_names(connection), sealed_states.states(connection)
         for seal in seals:
             facts = json.loads(seal.header)
-            for name, sealed in facts["registry"].items():
-                through = facts["registry_through"]
+            kept, through = facts["registry"], facts.get("registry_through")
+            if isinstance(kept, str):  # one hash over all of it, as older seals have it
+                whole = seal is seals[-1] and through
+                if whole and canonical.whole_registry_digest(connection, through) != kept:
+                    found.setdefault("whole", Finding("altered", seal.number, REGISTRY["whole"]))
+                continue
+            for name, sealed in kept.items():
                 place = json.dumps([name, through[name], through["gap_absent"] if name == "gap" else []])
                 if place not in now:
                     now[place] = canonical.registry_digest(connection, name, through)
@@ -118,7 +124,7 @@ def registry(connection: psycopg.Connection[Any], seals: list[Seal]) -> list[Fin
                     found.setdefault(name, Finding("altered", seal.number, REGISTRY[name]))
     said = list(found.values())
     for seal in seals[-1:]:
-        for number, name in json.loads(seal.header)["tables"].items():
+        for number, name in json.loads(seal.header).get("tables", {}).items():
             if names.get(number) != name:
                 text = (
                     f"Table {number} is called {names.get(number, 'nothing')} since; it was sealed as {name}."

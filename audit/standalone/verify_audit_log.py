@@ -202,6 +202,8 @@ def registry(dsn: str, seals: list[dict[str, str]]) -> Iterator[str]:
     told = set()
     for seal in seals:
         facts = json.loads(seal["header"])
+        if isinstance(facts["registry"], str):
+            continue  # an older seal: dbadmin itself checks its one hash
         through = facts["registry_through"]
         for name, sealed in facts["registry"].items():
             columns, text = REGISTRY[name]
@@ -218,7 +220,7 @@ def registry(dsn: str, seals: list[dict[str, str]]) -> Iterator[str]:
                 told.add(name)
                 yield text
     names = dict(line.decode().split("\t", 1) for line in psql(dsn, NAMES))
-    for number, name in facts["tables"].items() if seals else ():
+    for number, name in facts.get("tables", {}).items() if seals else ():
         is_called = unescaped(names[number]) if number in names else "nothing"
         if is_called != name:
             yield f"Table {number} is called {is_called} since; it was sealed as {name}."

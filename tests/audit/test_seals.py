@@ -1,6 +1,7 @@
 """Whatever is altered in a sealed log is named."""
 
 import contextlib
+import json
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from hashlib import sha256
 
 import pytest
 
+from audit import canonical
 from audit.models import Seal
 from audit.operations.expire_log import ExpireLog
 from audit.seal_views import SCRIPT
@@ -218,6 +220,27 @@ def test_a_gap_on_a_quiet_database_is_sealed_at_once(sealed, target, execute):
     execute("update items set price = 0 where id = 1")
     assert seal_next(target.connection, sealed.server).statements == 1
     assert findings(sealed, target) == [GAPS_ALTERED]
+
+
+def test_a_seal_of_an_older_dbadmin_is_held_against_its_one_hash(audit, execute, target):
+    execute("create table items (id int primary key)")
+    audit.watch("items")
+    execute("insert into items values (1)")
+    seal = seal_next(target.connection, audit.server)
+    facts = json.loads(seal.header)
+    through = {name: facts["registry_through"][name] for name in ("watched", "shape", "gap")}
+    with target.connection.transaction():
+        target.connection.execute(canonical.SETTINGS)
+        whole = canonical.whole_registry_digest(target.connection, through)
+    facts |= {"registry": whole, "registry_through": through}
+    del facts["watched_sha256"]
+    header = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    hashed = sha256(header.encode()).hexdigest()
+    Seal.objects.update(header=header, header_hash=hashed, signature=sign(seal.key, header))
+    assert findings(audit, target) == []
+    execute("update dbadmin_audit.watched set since = now()")
+    older = "The versions of columns, the numbers of tables or the recorded gaps were altered."
+    assert findings(audit, target) == [older]
 
 
 def test_a_table_that_is_watched_is_sealed_before_anything_changes(audit, execute, target, client_as):
