@@ -15,15 +15,16 @@ from monitoring.recorder import Sample
 from monitoring.texts import Found, without_passwords
 
 Place = tuple[int, int]
+COMMENTS = r"^(\s|--[^\n]*\n|/\*([^*]|\*[^/])*\*/)*"
 #: What begins like this changes what others find; temporary tables are of one session only.
 PATTERN = (
-    r"^(\s|--[^\n]*\n|/\*([^*]|\*[^/])*\*/)*"
-    r"(alter|comment|create|drop|grant|import|reassign|revoke|security|truncate)\s"
+    COMMENTS + r"(alter|comment|create|drop|grant|import|reassign|revoke|security|truncate)\s"
     r"(?!(or\s+replace\s+)?(global\s+|local\s+)?temp(orary)?\s)"
 )
 DDL = re.compile(PATTERN, re.IGNORECASE)
-#: Characters of a statement in a mark, and marks of one minute: a restore creates thousands of things.
-LONGEST, MOST = 200, 20
+#: Characters of a statement in a mark; how many of one role in one database are told one by one: a restore creates
+#: thousands of things.
+LONGEST, MOST = 200, 5
 #: Statements without a text yet that are remembered.
 MOST_WAITING = 2000
 
@@ -67,10 +68,7 @@ class SchemaWatch:
             self.texts |= {place: text for place, text in texts.texts.items() if DDL.match(text)}
         found = [*self.told_late(texts), *(self.ran(sample, statements, last) if sample and last else ())]
         found.sort(key=lambda mark: (mark.at, mark.text))
-        if len(found) <= MOST:
-            return found
-        text = f"… and {len(found) - MOST} more changes of the schema within the same minute."
-        return [*found[:MOST], NewMark(found[-1].at, "ddl", text)]
+        return [mark for some in by_whom_and_where(found) for mark in few(some)]
 
     def told_late(self, texts: Found | None) -> Iterator[NewMark]:
         """Statements that were seen before their text was."""
@@ -104,9 +102,26 @@ class SchemaWatch:
             self.names.get(("role", role_id), str(role_id)),
             self.names.get(("database", place[0]), str(place[0])),
         )
-        text = " ".join(without_passwords(self.texts[place]).split())
+        text = " ".join(re.sub(COMMENTS, "", without_passwords(self.texts[place])).split())
         text = text if len(text) <= LONGEST else text[:LONGEST] + "…"
         often = f" ({calls} times)" if calls and calls > 1 else ""
-        return NewMark(
-            at, "ddl", f"{role} in {database}: {text}{often}", {"role": role, "database": database}
-        )
+        whom = {"role": role, "database": database}
+        return NewMark(at, "ddl", f"{role} in {database}: {text}{often}", whom)
+
+
+def by_whom_and_where(marks: list[NewMark]) -> list[list[NewMark]]:
+    """The marks of each role in each database, in their order."""
+    groups: dict[tuple[str, str], list[NewMark]] = {}
+    for mark in marks:
+        groups.setdefault((mark.facts["role"], mark.facts["database"]), []).append(mark)
+    return list(groups.values())
+
+
+def few(marks: list[NewMark]) -> list[NewMark]:
+    """What one role did in one database between two looks: each, or all of many as one mark."""
+    if len(marks) <= MOST:
+        return marks
+    first = marks[0]
+    whom, text = f"{first.facts['role']} in {first.facts['database']}", first.text
+    told = f"{whom}: {len(marks)} changes of the schema in a row, the first: {text.removeprefix(whom + ': ')}"
+    return [NewMark(first.at, "ddl", told, first.facts)]
