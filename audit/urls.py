@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
-from audit import export_views, seal_views, views
+from audit import export_views, losses, seal_views, views
 
 
 class TableConverter(StringConverter):
@@ -22,6 +22,7 @@ urlpatterns = [
     path("audit/row/<table:table>/", views.life, name="audit_row"),
     path("audit/table/<table:table>/", views.table, name="audit_table"),
     path("audit/transaction/<str:xid>/", views.transaction, name="audit_transaction"),
+    path("audit/losses/", losses.losses, name="audit_losses"),
     path("audit/people/", views.people, name="audit_people"),
     path("audit/capture/", views.capture_state, name="audit_capture"),
     path("audit/export.<slug:kind>", export_views.export, name="audit_export"),

@@ -3,7 +3,6 @@ capture."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django.http import Http404, HttpResponse
@@ -12,6 +11,7 @@ from django.shortcuts import render
 from audit import activity, changes, comparing, diff, search, timeline
 from audit.asking import Asked, auditors, filter_of, moment, number, readable_moments
 from audit.listing import lines_of
+from audit.losses import moment_without
 from audit.models import SavedSearch
 from audit.moments import row_at
 from audit.overview import capture_overview
@@ -128,11 +128,11 @@ def change(asked: Asked, number: int, n: int) -> HttpResponse:
 
 
 def moment_before(asked: Asked, statement: Any) -> str:
-    """Where a recovery would end without this statement: it was not committed before it was made. Else empty."""
+    """Where a recovery would end without this statement, if the server can be recovered to it. Else empty."""
     point = getattr(asked.server, "point_in_time", None)
     if point is None or not point.enabled or not may(asked.request.user, "backups.view", asked.server):
         return ""
-    return str((statement.at - timedelta(milliseconds=1)).isoformat())
+    return moment_without(statement)
 
 
 def table_or_404(asked: Asked, name: str) -> Watched:

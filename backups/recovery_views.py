@@ -18,6 +18,7 @@ from django.views.decorators.http import require_GET
 
 from backups.models import BaseBackup, Drill, PointInTime, RecoveredCluster
 from backups.physical.chains import Recoverable, recoverable
+from dbadmin import history
 from dbadmin.charts import ChartView, Line, Mark
 from dbadmin.models import Run, Server
 from dbadmin.permissions import may, require
@@ -29,6 +30,8 @@ TICKS = 4
 ROWS = 20
 #: Of a year of nights.
 MOST_DRILLS = 400
+#: Things that happened, each with the moment before it.
+MOST_BEFORE = 20
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,20 @@ class Bar:
     href: str = ""
 
 
+@dataclass(frozen=True)
+class Before:
+    """Something that happened, and where a recovery would end without it."""
+
+    at: datetime
+    text: str
+    run: Run | None = None
+
+    @property
+    def moment(self) -> str:
+        """One second before: runs and marks are not known more exactly."""
+        return (self.at - timedelta(seconds=1)).isoformat()
+
+
 @login_required
 @require_GET
 def recovery(request: HttpRequest, server_name: str) -> HttpResponse:
@@ -51,12 +68,13 @@ def recovery(request: HttpRequest, server_name: str) -> HttpResponse:
     point = PointInTime.objects.select_related("store").filter(server=server).first()
     found = recoverable(server)
     chosen = _chosen(request, found)
+    happened = _happened(server, found)
     drills = list(Drill.objects.filter(server=server).select_related("run")[:MOST_DRILLS])
     context = {
         "server": server,
         "point": point,
         "found": found,
-        "bars": bars(found),
+        "bars": bars(found, happened),
         "axis": _axis(found, chosen),
         "lost": _lost(point),
         "moment": _text(chosen, exact="moment" in request.GET) if chosen else "",
@@ -64,7 +82,8 @@ def recovery(request: HttpRequest, server_name: str) -> HttpResponse:
         "standing": RecoveredCluster.objects.filter(server=server, ended_at=None).select_related("base"),
         "drills": drills[:ROWS],
         "trend": _trend(drills),
-        "runs": _runs(server, found),
+        "happened": happened,
+        "may_audit": may(request.user, "audit.view", server),
         "may_see_password": may(request.user, "backups.download", server),
     }
     return render(request, "backups/recovery.html", context)
@@ -121,8 +140,8 @@ def _end(found: Recoverable) -> datetime:
     return max([*ends, *(hole.end or timezone.now() for hole in found.holes)])
 
 
-def bars(found: Recoverable) -> list[Bar]:
-    """Windows, holes, and over them slices of time that can be chosen."""
+def bars(found: Recoverable, happened: Sequence[Before] = ()) -> list[Bar]:
+    """Windows, holes, what happened in them, and over all slices of time that can be chosen."""
     if not found.windows or found.earliest is None:
         return []
     start, end = found.earliest, _end(found)
@@ -144,6 +163,11 @@ def bars(found: Recoverable) -> list[Bar]:
         at = chain.base.consistent_at
         if start <= at <= end:
             drawn.append(Bar(place(at, at)[0], 2, "base", f"Base backup {_text(at)}"))
+    drawn += [
+        Bar(place(each.at, each.at)[0], 1.5, "happened", f"{_text(each.at)} {each.text}")
+        for each in happened
+        if start <= each.at <= end
+    ]
     length = timedelta(seconds=whole / SLICES)
     for number in range(SLICES):
         moment = start + length * number + length / 2
@@ -173,13 +197,21 @@ def _bases(server: Server, found: Recoverable) -> list[dict[str, Any]]:
     return [{"base": base, "chain": chains.get(base.pk)} for base in rows[:ROWS]]
 
 
-def _runs(server: Server, found: Recoverable) -> list[dict[str, Any]]:
-    """What was done in the time that can be recovered, each with the moment just before it."""
+def _happened(server: Server, found: Recoverable) -> list[Before]:
+    """What was done in the time that can be recovered, the newest first: our runs, and what the server itself told."""
     if found.earliest is None:
         return []
+    end = _end(found)
     done = Run.objects.filter(server=server, started_at__gte=found.earliest, risk__in=["blocks", "destroys"])
-    return [
-        {"run": run, "before": (run.started_at - timedelta(seconds=1)).isoformat()}
-        for run in done.order_by("-started_at")[:10]
+    ours = [
+        Before(run.started_at, str(run), run)
+        for run in done.order_by("-started_at")[:MOST_BEFORE]
         if run.started_at
     ]
+    seen = {(each.at, each.text) for each in ours}
+    marks = [
+        Before(mark.at, mark.text)
+        for mark in history.marks(server, found.earliest, end)
+        if (mark.at, mark.text) not in seen and found.earliest <= mark.at <= end
+    ]
+    return sorted([*ours, *marks], key=lambda each: each.at, reverse=True)[:MOST_BEFORE]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -22,6 +23,7 @@ from dbadmin.models import Run
 from dbadmin.operations import REGISTRY, Refused
 from dbadmin.probes import PROBES
 from devtools.stack import stop_keepers
+from monitoring.models import Mark
 from tests.backups.recovering import Source
 from tests.carrying_out import carry_out, operation
 from tests.fixtures.runtime import are_gone, until
@@ -126,6 +128,42 @@ def test_a_missing_segment_is_refused_shown_and_healed_by_a_new_base_backup(
     source.covered()
     assert rows_of("wal_holes", source) == []
     assert recoverable(source.server).chain_for(source.point.covered_at) is not None
+
+
+def test_what_happened_is_drawn_on_the_bar_with_the_moment_before_it(
+    source: Source, client_as: Callable[..., Client]
+) -> None:
+    source.base()
+    at = source.insert(1)
+    source.covered()
+    run = Run.objects.create(
+        server=source.server, server_name=source.server.name, operation="drop_index", title="Drop index",
+        target="orders_note", status="succeeded", risk="destroys", started_at=at, finished_at=at,
+    )  # fmt: skip
+    Mark.objects.create(server=source.server, at=at, kind="deploy", text="Release 41")
+    early = at - timedelta(days=1)
+    Mark.objects.create(server=source.server, at=early, kind="deploy", text="Release 40")
+    page = client_as("admin").get(reverse("recovery", args=[source.server.name]))
+    assert [(each.text, each.run) for each in page.context["happened"]] == [
+        ("Drop index orders_note", run),
+        ("Release 41", None),
+    ]
+    before = quote((at - timedelta(seconds=1)).isoformat())
+    assert page.content.decode().count(f'href="?moment={before}#pick">Choose the moment before</a>') == 2
+    assert [
+        bar.title.partition(" ")[2].partition(" ")[2]
+        for bar in page.context["bars"]
+        if bar.kind == "happened"
+    ] == [
+        "Drop index orders_note",
+        "Release 41",
+    ]
+    address = f'hx-get="{reverse("audit_losses", args=[source.server.name])}?since='
+    assert address in page.content.decode()
+    assert (
+        address
+        not in client_as("viewer").get(reverse("recovery", args=[source.server.name])).content.decode()
+    )
 
 
 def rows_of(name: str, source: Source) -> list[tuple[object, ...]]:
