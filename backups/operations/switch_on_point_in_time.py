@@ -10,6 +10,7 @@ from django.urls import reverse
 from psycopg import sql
 
 from backups.forms import DatabaseField, StoreField, databases
+from backups.keeping_form import KeepingForm, keeping, must_be_able, rhythm
 from backups.models import BackupKey
 from backups.physical import heartbeat, preflight
 from backups.physical.models import PointInTime
@@ -21,18 +22,10 @@ if TYPE_CHECKING:
     from dbadmin.runner import Work
 
 
-class SwitchOnPointInTimeForm(forms.Form):
+class SwitchOnPointInTimeForm(KeepingForm):
     """Where the WAL goes, how often a new base is taken, and for how long all of it is kept."""
 
     store = StoreField()
-    base_hours = forms.IntegerField(
-        label="Base backup every (hours)", initial=24, min_value=1, max_value=24 * 31,
-        help_text="A recovery replays all WAL since the base backup before the moment.",
-    )  # fmt: skip
-    keep_days = forms.IntegerField(
-        label="Keep (days)", initial=7, min_value=1, max_value=3650,
-        help_text="How far back every moment can be recovered.",
-    )  # fmt: skip
     ship_seconds = forms.IntegerField(
         label="Send WAL every (seconds)", initial=10, min_value=1, max_value=600,
         help_text="The most that is lost when the server and the receiver's disk are lost together.",
@@ -44,7 +37,7 @@ class SwitchOnPointInTimeForm(forms.Form):
     database = DatabaseField(required=False, help_text="Where the row of the heartbeat is kept.")
 
     def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, server=server, **kwargs)
         self.fields["store"].offer()  # type: ignore[attr-defined]
         if server is not None:
             self.fields["database"].offer(databases(server))  # type: ignore[attr-defined]
@@ -76,6 +69,7 @@ class SwitchOnPointInTime(Operation):
         slot = preflight.slot_name(self.server)
         preflight.receiving_tools(self.server)
         source = preflight.check_source(self.server, slot)
+        must_be_able(self.server, self.params)
         make = sql.SQL("SELECT pg_catalog.pg_create_physical_replication_slot({}, true)").format(
             sql.Literal(slot)
         )
@@ -104,8 +98,7 @@ class SwitchOnPointInTime(Operation):
             Call(
                 lambda work: self.record(work, slot, system_id, segment_bytes),
                 f"Let the receiver stream WAL of cluster {system_id} with slot {slot}, {sealed}, to the store"
-                f" {self.params['store']}; take a base backup now and every {self.params['base_hours']} hours;"
-                f" keep all for {self.params['keep_days']} days.",
+                f" {self.params['store']}; take a base backup now and {rhythm(self.params)}.",
                 reverse="The operation “Switch off point-in-time recovery”.",
             ),
         ]
@@ -118,7 +111,7 @@ class SwitchOnPointInTime(Operation):
             defaults={
                 "enabled": True, "store": store, "slot": slot, "system_id": system_id,
                 "segment_bytes": segment_bytes, "ship_seconds": self.params["ship_seconds"],
-                "base_hours": self.params["base_hours"], "keep_days": self.params["keep_days"],
+                **keeping(self.params),
                 "heartbeat": bool(self.params.get("heartbeat")),
                 "heartbeat_database": self.params.get("database") or "", "made_by": work.run.user,
                 "problem": "", "seen_at": None, "covered_at": None, "covered_lsn": None, "spooled_lsn": None,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
 
+from backups.physical import layers
 from backups.physical.models import BaseBackup, PointInTime, WalSegment
 from backups.physical.wal import Stretch, parse_history, segment_name
 from dbadmin.models import Server
@@ -212,7 +213,7 @@ def recoverable(server: Server) -> Recoverable:
         return Recoverable([], [], [])
     bases = BaseBackup.objects.present().filter(server=server, system_id=point.system_id, problem="")
     wal = wal_of(server, point.system_id, point.segment_bytes)
-    chains = [_to_head(wal.follow(base), point) for base in bases.order_by("consistent_at")]
+    chains = [_to_head(wal.follow(base), point) for base in layers.whole(bases)]
     return Recoverable(chains, windows(chains), holes(chains))
 
 

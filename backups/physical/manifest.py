@@ -41,6 +41,8 @@ class BaseManifest:
     pieces: dict[str, Piece]
     settings: Mapping[str, str]
     superuser: str
+    prior: str = ""
+    why_full: str = ""
     format: int = FORMAT
 
     @property

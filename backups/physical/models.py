@@ -13,6 +13,8 @@ from django.utils import timezone
 
 from backups.leases import Leased
 from backups.physical.wal import SEGMENT_BYTES, show_lsn
+from backups.pipeline import Damaged
+from backups.stores.base import MissingObject
 from dbadmin import secrets
 from dbadmin.models import Run, Server
 
@@ -31,6 +33,9 @@ class PointInTime(models.Model):
     segment_bytes = models.BigIntegerField(default=SEGMENT_BYTES)
     ship_seconds = models.PositiveIntegerField(default=10)
     base_hours = models.PositiveIntegerField(default=24)
+    full_days = models.PositiveIntegerField(
+        null=True, help_text="Between full base backups are incremental ones."
+    )
     keep_days = models.PositiveIntegerField(default=7)
     heartbeat = models.BooleanField(default=False)
     heartbeat_database = models.CharField(max_length=63, blank=True)
@@ -121,6 +126,8 @@ class BaseBackup(Leased):
     server_name = models.CharField(max_length=63)
     store = models.ForeignKey("backups.Store", models.PROTECT, related_name="+")
     prefix = models.CharField(max_length=500)
+    prior = models.ForeignKey("self", models.PROTECT, null=True, related_name="later")
+    why_full = models.TextField(blank=True, help_text="Why it is full though an incremental one was wanted.")
     run = models.ForeignKey(Run, models.SET_NULL, null=True, related_name="+")
     system_id = models.CharField(max_length=30)
     timeline = models.BigIntegerField()
@@ -151,7 +158,14 @@ class BaseBackup(Leased):
         constraints = [models.UniqueConstraint(fields=["store", "prefix"], name="one_base_each_prefix")]
 
     def __str__(self) -> str:
-        return f"base backup of {self.server_name}, {timezone.localtime(self.started_at):%Y-%m-%d %H:%M:%S}"
+        kind = "incremental" if self.prior_id else "base"
+        return f"{kind} backup of {self.server_name}, {timezone.localtime(self.started_at):%Y-%m-%d %H:%M:%S}"
+
+    def mark(self, reason: Exception) -> None:
+        """Nothing is recovered from it, nor built on it, once what the store gave back was not what was written."""
+        if isinstance(reason, Damaged | MissingObject):
+            self.problem = str(reason)
+            BaseBackup.objects.filter(pk=self.pk).update(problem=self.problem)
 
     @property
     def seconds(self) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Never
 
 import psycopg
 from psycopg import sql
@@ -148,12 +149,28 @@ def receiving_tools(server: Server) -> Tools:
 
 def server_tools(major: int) -> Tools:
     """Server programs of exactly this major version: a data directory belongs to one."""
-    for folder in logical.folders():
-        if all(os.access(folder / name, os.X_OK) for name in ("postgres", "pg_ctl")):
-            tools = Tools(folder, logical.version_of(folder / "postgres") or "0")
-            if tools.major == major:
-                return tools
-    raise Refused(
+    return _tools_of(major, ("postgres", "pg_ctl")) or _lack(
         f"The server programs of PostgreSQL {major} are not on this worker. Install the package "
         f"postgresql-{major} there (it need not run), or name the directory of its programs in DBADMIN_PG_BIN."
     )
+
+
+def combining_tools(major: int) -> Tools:
+    """The programs that put an incremental base backup together; they take only their own major version."""
+    return _tools_of(major, ("pg_combinebackup", "pg_verifybackup")) or _lack(
+        f"pg_combinebackup of PostgreSQL {major} is not on this worker; an incremental base backup needs it. Install "
+        f"the package postgresql-client-{major} there, or name the directory of its programs in DBADMIN_PG_BIN."
+    )
+
+
+def _tools_of(major: int, programs: Sequence[str]) -> Tools | None:
+    for folder in logical.folders():
+        if all(os.access(folder / name, os.X_OK) for name in programs):
+            tools = Tools(folder, logical.version_of(folder / programs[0]) or "0")
+            if tools.major == major:
+                return tools
+    return None
+
+
+def _lack(sentence: str) -> Never:
+    raise Refused(sentence)

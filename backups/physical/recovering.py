@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,11 +21,11 @@ from backups import leases
 from backups.logical import Tools
 from backups.manifest import NoManifest
 from backups.models import BackupKey
-from backups.physical import chains, heartbeat, preflight, targets
+from backups.physical import chains, combining, heartbeat, layers, preflight, targets
 from backups.physical.chains import Chain
+from backups.physical.combining import Layer
 from backups.physical.fetching import fetch_wal
-from backups.physical.files import Directory, Files, parse_manifest
-from backups.physical.manifest import LIST, BaseManifest
+from backups.physical.manifest import BaseManifest
 from backups.physical.models import BaseBackup, PointInTime
 from backups.physical.scratch_cluster import (
     RecoveryFailed,
@@ -36,12 +37,11 @@ from backups.physical.scratch_cluster import (
 from backups.physical.taking import manifest_of
 from backups.physical.targets import Route, Target
 from backups.physical.wal import show_lsn
-from backups.pipeline import fetch_bytes, receive
 from backups.stores import StoreError
 from dbadmin.models import Server
 from dbadmin.operations import Refused
 from dbadmin.steps import Call, Step
-from dbadmin.units import count, duration, size
+from dbadmin.units import duration, size
 
 if TYPE_CHECKING:
     from dbadmin.runner import Work
@@ -60,25 +60,29 @@ def plan_recovery(server: Server, target: Target) -> Recovering:
         raise Refused(f"Point-in-time recovery of {server} was never on. Switch it on first.")
     chain = targets.choose(chains.recoverable(server), target, server)
     try:
-        manifest = manifest_of(chain.base)
+        below = [Layer(base, manifest_of(base)) for base in layers.layers(chain.base)]
     except (StoreError, NoManifest) as reason:
         raise Refused(f"The base backup cannot be read: {reason}") from reason
-    if lacks := BackupKey.lacking(manifest.recipients):
-        raise Refused(f"The base backup cannot be opened. {lacks}")
-    tools = preflight.server_tools(manifest.major)
-    check_room(manifest)
-    return Recovering(server, point, target, chain, manifest, tools)
+    for layer in below:
+        if lacks := BackupKey.lacking(layer.manifest.recipients):
+            raise Refused(f"The base backup cannot be opened. {lacks}")
+    major = below[-1].manifest.major
+    tools = preflight.server_tools(major)
+    combining_tools = preflight.combining_tools(major) if len(below) > 1 else None
+    check_room(below)
+    return Recovering(server, point, target, chain, below, tools, combining_tools)
 
 
-def check_room(manifest: BaseManifest) -> None:
+def check_room(below: Sequence[Layer]) -> None:
     """Refuse a recovery whose files do not fit on this worker's disk."""
+    needed = sum(layer.manifest.plain_bytes for layer in below) * (2 if len(below) > 1 else 1)
     folder = recovered_folder()
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    if free < manifest.plain_bytes * 1.1:
+    if free < needed * 1.1:
         raise Refused(
-            f"Not started: the unpacked base backup needs {size(manifest.plain_bytes)} on this worker, {folder} has"
+            f"Not started: the unpacked base backup needs {size(needed)} on this worker, {folder} has"
             f" {size(free)} free. Free space, or set DBADMIN_STATE to a larger disk."
         )
 
@@ -91,8 +95,9 @@ class Recovering:
     point: PointInTime
     target: Target
     chain: Chain
-    manifest: BaseManifest
+    below: Sequence[Layer]
     tools: Tools
+    combining_tools: Tools | None = None
     started: float = field(default_factory=time.monotonic)
     reached_lsn: int = 0
     reached_at: datetime | None = None
@@ -105,13 +110,17 @@ class Recovering:
     def base(self) -> BaseBackup:
         return self.chain.base
 
+    @property
+    def manifest(self) -> BaseManifest:
+        return self.below[-1].manifest
+
     def steps(self) -> list[Step]:
         """Up to a proven cluster that runs as our child."""
         return [
             Call(
                 self.fetch,
-                f"Read the {self.base} from {self.base.store}, compare every file with the server's own checksum, and"
-                " unpack it into a directory of this worker that nobody else may enter.",
+                f"Read the {self._named()} from {self.base.store}, compare every file with the server's own checksum,"
+                f" and unpack it into a directory of this worker that nobody else may enter.{self._combined()}",
             ),
             Call(
                 self.fetch_wal,
@@ -128,45 +137,29 @@ class Recovering:
             ),
         ]
 
+    def _named(self) -> str:
+        return " and the ".join(str(layer.base) for layer in self.below)
+
+    def _combined(self) -> str:
+        """How layers become one."""
+        if self.combining_tools is None:
+            return ""
+        return (
+            f" Put them together with pg_combinebackup {self.combining_tools}, and let pg_verifybackup compare the"
+            " result with its own list."
+        )
+
     # -- fetching ----------------------------------------------------------
 
     def fetch(self, work: Work) -> None:
-        """Every file is compared while it is unpacked; the first that differs ends it."""
+        """All layers, put together."""
         self.started = time.monotonic()
         self.base.lease(work)
         folder = recovered_folder() / str(work.run.pk)
         work.remember(folder=str(folder), host=socket.gethostname())
         self.cluster = ScratchCluster(folder, self.tools, self.manifest.superuser)
         self.cluster.make()
-        store, keys = self.base.store.open(), BackupKey.identities() if self.manifest.recipients else []
-        files = Files(parse_manifest(fetch_bytes(store, self.manifest.pieces[LIST].volumes, keys)))
-        sink = Directory(self.cluster.data)
-        for oid in self.manifest.tablespaces:
-            self._make_tablespace(oid)
-        for oid, piece in self.manifest.archives():
-            for_bytes = Counted(work, files, self.manifest.plain_bytes)
-            files.take(for_bytes.over(receive(store, piece.volumes, keys, work.stop_if_cancelled)), oid, sink)
-        files.finish()
-        self._map_tablespaces()
-        work.log(
-            f"{count(self.manifest.files_count)} files unpacked ({size(files.size_bytes)}), each as the server sent it."
-        )
-
-    def _make_tablespace(self, oid: str) -> None:
-        """A tablespace lies beside the data directory, not where it lay at the source."""
-        place = self.cluster.folder / "tablespaces" / oid
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        links = self.cluster.data / "pg_tblspc"
-        links.mkdir(mode=0o700, exist_ok=True)
-        (links / oid).symlink_to(place)
-
-    def _map_tablespaces(self) -> None:
-        """The server makes the links anew from this file, which came with the paths of the source."""
-        if self.manifest.tablespaces:
-            lines = [
-                f"{oid} {self.cluster.folder / 'tablespaces' / oid}\n" for oid in self.manifest.tablespaces
-            ]
-            (self.cluster.data / "tablespace_map").write_text("".join(lines))
+        combining.unpack(work, self.below, self.cluster.folder, self.combining_tools)
 
     def fetch_wal(self, work: Work) -> None:
         wal = chains.wal_of(self.server, self.point.system_id, self.point.segment_bytes)
@@ -296,20 +289,6 @@ class Recovering:
             else ""
         )
         self._say(work, f"Beat {number} of {at:%H:%M:%S} is in it{later}.")
-
-
-@dataclass
-class Counted:
-    """Tells a run how much of the base backup has passed by."""
-
-    work: Work
-    files: Files
-    total: int
-
-    def over(self, blocks: Any) -> Any:
-        for block in blocks:
-            self.work.progress(self.files.size_bytes, max(self.total, self.files.size_bytes), "bytes")
-            yield block
 
 
 def clean_up(work: Work) -> None:

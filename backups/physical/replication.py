@@ -19,6 +19,8 @@ from dbadmin.failures import Told
 BLOCK = 256 << 10
 #: From this version on all archives come as one stream of messages, with options in brackets.
 MESSAGES_FROM = 150000
+#: From this version on a base backup can hold only what changed since an earlier one.
+INCREMENTAL_FROM = 170000
 OK = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.COPY_OUT)
 
 
@@ -78,12 +80,27 @@ def _quoted(text: str) -> str:
     return "'{}'".format(text.replace("'", "''"))
 
 
-def base_backup_command(version: int, label: str) -> str:
+def upload_manifest(connection: psycopg.Connection[Any], manifest: bytes) -> None:
+    """Tell the server which earlier base backup the next one is to be built on."""
+    pgconn = connection.pgconn
+    result = pgconn.exec_(b"UPLOAD_MANIFEST")
+    if result.status != ExecStatus.COPY_IN:
+        raise ReplicationRefused(_words(result))
+    for start in range(0, len(manifest), BLOCK):
+        pgconn.put_copy_data(manifest[start : start + BLOCK])
+    pgconn.put_copy_end()
+    while (ended := pgconn.get_result()) is not None:
+        if ended.status != ExecStatus.COMMAND_OK:
+            raise ReplicationRefused(_words(ended))
+
+
+def base_backup_command(version: int, label: str, incremental: bool) -> str:
     """The spelling that this version understands; no WAL, which is streamed beside."""
     if version >= MESSAGES_FROM:
+        only = ", INCREMENTAL" if incremental else ""
         return (
             f"BASE_BACKUP (LABEL {_quoted(label)}, PROGRESS true, CHECKPOINT 'fast', WAIT false,"
-            " TABLESPACE_MAP true, MANIFEST 'yes', MANIFEST_CHECKSUMS 'SHA256')"
+            f" TABLESPACE_MAP true, MANIFEST 'yes', MANIFEST_CHECKSUMS 'SHA256'{only})"
         )
     return (
         f"BASE_BACKUP LABEL {_quoted(label)} PROGRESS FAST NOWAIT TABLESPACE_MAP"
@@ -98,6 +115,7 @@ class BaseBackupStream:
     connection: psycopg.Connection[Any]
     label: str
     tick: Callable[[], None] = lambda: None
+    prior_manifest: bytes = b""
     start_lsn: int = 0
     end_lsn: int = 0
     timeline: int = 0
@@ -109,8 +127,11 @@ class BaseBackupStream:
 
     def start(self) -> None:
         """Ask for it, and learn where it starts and what there is."""
-        pgconn = self.connection.pgconn
-        pgconn.send_query(base_backup_command(self.connection.info.server_version, self.label).encode())
+        if self.prior_manifest:
+            upload_manifest(self.connection, self.prior_manifest)
+        version = self.connection.info.server_version
+        command = base_backup_command(version, self.label, bool(self.prior_manifest))
+        self.connection.pgconn.send_query(command.encode())
         start = self._result()
         self.start_lsn, self.timeline = parse_lsn(_text(start, 0, 0)), int(_text(start, 0, 1))
         listed = self._result()

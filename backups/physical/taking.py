@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.utils import timezone
 
 from backups import leases
-from backups.manifest import Piece
+from backups.manifest import NoManifest, Piece
 from backups.models import BackupKey, Store
 from backups.physical import manifest as manifests
 from backups.physical.files import TAR_END, Files, Nowhere, parse_manifest
@@ -25,7 +25,9 @@ from backups.physical.replication import (
     identify,
     replication_dsn,
 )
-from backups.pipeline import LEVEL, checked, fetch_bytes, receive, send
+from backups.pipeline import LEVEL, Damaged, NoKey, checked, fetch_bytes, receive, send
+from backups.producer import ProducerFailed
+from backups.stores import StoreError
 from backups.taking import SUFFIX
 from dbadmin import connections
 from dbadmin.models import Run, Server
@@ -53,6 +55,8 @@ class Taking:
     """One base backup under way; each method is a step of the plan."""
 
     point: PointInTime
+    prior: BaseBackup | None = None
+    why_full: str = ""
     level: int = LEVEL
     prefix: str = ""
     recipients: Sequence[str] = ()
@@ -69,26 +73,51 @@ class Taking:
         return self.point.store
 
     def copy(self, work: Work) -> None:
-        """Ask the server for all its files and write each archive as it comes."""
+        """Ask the server for all its files, or for what changed, and write each archive as it comes."""
         self.started_at = timezone.now()
         self.recipients = BackupKey.recipients()
         self.prefix = f"{self.server.name}/_pitr/base/{self.started_at:%Y%m%dT%H%M%SZ}-{work.run.pk}"
         work.remember(store=self.store.pk, prefix=self.prefix)
-        dsn = replication_dsn(self.server.dsn("operate"))
-        connection = connections.open_dsn(dsn, work.application_name, RunConnection)
-        work.connections.append(connection)  # type: ignore[arg-type]
+        stream = self._begin_incremental(work, self.prior) if self.prior else None
+        stream = stream or self._begin(work)
         try:
-            self.must_be_same(identify(connection))
-            stream = BaseBackupStream(connection, f"dbadmin run {work.run.pk}", work.stop_if_cancelled)
-            stream.start()
             work.log(f"Begun; the server lists {size(stream.total_bytes)} in its data directory.")
             self._write(work, stream)
         finally:
-            connection.close()
+            stream.connection.close()
         self.stream = stream
         with work.connect() as asking:
             row = asking.execute(_FACTS).fetchone()
         self.facts = row
+
+    def _begin(self, work: Work, prior_manifest: bytes = b"") -> BaseBackupStream:
+        dsn = replication_dsn(self.server.dsn("operate"))
+        connection = connections.open_dsn(dsn, work.application_name, RunConnection)
+        work.connections.append(connection)  # type: ignore[arg-type]
+        stream = BaseBackupStream(
+            connection, f"dbadmin run {work.run.pk}", work.stop_if_cancelled, prior_manifest
+        )
+        try:
+            self.must_be_same(identify(connection))
+            stream.start()
+        except BaseException:
+            connection.close()
+            raise
+        return stream
+
+    def _begin_incremental(self, work: Work, prior: BaseBackup) -> BaseBackupStream | None:
+        """Nothing where that cannot be: then a full one is taken, which needs no other."""
+        prior.lease(work)
+        try:
+            return self._begin(work, list_of(prior))
+        except OtherCluster:
+            raise
+        except (ReplicationRefused, ProducerFailed, StoreError, NoManifest, Damaged, NoKey) as reason:
+            prior.mark(reason)
+            prior.release(work)
+            self.prior, self.why_full = None, str(reason)
+            work.log(f"It cannot be built on the {prior}: {reason} A full one is taken.")
+            return None
 
     def must_be_same(self, system: System) -> None:
         """Refuse a server that was set up anew behind the same address."""
@@ -152,9 +181,13 @@ class Taking:
             pieces=self.pieces,
             settings=settings,
             superuser=superuser,
+            prior=self.prior.prefix if self.prior else "",
+            why_full=self.why_full,
         )
         self.store.open().put(f"{self.prefix}/{manifests.NAME}", found.dump())
         base = enter(self.store, found)
+        if self.prior:
+            self.prior.release(work)  # what something is built on stays
         work.result(base=base.pk, stored_bytes=found.stored_bytes, plain_bytes=found.plain_bytes)
         work.log(f"{count(self.files_count)} files listed; recoverable from {at:%Y-%m-%d %H:%M:%S} UTC on.")
 
@@ -173,6 +206,8 @@ def enter(store: Store, found: BaseManifest) -> BaseBackup:
     facts: dict[str, Any] = {
         "server": server,
         "server_name": server.name if server else found.server,
+        "prior": BaseBackup.objects.get(store=store, prefix=found.prior) if found.prior else None,
+        "why_full": found.why_full,
         "run": Run.objects.filter(pk=found.run or 0).first(),
         "system_id": found.system_id,
         "timeline": found.timeline,
@@ -194,6 +229,13 @@ def enter(store: Store, found: BaseManifest) -> BaseBackup:
 def manifest_of(base: BaseBackup) -> BaseManifest:
     """Read anew from the store."""
     return BaseManifest.load(base.store.open().get(f"{base.prefix}/{manifests.NAME}"))
+
+
+def list_of(base: BaseBackup) -> bytes:
+    """The server's own list of its files."""
+    found = manifest_of(base)
+    keys = BackupKey.identities() if found.recipients else []
+    return fetch_bytes(base.store.open(), found.pieces[LIST].volumes, keys)
 
 
 def prove_read(base: BaseBackup, work: Work) -> None:
