@@ -100,12 +100,14 @@ def sentence(row: Any) -> str:
 def crossed(servers: Iterable[Server]) -> dict[int, list[Any]]:
     """The readings that cross their thresholds, worst first, by server."""
     found: dict[int, list[Any]] = {}
+    known = {server.pk: server for server in servers}
     with connection.cursor() as cursor:
-        cursor.execute(CROSSED, [[server.pk for server in servers]])
+        cursor.execute(CROSSED, [list(known)])
         names = [column.name for column in cursor.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     for row in rows:
-        if row["probe"] in PROBES:
+        probe = PROBES.get(row["probe"])
+        if probe and probe.is_judged_on(known[row["server_id"]]):
             row["state_action"] = json.loads(row["state_action"])
             found.setdefault(row["server_id"], []).append(row)
     for each in found.values():

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from django.utils import timezone
@@ -18,6 +18,9 @@ from psycopg_pool import TooManyRequests
 
 from dbadmin.connections import Session, named_rows, row_class, why
 from dbadmin.units import Unit, unit_of
+
+if TYPE_CHECKING:
+    from dbadmin.models import Server
 
 #: Rows that a reading keeps; what is beyond is counted in `cut`.
 MOST_ROWS = 20_000
@@ -173,8 +176,8 @@ class HeaderError(ValueError):
 
 
 KEYS = {
-    "title", "about", "empty", "scope", "source", "on", "needs", "every", "key", "series", "warning", "critical",
-    "actions", "timeout", "rename",
+    "title", "about", "empty", "scope", "source", "on", "judged", "needs", "every", "key", "series", "warning",
+    "critical", "actions", "timeout", "rename",
 }  # fmt: skip
 LINE = re.compile(r"^--\s?(?:column\s+(?P<column>\w+):\s*(?P<text>.*)|(?P<key>\w+):\s*(?P<value>.*))$")
 THRESHOLD = re.compile(r"^(\w+)\s*(>=|<=|>|<|=)\s*(-?[\d.]+(?:e\d+)?)$")
@@ -251,7 +254,7 @@ class Probe:
         self.empty = header.get("empty", "Nothing to show.")
         self.scope = header.get("scope", "instance")
         self.source = header.get("source", "postgres")
-        self.on = header.get("on", "")
+        self.on, self.judged = header.get("on", ""), header.get("judged", "")
         self.needs = header.get("needs", "")
         self.every = seconds(header["every"]) if header.get("every") else None
         self.timeout = seconds(header.get("timeout", "2s"))
@@ -266,6 +269,8 @@ class Probe:
         self.rename = {old.strip(): new.strip() for old, _, new in pairs}
         if self.scope not in {"instance", "database"}:
             raise HeaderError(f"scope is {self.scope!r}; it is instance or database")
+        if self.judged not in {"", "primary"}:
+            raise HeaderError(f"judged is {self.judged!r}; it is primary, or left out")
 
     def __repr__(self) -> str:
         return f"<Probe {self.name}>"
@@ -275,6 +280,10 @@ class Probe:
         if self.critical and self.critical.met_by(row):
             return "critical"
         return "warning" if self.warning and self.warning.met_by(row) else ""
+
+    def is_judged_on(self, server: Server | None) -> bool:
+        """Do its limits speak of this server? What a replica has from its primary is judged there, once."""
+        return self.judged != "primary" or server is None or server.primary_id is None
 
     def column(self, name: str) -> Column:
         """A column, with the header's note on it."""

@@ -65,6 +65,8 @@ def facts_of(probe: Probe) -> Iterator[str]:
         yield f"Warns when `{probe.warning}`"
     if probe.critical:
         yield f"Critical when `{probe.critical}`"
+    if probe.judged:
+        yield f"Of a replica its {probe.judged} is judged"
     if probe.actions:
         yield "Its rows offer " + ", ".join(f"`{action.operation}`" for action in probe.actions)
 

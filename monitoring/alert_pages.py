@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -22,7 +22,15 @@ from monitoring.alert_lists import visible, watched
 from monitoring.alert_models import Alert, AlertRule, Severity
 from monitoring.deliveries import hushing
 
-STATES = (("open", "Open"), ("taken", "Taken"), ("over", "Over"), ("all", "All"))
+STATES = (("open", "Open"), ("taken", "Taken"), ("chores", "Chores"), ("over", "Over"), ("all", "All"))
+#: What a rule that tells nobody is worth: it is listed apart, as no channel and no count speaks of it.
+CHORES = Q(rule__tells=False)
+#: The open ones, by tab: those that want somebody, which the navigation counts; those that have somebody; the rest.
+STILL = {
+    "open": ~CHORES & Q(acknowledged_at=None),
+    "taken": ~CHORES & ~Q(acknowledged_at=None),
+    "chores": CHORES,
+}
 PER_PAGE = 50
 
 
@@ -66,20 +74,16 @@ def filtered(found: QuerySet[Alert], state: str, chosen: dict[str, str]) -> Quer
             found = found.filter(**{column: chosen[name]})
     if state == "over":
         return found.exclude(resolved_at=None).order_by("-resolved_at")
-    if state == "open":
+    if state in STILL:
         # "critical" comes before "warning" by the alphabet too.
-        return found.filter(resolved_at=None).order_by(
-            "severity", F("acknowledged_at").desc(nulls_first=True), "-since"
-        )
-    if state == "taken":
-        return found.filter(resolved_at=None).exclude(acknowledged_at=None).order_by("severity", "-since")
+        return found.filter(STILL[state], resolved_at=None).order_by("severity", "-since")
     return found.order_by(F("resolved_at").desc(nulls_first=True), "-pk")
 
 
 def counted(user: Any) -> list[tuple[str, str, int | None]]:
     """The tabs, with how many are open and taken."""
     still = visible(user).filter(resolved_at=None)
-    numbers = {"open": still.count(), "taken": still.exclude(acknowledged_at=None).count()}
+    numbers = {name: still.filter(which).count() for name, which in STILL.items()}
     return [(name, label, numbers.get(name)) for name, label in STATES]
 
 

@@ -208,7 +208,8 @@ def narrowest(rules: Iterable[AlertRule], server: Server | None) -> list[AlertRu
     """The rules that hold on a server: of one subject only those with the narrowest scope."""
     best: dict[tuple[str, ...], list[AlertRule]] = {}
     for rule in rules:
-        if not rule.covers(server):
+        probe = PROBES.get(rule.probe)
+        if not rule.covers(server) or (probe and not probe.is_judged_on(server)):
             continue
         others = best.setdefault(rule.subject, [])
         if others and others[0].narrowness > rule.narrowness:

@@ -95,10 +95,10 @@ FOLLOWED = (
 
 
 def prospects(server: Server) -> Iterator[Prospect]:
-    """Everything that is followed on a server."""
-    names = [follow.probe for follow in FOLLOWED]
-    latest = readings.latest_of([server], names)
-    for follow in FOLLOWED:
+    """Everything that is followed on a server; of a replica not what it has from its primary."""
+    followed = [follow for follow in FOLLOWED if PROBES[follow.probe].is_judged_on(server)]
+    latest = readings.latest_of([server], [follow.probe for follow in followed])
+    for follow in followed:
         for (_, database, probe), reading in latest.items():
             if probe == follow.probe and not reading.problem:
                 yield from of_reading(server, follow, reading, database)

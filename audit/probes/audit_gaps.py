@@ -2,6 +2,7 @@
 about:    Where changes of watched tables are not recorded, or will not be.
 empty:    Every change of the watched tables is recorded.
 scope:    database
+judged:   primary
 every:    60s
 key:      schema, table, problem
 series:   rows

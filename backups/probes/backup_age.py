@@ -3,6 +3,7 @@ title:    Backup age
 about:    How long ago each database was last backed up, and how far the newest backups are proven.
 empty:    The server has no database.
 scope:    instance
+judged:   primary
 every:    300s
 key:      database
 series:   max(written_seconds), max(proven_seconds)

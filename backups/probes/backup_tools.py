@@ -3,6 +3,7 @@ title:    Backup tools
 about:    Whether a worker that takes this server's backups has client programs of its version.
 empty:    Nothing is known of the server's version.
 scope:    instance
+judged:   primary
 every:    300s
 critical: unfit_count > 0
 column server_version: major version of the server; older client programs refuse it

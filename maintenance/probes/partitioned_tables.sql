@@ -2,6 +2,7 @@
 -- about:    Each partitioned table as a whole: partitions, size, and until when there is a partition for new rows.
 -- empty:    No table is partitioned.
 -- scope:    database
+-- judged:   primary
 -- every:    15m
 -- timeout:  10s
 -- key:      schema, table

@@ -2,6 +2,7 @@
 -- about:    Tables that show each role its own rows only, with their policies.
 -- empty:    No table has policies or row security.
 -- scope:    database
+-- judged:   primary
 -- every:    1h
 -- key:      schema, table
 -- warning:  ineffective_count > 0

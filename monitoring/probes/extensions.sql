@@ -2,6 +2,7 @@
 -- about:    What is installed in this database, and what the server could bring up to date.
 -- empty:    No extension is installed.
 -- scope:    database
+-- judged:   primary
 -- every:    1h
 -- key:      extension
 -- warning:  behind_count > 0

@@ -2,6 +2,7 @@
 -- about:    Indexes that queries do not use because they were never finished, though every write may pay for them.
 -- empty:    Every index is valid.
 -- scope:    database
+-- judged:   primary
 -- every:    15m
 -- series:   rows
 -- warning:  leftover_count > 0

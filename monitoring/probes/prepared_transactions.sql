@@ -2,6 +2,7 @@
 -- about:    Transactions prepared for two-phase commit. They hold locks and dead rows until someone ends them, even over a restart.
 -- empty:    No transaction is prepared.
 -- scope:    instance
+-- judged:   primary
 -- every:    60s
 -- series:   rows, max(age_seconds)
 -- warning:  age_seconds > 300

@@ -2,6 +2,7 @@
 -- about:    What this database offers to logical subscribers.
 -- empty:    This database publishes nothing.
 -- scope:    database
+-- judged:   primary
 -- warning:  unidentified_count > 0
 -- column operations:         what is sent to subscribers
 -- column unidentified_count: published tables whose rows cannot be told apart: an UPDATE or DELETE of them fails

@@ -2,6 +2,7 @@
 -- about:    Sequences that can run out, because they or the column that they feed are narrower than bigint.
 -- empty:    No sequence can run out.
 -- scope:    database
+-- judged:   primary
 -- needs:    pg_read_all_data
 -- every:    1h
 -- timeout:  10s

@@ -2,6 +2,7 @@
 -- about:    The hundred tables that hold this database's transaction numbers back the most.
 -- empty:    There is no table in this database.
 -- scope:    database
+-- judged:   primary
 -- every:    1h
 -- timeout:  10s
 -- warning:  freeze_ratio > 1.5

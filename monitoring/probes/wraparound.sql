@@ -2,6 +2,7 @@
 -- about:    How near each database is to running out of transaction numbers.
 -- empty:    There is no database.
 -- scope:    instance
+-- judged:   primary
 -- every:    5m
 -- key:      database
 -- warning:  used_ratio > 0.4

@@ -8,10 +8,11 @@ from django.utils import timezone
 
 from dbadmin import health
 from dbadmin.connections import row_class
-from dbadmin.models import ServerState
+from dbadmin.models import Server, ServerState
 from dbadmin.probes import PROBES, Reading
 from dbadmin.reading_store import store
 from dbadmin.templatetags.dbadmin import as_pairs
+from dbadmin.units import moment
 from monitoring.alert_models import Alert, AlertRule
 
 pytestmark = pytest.mark.django_db
@@ -19,6 +20,7 @@ NAMES = ("schema", "table", "index", "state", "leftover_count", "size_bytes")
 BROKEN = ("public", "users", "users_email_key", "left over from a failed build", 1, 8192)
 WELL = (*BROKEN[:3], "being built", 0, 8192)
 NOW = timezone.now()
+HALF_AN_HOUR = dt.timedelta(minutes=30)
 
 
 def read(server, row, minutes_ago):
@@ -80,6 +82,17 @@ def test_the_page_shows_all_of_it(server, client_as):
     assert "public.users_email_key" in panel
     assert re.search(r"since <time[^>]*>[\d: -]+</time>", panel)
     assert "Rebuild index…" in panel
+
+
+def test_a_replica_is_not_blamed_for_what_it_has_from_its_primary(server):
+    replica = Server.objects.create(name="replica", primary=server)
+    read(server, BROKEN, 30)
+    read(replica, BROKEN, 30)
+    assert [(each.server.name, each.state, each.reason) for each in health.fleet([server, replica])] == [
+        ("shop", "warning", f"Invalid indexes: public.users_email_key since {moment(NOW - HALF_AN_HOUR)}"),
+        ("replica", "ok", "OK"),
+    ]
+    assert health.findings(replica) == []
 
 
 def test_the_fleet_says_since_when(server, client_as):

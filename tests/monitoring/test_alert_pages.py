@@ -1,6 +1,7 @@
 """The pages of alerts: who sees them, who takes them, what they offer, and their settings."""
 
 import datetime as dt
+import re
 
 import pytest
 from django.test import Client
@@ -60,7 +61,7 @@ def test_who_takes_an_alert_is_written_down_and_may_give_it_back(client_as, stal
     stale.refresh_from_db()
     assert stale.acknowledged_by == "operator"
     assert Event.objects.filter(kind="alert", user_name="operator").exists()
-    assert "taken by operator" in client.get("/alerts/").content.decode()
+    assert "taken by operator" in client.get("/alerts/?state=taken").content.decode()
     client.post(f"/alerts/{stale.pk}/acknowledge/")
     stale.refresh_from_db()
     assert stale.acknowledged_at is None
@@ -79,16 +80,23 @@ def test_alerts_of_servers_that_one_may_not_see_are_not_there(user_as, stale, sh
     assert client.post(f"/alerts/{stale.pk}/acknowledge/").status_code == 404
 
 
-def test_the_navigation_counts_what_nobody_has_taken(client_as, stale, user_as):
-    # Chores are listed without a count.
+def test_the_navigation_counts_what_the_first_tab_lists(client_as, stale, user_as):
     room = next(room for room in WIDE if room.url_name == "alerts")
-    viewer = user_as("viewer")
+    viewer, client = user_as("viewer"), client_as("viewer")
+
+    def tabs():
+        page = client.get("/alerts/").content.decode()
+        counts = dict(re.findall(r'state=(\w+)"[^>]*>\w+ <span class="note">(\d+)<', page))
+        assert int(counts["open"]) == room.count(viewer) == page.count("public.sales</span>")
+        return counts
+
     AlertRule.objects.filter(pk=stale.rule_id).update(tells=False)
-    assert room.count(viewer) == 0
+    assert tabs() == {"open": "0", "taken": "0", "chores": "1"}
+    assert "public.sales" in client.get("/alerts/?state=chores").content.decode()
     AlertRule.objects.filter(pk=stale.rule_id).update(tells=True)
-    assert room.count(viewer) == 1
+    assert tabs() == {"open": "1", "taken": "0", "chores": "0"}
     Alert.objects.update(acknowledged_at=timezone.now())
-    assert room.count(viewer) == 0
+    assert tabs() == {"open": "0", "taken": "1", "chores": "0"}
 
 
 def test_a_silence_is_prefilled_from_an_alert_and_reaches_no_further_than_the_role(

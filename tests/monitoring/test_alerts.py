@@ -109,6 +109,24 @@ def test_says_what_is_present_in_its_own_words(shop, only):
     assert [found.text for found in findings(shop, None)] == ["Rule: shop: The store is gone."]
 
 
+def test_what_a_replica_has_from_its_primary_is_judged_there_alone(shop):
+    replica = Server.objects.create(name="replica", primary=shop)
+    none, rows = "database backups_count written_seconds", [("shop", 0, None)]
+    for server in (shop, replica):
+        judge = Judge()
+        for minutes in (0, 31):
+            at = NOW + dt.timedelta(minutes=minutes)
+            vitals = reading("server_vitals", at, "connections_ratio", (0.95,))
+            judge.look(batch(server, reading("backup_age", at, none, *rows), vitals))
+    found = Alert.objects.order_by("server__name", "name").values_list("server__name", "name")
+    connections = "Connections near the limit"
+    assert list(found) == [("replica", connections), ("shop", connections), ("shop", "No backup")]
+    Server.objects.filter(pk=shop.pk).update(primary=replica)
+    end_orphans()
+    because = "Its rule was removed, switched off, or holds elsewhere now."
+    assert Alert.objects.get(name="No backup").resolved_because == because
+
+
 def test_says_none_of_what_there_is_none_of(shop, only):
     only("backup_age", "backups_count", comparison=AlertRule.Comparison.BELOW, critical=1)
     Judge().look(batch(shop, reading("backup_age", NOW, "database backups_count", ("shop", 0))))
