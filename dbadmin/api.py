@@ -84,7 +84,10 @@ def describe(server: Server) -> dict[str, Any]:
 
 @door("GET")
 def reading(request: HttpRequest, server_name: str, probe: str) -> HttpResponse:
-    """The last reading of a probe; ?db= for one database, else the one of the DSN; ?live=1 to ask now."""
+    """The last reading of a probe; ?db= for one database, else the one of the DSN; ?live=1 to ask now.
+
+    A probe about one thing, such as one table, is told by ?schema=&table= which one, and always asked now.
+    """
     server = server_or_404(request, server_name)
     found = PROBES.get(probe)
     if found is None:
@@ -93,9 +96,10 @@ def reading(request: HttpRequest, server_name: str, probe: str) -> HttpResponse:
     database = request.GET.get("db", "")
     if found.scope == "database":
         database = database or readings.main_database(server)
+    params = {name: request.GET.get(name) for name in found.params}
     answer = (
-        readings.live(server, probe, database)
-        if request.GET.get("live")
+        readings.live(server, probe, database, params=params)
+        if request.GET.get("live") or params
         else readings.latest(server, probe, database)
     )
     if answer is None:

@@ -73,7 +73,7 @@ class Health:
 def page_of(server: Server, probe: str) -> str:
     """The room that shows a probe, at its panel; else the probe alone."""
     for page in PAGES.values():
-        if any(panel.probe == probe for panel in page.panels):
+        if not page.subject and any(panel.probe == probe for panel in page.panels):
             return f"{address(page, server.name)}#{probe}"
     return where("probe", server.name, probe)
 

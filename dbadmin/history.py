@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from dbadmin.charts import Line, Mark
 from dbadmin.models import Run, Server
@@ -34,8 +34,12 @@ class Source(Protocol):
         by: str = "",
         most: int = 6,
         database: str = "",
+        key: Sequence[str] | None = None,
     ) -> Sequence[Line]:
-        """The lines of one column: one per value of the key column `by`, largest first, the rest as "others"."""
+        """The lines of one column: one per value of the key column `by`, largest first, the rest as "others".
+
+        key: only the line of this row.
+        """
         ...
 
     def marks(self, server: Server, start: dt.datetime, end: dt.datetime) -> Sequence[Mark]:
@@ -53,10 +57,10 @@ def register(source: Source) -> None:
 
 
 def lines(
-    server: Server, probe: str, column: str, start: dt.datetime, end: dt.datetime, by: str = "", most: int = 6
+    server: Server, probe: str, column: str, start: dt.datetime, end: dt.datetime, **which: Any
 ) -> Sequence[Line]:
-    """As the source says; no lines without a source."""
-    return _source.lines(server, probe, column, start, end, by, most) if _source else []
+    """As the source says, with its by, most, database and key; no lines without a source."""
+    return _source.lines(server, probe, column, start, end, **which) if _source else []
 
 
 def runs(

@@ -102,11 +102,13 @@ def address(page: Page, server: str) -> str:
 def rooms_of(user: Any, server: Server, path: str) -> list[Group]:
     """The rooms of a server that the person may enter."""
     groups: dict[str, list[Room]] = {}
+    above = {page.below for page in ordered() if page.below and path == address(page, server.name)}
     for page in ordered():
         if page.hidden or not may(user, page.permission, server):
             continue
         url = address(page, server.name)
         here = path.startswith(url) if page.name else path == url
+        here = here or page.name in above
         groups.setdefault(page.group, []).append(Room(page.title, url, here, KEYS.get(page.name, "")))
     return [Group(title, rooms) for title, rooms in groups.items()]
 

@@ -32,7 +32,7 @@ NO_POOLER = "No PgBouncer is known for this server."
 class Problem:
     """Why there is no answer, and what the reader can do.
 
-    kind: privilege, extension, timeout, locked, unreachable, unsupported, busy or error;
+    kind: privilege, extension, timeout, pending, locked, unreachable, unsupported, busy or error;
     remedy: an exact statement, or "".
     """
 
@@ -177,7 +177,7 @@ class HeaderError(ValueError):
 
 KEYS = {
     "title", "about", "empty", "scope", "source", "on", "judged", "needs", "every", "key", "series", "warning",
-    "critical", "actions", "timeout", "rename",
+    "critical", "actions", "timeout", "rename", "params", "keeps",
 }  # fmt: skip
 LINE = re.compile(r"^--\s?(?:column\s+(?P<column>\w+):\s*(?P<text>.*)|(?P<key>\w+):\s*(?P<value>.*))$")
 THRESHOLD = re.compile(r"^(\w+)\s*(>=|<=|>|<|=)\s*(-?[\d.]+(?:e\d+)?)$")
@@ -258,6 +258,8 @@ class Probe:
         self.needs = header.get("needs", "")
         self.every = seconds(header["every"]) if header.get("every") else None
         self.timeout = seconds(header.get("timeout", "2s"))
+        self.keeps = seconds(header.get("keeps", "2s"))
+        self.params = tuple(part.strip() for part in header.get("params", "").split(",") if part.strip())
         self.key = tuple(part.strip() for part in header.get("key", "").split(",") if part.strip())
         self.series = tuple(part.strip() for part in header.get("series", "").split(",") if part.strip())
         self.warning, self.critical = (
@@ -362,7 +364,7 @@ class SqlProbe(Probe):
         return mark + self.variants[best]
 
     def fetch(self, session: Session, params: Mapping[str, Any]) -> tuple[tuple[str, ...], list[Any]]:
-        cursor = self.execute(session, params)
+        cursor = self.execute(session, dict.fromkeys(self.params) | dict(params))
         names = tuple(self.rename.get(column.name, column.name) for column in cursor.description or ())
         rows = named_rows(cursor)
         if self.rename:

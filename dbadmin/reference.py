@@ -61,6 +61,8 @@ def facts_of(probe: Probe) -> Iterator[str]:
         yield f"Answered by {'PgBouncer' if probe.source == 'pgbouncer' else probe.source}"
     if probe.key:
         yield "A row is known by " + ", ".join(f"`{name}`" for name in probe.key)
+    if probe.params:
+        yield "It is told " + " and ".join(f"`{name}`" for name in probe.params)
     if probe.warning:
         yield f"Warns when `{probe.warning}`"
     if probe.critical:

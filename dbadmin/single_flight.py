@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -38,8 +38,11 @@ LOOK = 0.02
 STORED = 30.0
 #: Readings are shared this long at most, seconds; who wants them fresher asks for it with max_age.
 KEEP = 600
+#: Why there is no answer is asked anew after so many seconds.
+PROBLEM_KEEPS = 2.0
 
-Key = tuple[str, str, str]
+#: Server, database, probe, and as JSON what the probe is told.
+Key = tuple[str, str, str, str]
 
 
 class Shared:
@@ -139,9 +142,20 @@ FLIGHTS = Flights()
 os.register_at_fork(after_in_child=FLIGHTS.forget)
 
 
-def live(server: Server, probe_name: str, database: str = "", max_age: float = 2.0) -> Reading:
-    """A reading at most max_age seconds old; if the server keeps us waiting, the last one that is known."""
-    probe, key = PROBES[probe_name], (str(server.key), database, probe_name)
+def live(
+    server: Server,
+    probe_name: str,
+    database: str = "",
+    max_age: float | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> Reading:
+    """A reading at most max_age seconds old; if the server keeps us waiting, the last one that is known.
+
+    max_age: as long as the probe says that its answers keep, unless another age is asked for.
+    """
+    probe = PROBES[probe_name]
+    max_age = probe.keeps if max_age is None else max_age
+    key = (str(server.key), database, probe_name, json.dumps(params, sort_keys=True) if params else "")
     if key not in FLIGHTS.answers and is_absent(server, database):
         empty = blank(probe, server.name, database, timezone.now(), 0.0)
         empty.problem = no_database(server, database)
@@ -182,9 +196,12 @@ def known_answer(server: Server, probe: Probe, key: Key, max_age: float) -> Read
     if mine is not None and mine.age_seconds <= max_age:
         return mine
     found = FLIGHTS.shared.get(key)
-    if found is None or time.time() - found[0] > max_age:
+    age = time.time() - found[0] if found else 0.0
+    if found is None or age > max_age:
         return None
-    return decode(server, probe, key, found[1])
+    reading = decode(server, probe, key, found[1])
+    # What mends a problem is done at any moment: it is not kept like an answer.
+    return None if reading.problem and age > PROBLEM_KEEPS else reading
 
 
 def decode(server: Server, probe: Probe, key: Key, text: bytes) -> Reading:
@@ -217,14 +234,14 @@ def wait(
 def last_known(server: Server, probe: Probe, key: Key) -> Reading:
     """The newest of what this process and the store remember, with the reason why it is not fresh."""
     trouble = Problem("timeout", "The server has not answered in time; this is the last answer that we have.")
-    stored = reading_store.latest(server, probe.name, key[1])
+    stored = None if probe.params else reading_store.latest(server, probe.name, key[1])
     candidates = [
         reading for reading in (FLIGHTS.answers.get(key), stored) if reading and not reading.problem
     ]
     if not candidates:
         empty = blank(probe, server.name, key[1], timezone.now(), 0.0)
         empty.problem = Problem(
-            "timeout", "The server has not answered yet, and no earlier answer is stored."
+            "pending", "The server has not answered yet, and no earlier answer is stored."
         )
         return empty
     newest = max(candidates, key=lambda reading: reading.taken_at)
@@ -242,11 +259,11 @@ def copy_with(reading: Reading, trouble: Problem) -> Reading:
 def fly(server: Server, probe: Probe, key: Key, flight: Future[Reading]) -> None:
     """In a thread of its own: ask the server, and give the answer to all who wait."""
     try:
-        reading = ask(server, probe, key[1])
+        reading = ask(server, probe, key[1], **json.loads(key[3] or "{}"))
         FLIGHTS.keep(key, reading) if not reading.problem else None
         FLIGHTS.shared.put(key, reading)
         flight.set_result(reading)
-        if not reading.problem and FLIGHTS.is_store_due(key):
+        if not reading.problem and not probe.params and FLIGHTS.is_store_due(key):
             store_if_nobody_else_does(server, reading)
     except BaseException as error:
         if not flight.done():

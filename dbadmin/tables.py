@@ -6,30 +6,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlencode
 
 from django.http import QueryDict
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
-from dbadmin import units
-from dbadmin.addresses import changed, where, whole
+from dbadmin import subjects, units
+from dbadmin.addresses import changed, whole
 from dbadmin.cells import is_code, is_identifier, label_cell, moment_cell, number_cell
 from dbadmin.charts import Figure
-from dbadmin.operations import REGISTRY, Operation, Risk
-from dbadmin.permissions import may
+from dbadmin.operations import Operation
 from dbadmin.probes import Action, Column, Problem, Reading
+from dbadmin.row_buttons import RowButtons, allowed, buttons_of
 
 PAGE = 100
 #: Cells on a page, about: a wide table shows fewer rows, so that no page has more than 1,500 tags.
 CELLS = 1150
 #: Rows of a tree are set in no further than this.
 DEEPEST = 4
-#: The form, in the frame of every page, that the buttons of all rows send, each to an address of its own: a panel
-#: holds no token, so that it is the same for all who have the same rights.
-START_FORM = "start"
-#: Row buttons at most.
-BUTTONS = 2
 #: Said after a label that two columns share.
 KINDS = {
     "_seconds": " time", "_seconds_total": " time", "_bytes": " size", "_bytes_total": " size",
@@ -70,7 +64,8 @@ class TableView:
 
     prefix parts the parameters of several tables on a page (`sessions.sort=…`); links: column -> address of
     a row; live: seconds between refreshes by url, which answers with
-    this very section; state_of: critical, warning or "".
+    this very section; state_of: critical, warning or ""; ask_url: asks what is only asked when somebody wants it;
+    more, more_url: the page that tells more.
     """
 
     id: str
@@ -99,6 +94,9 @@ class TableView:
     csv_url: str = ""
     json_url: str = ""
     searchable: bool | None = None
+    ask_url: str = ""
+    more: str = ""
+    more_url: str = ""
 
     @classmethod
     def of(
@@ -122,6 +120,9 @@ class TableView:
             "stale": stale_note(reading),
             "cut": reading.cut,
             "database": reading.database,
+            "links": subjects.links(
+                str(server), reading.database, [column.name for column in reading.columns]
+            ),
             "taken_at": reading.taken_at,
             "url": changed(params, panel=probe.name),
             "csv_url": changed(params, format="csv", panel=probe.name),
@@ -292,6 +293,7 @@ class TableView:
         writers = [self.writer(column) for column in self.columns]
         any_state = any(self.states)
         is_tree = self.is_tree
+        buttons = RowButtons(self.actions, self.server_name, self.database, self.taken_at)
         html = []
         for row, state in zip(self.shown, self.states, strict=True):
             cells = [write(row) for write in writers]
@@ -301,7 +303,7 @@ class TableView:
                 mark = f'<span class="status {state}">{STATES[state]}</span>' if state else ""
                 cells.insert(0, f"<td>{mark}</td>")
             if self.actions:
-                cells.append(f'<td class="row-actions">{"".join(self.buttons(row))}</td>')
+                cells.append(f'<td class="row-actions">{"".join(buttons.of(row))}</td>')
             html.append(
                 f'<tr class="{state}">{"".join(cells)}</tr>' if state else f"<tr>{''.join(cells)}</tr>"
             )
@@ -321,35 +323,6 @@ class TableView:
             return lambda row: write(getattr(row, name), link(row))
         return lambda row: write(getattr(row, name))
 
-    def buttons(self, row: Any) -> Iterable[str]:
-        """The row's buttons: a click on a harmless one starts it, the others lead to a preview, filled in."""
-        for operation, action in self.actions:
-            values = {name: getattr(row, column, None) for name, column in action.fields}
-            if any(value is None for value in values.values()):
-                continue
-            if self.database and "database" in operation.Form.base_fields:
-                values["database"] = self.database
-            if self.taken_at and "seen_at" in operation.Form.base_fields:
-                values["seen_at"] = self.taken_at.isoformat()
-            link = escape(f"{self.action_base(operation.name)}?{urlencode(values)}")
-            verb = self.verb(operation.title)
-            if starts_at_once(operation):
-                yield f'<button class="small" form="{START_FORM}" formaction="{link}">{verb}</button>'
-                continue
-            danger = " danger" if operation.risk is Risk.DESTROYS else ""
-            yield f'<a class="button small{danger}" href="{link}">{verb}…</a>'
-
-    def verb(self, title: str) -> str:
-        """Cancel (statement): a row shows the verb alone, unless two of its buttons begin alike."""
-        first, _, rest = title.partition(" ")
-        if not rest or sum(other.title.startswith(f"{first} ") for other, _ in self.actions) > 1:
-            return escape(title)
-        return f'{escape(first)}<span class="sr"> {escape(rest)}</span>'
-
-    def action_base(self, name: str) -> str:
-        """An operation's address."""
-        return where("operate", self.server_name, name)
-
 
 @dataclass
 class FiguresView:
@@ -365,10 +338,13 @@ class FiguresView:
     url: str = ""
     read_note: str = ""
     stale: str = ""
+    buttons: SafeString | str = ""
 
     @classmethod
-    def of(cls, reading: Reading, request: Any, columns: Sequence[str] = (), **kwargs: Any) -> "FiguresView":
-        """The first row of a reading as figures; those that cross a threshold say so."""
+    def of(
+        cls, reading: Reading, request: Any, server: Any, columns: Sequence[str] = (), **kwargs: Any
+    ) -> "FiguresView":
+        """The first row of a reading as figures, with its buttons; those that cross a threshold say so."""
         probe, row = reading.probe, reading.rows[0] if reading.rows else None
         names = columns or [column.name for column in reading.columns]
         labels = told_apart([probe.column(name) for name in names])
@@ -380,6 +356,7 @@ class FiguresView:
             "read_note": read_note(reading),
             "stale": stale_note(reading),
             "url": changed(request.GET, panel=probe.name),
+            "buttons": buttons_of(reading, row, request.user, server) if row else "",
         }
         return cls(probe.name, kwargs.pop("title", "") or probe.title, figures, **{**options, **kwargs})
 
@@ -392,17 +369,6 @@ def figure(probe: Any, row: Any, name: str, label: str) -> Figure:
         return Figure.of(name, getattr(row, name), label=label, note=column.about)
     note = f"{STATES[state]}: {threshold.comparison} {column.unit.text(threshold.limit)}"
     return Figure.of(name, getattr(row, name), label=label, note=note, state=state)
-
-
-def allowed(actions: Sequence[Action], user: Any, server: Any) -> list[tuple[type[Operation], Action]]:
-    """The row actions that this person may take here, at most two."""
-    known = [(REGISTRY[action.operation], action) for action in actions if action.operation in REGISTRY]
-    return [pair for pair in known if may(user, pair[0].permission(), server)][:BUTTONS]
-
-
-def starts_at_once(operation: type[Operation]) -> bool:
-    """Harmless whatever its parameters are: nobody needs a preview of it."""
-    return operation.risk is Risk.HARMLESS
 
 
 def read_note(reading: Reading) -> str:

@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from dbadmin import exports, health, operate, panels, readings
+from dbadmin import exports, health, operate, panels, readings, subjects
 from dbadmin.charts import TimeRange
 from dbadmin.models import Run, Server
 from dbadmin.pages import PAGES, Chart, Page, Table
@@ -122,16 +122,20 @@ def page(request: HttpRequest, server_name: str, page_name: str) -> HttpResponse
 def panels_page(request: HttpRequest, server: Server, shown: Page) -> HttpResponse:
     """Answer with the whole page, one panel, or a file."""
     if request.GET.get("format") in {"csv", "json"}:
-        return exported(request, server, exportable(shown, request.GET.get("panel", "")))
-    time_range = TimeRange.of(request.GET)
+        return exported(request, server, shown, exportable(shown, request.GET.get("panel", "")))
+    time_range = TimeRange.of(request.GET, shown.range)
     built = panels.build(shown, server, request, time_range)
     if request.GET.get("panel"):
         if not built:
             raise Http404("There is no such panel.")
         return share(render(request, panels.TEMPLATES[built[0]["kind"]], built[0]))
+    about = subjects.asked(shown, request.GET)
     context = {
         "server": server,
         "page": shown,
+        "heading": subjects.heading(shown, about),
+        "below": PAGES.get(shown.below),
+        "needs": "" if about else " and ".join(shown.subject),
         "panels": built,
         "databases": readings.databases(server) if shown.per_database else [],
         "database": request.GET.get("db") or readings.main_database(server),
@@ -162,13 +166,22 @@ def probe(request: HttpRequest, server_name: str, probe: str) -> HttpResponse:
     found = probe_or_404(probe)
     server = server_for(request, server_name, f"{found.app}.view")
     return panels_page(
-        request, server, Page(probe, found.title, [Table(probe)], per_database=found.scope == "database")
+        request,
+        server,
+        Page(
+            probe,
+            found.title,
+            [Table(probe)],
+            per_database=found.scope == "database",
+            subject=found.params,
+        ),
     )
 
 
-def exported(request: HttpRequest, server: Server, found: Probe) -> HttpResponse:
-    """A reading as a file."""
-    reading = reading_of(request, server, found)
+def exported(request: HttpRequest, server: Server, shown: Page, found: Probe) -> HttpResponse:
+    """A reading as a file; of a page about one thing, what tells of it."""
+    require(request.user, f"{found.app}.view", server)
+    reading = reading_of(request, server, shown, found)
     if request.GET.get("format") == "json":
         return JsonResponse(exports.as_dict(reading))
     if reading.problem and not reading.rows:
@@ -180,6 +193,7 @@ def exported(request: HttpRequest, server: Server, found: Probe) -> HttpResponse
     return answer
 
 
-def reading_of(request: HttpRequest, server: Server, found: Probe) -> Reading:
+def reading_of(request: HttpRequest, server: Server, shown: Page, found: Probe) -> Reading:
     """As the pages read it."""
-    return panels.reading(found, server, request.GET.get("db", ""))
+    about = subjects.asked(shown, request.GET)
+    return subjects.of(shown, panels.reading(found, server, request.GET.get("db", ""), about), about)

@@ -113,6 +113,7 @@ def alert(request: HttpRequest, pk: int) -> HttpResponse:
         "row": evidence.row(found),
         "actions": evidence.actions(found, request.user) if found.is_open else [],
         "place": evidence.place(found),
+        "subject": evidence.subject(found),
         "steps": evidence.steps(found),
         "earlier": earlier.filter(database=found.database).exclude(pk=found.pk)[:10] if found.rule else [],
         "silenced": next((each for each in hushing() if found.is_open and each.hushes(found)), None),

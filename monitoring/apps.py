@@ -11,7 +11,7 @@ class MonitoringConfig(AppConfig):
 
     def ready(self) -> None:
         """Charts of the ground floor get their past from here."""
-        from dbadmin import health, history, navigation
+        from dbadmin import health, history, navigation, subjects
         from dbadmin.navigation import WideRoom
         from monitoring import duties
         from monitoring.alert_lists import findings, open_count
@@ -19,6 +19,7 @@ class MonitoringConfig(AppConfig):
         from monitoring.rules import keep_defaults
 
         history.register(History())
+        subjects.POINTERS.append(("query", "line_id", "statement"))
         health.SOURCES.append(findings)
         duties.register()
         navigation.register(WideRoom("Alerts", "alerts", "monitoring.view", "l", 15, open_count))

@@ -36,13 +36,14 @@ class History:
         by: str = "",
         most: int = 6,
         database: str = "",
+        key: Sequence[str] | None = None,
     ) -> Sequence[Line]:
         """The lines of a column: one per value of the key column `by`, largest first, the rest as others."""
         if probe in PROBES and PROBES[probe].scope == "database":
             database = database or readings.main_database(server)
         if by:
             return lines_by(server, probe, column, by, start, end, most, database)
-        found = series(server, probe, column, start=start, end=end, database=database, explain=False)
+        found = series(server, probe, column, key, start, end, database=database, explain=False)
         label = PROBES[probe].column(column).label if probe in PROBES else column
         return [Line(label, points(found))]
 

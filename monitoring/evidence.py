@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from dbadmin import history, units
+from dbadmin import history, subjects, units
 from dbadmin.charts import ChartView, Limit, Line
 from dbadmin.health import page_of
 from dbadmin.models import Server
@@ -152,6 +152,12 @@ def place(alert: Alert) -> str:
         known = StoredLine.objects.filter(source=source, key=alert.row_key).first()
         return reverse("statement", args=[server.name, known.pk]) if known else ""
     return page_of(server, rule.probe)
+
+
+def subject(alert: Alert) -> str:
+    """The page about the thing that the row names, such as its table; "" when there is none."""
+    row = alert.evidence.get("row") or {}
+    return subjects.of_row(alert.server.name, alert.database, row) if alert.server else ""
 
 
 def steps(alert: Alert) -> list[dict[str, Any]]:

@@ -36,6 +36,33 @@ VIEW = (
     "schema", "view", "is_populated", "refreshed_at", "stale_seconds", "base_changes_total", "total_bytes", "live_rows",
     "refreshable_beside_readers", "scans_total", "index_bytes", "written_rows_total", "base_tables_count",
 )  # fmt: skip
+FACTS = (
+    "kind", "total_bytes", "heap_bytes", "index_bytes", "toast_bytes", "live_rows", "dead_rows", "hot_ratio",
+    "sequential_scans_total", "index_scans_total", "xid_age_count", "rows_from", "owner", "tablespace", "row_security",
+    "replica_identity", "options", "comment",
+)  # fmt: skip
+FRESHNESS = (
+    "refreshed_at", "stale_seconds", "base_changes_total", "is_populated", "refreshable_beside_readers",
+    "base_tables_count",
+)  # fmt: skip
+READ = ("sequential_rows_total", "index_rows_total")
+WRITTEN = ("inserted_rows_total", "updated_rows_total", "hot_updated_rows_total", "deleted_rows_total")
+TABLE_INDEX = (
+    "index", "columns", "has_expressions", "is_partial", "method", "enforces", "is_valid", "size_bytes", "scans_total",
+    "last_used_at",
+)  # fmt: skip
+TABLE_STATEMENT = (
+    "query", "role", "total_seconds", "share_ratio", "calls_count", "mean_seconds", "rows_count", "schema_is_said",
+)  # fmt: skip
+TABLE_CONSTRAINT = ("constraint", "kind", "table", "definition", "is_validated", "is_deferrable")
+TABLE_BLOAT = (
+    "bloat_bytes", "bloat_low_bytes", "bloat_high_bytes", "bloat_ratio", "confidence", "heap_bytes",
+)  # fmt: skip
+NO_BLOAT = "No estimate: it is below 1 MiB, holds no rows of its own, or was not there an hour ago."
+EXACT_BLOAT = (
+    "bloat_ratio", "dead_bytes", "free_bytes", "dead_rows", "live_rows", "heap_bytes", "scanned_ratio",
+)  # fmt: skip
+COSTLY = "Pages that not everybody sees in full are read one by one, for a minute at most."
 OLDEST = ("schema", "table", "is_toast", "freeze_ratio", "xid_age_count", "heap_bytes")
 COUNTS = (
     "connections_count",
@@ -139,6 +166,43 @@ PAGES = [
         order=20,
         about="Size, growth, rows, dead rows and scans of every table.",
         per_database=True,
+    ),
+    Page(
+        "table",
+        "Table",
+        [
+            Figures("table_facts", columns=FACTS),
+            Figures("materialized_views", "Freshness", columns=FRESHNESS, if_any=True),
+            Chart("tables", "Size", "half", series="total_bytes"),
+            Chart("tables", "Rows", "half", series=("live_rows", "dead_rows"), together=True),
+            Chart("tables", "Rows read", "half", series=READ, together=True),
+            Chart("tables", "Rows written", "half", series=WRITTEN, together=True),
+            Table("table_family", if_any=True),
+            Table("table_indexes", columns=TABLE_INDEX),
+            Table("table_statements", columns=TABLE_STATEMENT),
+            Table("table_vacuum"),
+            Table("table_columns"),
+            Table("table_constraints", columns=TABLE_CONSTRAINT),
+            Table("table_bloat", "Bloat, estimated", columns=TABLE_BLOAT, empty=NO_BLOAT),
+            Table("exact_bloat", "Bloat, measured", columns=EXACT_BLOAT, empty=COSTLY, on_demand=True),
+            Figures("table_size", empty="Its files are measured when you ask.", on_demand=True),
+            Table(
+                "audited_tables",
+                "Audit",
+                columns=("since_at", "key", "versions", "log_bytes"),
+                empty="Its changes are not recorded.",
+                more=("Recorded changes", "audit/?table={schema}.{table}"),
+            ),
+            Table("audit_gaps", columns=("problem", "remedy"), if_any=True),
+        ],
+        DATA,
+        hidden=True,
+        about="All that is known of it: size, use, vacuum, columns, indexes, constraints, and what can be done.",
+        per_database=True,
+        subject=("schema", "table"),
+        also={"view": "table", "partition": "table"},
+        below="tables",
+        range="7d",
     ),
     Page(
         "indexes",

@@ -106,7 +106,7 @@ def chart(server: Server, time_range: TimeRange) -> ChartView:
         id="at-work",
         title="Sessions at work, by what they wait for",
         column="sessions_count",
-        lines=history.lines(server, WAITS, WAITED, start, end, "wait_kind"),
+        lines=history.lines(server, WAITS, WAITED, start, end, by="wait_kind"),
         start=start,
         end=end,
         marks=history.marks(server, start, end),

@@ -11,12 +11,13 @@ from django.template import Context
 from django.templatetags.static import static
 from django.urls import NoReverseMatch
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import conditional_escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from dbadmin import charts, units
+from dbadmin import charts, subjects, units
 from dbadmin.addresses import where
 from dbadmin.operations import REGISTRY
+from dbadmin.pages import PAGES
 from dbadmin.permissions import may
 from dbadmin.probes import Column
 
@@ -45,6 +46,7 @@ PROBLEMS = {
     "privilege": "A right is missing",
     "extension": "An extension is missing",
     "timeout": "No answer in time",
+    "pending": "No answer yet",
     "locked": "A lock was in the way",
     "unreachable": "The server does not answer",
     "unsupported": "Not on this server",
@@ -272,6 +274,17 @@ def operation_button(
     if operation is None or not may(context["request"].user, operation.permission(), server):
         return ""
     return button(operation, str(server), params, label, css)
+
+
+@register.simple_tag(takes_context=True)
+def page_link(
+    context: Context, name: str, server: Any, label: Any, database: str = "", **about: str
+) -> SafeString:
+    """A link to the page about one thing; the label alone for those who may not open it."""
+    page = PAGES.get(name)
+    if page is None or not may(context["request"].user, page.permission, server):
+        return conditional_escape(str(label))
+    return format_html('<a href="{}">{}</a>', subjects.address(page, str(server), database, about), label)
 
 
 @register.simple_tag(takes_context=True)

@@ -4,6 +4,8 @@ empty:    Choose a table: ?schema=public&table=orders.
 scope:    database
 needs:    pgstattuple, pg_monitor
 timeout:  60s
+params:   schema, table
+keeps:    10m
 column dead_bytes:     rows that are dead and not removed yet
 column free_bytes:     room for new rows; much of it is reused by later inserts
 column scanned_ratio:  of the pages; pages that hold only visible rows are not read

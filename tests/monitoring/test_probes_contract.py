@@ -87,11 +87,16 @@ def ask(postgres, world):
             connection = postgres.connect(world, role)
             limit(connection)
             sessions[role] = connection
-        return probe.read(Session(sessions[role]))
+        return probe.read(Session(sessions[role]), **told(probe))
 
     yield read
     for connection in sessions.values():
         connection.close()
+
+
+def told(probe: Probe) -> dict[str, str]:
+    """What a probe about one thing is told."""
+    return {name: {"schema": "shop", "table": "orders"}[name] for name in probe.params}
 
 
 def by_name(probe: Probe) -> str:
@@ -158,6 +163,16 @@ def test_missing_right_comes_with_the_statement_that_mends_it(probe, role, ask, 
             connection.execute(grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM "))
 
 
+def test_readings_write_nothing(postgres, world):
+    """In a transaction that may not write, and without a transaction number."""
+    with psycopg.connect(postgres.dsn_for(world)) as connection:
+        connection.execute("set transaction read only")
+        session = Session(connection)
+        for probe in ALL:
+            assert probe.read(session, **told(probe)).problem is None or probe.on == "standby", probe.name
+        assert session.value("select pg_current_xact_id_if_assigned()") is None
+
+
 @pytest.fixture(scope="module", params=["held", "queued"])
 def locked(request, postgres, world):
     """ACCESS EXCLUSIVE on everything: held by one session, or asked for and waiting behind a reader."""
@@ -191,19 +206,24 @@ def test_what_is_sampled_does_not_wait_behind_a_lock(probe, locked, ask):
     assert reading.problem is None or reading.problem.kind == "unsupported"
 
 
+@pytest.mark.parametrize("probe", [probe for probe in ALL if probe.params], ids=by_name)
+def test_what_is_asked_about_a_locked_table_answers_or_says_that_it_is_locked(probe, locked, ask):
+    opens = probe.name in {"exact_bloat", "table_size", "table_constraints"}
+    reading = ask(probe)
+    assert (reading.problem.kind if reading.problem else "") == ("locked" if opens else "")
+
+
+@pytest.mark.parametrize("probe", [probe for probe in ALL if probe.params], ids=by_name)
+def test_what_is_about_one_thing_has_no_rows_of_what_is_not_there(probe, world, postgres):
+    with postgres.connect(world) as connection:
+        for params in ({"schema": "shop", "table": "nosuch"}, {}):
+            reading = probe.read(Session(connection), **params)
+            assert (reading.rows, reading.problem) == ([], None)
+
+
 def test_the_locks_are_real(locked, postgres, world):
     with postgres.connect(world) as connection:
         connection.execute("set lock_timeout = '100ms'")
         for name in ("orders", "events_1", "summary"):
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 connection.execute(f"select pg_total_relation_size('shop.{name}'::regclass)")
-
-
-def test_readings_write_nothing(postgres, world):
-    """In a transaction that may not write, and without a transaction number."""
-    with psycopg.connect(postgres.dsn_for(world)) as connection:
-        connection.execute("set transaction read only")
-        session = Session(connection)
-        for probe in ALL:
-            assert probe.read(session).problem is None or probe.on == "standby", probe.name
-        assert session.value("select pg_current_xact_id_if_assigned()") is None

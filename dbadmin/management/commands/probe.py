@@ -10,12 +10,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from dbadmin import exports
 from dbadmin.connections import session
 from dbadmin.models import Server
-from dbadmin.probes import PROBES, Reading
+from dbadmin.probes import PROBES, Probe, Reading
 from dbadmin.reference import probes_page
 
 
 class Command(BaseCommand):
-    """manage.py probe tables shop --database shop."""
+    """manage.py probe table_columns shop --database shop --set schema=public --set table=orders."""
 
     help = "Read a probe of a server now; without arguments, list the probes."
 
@@ -24,6 +24,9 @@ class Command(BaseCommand):
         parser.add_argument("name", nargs="?", default="")
         parser.add_argument("server", nargs="?", default="")
         parser.add_argument("--database", default=None)
+        parser.add_argument(
+            "--set", action="append", default=[], metavar="NAME=VALUE", help="of a probe about one thing"
+        )
         parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
         parser.add_argument("--docs", action="store_true", help="print the reference of all probes")
 
@@ -42,7 +45,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no {missing}.")
         role = "pgbouncer" if probe.source == "pgbouncer" else "monitor"
         with session(server, role, options["database"], probe.timeout + 1) as open_session:  # type: ignore[arg-type]
-            self.show(probe.read(open_session), options["format"])
+            self.show(probe.read(open_session, **told(probe, options["set"])), options["format"])
 
     def show(self, reading: Reading, kind: str) -> None:
         """The answer, or why there is none."""
@@ -62,6 +65,14 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{len(reading.rows)} rows in {reading.took_ms:.0f} ms" if reading.rows else probe_empty(reading)
         )
+
+
+def told(probe: Probe, pairs: list[str]) -> dict[str, str]:
+    """What a probe about one thing is told: schema=public, table=orders."""
+    found = {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+    if unknown := found.keys() - set(probe.params):
+        raise CommandError(f"{probe.name} is not told {', '.join(sorted(unknown))}.")
+    return found
 
 
 def probe_empty(reading: Reading) -> str:
