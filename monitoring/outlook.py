@@ -56,6 +56,18 @@ class Prospect:
     now: float
     limit: float | None
     outcome: forecast.Outcome
+    rises: bool = True
+
+    @property
+    def stands(self) -> str | None:
+        """Where it stands now, for people: 12 GiB; of what falls 3 GiB left."""
+        text = shown(self.column, self.now)
+        return text if self.rises else f"{text} left"
+
+    @property
+    def ends(self) -> str | None:
+        """What it must not reach, for people."""
+        return "nothing left" if self.limit == 0 else shown(self.column, self.limit)
 
     @property
     def growth(self) -> float | None:
@@ -121,7 +133,7 @@ def of_reading(server: Server, follow: Follow, reading: Reading, database: str) 
             continue
         value = float(getattr(row, follow.column))
         name = ".".join(str(part) for part in key if part is not None and part != database)
-        yield Prospect(follow.what, database, name, follow.column, value, limit, outcome)
+        yield Prospect(follow.what, database, name, follow.column, value, limit, outcome, follow.rises)
 
 
 def histories(

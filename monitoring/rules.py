@@ -15,6 +15,8 @@ Kind, Measure, Comparison, Against = (
     AlertRule.Against,
 )
 HOUR, DAY = 3600.0, 86400.0
+#: Readings with this distance, seconds, or more do not flicker.
+SELDOM = 300.0
 
 #: What to do, for probes whose header has thresholds.
 ADVICE = {
@@ -230,7 +232,8 @@ TOLD = {"host_load", "materialized_views", "replication_lag", "subscriptions"}
 REPEATED = {"databases"}
 #: Probes whose warning is about a mean since the beginning; a rule above judges the last minutes instead.
 JUDGED_BY_INCREASE = {"redis_cache"}
-#: How long a header's threshold must be crossed; others: one and a half intervals, at most five minutes.
+#: How long a header's threshold must be crossed; others: one and a half intervals. What is read every few minutes or
+#: more seldom is told at once: waiting for a second look would take up to an hour.
 PATIENCE = {
     "audit_gaps": 0,
     "server_vitals": 120,
@@ -287,10 +290,16 @@ def of_header(probe: Probe, first: Threshold) -> dict[str, Any]:
         "warning": limits.get("warning"),
         "critical": limits.get("critical"),
         "clear": cleared(limits.get("warning", first.limit), above, first.column),
-        "for_seconds": PATIENCE.get(probe.name, min(300, round((probe.every or 60) * 1.5))),
+        "for_seconds": PATIENCE.get(probe.name, patience(probe)),
         "advice": ADVICE.get(probe.name, ""),
         "tells": "critical" in limits or probe.name in TOLD,
     }
+
+
+def patience(probe: Probe) -> int:
+    """Seconds that a limit of its header must be crossed."""
+    every = probe.every or 60
+    return 0 if every >= SELDOM else round(every * 1.5)
 
 
 def rounded(threshold: Threshold) -> float:

@@ -10,6 +10,7 @@ series:   full_seconds
 warning:  full_seconds < 604800
 critical: full_seconds < 86400
 column object:           the slot, sequence, table or database
+column now:              of what falls, how much is left
 column growth:           in a day; of a saw-tooth, since its last turn
 column full_seconds:     until the limit is met, most likely; empty when that is not in sight or not known
 column earliest_seconds: it is met earlier than this in 1 of 40 cases
@@ -26,8 +27,8 @@ from dbadmin.connections import Session
 from monitoring.outlook import prospects, shown
 
 COLUMNS = (
-    "what", "database", "object", "now", "limit", "growth", "full_seconds", "earliest_seconds",
-    "latest_seconds", "history_seconds", "says",
+    "what", "database", "object", "says", "now", "limit", "growth", "full_seconds", "earliest_seconds",
+    "latest_seconds", "history_seconds",
 )  # fmt: skip
 
 
@@ -40,15 +41,15 @@ def rows(session: Session) -> Iterable[tuple[Any, ...]]:
             each.what,
             each.database or None,
             each.name or None,
-            shown(each.column, each.now),
-            shown(each.column, each.limit),
+            each.outcome.says,
+            each.stands,
+            each.ends,
             shown(each.column, each.growth, per_day=True),
             each.outcome.meets,
             each.outcome.earliest,
             each.outcome.latest,
             each.outcome.fit.history if each.outcome.fit else None,
-            each.outcome.says,
         )
         for each in prospects(session.server)
     ]
-    return sorted(found, key=lambda row: (row[6] is None, row[6] or 0.0, row[7] is None, row[7] or 0.0))
+    return sorted(found, key=lambda row: (row[7] is None, row[7] or 0.0, row[8] is None, row[8] or 0.0))

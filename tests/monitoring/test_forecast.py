@@ -142,6 +142,49 @@ def test_a_full_disk_and_the_end_of_transaction_numbers_are_foreseen_from_our_ow
     assert wrap.outcome.meets == pytest.approx((1 - 0.572) / 0.024 * DAY, rel=0.1)
 
 
+def test_what_is_left_of_a_slot_is_said_as_such(server):
+    mebibyte = 2**20
+    keep_history(
+        server, "replication_slots", ["slot", "safe_bytes"],
+        lambda hour: [("reader", (900 - 10 * hour) * mebibyte)], hours=5,
+    )  # fmt: skip
+    (slot,) = prospects(server)
+    assert (slot.what, slot.name, slot.stands, slot.ends) == (
+        "Replication slot", "reader", "850 MiB left", "nothing left",
+    )  # fmt: skip
+
+
+SEEDS = range(40)
+
+
+def test_the_bounds_hold_the_true_slope_as_often_as_they_say():
+    for noise in (1.0, 20.0):
+        found = [forecast.fit(line(14, 100, 10, noise, seed)) for seed in SEEDS]
+        held = sum(each.low * DAY <= 10 <= each.high * DAY for each in found)
+        assert held >= 36, f"{held} of 40 where 38 are promised"
+        slopes = sorted(each.slope * DAY for each in found)
+        assert slopes[20] == pytest.approx(10, rel=0.05)
+
+
+def test_more_noise_makes_the_bounds_wider_and_more_history_narrower():
+    def width(days, noise):
+        found = [forecast.fit(line(days, 100, 10, noise, seed)) for seed in SEEDS]
+        return sum(each.high - each.low for each in found)
+
+    assert width(14, 5) < width(14, 10) < width(14, 20)
+    assert width(28, 10) < width(14, 10) < width(7, 10)
+
+
+@pytest.mark.parametrize(("scale", "moved"), [(1.0, 0.0), (1000.0, 0.0), (1.0, 1e6), (2.5, -300.0)])
+def test_the_moment_does_not_depend_on_the_unit_nor_on_where_zero_is(scale, moved):
+    points = line(14, 100, 10, noise=15)
+    other = [(at, value * scale + moved) for at, value in points]
+    one, two = forecast.when(points, 500), forecast.when(other, 500 * scale + moved)
+    assert two.says == one.says
+    assert two.meets == pytest.approx(one.meets)
+    assert (two.earliest, two.latest) == pytest.approx((one.earliest, one.latest))
+
+
 def test_the_reading_of_forecasts_puts_the_nearest_first(server, target):
     keep_history(
         server, "wraparound", ["database", "used_ratio"],
