@@ -288,7 +288,9 @@ def test_rules_are_there_from_the_start_and_what_people_changed_stays(shop):
     assert {"default:slow_statement", "header:server_vitals", "header:wraparound"} <= rules.keys()
     vitals = rules["header:server_vitals"]
     assert (vitals.column, vitals.warning, vitals.critical) == ("connections_ratio", 0.8, 0.9)
-    waits = {name: rules[f"header:{name}"].for_seconds for name in ("archiver", "blocked_sessions", "sequences")}
+    waits = {
+        name: rules[f"header:{name}"].for_seconds for name in ("archiver", "blocked_sessions", "sequences")
+    }
     assert waits == {"archiver": 90, "blocked_sessions": 45, "sequences": 0}, "the last is read once an hour"
     AlertRule.objects.filter(pk=vitals.pk).update(warning=0.7, is_changed=True)
     AlertRule.objects.filter(origin="header:wraparound").update(warning=0.1, enabled=False)
