@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
@@ -16,19 +16,21 @@ from backups.models import Backup, BackupKey, Copy, Store
 from backups.pipeline import Damaged, NoKey, Volume, checked
 from backups.reading import ReadBack, read_back
 from backups.stores import Store as OpenStore
-from backups.stores import StoreError
+from backups.stores import StoreError, Unreadable
 from dbadmin.failures import Told
 from dbadmin.units import duration, size
 
 if TYPE_CHECKING:
     from dbadmin.runner import Work
 
-#: What may be wrong with one place while another one is whole.
-FAILURES = (StoreError, Damaged, ArchiveError, NoManifest)
+#: What a place says that does not hold the backup as it was written. A store that does not answer says nothing of it.
+DAMAGE = (Unreadable, Damaged, ArchiveError, NoManifest)
+#: Why one place cannot be read while another one is whole.
+FAILURES = (StoreError, *DAMAGE)
 
 
 class CopyFailed(Told):
-    """A place does not hold the backup as it was written; the sentence says which, and what is whole."""
+    """A place does not hold the backup as it was written, or does not answer; says which one, and what is whole."""
 
 
 def volumes_of(manifest: Manifest) -> list[Volume]:
@@ -39,11 +41,13 @@ def copy(backup: Backup, target: Store, work: Work) -> Copy:
     """Make the copy in a further store, or mend it: objects, every byte read again there, the manifest last."""
     started = time.monotonic()
     source = _source(backup, target)
-    work.remember(copying=target.pk, prefix_copied=backup.prefix)
+    half = [target.pk, backup.prefix]
     backup.lease(work)
     try:
         there, here, manifest = target.open(), source.open(), backup.manifest_in(source)
+        list(there.items(f"{backup.prefix}/{NAME}"))  # one that is away has nothing of us to be removed later
         there.delete(f"{backup.prefix}/{NAME}")  # what is being mended is no copy until it is whole
+        _begin(work, half)
         total, tell = 2 * manifest.stored_bytes, _teller(work, 2 * manifest.stored_bytes)
         for volume in volumes_of(manifest):
             _carry(here, there, volume, tell)
@@ -54,7 +58,7 @@ def copy(backup: Backup, target: Store, work: Work) -> Copy:
         there.put(f"{backup.prefix}/{NAME}", here.get(f"{backup.prefix}/{NAME}"))
     finally:
         backup.release(work)
-    work.remember(copying=0)
+    _end(work, half)
     taken, now = time.monotonic() - started, timezone.now()
     found = {"written_at": now, "read_at": now, "problem": "", "seconds": taken}
     made = Copy.objects.update_or_create(backup=backup, store=target, defaults=found)[0]
@@ -63,6 +67,16 @@ def copy(backup: Backup, target: Store, work: Work) -> Copy:
         f" in {duration(taken)}."
     )
     return made
+
+
+def _begin(work: Work, half: list[Any]) -> None:
+    """Remember a copy that is made: [store, prefix]."""
+    work.remember(half_copies=[*work.facts.get("half_copies", []), half])
+
+
+def _end(work: Work, half: list[Any]) -> None:
+    """It is whole, or gone."""
+    work.remember(half_copies=[each for each in work.facts.get("half_copies", []) if each != half])
 
 
 def _source(backup: Backup, target: Store) -> Store:
@@ -107,11 +121,24 @@ def _carry(here: OpenStore, there: OpenStore, volume: Volume, tell: Callable[[in
 
 
 def clean_up(work: Work) -> None:
-    """What a copy that was broken off left in the further store; without its manifest it never existed."""
-    backup = leases.end(work)
-    target = Store.objects.filter(pk=work.facts.get("copying", 0)).first()
-    prefix = work.facts.get("prefix_copied", "")
-    if target is None or not prefix:
+    """What copies that were broken off left in further stores; without its manifest a copy never existed."""
+    leases.end(work)
+    failure: StoreError | None = None
+    for half in work.facts.get("half_copies", []):
+        try:
+            _remove(work, *half)
+        except StoreError as reason:
+            failure = failure or reason
+        else:
+            _end(work, half)
+    if failure:
+        raise failure
+
+
+def _remove(work: Work, pk: int, prefix: str) -> None:
+    """One of them."""
+    target = Store.objects.filter(pk=pk).first()
+    if target is None:
         return
     opened = target.open_to_tidy(work)
     if opened.head(f"{prefix}/{NAME}"):
@@ -122,7 +149,7 @@ def clean_up(work: Work) -> None:
     for item in list(opened.items(f"{prefix}/")):
         opened.delete(item.key)
         removed.append(item.key)
-    Copy.objects.filter(backup=backup, store=target).delete()
+    Copy.objects.filter(backup__prefix=prefix, store=target).delete()
     work.log(f"Removed from the store {target}: {', '.join(sorted(set(removed))) or 'nothing was there'}.")
 
 
@@ -143,12 +170,11 @@ def make_missing(backup: Backup, stores: Sequence[Store], work: Work) -> list[st
 
 
 def clean_up_quietly(work: Work) -> None:
-    """A store that does not answer is cleaned when it does: what has no manifest counts nowhere."""
+    """A store that does not answer is cleaned at the end of the run, or when it does: no manifest, no copy."""
     try:
         clean_up(work)
     except StoreError as reason:
         work.log(f"What the copy left is still there: {reason}")
-    work.remember(copying=0)
 
 
 def prove(backup: Backup, work: Work) -> None:
@@ -158,20 +184,25 @@ def prove(backup: Backup, work: Work) -> None:
     tell = _teller(work, manifest.plain_bytes + (len(places) - 1) * manifest.stored_bytes)
     whole: list[tuple[Store, ReadBack]] = []
     wrong: list[tuple[Store, str]] = []
+    silent: list[tuple[Store, str]] = []
     backup.lease(work)
     try:
         for place in places:
             identities = [] if whole else BackupKey.identities()
             try:
                 whole.append((place, _read(place, backup, manifest, identities, work, tell)))
-            except FAILURES as reason:
+            except DAMAGE as reason:
                 wrong.append((place, str(reason)))
+            except StoreError as reason:
+                silent.append((place, str(reason)))
             except NoKey as reason:
                 catalogue.prove(backup, Backup.Rung.READ, 0, str(reason), {"run": work.run.pk})
                 raise
     finally:
         backup.release(work)
     _keep_outcome(backup, whole, wrong, work)
+    if silent:
+        raise CopyFailed(_unknown(backup, whole, silent))
 
 
 def _read(
@@ -188,6 +219,8 @@ def _keep_outcome(
     backup: Backup, whole: list[tuple[Store, ReadBack]], wrong: list[tuple[Store, str]], work: Work
 ) -> None:
     """Write down what was found; loud when any place is damaged, even if another is whole."""
+    if not whole and not wrong:
+        return
     if not whole:
         reason = wrong[0][1]
         catalogue.prove(backup, Backup.Rung.READ, 0, reason, {"run": work.run.pk})
@@ -211,6 +244,15 @@ def _keep_outcome(
             f"In {place} it is damaged: {reason} In {first} it is whole, and read from there now. "
             f"What mends it: the operation “Copy backups” to {place}."
         )
+
+
+def _unknown(backup: Backup, whole: list[tuple[Store, ReadBack]], silent: list[tuple[Store, str]]) -> str:
+    """A store that does not answer proves nothing: neither that the backup is there, nor that it is not."""
+    place, reason = silent[0]
+    said = f"Whether {backup} is whole in {place} is not known: {reason}"
+    if whole:
+        said += f" It is whole in {' and '.join(str(each) for each, _ in whole)}."
+    return f"{said} Read it back again when the store answers."
 
 
 def note_damage(backup: Backup, place: Store, reason: str) -> None:

@@ -183,7 +183,8 @@ class Restoring:
         except copies.FAILURES as reason:
             if not any(self._unpack_copy(work, place, reason) for place in further):
                 raise
-            copies.note_damage(self.backup, first, str(reason))
+            if isinstance(reason, copies.DAMAGE):
+                copies.note_damage(self.backup, first, str(reason))
         work.log(f"The archive of {len(self.manifest.contents.tables)} tables is whole.")
 
     def _unpack(self, work: Work, place: Store) -> None:

@@ -18,6 +18,7 @@ from backups.manifest import NAME, Contents, Manifest, Piece, read_facts
 from backups.models import Backup, Store
 from backups.pipeline import LEVEL, WORKERS, Stored, send
 from backups.producer import Producer
+from backups.stores import StoreError
 from dbadmin.units import count, size
 
 if TYPE_CHECKING:
@@ -199,8 +200,28 @@ class Watched:
 def clean_up(work: Work) -> None:
     """What a run that did not end well left in the stores; a published backup stays, for it is whole."""
     copies.clean_up(work)
-    store = Store.objects.filter(pk=work.facts.get("store", 0)).first()
-    prefix = work.facts.get("prefix")
+    for pk, prefix in [*work.facts.get("left", []), _begun(work)]:
+        _remove(work, pk, prefix)
+    work.remember(left=[])
+
+
+def clean_up_quietly(work: Work) -> None:
+    """The same in the middle of a run: a store that does not answer keeps nothing else from being backed up."""
+    try:
+        clean_up(work)
+    except StoreError as reason:
+        work.log(f"What it left is still there: {reason}")
+        work.remember(left=[*work.facts.get("left", []), _begun(work)])
+    work.remember(prefix="")
+
+
+def _begun(work: Work) -> list[Any]:
+    """The store and the prefix of what the run writes now."""
+    return [work.facts.get("store", 0), work.facts.get("prefix", "")]
+
+
+def _remove(work: Work, pk: int, prefix: str) -> None:
+    store = Store.objects.filter(pk=pk).first()
     if store is None or not prefix:
         return
     opened = store.open_to_tidy(work)

@@ -102,8 +102,8 @@ def _take(work: Work, job: Taking, orders: Orders, failures: dict[str, str]) -> 
     except (Told, psycopg.Error, OSError) as reason:
         failures[job.database] = work.clean(sentence(reason, work.server))
         work.log(f"{job.database} failed: {failures[job.database]}")
-        taking.clean_up(work)
-    work.remember(prefix="", copying=0)
+        taking.clean_up_quietly(work)
+    work.remember(prefix="")
 
 
 def _see(work: Work, failures: dict[str, str], count: int) -> None:

@@ -13,7 +13,7 @@ from backups.models import BackupKey
 from backups.physical.models import PointInTime, WalSegment
 from backups.physical.wal import segment_name
 from backups.pipeline import Damaged, Volume, receive
-from backups.stores.base import MissingObject
+from backups.stores.base import Unreadable
 from dbadmin.failures import Told
 from dbadmin.units import count, size
 
@@ -79,7 +79,7 @@ def fetch(work: Work, row: WalSegment, path: Path, full_bytes: int) -> int:
                 file.truncate(full_bytes)
         if length != row.plain_bytes or digest.hexdigest() != row.plain_sha256:
             raise Damaged("its SHA-256 is not that of what was received.")
-    except (MissingObject, Damaged) as reason:
+    except (Unreadable, Damaged) as reason:
         if row.kind != WalSegment.Kind.PARTIAL:
             WalSegment.objects.filter(pk=row.pk).update(problem=str(reason))
         raise MissingWal(f"The WAL segment {row.name} cannot be used: {reason}") from reason

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.utils import timezone
 
 from backups import leases
+from backups.copies import DAMAGE, CopyFailed
 from backups.manifest import NoManifest, Piece
 from backups.models import BackupKey, Store
 from backups.physical import manifest as manifests
@@ -244,9 +245,13 @@ def prove_read(base: BaseBackup, work: Work) -> None:
     base.lease(work)
     try:
         says = _read(base, work)
-    except Exception as reason:
+    except (*DAMAGE, NoKey) as reason:
         BaseBackup.objects.filter(pk=base.pk).update(problem=str(reason))
         raise
+    except StoreError as reason:
+        raise CopyFailed(
+            f"Whether {base} is whole is not known: {reason} Read it back again when the store answers."
+        ) from reason
     finally:
         base.release(work)
     took = time.monotonic() - started

@@ -16,7 +16,11 @@ class StoreError(Told):
     """A sentence about what the store refused, and what can be done."""
 
 
-class MissingObject(StoreError):
+class Unreadable(StoreError):
+    """The store is there, and does not give back the object as it took it. Any other StoreError tells nothing of it."""
+
+
+class MissingObject(Unreadable):
     """The store is there, the object is not."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from backups.stores.base import Item, MissingObject, Opened, Store, StoreError, Upload
+from backups.stores.base import Item, MissingObject, Opened, Store, StoreError, Unreadable, Upload
 
 BLOCK = 1 << 20
 PARTIAL = ".partial-"
@@ -160,7 +160,7 @@ class LocalStore(Store):
                 while left > 0:
                     block = file.read(min(BLOCK, left))
                     if not block:
-                        raise StoreError(f"{key} ended {left} bytes too early.")
+                        raise Unreadable(f"{key} ended {left} bytes too early.")
                     left -= len(block)
                     yield block
         except FileNotFoundError as error:
@@ -168,7 +168,9 @@ class LocalStore(Store):
                 raise StoreError(_sentence(error, self.root)) from error
             raise MissingObject(f"{key} is not in the store {self.root}.") from error
         except OSError as error:
-            raise StoreError(_sentence(error, self.root)) from error
+            raise (Unreadable if error.errno == errno.EIO else StoreError)(
+                _sentence(error, self.root)
+            ) from error
 
     def head(self, key: str) -> Item | None:
         try:

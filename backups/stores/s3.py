@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 
-from backups.stores.base import Finding, Item, MissingObject, Opened, Store, StoreError, Upload
+from backups.stores.base import Finding, Item, MissingObject, Opened, Store, StoreError, Unreadable, Upload
 from backups.stores.bucket import Facts, read_facts
 from backups.stores.protection import TRIAL_LOCK, protection
 
@@ -308,7 +308,7 @@ class S3Store(Store):
             else:
                 failures = 0 if start > before else failures + 1
                 if failures >= RECONNECTS:
-                    raise StoreError(f"{key} ended {end - start} bytes too early.")
+                    raise Unreadable(f"{key} ended {end - start} bytes too early.")
 
     def _is_gone(self, key: str) -> bool:
         """Deleted meanwhile? Where that cannot be asked either, the first error says why: a HEAD has no words."""

@@ -11,7 +11,9 @@ from django.urls import reverse
 from backups import catalogue
 from backups.models import Backup, BackupKey, Copy, Policy, Store
 from dbadmin.models import Run, Server
+from tests.backups.cutting import Wire
 from tests.backups.test_faults import DATA, refusal
+from tests.backups.test_store_faults import EXPIRED, LEFT, assert_tidied_later
 from tests.fixtures.servers import Postgres
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
@@ -66,7 +68,7 @@ def test_a_backup_is_written_to_every_store_of_its_policy_byte_for_byte(
 
 
 def test_a_restore_takes_the_copy_when_the_first_store_is_lost(
-    twice: Policy, vault: Store, taken: Callable[..., Backup], run: Callable[..., Run], shop: str, postgres: Postgres
+    twice: Policy, store: Store, taken: Callable[..., Backup], run: Callable[..., Run], shop: str, postgres: Postgres
 ) -> None:  # fmt: skip
     backup = taken(store="")
     shutil.rmtree(backup.store.path)
@@ -81,7 +83,11 @@ def test_a_restore_takes_the_copy_when_the_first_store_is_lost(
     with postgres.connect() as connection:
         connection.execute(f"drop database {shop}_again")
     backup.refresh_from_db()
-    assert (backup.store, backup.problem, backup.rung) == (vault, "", Backup.Rung.RESTORED)
+    assert (backup.store, backup.problem, backup.rung) == (
+        store,
+        "",
+        Backup.Rung.RESTORED,
+    )  # it may be mounted again
 
 
 def test_a_damaged_place_is_named_replaced_by_the_whole_one_and_mended(
@@ -129,6 +135,45 @@ def test_a_store_that_is_away_costs_the_copy_and_not_the_backup_and_a_schedule_m
     assert refusal(server, "copy_backups", backup=None, store="") == (
         "Nothing is to be copied: every good backup of shop lies whole where its policy asks for."
     )
+
+
+def test_a_store_that_does_not_answer_is_unknown_and_no_damage(
+    twice: Policy, store: Store, vault: Store, taken: Callable[..., Backup], run: Callable[..., Run], shop: str
+) -> None:  # fmt: skip
+    backup = taken(store="")
+    read_at = backup.copies.get().read_at
+    away = f"The store's directory {vault.path} is not there. Create it, or mount its disk."
+    hidden = vault.path.rename(vault.path.with_name("unmounted"))
+    found = run("verify_backup", backup=backup.pk, how="read")
+    assert (found.status, found.message) == (
+        Run.Status.FAILED,
+        (
+            f"Whether {backup} is whole in vault is not known: {away} It is whole in shelf. "
+            "Read it back again when the store answers."
+        ),
+    )
+    backup.refresh_from_db()
+    assert (backup.store, backup.problem, backup.copies.get().problem) == (store, "", "")
+    assert backup.copies.get().read_at == read_at
+    assert "Every one of" in " ".join(text_of(found))  # the other place was read, and that is kept
+    hidden.rename(vault.path)
+    again = run("verify_backup", backup=backup.pk, how="read")
+    assert again.status == Run.Status.SUCCEEDED, again.message
+
+
+def test_what_a_broken_copy_left_is_removed_when_its_store_takes_us_again(
+    run: Callable[..., Run], store: Store, wired: tuple[Store, Wire], key: BackupKey, huge: str, server: Server
+) -> None:  # fmt: skip
+    bucket, made = wired
+    Policy.objects.create(name="twice", server=server, store=store).copies.add(bucket)
+    made.refuse_from, made.status, made.says = "partNumber=2", "400 Bad Request", EXPIRED
+    done = run("take_backup", database=huge, store="")
+    assert done.status == Run.Status.FAILED
+    assert done.message.endswith(LEFT), done.message
+    assert Backup.objects.get().rung == Backup.Rung.READ
+    made.refuse_from = made.refuse = ""
+    assert bucket.open()._open_uploads("") != []  # type: ignore[attr-defined]
+    assert_tidied_later(done, bucket)
 
 
 def test_deleting_removes_every_copy(
