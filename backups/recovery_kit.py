@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from shlex import quote
+from typing import Any
 
 from backups.manifest import Manifest, Piece
-from backups.models import Backup, Store
+from backups.models import Backup, BackupKey, Store
 from backups.pipeline import Volume
 
 #: The first major version whose pg_restore sets transaction_timeout, and whose servers know it.
@@ -19,14 +20,14 @@ def kit_lines(backup: Backup, manifest: Manifest) -> list[tuple[str, list[str]]]
     """Headings, each with its shell lines."""
     database, globals_ = manifest.pieces["database"], manifest.pieces["globals"]
     return [
-        ("Fetch the objects", _fetch(backup.store, [*globals_.volumes, *database.volumes])),
-        ("Check that they are what was written", _check([*globals_.volumes, *database.volumes])),
+        ("Fetch the objects", fetch(backup.store, [*globals_.volumes, *database.volumes])),
+        ("Check that they are what was written", check([*globals_.volumes, *database.volumes])),
         (
             "Unpack them",
             [
                 PIPES,
-                *_unpack(globals_, "globals.sql", manifest),
-                *_unpack(database, "database.dump", manifest),
+                unpack(globals_, "globals.sql", manifest.recipients),
+                unpack(database, "database.dump", manifest.recipients),
             ],
         ),
         ("Load them", _load(manifest)),
@@ -37,29 +38,63 @@ def _name(volume: Volume) -> str:
     return volume.key.rpartition("/")[2]
 
 
-def _fetch(store: Store, volumes: Sequence[Volume]) -> list[str]:
-    if store.kind == Store.Kind.LOCAL:
-        return [f"cp {quote(str(store.path / volume.key))} ." for volume in volumes]
+def aws(store: Store, command: str) -> str:
+    """The beginning of a line that asks an S3 store."""
     endpoint = f" --endpoint-url {quote(store.endpoint)}" if store.endpoint else ""
+    return f"aws s3 {command}{endpoint}"
+
+
+def place(store: Store, key: str) -> str:
+    """Where an object lies, in the words of cp or of aws s3 cp."""
+    if store.kind == Store.Kind.LOCAL:
+        return quote(str(store.path / key))
     prefix = f"{store.prefix.strip('/')}/" if store.prefix.strip("/") else ""
-    return [
-        f"aws s3 cp{endpoint} {quote(f's3://{store.bucket}/{prefix}{volume.key}')} ." for volume in volumes
-    ]
+    return quote(f"s3://{store.bucket}/{prefix}{key}")
 
 
-def _check(volumes: Sequence[Volume]) -> list[str]:
+def fetch(store: Store, volumes: Sequence[Volume], folder: str = ".") -> list[str]:
+    """One line for each object."""
+    copy = "cp" if store.kind == Store.Kind.LOCAL else aws(store, "cp")
+    return [f"{copy} {place(store, volume.key)} {folder}" for volume in volumes]
+
+
+def check(volumes: Sequence[Volume], folder: str = ".") -> list[str]:
+    """All that was fetched into a folder, against what was written."""
+    below = "" if folder == "." else f"{folder}/"
     return [
         "sha256sum --check <<'SUMS'",
-        *(f"{volume.sha256}  {_name(volume)}" for volume in volumes),
+        *(f"{volume.sha256}  {below}{_name(volume)}" for volume in volumes),
         "SUMS",
     ]
 
 
-def _unpack(piece: Piece, name: str, manifest: Manifest) -> list[str]:
-    parts = " ".join(quote(_name(volume)) for volume in piece.volumes)
-    opened = " | age --decrypt --identity key.txt" if manifest.recipients else ""
-    # What came out before a program failed is no file that anybody should load.
-    return [f"cat {parts}{opened} | zstd --decompress > {name} || {{ rm {name}; false; }}"]
+def opened(piece: Piece, recipients: Sequence[str], folder: str = "") -> str:
+    """A pipe that gives what a piece held."""
+    parts = " ".join(quote(folder + _name(volume)) for volume in piece.volumes)
+    return f"cat {parts}{decrypt(recipients)} | zstd --decompress"
+
+
+def decrypt(recipients: Sequence[str]) -> str:
+    """The part of a pipe that opens what was encrypted."""
+    return " | age --decrypt --identity key.txt" if recipients else ""
+
+
+def unpack(piece: Piece, name: str, recipients: Sequence[str], folder: str = "") -> str:
+    """Into a file; what came out before a program failed is none that anybody should load."""
+    return f"{opened(piece, recipients, folder)} > {name} || {{ rm {name}; false; }}"
+
+
+def keys_of(recipients: Sequence[str]) -> list[dict[str, Any]]:
+    """For whom something is encrypted: names where we know them, and whether we could open it."""
+    known = {key.recipient: key for key in BackupKey.objects.all()}
+    return [
+        {
+            "recipient": each,
+            "key": known.get(each),
+            "opens": bool(each in known and known[each].sealed_identity),
+        }
+        for each in recipients
+    ]
 
 
 def _load(manifest: Manifest) -> list[str]:

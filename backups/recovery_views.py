@@ -10,16 +10,23 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET
 
 from backups.keeping_form import rhythm
+from backups.manifest import NoManifest
 from backups.models import BaseBackup, Drill, PointInTime, RecoveredCluster
+from backups.physical.base_kit import base_kit_lines
 from backups.physical.chains import Chain, Recoverable, recoverable
+from backups.physical.combining import Layer
 from backups.physical.layers import layers
+from backups.physical.taking import manifest_of
+from backups.recovery_kit import keys_of
+from backups.stores import StoreError
 from dbadmin import history
 from dbadmin.charts import ChartView, Line, Mark
 from dbadmin.models import Run, Server
@@ -231,3 +238,29 @@ def _happened(server: Server, found: Recoverable) -> list[Before]:
         if (mark.at, mark.text) not in seen and found.earliest <= mark.at <= end
     ]
     return sorted([*ours, *marks], key=lambda each: each.at, reverse=True)[:MOST_BEFORE]
+
+
+@login_required
+@require_GET
+def base_kit(request: HttpRequest, server_name: str, pk: int) -> HttpResponse:
+    """How to recover a cluster with stock tools, when there is no dbadmin any more; to be printed."""
+    server = get_object_or_404(Server.objects.visible_to(request.user), name=server_name)
+    require(request.user, "backups.view", server)
+    base = get_object_or_404(BaseBackup.objects.present().select_related("store"), server=server, pk=pk)
+    try:
+        below = [Layer(each, manifest_of(each)) for each in layers(base)]
+    except (StoreError, NoManifest) as reason:
+        raise Http404(str(reason)) from reason
+    manifest = below[-1].manifest
+    context = {
+        "server": server,
+        "what": base,
+        "crumbs": [("Point in time", reverse("recovery", args=[server.name]))],
+        "needs": f"the programs of PostgreSQL {manifest.major} (server and client; the server was"
+        f" {manifest.server_version}). Do it as the user that PostgreSQL is to run as, not as root, in an empty folder",
+        "note": "It ends at the last commit that is there. For an earlier moment write recovery_target_time ="
+        " '2026-05-31 14:03:59 UTC' into server.conf before pg_ctl. psql --host=. leads in.",
+        "lines": base_kit_lines(below),
+        "keys": keys_of(sorted({each for layer in below for each in layer.manifest.recipients})),
+    }
+    return render(request, "backups/recovery_kit.html", context)

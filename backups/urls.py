@@ -14,6 +14,7 @@ urlpatterns = [
     path("restored-tables/<int:pk>/", row_views.side_schema, name="side_schema"),
     path("restored-rows/<int:pk>/", row_views.row_comparison, name="row_comparison"),
     path("recovery/", recovery_views.recovery, name="recovery"),
+    path("recovery/<int:pk>/kit/", recovery_views.base_kit, name="base_kit"),
 ]
 
 settings_urlpatterns = [

@@ -11,12 +11,13 @@ from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from backups.catalogue import proofs
 from backups.manifest import NAME, Manifest, NoManifest
 from backups.models import Backup, BackupKey, KeptDatabase, Store
-from backups.recovery_kit import kit_lines
+from backups.recovery_kit import keys_of, kit_lines
 from backups.stores import Store as OpenStore
 from backups.stores import StoreError
 from backups.written_since import sentences
@@ -98,7 +99,7 @@ def backup(request: HttpRequest, server_name: str, pk: int) -> HttpResponse:
         "proofs": _proofs(found) if manifest else [],
         "tables": _tables(manifest) if manifest else [],
         "more_tables": max(0, len(manifest.contents.tables) - MOST_TABLES) if manifest else 0,
-        "keys": _keys(manifest) if manifest else [],
+        "keys": keys_of(manifest.recipients) if manifest else [],
         "may_download": may(request.user, "backups.download", server),
     }
     return render(request, "backups/backup.html", context)
@@ -154,19 +155,6 @@ def _tables(manifest: Manifest) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _keys(manifest: Manifest) -> list[dict[str, Any]]:
-    """For whom it is encrypted: names where we know them, and whether we could open it."""
-    known = {key.recipient: key for key in BackupKey.objects.all()}
-    return [
-        {
-            "recipient": each,
-            "key": known.get(each),
-            "opens": bool(each in known and known[each].sealed_identity),
-        }
-        for each in manifest.recipients
-    ]
-
-
 @login_required
 @require_GET
 def recovery_kit(request: HttpRequest, server_name: str, pk: int) -> HttpResponse:
@@ -178,10 +166,17 @@ def recovery_kit(request: HttpRequest, server_name: str, pk: int) -> HttpRespons
         raise Http404(problem)
     context = {
         "server": server,
-        "backup": found,
-        "manifest": manifest,
+        "what": found,
+        "crumbs": [
+            ("Backups", reverse("backups", args=[server.name])),
+            (found.database, found.get_absolute_url()),
+        ],
+        "needs": f"the client programs of PostgreSQL {manifest.tool_major} (psql, createdb, pg_restore, vacuumdb);"
+        f" the server was {manifest.server_version}",
+        "note": "globals.sql also names roles that are there already: psql says so and goes on. For a single table add"
+        " --table=name to pg_restore.",
         "lines": kit_lines(found, manifest),
-        "keys": _keys(manifest),
+        "keys": keys_of(manifest.recipients),
     }
     return render(request, "backups/recovery_kit.html", context)
 

@@ -1,6 +1,10 @@
 """An incremental base backup holds what changed, is put together for a recovery, and never outlives what it needs."""
 
+import os
 import shutil
+import signal
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,19 +15,23 @@ from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 
-from backups.models import BaseBackup
+from backups import logical
+from backups.models import BackupKey, BaseBackup
 from backups.physical import layers
 from backups.physical.chains import recoverable
-from backups.physical.scratch_cluster import recovered_folder
+from backups.physical.preflight import combining_tools, server_tools
+from backups.physical.scratch_cluster import give, popen_options, recovered_folder
 from dbadmin.models import Run
 from dbadmin.operations import REGISTRY, Refused
 from dbadmin.work import Work
+from devtools import stock
 from devtools.stack import stop_keepers
 from tests.backups.recovering import Source
 from tests.backups.test_point_in_time import numbers, recover, stop
 from tests.carrying_out import carry_out, log_of, operation
-from tests.fixtures.runtime import until
+from tests.fixtures.runtime import are_gone, until
 from tests.fixtures.servers import Postgres
+from tests.running import scratch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
@@ -41,6 +49,10 @@ def nothing_left(transactional_db: None) -> Iterator[None]:
 @pytest.fixture
 def source(postgres: Postgres, make_source: Callable[..., Source]) -> Source:
     """A server that summarizes its WAL, with a table that hardly changes and is most of what there is."""
+    return summarizing(postgres, make_source)
+
+
+def summarizing(postgres: Postgres, make_source: Callable[..., Source]) -> Source:
     if postgres.major < SINCE:
         pytest.skip(
             f"needs PostgreSQL {SINCE}, which takes incremental base backups; this is {postgres.major}"
@@ -50,6 +62,15 @@ def source(postgres: Postgres, make_source: Callable[..., Source]) -> Source:
         "create table rest as select n, repeat(md5(n::text), 20) as t from generate_series(1, 30000) n"
     )
     return made
+
+
+def made_tablespace(source: Source) -> Path:
+    """One that is called beside."""
+    place = source.postgres.data.parent / f"{source.postgres.data.name}-space"
+    place.mkdir()
+    shutil.chown(place, source.postgres.data.owner(), source.postgres.data.group())
+    source.execute(f"create tablespace beside location '{place}'")
+    return place
 
 
 def test_layers_are_put_together_to_exactly_the_rows_of_the_moment(source: Source) -> None:
@@ -77,10 +98,7 @@ def test_layers_are_put_together_to_exactly_the_rows_of_the_moment(source: Sourc
 
 
 def test_tablespaces_are_put_together_too(source: Source) -> None:
-    place = source.postgres.data.parent / f"{source.postgres.data.name}-space"
-    place.mkdir()
-    shutil.chown(place, source.postgres.data.owner(), source.postgres.data.group())
-    source.execute(f"create tablespace beside location '{place}'")
+    made_tablespace(source)
     source.execute("create table far tablespace beside as select n from generate_series(1, 20000) n")
     source.base()
     source.execute("insert into far values (-7)")
@@ -218,6 +236,81 @@ def test_the_page_shows_what_each_is_built_on(source: Source, client_as: Callabl
         "Taken every 24 hours, a full one every 7 days and incremental ones between; keep all for 7 days."
         in page.content.decode()
     )
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_stock_tools_alone_recover_it_by_the_printed_kit(
+    make_source: Callable[..., Source], postgres: Postgres, client_as: Callable[..., Client], count: int
+) -> None:
+    """With a tablespace, and the last commit in the part of a segment."""
+    source = summarizing(postgres, make_source) if count > 1 else make_source()
+    place = made_tablespace(source)
+    source.execute("create table far tablespace beside as select n from generate_series(1, 2000) n")
+    bases = []
+    for number in range(count):
+        source.insert(number)
+        source.execute(f"insert into far values (-{number})")
+        bases.append(source.base())
+        source.switch()
+    source.insert(9)
+    source.covered()
+    kit = (
+        client_as("admin").get(reverse("base_kit", args=[source.server.name, bases[-1].pk])).context["lines"]
+    )
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        follow(kit, folder, source)
+        try:
+            with psycopg.connect(host=name, user=source.postgres.superuser, dbname="postgres") as connection:
+                found = connection.execute("select array_agg(number order by number) from moments").fetchone()
+                assert found == ([*range(count), 9],)
+                assert connection.execute("select count(*) from far").fetchone() == (2000 + count,)
+        finally:
+            pid = int((folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+            os.kill(pid, signal.SIGQUIT)
+            until(lambda: are_gone([pid]), 20)
+    assert place.exists()
+    source.execute("drop table far")
+    source.execute("drop tablespace beside")
+
+
+def test_the_kit_names_a_segment_that_is_missing(source: Source, client_as: Callable[..., Client]) -> None:
+    base = source.base()
+    for _ in range(3):
+        source.switch()
+    gone = source.server.wal_segments.filter(kind="segment", end_lsn__gt=base.end_lsn).order_by("number")[1]
+    following = source.server.wal_segments.get(kind="segment", number=gone.number + 1)
+    source.store.open().delete(gone.key)
+    kit = client_as("admin").get(reverse("base_kit", args=[source.server.name, base.pk])).context["lines"]
+    with tempfile.TemporaryDirectory(dir="/tmp") as name, pytest.raises(AssertionError) as failed:
+        follow(kit, Path(name), source)
+    assert f"A segment before wal/{following.name} is missing." in str(failed.value)
+
+
+def follow(kit: list[tuple[str, list[str]]], folder: Path, source: Source) -> None:
+    """In an empty folder; what starts the server as the user that it may run as."""
+    (folder / "key.txt").write_text(BackupKey.objects.get().identity + "\n")
+    major = source.postgres.major
+    programs = [
+        server_tools(major).folder,
+        verifying_folder(major),
+        *stock.directories(scratch().places, scratch().say),
+    ]
+    environment = {"PATH": ":".join([*map(str, programs), "/usr/bin:/bin"])}
+    for title, lines in kit:
+        last = title == "Recover"
+        if last:
+            give(folder)
+        done = subprocess.run(
+            ["bash", "-ec", "\n".join(lines)], cwd=folder, env=environment, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **(popen_options() if last else {}),
+        )  # fmt: skip
+        assert done.returncode == 0, (title, done.stdout)
+
+
+def verifying_folder(major: int) -> Path:
+    """Of the programs that compare and put together, and of psql."""
+    return combining_tools(major).folder if major >= SINCE else logical.choose(major).folder
 
 
 def test_before_17_it_is_not_offered_and_refused(
