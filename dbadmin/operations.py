@@ -55,6 +55,8 @@ class Operation:
     title: ClassVar[str]
     risk: ClassVar[Risk] = Risk.BLOCKS  # the heaviest
     least_risk: ClassVar[Risk | None] = None  # with the gentlest parameters, where that differs
+    #: Though its risk is small: it changes what others may do or how much is kept, or brings old data back.
+    for_admins: ClassVar[bool] = False
     queue: ClassVar[str] = "operations"
     Form: ClassVar[type[forms.Form]] = NoParameters
 

@@ -41,13 +41,14 @@ RIGHTS: dict[str, set[Role]] = {
 
 
 def roles_for(permission: str) -> set[Role]:
-    """The roles that have a right; an operation's follow from its risk. KeyError for a right that nobody defined."""
+    """The roles that have a right; an operation's follow from its risk, or are admins alone. KeyError for one that
+    nobody defined."""
     if permission in RIGHTS:
         return RIGHTS[permission]
     operation = REGISTRY[permission.partition(".")[2]]
     if operation.permission() != permission:
         raise KeyError(permission)
-    return roles_for_risk(operation.least_risk or operation.risk)
+    return {Role.ADMIN} if operation.for_admins else roles_for_risk(operation.least_risk or operation.risk)
 
 
 def roles_for_risk(risk: Risk) -> set[Role]:

@@ -33,6 +33,7 @@ class ChangePointInTime(Operation):
 
     title = "Change point-in-time recovery"
     risk = Risk.HARMLESS
+    for_admins = True
     Form = ChangePointInTimeForm
 
     def plan(self) -> Sequence[Step]:

@@ -41,6 +41,7 @@ class CreateExtension(Operation):
 
     title = "Create extension"
     risk = Risk.LOADS
+    for_admins = True
     Form = CreateExtensionForm
 
     def target(self) -> str:

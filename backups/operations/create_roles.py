@@ -39,6 +39,7 @@ class CreateRoles(Operation):
 
     title = "Create roles"
     risk = Risk.LOADS
+    for_admins = True
     Form = CreateRolesForm
 
     def target(self) -> str:

@@ -92,6 +92,7 @@ class RecoverToMoment(Operation):
 
     title = "Recover to a moment"
     risk = Risk.LOADS
+    for_admins = True
     queue = "backups"
     Form = RecoverToMomentForm
 

@@ -53,6 +53,7 @@ class RestoreTables(Operation):
 
     title = "Bring back tables"
     risk = Risk.LOADS
+    for_admins = True
     queue = "backups"
     Form = RestoreTablesForm
 

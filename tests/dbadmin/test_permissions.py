@@ -96,8 +96,14 @@ def test_every_right_belongs_to_somebody() -> None:
 def test_an_operation_asks_for_the_role_that_its_risk_demands(name: str) -> None:
     operation = REGISTRY[name]
     gentle = (operation.least_risk or operation.risk) in {Risk.HARMLESS, Risk.LOADS}
-    expected = {"operator", "admin"} if gentle else {"admin"}
+    expected = {"operator", "admin"} if gentle and not operation.for_admins else {"admin"}
     assert {role.value for role in roles_for(operation.permission())} == expected
+
+
+def test_what_restores_or_gives_rights_is_for_admins_though_it_only_loads_the_server() -> None:
+    assert {name for name, operation in REGISTRY.items() if operation.for_admins} == {
+        "change_point_in_time", "create_extension", "create_roles", "recover_to_moment", "restore_tables",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("role", ROLES)
