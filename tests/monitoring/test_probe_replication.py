@@ -8,7 +8,9 @@ from dataclasses import replace
 import psycopg
 import pytest
 
+from dbadmin import readings
 from dbadmin.connections import Session, limit
+from dbadmin.models import Server
 from dbadmin.probes import PROBES
 from devtools import ports
 from tests.fixtures.servers import Postgres, server_row
@@ -201,3 +203,67 @@ def test_a_promoted_standby_says_so_and_its_counting_goes_on(pair):
     assert [sample.length > 0 for sample in promoted.samples] == [True]
     assert watcher.look("databases").marks == []
     watcher.round.close()
+
+
+@pytest.fixture
+def group(pair, db, monkeypatch):
+    """Both as servers of ours, with an index that nobody has used; judge() looks at both and gives the verdict."""
+    primary, standby = pair
+    monkeypatch.setattr(PROBES["unused_indexes"].module, "LONG_ENOUGH", 0.0)
+    with primary.connect() as connection:
+        connection.execute("insert into notes select generate_series(1, 60000)")
+        connection.execute("create index report on notes (id)")
+        connection.execute("analyze notes")
+    head = server_row("shop", primary)
+    replica = server_row("replica", standby, primary=head)
+    until(lambda: read(standby, "replication_lag").rows[0].lag_seconds == 0)
+
+    def judge(*told):
+        for server, postgres in ((replica, standby), (head, primary)):
+            with postgres.connect() as connection:
+                session = Session(connection, server)
+                found = [PROBES[name].read(session) for name in ("indexes", "unused_indexes")]
+            if server in told:
+                readings.store_many(server, found)
+        assert found[1].problem is None
+        return next((row.verdict for row in found[1].rows if row.index == "report"), None)
+
+    return head, replica, judge
+
+
+def test_an_index_can_be_dropped_only_when_every_server_of_the_group_says_so(group, pair):
+    _, replica, judge = group
+    assert judge() == "unused here, not known of replica"
+    assert judge(replica) == "can be dropped"
+    Server.objects.filter(pk=replica.pk).update(primary=None)
+    assert judge(replica) == "unused here, ask the standbys", "one that we do not know follows it"
+
+
+def test_an_index_that_only_a_replica_uses_is_not_called_unused(group, pair):
+    _, replica, judge = group
+    _, standby = pair
+    assert judge(replica) == "can be dropped"
+
+    def used():
+        with standby.connect() as connection:
+            connection.execute("set enable_seqscan = off; set enable_bitmapscan = off")
+            connection.execute("select count(*) from notes where id = 5")
+        return next(row.scans_total for row in read(standby, "indexes").rows if row.index == "report")
+
+    until(used)
+    assert judge(replica) is None
+
+
+def test_one_who_copies_wal_is_no_standby_that_could_use_an_index(new_postgres, db, monkeypatch):
+    monkeypatch.setattr(PROBES["unused_indexes"].module, "LONG_ENOUGH", 0.0)
+    primary = new_postgres()
+    with primary.connect() as connection:
+        connection.execute("create table notes as select generate_series(1, 60000) as id")
+        connection.execute("create index report on notes (id)")
+        connection.execute("analyze notes")
+        here = connection.execute("select pg_current_wal_flush_lsn()::text").fetchone()[0]
+    receiver = psycopg.connect(primary.dsn, application_name="pg_receivewal", replication="true")
+    receiver.pgconn.exec_(f"START_REPLICATION {here}".encode())
+    assert [row.application for row in until(lambda: read(primary, "standbys").rows)] == ["pg_receivewal"]
+    assert [row.verdict for row in read(primary, "unused_indexes").rows] == ["can be dropped"]
+    receiver.close()
