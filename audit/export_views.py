@@ -16,26 +16,28 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 from psycopg_pool import TooManyRequests
 
-from audit import exporting
+from audit import exporting, parquet
 from audit.asking import Asked, explain, filter_of, opened_alone, readable_moments, trouble
 from audit.models import SavedSearch
 from audit.search import BadFilter, Filter
 from dbadmin.events import record
 from dbadmin.views import server_for
 
-FORMATS: dict[str, tuple[Callable[..., Iterator[str]], str]] = {
-    "csv": (exporting.csv_lines, "text/csv"),
-    "jsonl": (exporting.json_lines, "application/x-ndjson"),
-    "html": (exporting.report_lines, "text/html"),
+FORMATS: dict[str, tuple[Callable[..., Iterator[str | bytes]], str]] = {
+    "csv": (exporting.csv_lines, "text/csv; charset=utf-8"),
+    "jsonl": (exporting.json_lines, "application/x-ndjson; charset=utf-8"),
+    "html": (exporting.report_lines, "text/html; charset=utf-8"),
+    "parquet": (parquet.file, "application/vnd.apache.parquet"),
 }
 
 
+NO_PARQUET = "Parquet needs the library pyarrow, which is not installed here: pip install pyarrow."
 #: Files that this process writes at the same time: each holds a connection to its server for as long as it takes.
 UNDER_WAY = BoundedSemaphore(2)
 
 
-def written(kind: str, asked: Asked, wanted: Filter) -> Iterator[str]:
-    """The lines of the file."""
+def written(kind: str, asked: Asked, wanted: Filter) -> Iterator[str | bytes]:
+    """The file, piece by piece."""
     found = exporting.records(asked.rows, asked.state, wanted)
     if kind != "html":
         writer, _ = FORMATS[kind]
@@ -49,6 +51,11 @@ def written(kind: str, asked: Asked, wanted: Filter) -> Iterator[str]:
     return exporting.report_lines(found, f"Audit log of {asked.server}", facts)
 
 
+def log_page(request: HttpRequest, server_name: str) -> HttpResponse:
+    """The page of the same search."""
+    return redirect(f"{reverse('audit', args=[server_name])}?{request.GET.urlencode()}")
+
+
 @login_required
 @require_GET
 def export(request: HttpRequest, server_name: str, kind: str) -> HttpResponseBase:
@@ -56,10 +63,13 @@ def export(request: HttpRequest, server_name: str, kind: str) -> HttpResponseBas
     server = server_for(request, server_name, "audit.export")
     if kind not in FORMATS:
         raise Http404(f"There is no format {kind}.")
+    if kind == "parquet" and not parquet.is_installed():
+        messages.error(request, NO_PARQUET)
+        return log_page(request, server.name)
     _, content_type = FORMATS[kind]
     wanted, database = filter_of(request), request.GET.get("db") or ""
 
-    def lines() -> Iterator[str]:
+    def lines() -> Iterator[str | bytes]:
         if not UNDER_WAY.acquire(blocking=False):
             raise TooManyRequests("the limit of requests waiting")
         try:
@@ -73,11 +83,11 @@ def export(request: HttpRequest, server_name: str, kind: str) -> HttpResponseBas
     try:  # with the first line it is known that there is a log, and that the search can be made
         first = next(stream, "")
     except BadFilter:  # the page of the log says what is wrong, at its field
-        return redirect(f"{reverse('audit', args=[server.name])}?{request.GET.urlencode()}")
+        return log_page(request, server.name)
     except psycopg.Error as error:
         return trouble(request, server, database, explain(error), 503)
     record(request, "audit.export", f"Exported the audit log as {kind}.", server, filter=wanted.said())
-    answer = StreamingHttpResponse(chain([first], stream), content_type=f"{content_type}; charset=utf-8")
+    answer = StreamingHttpResponse(chain([first], stream), content_type=content_type)
     answer["Content-Disposition"] = f'attachment; filename="{server.name}-audit.{kind}"'
     return answer
 

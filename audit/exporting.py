@@ -89,10 +89,7 @@ def signed(lines: Iterator[str], last: str) -> Iterator[str]:
     for line in lines:
         digest.update(line.encode())
         yield line
-    key = sealing.signing_key()
-    text = digest.hexdigest()
-    facts = {"sha256": text, "signature": sealing.sign(key, text), "key": key.key_id, "public": key.public}
-    yield last.format(json.dumps(facts))
+    yield last.format(json.dumps(sealing.signed_digest(digest.hexdigest())))
 
 
 def report_lines(found: Iterator[dict[str, Any]], title: str, facts: dict[str, str]) -> Iterator[str]:

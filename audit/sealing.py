@@ -76,6 +76,12 @@ def sign(key: SealKey, header: str) -> str:
     return Ed25519PrivateKey.from_private_bytes(key.private()).sign(header.encode()).hex()
 
 
+def signed_digest(text: str) -> dict[str, str]:
+    """The digest of a file, with its signature and the key that it fits."""
+    key = signing_key()
+    return {"sha256": text, "signature": sign(key, text), "key": key.key_id, "public": key.public}
+
+
 def is_signed(public: str, header: str, signature: str) -> bool:
     """Does the signature fit?"""
     try:

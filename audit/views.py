@@ -8,7 +8,7 @@ from typing import Any
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 
-from audit import activity, changes, comparing, diff, search, timeline
+from audit import activity, changes, comparing, diff, parquet, search, timeline
 from audit.asking import Asked, auditors, filter_of, moment, number, readable_moments
 from audit.listing import lines_of
 from audit.losses import moment_without
@@ -50,6 +50,7 @@ def log(asked: Asked) -> HttpResponse:
         refusal=refusal,
         searches=SavedSearch.objects.filter(user__pk=asked.request.user.pk or 0, server=asked.server),
         may_export=may(asked.request.user, "audit.export", asked.server),
+        has_parquet=parquet.is_installed(),
         tables=sorted({str(w) for w in asked.state.watched.values()}),
         columns=sorted({c.name for s in asked.state.shapes.values() for c in s.columns}),
         operations=list(search.OPERATIONS.values()),
