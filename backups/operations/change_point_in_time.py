@@ -39,7 +39,7 @@ class ChangePointInTime(Operation):
     def plan(self) -> Sequence[Step]:
         point = preflight.point_of(self.server)
         must_be_able(self.server, self.params)
-        says = f"Take a base backup of {self.server} {rhythm(self.params)}. It is {rhythm(vars(point))} now."
+        says = f"From now on a base backup {rhythm(self.params)}. Until now: {rhythm(vars(point))}."
         return [Call(lambda work: self.record(work, point), says)]
 
     def record(self, work: Work, point: PointInTime) -> None:

@@ -231,7 +231,7 @@ def test_the_page_shows_what_each_is_built_on(source: Source, client_as: Callabl
         2, full, full.stored_bytes + second.stored_bytes,
     )  # fmt: skip
     assert oldest["needed_bytes"] == full.stored_bytes
-    assert "Incremental 2, on the full one of" in page.content.decode()
+    assert ">Incremental 2</span>" in page.content.decode()
     assert (
         "Taken every 24 hours, a full one every 7 days and incremental ones between; keep all for 7 days."
         in page.content.decode()
