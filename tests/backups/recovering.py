@@ -91,17 +91,17 @@ def make_source(
     """make_source(max_wal_senders="5") starts a server, switches it on, and receives."""
     made: list[Source] = []
 
-    def start(ship_seconds: int = 1, **settings: str) -> Source:
+    def start(ship_seconds: int = 1, kept_in: Store = store, **settings: str) -> Source:
         postgres = new_postgres(**{"wal_level": "replica", "autovacuum": "off", **settings})
         log = tmp_path / f"receiver-{len(made)}.log"
-        source = Source(postgres, server_row(f"source-{len(made)}", postgres), store, log)
+        source = Source(postgres, server_row(f"source-{len(made)}", postgres), kept_in, log)
         made.append(source)
         source.execute(
             "create table moments (number int primary key, at timestamptz default clock_timestamp())"
         )
         source.do(
             "switch_on_point_in_time",
-            store="shelf",
+            store=kept_in.name,
             ship_seconds=ship_seconds,
             heartbeat=True,
             database="postgres",

@@ -1,0 +1,122 @@
+"""WAL and base backups in a bucket of an S3 server: received, recovered, expired, and whole again after a cut."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db.models import F
+
+from backups.models import BaseBackup, Store
+from backups.physical.chains import recoverable
+from backups.physical.scratch_cluster import recovered_folder
+from dbadmin.models import Run
+from devtools.stack import stop_keepers
+from tests.backups.cutting import Wire
+from tests.backups.recovering import Source
+from tests.backups.test_point_in_time import numbers, recover, stop
+from tests.carrying_out import carry_out, operation
+from tests.fixtures.runtime import until
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(transactional_db: None) -> Iterator[None]:
+    """Keepers end with the test, before the control database is emptied."""
+    yield
+    stop_keepers(recovered_folder())
+    until(lambda: not recovered_folder().is_dir() or not any(recovered_folder().iterdir()), 30)
+
+
+def keys(store: Store, prefix: str) -> list[str]:
+    """The objects below a prefix, by the last part of their names."""
+    return sorted(item.key.rpartition("/")[2] for item in store.open().items(prefix))
+
+
+def test_rows_are_exactly_those_of_the_moment(make_source: Callable[..., Source], bucket: Store) -> None:
+    source = make_source(kept_in=bucket)
+    source.insert(1)
+    source.base()
+    moments = [source.insert(number) for number in (2, 3)]
+    source.switch()
+    source.insert(4)
+    source.covered()
+    stored = keys(bucket, source.point.folder)
+    assert [name.endswith(".partial.zst.age") for name in stored].count(True) == 1
+    assert source.spool.is_dir()
+    row = recover(source, moments[0])
+    assert numbers(row) == [1, 2]
+    stop(source, row)
+    row = recover(source)
+    assert numbers(row) == [1, 2, 3, 4]
+    stop(source, row)
+
+
+def test_a_segment_that_somebody_deleted_is_named(make_source: Callable[..., Source], bucket: Store) -> None:
+    source = make_source(kept_in=bucket)
+    source.base()
+    for number in (1, 2, 3):
+        source.insert(number)
+        source.switch()
+    source.covered()
+    gone = source.server.wal_segments.filter(kind="segment").order_by("-number")[1]
+    bucket.open().delete(gone.key)
+    failed = carry_out(operation("recover_to_moment", source.server, kind="latest"))
+    assert failed.status == Run.Status.FAILED
+    assert failed.message == (
+        f"Step 2 of 5 failed: The WAL segment {gone.name} cannot be used: {gone.key} is not in the store"
+        f" {bucket.open()}."
+    )
+    assert [hole.missing for hole in recoverable(source.server).holes] == [gone.name]
+
+
+def test_what_expired_leaves_the_bucket(make_source: Callable[..., Source], bucket: Store) -> None:
+    source = make_source(kept_in=bucket)
+    first = source.base()
+    source.switch()
+    source.switch()
+    second = source.base()
+    source.insert(1)
+    source.covered()
+    for base, days in ((first, 18), (second, 9)):
+        BaseBackup.objects.filter(pk=base.pk).update(consistent_at=F("consistent_at") - timedelta(days=days))
+    before = keys(bucket, source.point.folder)
+    source.do("prune_point_in_time")
+    assert keys(bucket, first.prefix) == []
+    assert "base.json" in keys(bucket, second.prefix)
+    kept = list(source.server.wal_segments.values_list("key", flat=True))
+    assert keys(bucket, source.point.folder) == sorted(key.rpartition("/")[2] for key in kept)
+    assert len(kept) < len(before)
+    BaseBackup.objects.filter(pk=second.pk).update(consistent_at=F("consistent_at") + timedelta(days=9))
+    row = recover(source)
+    assert numbers(row) == [1]
+    stop(source, row)
+
+
+def test_nothing_is_lost_while_the_bucket_does_not_answer(
+    make_source: Callable[..., Source], wired: tuple[Store, Wire]
+) -> None:
+    bucket, between = wired
+    source = make_source(kept_in=bucket)
+    source.base()
+    source.insert(1)
+    source.covered()
+    between.refuse = "PUT"
+    source.insert(2)
+    source.execute("select pg_switch_wal()")
+    source.insert(3)
+    until(lambda: source.point.problem.startswith(f"The store {bucket.endpoint}/{bucket.bucket} "), 60)
+    assert whole(source.spool)
+    between.refuse = ""
+    source.covered()
+    until(lambda: source.point.problem == "", 30)
+    assert recoverable(source.server).holes == []
+    row = recover(source)
+    assert numbers(row) == [1, 2, 3]
+    stop(source, row)
+
+
+def whole(spool: Path) -> list[Path]:
+    """Segments that wait."""
+    return [path for path in spool.iterdir() if len(path.name) == 24]
