@@ -20,6 +20,7 @@ from dbadmin.operations import REGISTRY
 from dbadmin.pages import PAGES
 from dbadmin.permissions import may
 from dbadmin.probes import PROBES
+from dbadmin.readiness import checks_of, score
 
 #: Without any answer for so long, nobody samples the server.
 SILENT = dt.timedelta(minutes=4)
@@ -64,6 +65,8 @@ class Health:
     backup_at: dt.datetime | None = None
     backup_state: str = ""
     backup_note: str = ""
+    #: Percent of the readiness checks that are fine.
+    score: int | None = None
     seen_at: dt.datetime | None = None
     #: State and reason when it gives no answer; the readings that cross their thresholds.
     silence: tuple[str, str] = ("", "")
@@ -115,15 +118,28 @@ def crossed(servers: Iterable[Server]) -> dict[int, list[Any]]:
     return found
 
 
+SHOWN = ("server_facts", "server_vitals", "database_sizes", "backup_age", "readiness")
+
+
 def fleet(servers: Iterable[Server]) -> list[Health]:
-    """All of them, worst first."""
+    """All of them, worst first; replicas right after their primary, whose rank is that of the worst of them."""
     servers = list(servers)
     keys = [server.pk for server in servers]
     states = {state.server_id: state for state in ServerState.objects.raw(STATES, [keys])}
     findings = crossed(servers)
-    shown = readings.latest_of(servers, ["server_facts", "server_vitals", "database_sizes", "backup_age"])
+    shown = readings.latest_of(servers, SHOWN)
     lines = [line(server, states.get(server.pk), findings.get(server.pk, []), shown) for server in servers]
-    return sorted(lines, key=lambda each: (ORDER[each.state], each.server.name))
+    heads = {each.server.pk: each.server.primary or each.server for each in lines}
+    ranks: dict[int, int] = {}
+    for each in lines:
+        head = heads[each.server.pk].pk
+        ranks[head] = min(ORDER[each.state], ranks.get(head, ORDER["ok"]))
+
+    def place(each: Health) -> tuple[int, str, bool, int, str]:
+        head = heads[each.server.pk]
+        return (ranks[head.pk], head.name, head != each.server, ORDER[each.state], each.server.name)
+
+    return sorted(lines, key=place)
 
 
 def of(server: Server) -> Health:
@@ -142,7 +158,8 @@ def line(server: Server, state: ServerState | None, findings: list[Any], shown: 
             reason += f" since {units.moment(worst['state_since'])}"
         others = len(findings) - 1
         reason += f", and {others} more" if others else ""
-    mine = {probe: reading.rows for (pk, _, probe), reading in shown.items() if pk == server.pk}
+    known = {probe: reading for (pk, _, probe), reading in shown.items() if pk == server.pk}
+    mine = {probe: reading.rows for probe, reading in known.items()}
     vitals = next(iter(mine.get("server_vitals", [])), None)
     facts = next(iter(mine.get("server_facts", [])), None)
     sizes = [row.size_bytes for row in mine.get("database_sizes", []) if row.size_bytes is not None]
@@ -160,6 +177,7 @@ def line(server: Server, state: ServerState | None, findings: list[Any], shown: 
         backup_at=backup[0],
         backup_state=backup[1],
         backup_note=backup[2],
+        score=score(checks_of(known["readiness"])) if "readiness" in known else None,
         seen_at=state.reached_at if state else None,
         silence=silence,
         crossed=findings,

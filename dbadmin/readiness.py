@@ -113,6 +113,11 @@ def from_row(row: Any) -> Check:
     return Check(state, title, row.why, "" if state == "ok" else row.remedy or "")
 
 
+def score(checks: list[Check]) -> int | None:
+    """Percent of the checks that are fine; None without any. 100 only when all are."""
+    return 100 * sum(check.state == "ok" for check in checks) // len(checks) if checks else None
+
+
 def check_dsn(dsn: str, server: Server | None = None) -> list[Check]:
     """Connect and look; raises Unreachable."""
     session = open_session(dsn, server)

@@ -103,14 +103,9 @@ def ready(request: HttpRequest, server_name: str) -> HttpResponse:
         "checks": checks,
         "missing": missing,
         "problem": problem,
-        "score": score(checks),
+        "score": readiness.score(checks),
     }
     return render(request, "dbadmin/readiness.html", context)
-
-
-def score(checks: list[readiness.Check]) -> int | None:
-    """Percent of the checks that are fine; None without any."""
-    return round(100 * sum(check.state == "ok" for check in checks) / len(checks)) if checks else None
 
 
 @login_required

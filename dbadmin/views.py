@@ -45,17 +45,13 @@ def fleet(request: HttpRequest) -> HttpResponse:
         servers = servers.filter(environment=environment)
     if tag:
         servers = servers.filter(tags__contains=[tag])
+    known = servers_of(request.user)
+    present = {each.environment for each in known}
     context = {
         "servers": health.fleet(servers),
-        "environments": Server.Environment.choices,
+        "environments": [choice for choice in Server.Environment.choices if choice[0] in present],
         "environment": environment,
-        "tags": sorted(
-            {
-                tag
-                for tags in Server.objects.visible_to(request.user).values_list("tags", flat=True)
-                for tag in tags
-            }
-        ),
+        "tags": sorted({each for one in known for each in one.tags}),
         "tag": tag,
         "may_add": may(request.user, "servers.change"),
     }

@@ -100,6 +100,39 @@ def test_the_fleet_says_since_when(server, client_as):
     assert re.search(r"public\.users_email_key since \d", client_as("viewer").get("/").content.decode())
 
 
+def test_the_fleet_puts_replicas_beside_their_primary_worst_first(server):
+    calm = Server.objects.create(name="calm")
+    replica = Server.objects.create(name="z-replica", primary=server)
+    Server.objects.create(name="another")
+    now = timezone.now()
+    for each in (server, calm, replica):
+        ServerState.objects.create(server=each, asked_at=now, reached_at=now)
+    ServerState.objects.filter(server=replica).update(trouble={"kind": "unreachable", "message": "Refused."})
+    found = [(each.server.name, each.state) for each in health.fleet(Server.objects.all())]
+    assert found == [("shop", "ok"), ("z-replica", "critical"), ("another", "unknown"), ("calm", "ok")]
+
+
+def test_the_fleet_is_narrowed_by_environment_and_tag_and_shows_how_ready_each_is(server, client_as):
+    Server.objects.filter(pk=server.pk).update(tags=["blue"])
+    Server.objects.create(name="books", environment="production", tags=["green"])
+    probe, names = PROBES["readiness"], ("check", "state", "why", "remedy", "missing_count")
+    rows = [("track_counts", "ready", "", "", 0), ("autovacuum", "missing", "No vacuum.", "ALTER …", 1)]
+    found = [row_class(names)._make(row) for row in (*rows, rows[0])]
+    store(server, Reading(probe, server.name, "", NOW, 1.0, [probe.column(name) for name in names], found))
+    client = client_as("viewer")
+
+    def names_at(address):
+        return re.findall(r'<th scope="row"><a href="/servers/(\w+)/"', client.get(address).content.decode())
+
+    assert names_at("/?tag=blue") == ["shop"]
+    assert names_at("/?environment=production") == ["books"]
+    assert names_at("/?environment=production&tag=blue") == []
+    page = client.get("/").content.decode()
+    assert 'href="/servers/shop/readiness/">66 % ready</a>' in page
+    assert '<option value="green" >green</option>' in page
+    assert "No server matches." in client.get("/?environment=production&tag=blue").content.decode()
+
+
 def test_the_fleet_says_how_many_databases_have_a_proven_backup(server):
     probe, names = PROBES["backup_age"], ("database", "proven_at")
     rows = [row_class(names)._make(row) for row in (("shop", NOW), ("post", None), ("logs", None))]
