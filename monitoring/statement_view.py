@@ -14,7 +14,9 @@ LOCATE = """
 select space.nspname as schema, entry.proargnames as columns,
     pg_catalog.current_setting('track_io_timing')::bool as times_io,
     pg_catalog.pg_has_role('pg_read_all_stats', 'usage') as sees_all,
-    pg_catalog.current_setting('block_size')::int8 as block_size
+    pg_catalog.current_setting('block_size')::int8 as block_size,
+    exists (select from pg_catalog.pg_proc info where info.pronamespace = space.oid
+        and info.proname = 'pg_stat_statements_info') as has_info
 from pg_catalog.pg_extension extension
 join pg_catalog.pg_namespace space on space.oid = extension.extnamespace
 join pg_catalog.pg_proc entry on entry.pronamespace = space.oid and entry.proname = 'pg_stat_statements'
@@ -31,11 +33,18 @@ class StatementView:
     times_io: bool
     sees_all: bool
     block_size: int
+    has_info: bool
 
     def call(self, with_text: bool) -> sql.Composed:
         """The function behind the view: without text it reads no file and spills nothing."""
         text = sql.SQL("true" if with_text else "false")
         return sql.SQL("{}({})").format(sql.Identifier(self.schema, "pg_stat_statements"), text)
+
+    def info(self) -> sql.Composed:
+        """One row with dealloc and stats_reset; both null before version 1.9 of the extension."""
+        if not self.has_info:
+            return sql.SQL("(select null::int8 as dealloc, null::timestamptz as stats_reset)").format()
+        return sql.SQL("{}()").format(sql.Identifier(self.schema, "pg_stat_statements_info"))
 
     def first(self, *names: str) -> sql.Composable:
         """The first of these columns that exists here, or null."""
@@ -54,7 +63,12 @@ def locate(session: Session) -> StatementView:
             )
         )
     view = StatementView(
-        found.schema, frozenset(found.columns), found.times_io, found.sees_all, found.block_size
+        found.schema,
+        frozenset(found.columns),
+        found.times_io,
+        found.sees_all,
+        found.block_size,
+        found.has_info,
     )
     if session.value("select pg_catalog.current_setting('pg_stat_statements.max', true)") is None:
         raise ProbeProblem(not_loaded(session))

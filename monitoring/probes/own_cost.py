@@ -32,11 +32,13 @@ COLUMNS = (
     "connections_count",
 )
 
+#: Seconds of counting below which our share of it says nothing: at first we are the only ones.
+LEAST = 120
 QUERY = """
 /* dbadmin probe own_cost */
 select current_user::text, coalesce(sum(calls) filter (where mine), 0)::int8,
     coalesce(sum(total_exec_time) filter (where mine), 0) / 1000,
-    case when sum(total_exec_time) > 10 * extract(epoch from now() - pg_catalog.pg_postmaster_start_time())
+    case when sum(total_exec_time) > 10 * greatest({least}, min(extract(epoch from now() - began)))
         then sum(total_exec_time) filter (where mine) / sum(total_exec_time) end,
     coalesce(sum(rows) filter (where mine), 0)::int8,
     coalesce(sum(shared_blks_read) filter (where mine), 0)::int8,
@@ -45,10 +47,12 @@ select current_user::text, coalesce(sum(calls) filter (where mine), 0)::int8,
     (select count(*) from pg_catalog.pg_stat_activity where usename = current_user)
 from (select *, userid = (select oid from pg_catalog.pg_roles where rolname = current_user) as mine
       from {statements}) statement
+cross join (select coalesce(info.stats_reset, pg_catalog.pg_postmaster_start_time()) as began from {info} info) since
 """
 
 
 def rows(session: Session) -> Iterable[tuple[Any, ...]]:
     """One row, for the role of this connection."""
-    query = sql.SQL(QUERY).format(statements=locate(session).call(with_text=False))
+    view = locate(session)
+    query = sql.SQL(QUERY).format(statements=view.call(with_text=False), info=view.info(), least=LEAST)
     return session.connection.execute(query).fetchall()

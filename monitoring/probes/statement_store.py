@@ -47,13 +47,5 @@ from (select count(*) as entries, count(*) filter (where queryid is null) as hid
 def rows(session: Session) -> Iterable[tuple[Any, ...]]:
     """One row."""
     view = locate(session)
-    known = session.value(
-        "select exists (select from pg_catalog.pg_proc entry"
-        " join pg_catalog.pg_namespace space on space.oid = entry.pronamespace"
-        " where entry.proname = 'pg_stat_statements_info' and space.nspname = %s)",
-        [view.schema],
-    )
-    info = sql.SQL("{}()").format(sql.Identifier(view.schema, "pg_stat_statements_info"))
-    unknown = sql.SQL("(select null::int8 as dealloc, null::timestamptz as stats_reset)")
-    query = sql.SQL(QUERY).format(statements=view.call(with_text=False), info=info if known else unknown)
+    query = sql.SQL(QUERY).format(statements=view.call(with_text=False), info=view.info())
     return session.connection.execute(query).fetchall()

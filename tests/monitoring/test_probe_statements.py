@@ -1,11 +1,15 @@
 """Statements: read without their texts, kept apart as the server does, with the columns that it has."""
 
+import os
+import signal
+
 import psycopg
 import pytest
 
 from dbadmin.connections import Session, limit
 from dbadmin.probes import PROBES
 from monitoring.texts import fingerprint
+from tests.monitoring.test_epochs import scratch_forget
 
 pytestmark = pytest.mark.servers
 
@@ -130,10 +134,29 @@ def test_our_share_of_next_to_nothing_is_no_share(postgres, database):
         PROBES["databases"].read(Session(connection))
         (row,) = PROBES["own_cost"].read(Session(connection)).rows
         assert row.share_ratio is None
-        (seconds,) = busy.execute("select extract(epoch from now() - pg_postmaster_start_time())").fetchone()
-        busy.execute("select pg_sleep(%s)", [0.05 + 0.012 * float(seconds)])
+        busy.execute("select pg_sleep(1.3)")
         (row,) = PROBES["own_cost"].read(Session(connection)).rows
     assert 0 < row.share_ratio < 0.5
+
+
+def test_our_share_is_that_since_the_counting_began_which_a_restart_does_not_end(new_postgres):
+    postgres = new_postgres()
+
+    def share():
+        with postgres.connect(user="dbadmin_monitor") as connection:
+            limit(connection)
+            return PROBES["own_cost"].read(Session(connection)).rows[0].share_ratio
+
+    with postgres.connect() as busy:
+        busy.execute("select pg_stat_statements_reset()")
+    with postgres.connect(user="dbadmin_monitor") as connection:
+        connection.execute("select pg_sleep(0.5)")
+    assert share() is None
+    os.kill(postgres.pid, signal.SIGINT)
+    postgres.running.process.wait()
+    scratch_forget(postgres)
+    postgres.start()
+    assert share() is None
 
 
 def test_readiness_names_every_missing_right_with_a_statement_that_works(postgres, database):
