@@ -34,12 +34,21 @@ class Source(Protocol):
         by: str = "",
         most: int = 6,
         database: str = "",
-        key: Sequence[str] | None = None,
     ) -> Sequence[Line]:
-        """The lines of one column: one per value of the key column `by`, largest first, the rest as "others".
+        """The lines of one column: one per value of the key column `by`, largest first, the rest as "others"."""
+        ...
 
-        key: only the line of this row.
-        """
+    def row(
+        self,
+        server: Server,
+        probe: str,
+        columns: Sequence[str],
+        start: dt.datetime,
+        end: dt.datetime,
+        key: Sequence[str],
+        database: str = "",
+    ) -> dict[str, Line]:
+        """The lines of several columns of one row, those that are kept."""
         ...
 
     def marks(self, server: Server, start: dt.datetime, end: dt.datetime) -> Sequence[Mark]:
@@ -59,8 +68,13 @@ def register(source: Source) -> None:
 def lines(
     server: Server, probe: str, column: str, start: dt.datetime, end: dt.datetime, **which: Any
 ) -> Sequence[Line]:
-    """As the source says, with its by, most, database and key; no lines without a source."""
+    """As the source says, with its by, most and database; no lines without a source."""
     return _source.lines(server, probe, column, start, end, **which) if _source else []
+
+
+def row(*about: Any) -> dict[str, Line]:
+    """As the source says; no lines without a source."""
+    return _source.row(*about) if _source else {}
 
 
 def runs(

@@ -92,6 +92,7 @@ class Scene:
     time_range: TimeRange
     about: dict[str, str]
     known: dict[str, Reading] = field(default_factory=dict)
+    pasts: dict[str, dict[str, Line]] = field(default_factory=dict)
 
     @property
     def database(self) -> str:
@@ -120,6 +121,18 @@ class Scene:
     def marks(self) -> list[Mark]:
         """Upright lines, the same for all charts."""
         return history.marks(self.server, self.time_range.start, self.time_range.end)
+
+    def past(self, probe: str) -> dict[str, Line]:
+        """What is kept of the page's thing: all columns that its charts show, read at once."""
+        if probe not in self.pasts:
+            key = subjects.key_of(self.page, PROBES[probe], self.about)
+            drawn = [each for each in self.page.panels if isinstance(each, Chart) and each.probe == probe]
+            columns = [column for each in drawn for group in charts_of(each) for column in group]
+            start, end = self.time_range.start, self.time_range.end
+            self.pasts[probe] = (
+                history.row(self.server, probe, columns, start, end, key, self.database) if key else {}
+            )
+        return self.pasts[probe]
 
     def more_url(self, panel: Panel) -> str:
         """Where more is told of the thing."""
@@ -224,9 +237,9 @@ def chart(panel: Chart, scene: Scene, columns: Sequence[str]) -> ChartView:
 
 def lines(panel: Chart, scene: Scene, column: str) -> Sequence[Line]:
     """The lines of one column; of a page about one thing, its own."""
-    key = subjects.key_of(scene.page, PROBES[panel.probe], scene.about)
-    if scene.about and key is None:
-        return []
+    if scene.about:
+        line = scene.past(panel.probe).get(column)
+        return [line] if line else []
     start, end = scene.time_range.start, scene.time_range.end
-    which = {"by": panel.by, "most": panel.most, "database": scene.database, "key": key}
+    which = {"by": panel.by, "most": panel.most, "database": scene.database}
     return history.lines(scene.server, panel.probe, column, start, end, **which)

@@ -17,7 +17,7 @@ from monitoring.blocks import column_named, find_source, moment_of, stamp
 from monitoring.gaps import marks_between, untold
 from monitoring.layouts import is_counter
 from monitoring.line_keys import keys_of
-from monitoring.series import Past, Series, bucketed, kept_columns, series, step_for
+from monitoring.series import Past, Series, bucketed, kept_columns, line_of, of_line, series, step_for
 
 #: Causes of gaps that are marked on the chart; the others are only seen as gaps.
 MARKED = {"restart", "crash", "upgrade", "replaced", "clock", "unreachable"}
@@ -36,16 +36,34 @@ class History:
         by: str = "",
         most: int = 6,
         database: str = "",
-        key: Sequence[str] | None = None,
     ) -> Sequence[Line]:
         """The lines of a column: one per value of the key column `by`, largest first, the rest as others."""
         if probe in PROBES and PROBES[probe].scope == "database":
             database = database or readings.main_database(server)
         if by:
             return lines_by(server, probe, column, by, start, end, most, database)
-        found = series(server, probe, column, key, start, end, database=database, explain=False)
+        found = series(server, probe, column, start=start, end=end, database=database, explain=False)
         label = PROBES[probe].column(column).label if probe in PROBES else column
         return [Line(label, points(found))]
+
+    def row(
+        self,
+        server: Server,
+        probe: str,
+        columns: Sequence[str],
+        start: dt.datetime,
+        end: dt.datetime,
+        key: Sequence[str],
+        database: str = "",
+    ) -> dict[str, Line]:
+        """The lines of several columns of one row."""
+        source = find_source(server.pk, probe, database or place(server, probe))
+        line = line_of(source, key) if source else None
+        if source is None or line is None:
+            return {}
+        every, end = PROBES[probe].every or 60, min(end, timezone.now())
+        found = of_line(source, line, columns, start, end, step_for(start, end, every), every)
+        return {name: Line(PROBES[probe].column(name).label, points(one)) for name, one in found.items()}
 
     def marks(self, server: Server, start: dt.datetime, end: dt.datetime) -> Sequence[Mark]:
         """Restarts, resets, changed settings and times without an answer, in order."""

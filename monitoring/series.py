@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -169,6 +169,27 @@ def series(
         found.values = bucketed(kept, name, line, found)
     if explain:
         found.missing = missing_of(server, source, line, found, end)
+    return found
+
+
+def of_line(
+    source: Source,
+    line: int,
+    columns: Iterable[str],
+    start: dt.datetime,
+    end: dt.datetime,
+    step: int,
+    every: float = 60,
+) -> dict[str, Series]:
+    """Several columns of one line, which is read once; those that it has."""
+    first = stamp(start) // (step * 1000) * step * 1000
+    count = max(1, -(-(stamp(end) - first) // (step * 1000)))
+    kept = Past(source, moment_of(first), end, step, every, line)
+    known, found = kept_columns(source), {}
+    for column in columns:
+        if column in known:
+            found[column] = Series(column, (), moment_of(first), step, [None] * count)
+            found[column].values = bucketed(kept, column, line, found[column])
     return found
 
 

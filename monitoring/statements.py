@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from dbadmin import readings
 from dbadmin.models import Server
-from monitoring.blocks import fetch, find_source, moment_of, stamp
+from monitoring.blocks import fetch, find_source
 from monitoring.line_keys import keys_of
 from monitoring.models import Gap, Line, Name, Source, Statement
-from monitoring.series import Past, Series, bucketed, kept_columns, missing_of, step_for
+from monitoring.series import Series, missing_of, of_line, step_for
 from monitoring.windows import Window, window
 
 PROBE = "statements"
@@ -251,16 +251,7 @@ def statement(
         return None
     whole = window(server, PROBE, ["exec_seconds_total"], start, end)
     row = one_row(server, source, line_id, start, end, whole)
-    step = step or step_for(start, end, points=100)
-    first = stamp(start) // (step * 1000) * step * 1000
-    count = max(1, -(-(stamp(end) - first) // (step * 1000)))
-    kept = Past(source, moment_of(first), end, step, 60.0, line_id)
-    known = kept_columns(source)
-    found = {}
-    for column in (column for column in FIGURES if column in known):
-        one = Series(column, tuple(line.key), moment_of(first), step, [None] * count)
-        one.values = bucketed(kept, column, line_id, one)
-        found[column] = one
+    found = of_line(source, line_id, FIGURES, start, end, step or step_for(start, end, points=100))
     if "calls_total" in found:
         found["mean_seconds"] = mean(found["calls_total"], found["exec_seconds_total"])
         missing = missing_of(server, source, line_id, found["calls_total"], end)

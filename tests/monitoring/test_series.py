@@ -305,10 +305,9 @@ def test_lines_by_a_key_are_the_largest_and_others(kept, walk):
     lines = History().lines(kept, "walk", "size_bytes", YESTERDAY, world.wall, by="name", most=4)
     assert [line.label for line in lines] == ["n8", "n7", "n6", "5 others"]
     assert lines[3].points[2][1] == 1000 + 2000 + 3000 + 4000 + 5000
-    (line,) = History().lines(kept, "walk", "size_bytes", YESTERDAY, world.wall, key=["n7"])
-    assert (line.label, line.points[2][1]) == ("Size", 7000)
-    (line,) = History().lines(kept, "walk", "size_bytes", YESTERDAY, world.wall, key=["nobody"])
-    assert {value for _, value in line.points} == {None}
+    found = History().row(kept, "walk", ["size_bytes", "calls_total", "other"], YESTERDAY, world.wall, ["n7"])
+    assert (list(found), found["size_bytes"].points[2][1]) == (["size_bytes", "calls_total"], 7000)
+    assert History().row(kept, "walk", ["size_bytes"], YESTERDAY, world.wall, ["nobody"]) == {}
 
 
 def test_old_partitions_are_dropped_and_the_cap_holds(kept, walk, settings):
