@@ -29,6 +29,17 @@ def is_code(name: str) -> bool:
     return name in CODE or name.endswith(tuple(f"_{word}" for word in CODE))
 
 
+def opens(text: str) -> str:
+    """What of a long text opens in place, escaped."""
+    return escape(text[:OPENED] + ("…" if len(text) > OPENED else ""))
+
+
+def opened_bytes(value: Any) -> int:
+    """How much of a page a text takes that opens in place; 0 for one that is shown whole."""
+    is_long = isinstance(value, str) and not isinstance(value, SafeString) and len(value) > SHOWN
+    return len(opens(value).encode()) if is_long else 0
+
+
 def text_cell(text: str, css: str, link: str = "") -> str:
     """A cell of text: escaped, cut when long, linked when there is somewhere to go."""
     if len(text) <= SHOWN:
@@ -37,7 +48,7 @@ def text_cell(text: str, css: str, link: str = "") -> str:
     else:
         short = escape(" ".join(text[: SHOWN * 2].split())[:SHOWN] + "…")
         if not link:
-            more = escape(text[:OPENED] + ("…" if len(text) > OPENED else ""))
+            more = opens(text)
             return (
                 f'<td class="{css} opens"><details><summary>{short}</summary><pre>{more}</pre></details></td>'
             )
@@ -76,7 +87,7 @@ def moment_cell() -> Callable[[Any], str]:
             return f'<td class="when">{escape(units.label(value))}</td>'
         local = value.astimezone(zone) if value.tzinfo else value
         text, exact = units.moment_text(local, today), local.isoformat(" ", "seconds")
-        return f'<td class="when"><time datetime="{exact}" title="{exact}">{text}</time></td>'
+        return f'<td class="when" title="{exact}">{text}</td>'
 
     return cell
 

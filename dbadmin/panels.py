@@ -11,13 +11,13 @@ from urllib.parse import quote, urlencode
 from django.http import HttpRequest
 
 from dbadmin import charts, history, readings, subjects
-from dbadmin.addresses import changed, where
+from dbadmin.addresses import changed, where, whole
 from dbadmin.charts import ChartView, Line, Mark, TimeRange
 from dbadmin.models import Server
 from dbadmin.pages import Chart, Figures, Page, Panel, Table
 from dbadmin.permissions import may
 from dbadmin.probes import PROBES, Probe, Reading
-from dbadmin.tables import FiguresView, TableView
+from dbadmin.tables import CELLS, FiguresView, TableView
 from dbadmin.units import LABEL, rate_name
 
 #: A probe that is read more often than this, or only when asked, is read live.
@@ -73,7 +73,20 @@ def build(page: Page, server: Server, request: HttpRequest, time_range: TimeRang
                 )
             else:
                 built.append({"kind": "table", "width": panel.width, "table": table(panel, scene, answer)})
+    if not wanted:
+        tables = [each["table"] for each in built if each["kind"] == "table"]
+        share_out(tables, CELLS)
     return built
+
+
+def share_out(tables: Sequence[TableView], room: int) -> None:
+    """Divide the room of a page: tables that need little get all of it, the long ones equal parts of the rest."""
+    needs = sorted((table.extent(0)[1], place) for place, table in enumerate(tables))
+    for done, (need, place) in enumerate(needs):
+        part = room // (len(needs) - done)
+        if need > part:
+            tables[place].share(part)
+        room -= min(part, round(need))
 
 
 def charts_of(panel: Chart) -> list[list[str]]:
@@ -181,7 +194,10 @@ def table(panel: Panel, scene: Scene, answer: Reading) -> TableView:
     options |= {"empty": panel.empty} if panel.empty else {}
     if scene.about:
         options |= {"empty_state": "unknown", "more": panel.more[0], "more_url": scene.more_url(panel)}
-    return TableView.of(answer, scene.request, scene.server, **options)
+    view = TableView.of(answer, scene.request, scene.server, **options)
+    if room := whole(scene.request.GET.get("room", "")):
+        view.share(min(room, CELLS))
+    return view
 
 
 def applicable(panel: Panel, scene: Scene, answer: Reading) -> Sequence[str]:

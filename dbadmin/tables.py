@@ -13,15 +13,16 @@ from django.utils.safestring import SafeString, mark_safe
 
 from dbadmin import subjects, units
 from dbadmin.addresses import changed, whole
-from dbadmin.cells import is_code, is_identifier, label_cell, moment_cell, number_cell
+from dbadmin.cells import is_code, is_identifier, label_cell, moment_cell, number_cell, opened_bytes
 from dbadmin.charts import Figure
 from dbadmin.operations import Operation
 from dbadmin.probes import Action, Column, Problem, Reading
 from dbadmin.row_buttons import RowButtons, allowed, buttons_of
 
 PAGE = 100
-#: Cells on a page, about: a wide table shows fewer rows, so that no page has more than 1,500 tags.
-CELLS = 1150
+#: What the tables of a page weigh at most, in cells: no page has more than 1,500 tags or 60 kB. A table's frame, a
+#: heading, a button, a link and the frame of a text that opens in place weigh as so many cells; the text by its bytes.
+CELLS, FRAME, HEADING, BUTTON, LINK, OPENING, CELL_BYTES = 1000, 20, 2, 4, 3, 3, 40
 #: Rows of a tree are set in no further than this.
 DEEPEST = 4
 #: Said after a label that two columns share.
@@ -86,6 +87,7 @@ class TableView:
     taken_at: datetime | None = None
     links: Mapping[str, Link] = field(default_factory=dict)
     limit: int = PAGE
+    room: int = CELLS
     live: float | None = None
     url: str = ""
     read_note: str = ""
@@ -104,7 +106,7 @@ class TableView:
     ) -> "TableView":
         """The table of a reading, with its thresholds, buttons and notes."""
         probe = reading.probe
-        params = request.GET
+        params, alone = request.GET, {"room"}
         shown = [column for column in reading.columns if not columns or column.name in columns]
         if columns:
             shown.sort(key=lambda column: list(columns).index(column.name))
@@ -124,21 +126,25 @@ class TableView:
                 str(server), reading.database, [column.name for column in reading.columns]
             ),
             "taken_at": reading.taken_at,
-            "url": changed(params, panel=probe.name),
-            "csv_url": changed(params, format="csv", panel=probe.name),
-            "json_url": changed(params, format="json", panel=probe.name),
+            "url": changed(params, alone, panel=probe.name),
+            "csv_url": changed(params, alone, format="csv", panel=probe.name),
+            "json_url": changed(params, alone, format="json", panel=probe.name),
         }
         title = kwargs.pop("title", "") or probe.title
-        limit = min(kwargs.pop("limit", PAGE), max(20, CELLS // (len(shown) + 2)))
-        return cls(probe.name, title, shown, reading.rows, params, **{**options, **kwargs, "limit": limit})
+        return cls(probe.name, title, shown, reading.rows, params, **{**options, **kwargs})
 
     def name(self, parameter: str) -> str:
         """The address's word for sort, q or page of this table."""
         return f"{self.prefix}.{parameter}" if self.prefix else parameter
 
+    def share(self, room: int) -> None:
+        """Take no more of the page than this, also when only this table is asked for again."""
+        self.room = room
+        self.url = f"{self.url}&room={room}"
+
     def query(self, **changes: Any) -> str:
         """The address with this table's parameters changed; another order or filter starts at page one."""
-        unwanted = {"panel", "format", self.name("page"), *map(self.name, changes)}
+        unwanted = {"panel", "room", "format", self.name("page"), *map(self.name, changes)}
         given = {self.name(name): str(value) for name, value in changes.items() if value not in (None, "")}
         return changed(self.params, unwanted, **given)
 
@@ -170,7 +176,7 @@ class TableView:
     @property
     def other_params(self) -> list[tuple[str, str]]:
         """What the filter's form keeps of the address."""
-        dropped = {self.filter_name, self.name("page"), "panel", "format"}
+        dropped = {self.filter_name, self.name("page"), "panel", "room", "format"}
         return [(name, self.params.get(name, "")) for name in self.params if name not in dropped]
 
     @cached_property
@@ -205,16 +211,55 @@ class TableView:
                 yield row
 
     @cached_property
-    def page(self) -> int:
-        """From one; a number beyond the end is the last page."""
+    def bounds(self) -> tuple[int, int, int]:
+        """The page, from one, its first row and the one after its last; a number beyond the end is the last page."""
         asked = whole(self.params.get(self.name("page"), "1")) or 1
-        return max(1, min(asked, -(-len(self.found) // self.limit)))
+        page, start, end = 1, 0, self.end_of(0)
+        while page < asked and end < len(self.found):
+            page, start, end = page + 1, end, self.end_of(end)
+        return page, start, end
+
+    def end_of(self, start: int) -> int:
+        """Where a page that starts here ends."""
+        return start + self.extent(start)[0]
+
+    def extent(self, start: int) -> tuple[int, float]:
+        """How many rows a page has that starts here, and what all of it weighs."""
+        linked = sum(column.name in self.links for column in self.columns)
+        row_cells = 1 + len(self.columns) + BUTTON * len(self.actions) + LINK * linked
+        used = float(FRAME + HEADING * len(self.columns))
+        most = max(0, min(self.limit, len(self.found) - start))
+        if not self.opening:
+            count = min(most, max(1, int(self.room - used) // row_cells))
+            return count, used + count * row_cells
+        for number in range(most):
+            weight = row_cells + self.opened_cells(self.found[start + number])
+            if number and used + weight > self.room:
+                return number, used
+            used += weight
+        return most, used
+
+    @cached_property
+    def opening(self) -> list[str]:
+        """The columns whose long texts open in place."""
+        texts = [c for c in self.columns if not c.unit.numeric and c.unit.suffix != "_at"]
+        return [column.name for column in texts if column.name not in self.links]
+
+    def opened_cells(self, row: Any) -> float:
+        """What the texts of a row that open in place weigh."""
+        opened = [opened_bytes(getattr(row, name)) for name in self.opening]
+        return sum(OPENING + size / CELL_BYTES for size in opened if size)
+
+    @property
+    def page(self) -> int:
+        """From one."""
+        return self.bounds[0]
 
     @cached_property
     def shown(self) -> Sequence[Any]:
         """The rows of this page."""
-        start = (self.page - 1) * self.limit
-        return self.found[start : start + self.limit]
+        _, start, end = self.bounds
+        return self.found[start:end]
 
     @property
     def is_empty(self) -> bool:
@@ -225,17 +270,17 @@ class TableView:
     def pager(self) -> Pager | None:
         """Nothing when all rows are on one page."""
         count = len(self.found)
-        if count <= self.limit:
+        page, start, end = self.bounds
+        if end - start >= count:
             return None
-        last = self.page * self.limit
-        before = self.query(page=self.page - 1 if self.page > 2 else None) if self.page > 1 else ""
-        after = self.query(page=self.page + 1) if last < count else ""
-        return Pager(last - self.limit + 1, min(last, count), count, before, after)
+        before = self.query(page=page - 1 if page > 2 else None) if page > 1 else ""
+        after = self.query(page=page + 1) if end < count else ""
+        return Pager(start + 1, end, count, before, after)
 
     @property
     def has_footer(self) -> bool:
         """Is there anything to say below the rows?"""
-        return bool(self.read_note or self.stale or self.cut or self.csv_url or len(self.found) > self.limit)
+        return bool(self.read_note or self.stale or self.cut or self.csv_url or self.pager)
 
     @property
     def cut_note(self) -> str:

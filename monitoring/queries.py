@@ -73,19 +73,23 @@ class Page(Sequence[Any]):
 
 
 class StatementTable(TableView):
-    """The server has sorted, searched and paged already."""
+    """One page, sorted and searched by our database; the texts of its rows lead to pages of their own."""
 
     @property
     def found(self) -> Sequence[Any]:
         """This page, and how many there are."""
         return self.rows
 
+    def extent(self, start: int) -> tuple[int, float]:
+        """As many rows as were asked for."""
+        return max(0, min(self.limit, len(self.found) - start)), 0.0
+
 
 @dataclass
 class Answer:
-    """A page of statements. about: of what the figures speak; problem: why there is none, or nothing newer."""
+    """A page of statements, or all. about: of what the figures speak; problem: why there is none, or nothing newer."""
 
-    page: Page
+    page: Sequence[Row]
     about: str
     problem: Problem | None = None
 
@@ -120,7 +124,7 @@ def answer(
     page: int = 1,
     size: int = 100,
 ) -> Answer:
-    """A page of what ran in the window; before the first minute of history, what the server has counted so far.
+    """A page of what ran in the window; before the first minute of history, all that the server has counted so far.
 
     page: from one; beyond the end, the last one is meant.
     """
@@ -134,13 +138,11 @@ def answer(
         about = seen(found.observed, (end - start).total_seconds(), found.hidden)
         return Answer(Page([row_of(row) for row in found.rows], found.count), about, trouble)
     if latest is None:
-        return Answer(Page([], 0), "", Problem("error", "The sampler has not read the statements yet."))
+        return Answer([], "", Problem("error", "The sampler has not read the statements yet."))
     if latest.problem:
-        return Answer(Page([], 0), "", latest.problem)
-    rows = counted(server, latest.rows)
-    page = max(1, min(page, -(-len(rows) // size)))
+        return Answer([], "", latest.problem)
     about = "Since the server began to count: this window has no history yet."
-    return Answer(Page(rows[(page - 1) * size : page * size], len(rows)), about, trouble)
+    return Answer(counted(server, latest.rows), about, trouble)
 
 
 def seen(observed: float, whole: float, unseen: int | None) -> str:

@@ -74,7 +74,9 @@ def table_of(request: HttpRequest, server: Server, answer: lists.Answer) -> Tabl
         params.pop(name, None)
     base = f"?{params.urlencode()}&" if params else "?"
     stale = answer.problem.message if answer.problem and answer.page else ""
-    return lists.StatementTable(
+    is_page = isinstance(answer.page, lists.Page)
+    links = {"query": lambda row: where("statement", server.name, row.line)} if is_page else {}
+    return (lists.StatementTable if is_page else TableView)(
         "statements",
         "Statements",
         lists.COLUMNS,
@@ -84,7 +86,7 @@ def table_of(request: HttpRequest, server: Server, answer: lists.Answer) -> Tabl
         empty="No statement ran in this window.",
         problem=None if answer.page else answer.problem,
         server_name=server.name,
-        links={"query": lambda row: where("statement", server.name, row.line) if row.line else ""},
+        links=links,
         live=60,
         url=f"{base}panel=statements",
         csv_url=f"{base}format=csv",
@@ -99,12 +101,12 @@ def exported(request: HttpRequest, server: Server, answer: lists.Answer) -> Http
     """The whole list as a file."""
     names = [column.name for column in lists.COLUMNS]
     if request.GET["format"] == "json":
-        rows = [{name: getattr(row, name) for name in names} for row in answer.page.rows]
+        rows = [{name: getattr(row, name) for name in names} for row in answer.page[:]]
         return JsonResponse({"server": server.name, "about": answer.about, "rows": rows})
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([exports.safe_cell(getattr(row, name)) for name in names] for row in answer.page.rows)
+    writer.writerows([exports.safe_cell(getattr(row, name)) for name in names] for row in answer.page[:])
     file = HttpResponse(out.getvalue(), content_type="text/csv; charset=utf-8")
     file["Content-Disposition"] = f'attachment; filename="{server.name}-statements.csv"'
     return file
