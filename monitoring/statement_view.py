@@ -13,6 +13,7 @@ from dbadmin.probes import ProbeProblem, Problem
 LOCATE = """
 select space.nspname as schema, entry.proargnames as columns,
     pg_catalog.current_setting('track_io_timing')::bool as times_io,
+    coalesce(pg_catalog.current_setting('pg_stat_statements.track_planning', true)::bool, false) as times_planning,
     pg_catalog.pg_has_role('pg_read_all_stats', 'usage') as sees_all,
     pg_catalog.current_setting('block_size')::int8 as block_size,
     exists (select from pg_catalog.pg_proc info where info.pronamespace = space.oid
@@ -31,6 +32,7 @@ class StatementView:
     schema: str
     columns: frozenset[str]
     times_io: bool
+    times_planning: bool
     sees_all: bool
     block_size: int
     has_info: bool
@@ -66,6 +68,7 @@ def locate(session: Session) -> StatementView:
         found.schema,
         frozenset(found.columns),
         found.times_io,
+        found.times_planning,
         found.sees_all,
         found.block_size,
         found.has_info,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from dbadmin import readings
 from dbadmin.models import Server
 from monitoring.blocks import fetch, find_source
+from monitoring.last_seen import last_seen
 from monitoring.line_keys import keys_of
 from monitoring.models import Gap, Line, Name, Source, Statement
 from monitoring.series import Series, missing_of, of_line, step_for
@@ -28,6 +29,8 @@ FIGURES = (
     "temp_written_blocks_total",
     "wal_bytes_total",
 )
+#: What is told of one statement only, and only where the server counts it.
+PLANNING = "plan_seconds_total"
 #: Asked by every list of statements.
 NAMES = "select kind, number, name from monitoring_name where server_id = %s and number = any(%s)"
 TEXTS = """
@@ -88,6 +91,8 @@ class Detail:
     row: StatementRow
     series: dict[str, Series]
     first_at: dt.datetime
+    last_at: dt.datetime | None
+    plan_seconds: float | None
     siblings: list[StatementRow] = field(default_factory=list)
 
 
@@ -251,13 +256,32 @@ def statement(
         return None
     whole = window(server, PROBE, ["exec_seconds_total"], start, end)
     row = one_row(server, source, line_id, start, end, whole)
-    found = of_line(source, line_id, FIGURES, start, end, step or step_for(start, end, points=100))
+    figures = (*FIGURES, PLANNING) if is_planning_counted(server) else FIGURES
+    found = of_line(source, line_id, figures, start, end, step or step_for(start, end, points=100))
     if "calls_total" in found:
         found["mean_seconds"] = mean(found["calls_total"], found["exec_seconds_total"])
         missing = missing_of(server, source, line_id, found["calls_total"], end)
         for one in found.values():
             one.missing = missing
-    return Detail(row, found, line.first_at, siblings(server, source, row, start, end, whole))
+    return Detail(
+        row,
+        found,
+        line.first_at,
+        last_seen(source, line_id, "calls_total", line.first_at),
+        planning(server, line_id, start, end) if PLANNING in found else None,
+        siblings(server, source, row, start, end, whole),
+    )
+
+
+def is_planning_counted(server: Server) -> bool:
+    """Does the server tell how long planning takes?"""
+    reading = readings.latest(server, PROBE)
+    return bool(reading and reading.rows and getattr(reading.rows[0], PLANNING) is not None)
+
+
+def planning(server: Server, line_id: int, start: dt.datetime, end: dt.datetime) -> float:
+    """Seconds that planning took in a window."""
+    return window(server, PROBE, [PLANNING], start, end, lines=[line_id]).value(PLANNING, line_id)
 
 
 def one_row(

@@ -30,10 +30,12 @@ from monitoring.waits import waits
 PRETTY = 20_000
 #: Rows of an exported list, and of a page: 60 kB and 1,500 tags at most.
 MOST, SIZE = 20_000, 75
+NOT_PLANNED = "counted when pg_stat_statements.track_planning is on"
 CHARTS = (
     ("mean_seconds", "Mean time"),
     ("calls_total", "Calls"),
     ("exec_seconds_total", "Time spent"),
+    ("plan_seconds_total", "Time spent planning"),
     ("rows_total", "Rows"),
     ("read_blocks_total", "Blocks read"),
     ("temp_written_blocks_total", "Temporary blocks written"),
@@ -128,8 +130,9 @@ def statement(request: HttpRequest, server_name: str, line: int) -> HttpResponse
         "server": server,
         "row": found.row,
         "first_at": found.first_at,
+        "last_at": found.last_at,
         "text": sqlparse.format(text, reindent=True) if len(text) <= PRETTY else text,
-        "figures": figures(lists.row_of(found.row)),
+        "figures": figures(lists.row_of(found.row), found.plan_seconds),
         "charts": charts_of(server, found, time_range),
         "waited": waited(server, found, time_range),
         "table": TableView("others", "Who else runs it", lists.COLUMNS[1:], others, request.GET, links=links),
@@ -147,13 +150,16 @@ def waited(server: Server, found: Detail, time_range: TimeRange) -> TableView:
     return TableView("waited", "What it waits for", columns, rows, prefix="waited", about=about)
 
 
-def figures(row: lists.Row) -> list[Figure]:
+def figures(row: lists.Row, plan_seconds: float | None) -> list[Figure]:
     """The window in numbers."""
     rows_a_call = row.rows_count / row.calls_count if row.calls_count else None
     return [
         Figure.of("calls_count", row.calls_count),
         Figure.of("total_seconds", row.total_seconds, label="Total time"),
         Figure.of("mean_seconds", row.mean_seconds, label="Mean time"),
+        Figure.of(
+            "plan_seconds", plan_seconds, label="Planning", note=NOT_PLANNED if plan_seconds is None else ""
+        ),
         Figure.of("share_ratio", row.share_ratio, label="Share of the server"),
         Figure.of("rows_count", rows_a_call, label="Rows a call"),
         Figure.of("hit_ratio", row.hit_ratio, label="Cache hit"),

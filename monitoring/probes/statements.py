@@ -6,7 +6,7 @@ every:    60s
 key:      user_id, database_id, query_id, toplevel
 column query_id:              equal statements share it; it may change with the next major version
 column toplevel:              false for statements that run inside functions
-column plan_seconds_total:    zero unless pg_stat_statements.track_planning is on
+column plan_seconds_total:    empty unless pg_stat_statements.track_planning is on
 column read_seconds_total:    empty unless track_io_timing is on
 column write_seconds_total:   empty unless track_io_timing is on
 column max_seconds:           the slowest execution since since_at or the last reset
@@ -58,7 +58,7 @@ def query(view: StatementView) -> sql.Composed:
     """The statement for the columns that this version of the extension has."""
     text = sql.SQL(
         "/* dbadmin probe statements */ select userid, dbid, queryid, {toplevel}, calls,"
-        " total_exec_time / 1000, total_plan_time / 1000, max_exec_time / 1000, rows,"
+        " total_exec_time / 1000, {planning}, max_exec_time / 1000, rows,"
         " shared_blks_hit, shared_blks_read,"
         " shared_blks_dirtied, shared_blks_written, temp_blks_read, temp_blks_written,"
         " {read}, {write}, wal_bytes::int8, {jit}, {since}"
@@ -66,6 +66,7 @@ def query(view: StatementView) -> sql.Composed:
     )
     return text.format(
         toplevel=view.first("toplevel"),
+        planning=sql.SQL("total_plan_time / 1000" if view.times_planning else "null"),
         read=io_seconds(view, "read"),
         write=io_seconds(view, "write"),
         jit=jit_seconds(view),
