@@ -1,4 +1,4 @@
-"""What backups want done by the scheduler that leads: base backups when they are due, and after a hole."""
+"""What the scheduler that leads does for backups: base backups when due, and other tools' repositories read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from django.core.exceptions import PermissionDenied
 from django.utils import timezone
 
-from backups.models import PointInTime
+from backups.models import ForeignRepository, PointInTime
+from backups.operations.read_foreign_repository import ReadForeignRepository
 from backups.operations.take_base_backup import TakeBaseBackup
 from backups.physical.chains import Recoverable, recoverable
 from dbadmin import periodic, runs
@@ -21,11 +22,14 @@ log = logging.getLogger("dbadmin.backups")
 LOOK = 60.0
 #: The WAL of a new base backup may take so long to arrive; after a failure we wait as long.
 MERCY, AGAIN = timedelta(minutes=3), timedelta(minutes=10)
+#: Repositories of other tools are read so often.
+READ_EVERY = timedelta(hours=1)
 
 
 def register() -> None:
     """Called once, when the app is ready."""
     periodic.register("base backups", LOOK, take_due)
+    periodic.register("foreign repositories", LOOK, read_due)
 
 
 def take_due() -> list[Run]:
@@ -64,3 +68,16 @@ def is_tried(point: PointInTime) -> bool:
     tried = Run.objects.filter(server=point.server, operation=TakeBaseBackup.name)
     recent = tried.exclude(status=Run.Status.SUCCEEDED).filter(queued_at__gt=timezone.now() - AGAIN)
     return tried.filter(status__in=Run.OPEN).exists() or recent.exists()
+
+
+def read_due() -> list[Run]:
+    """Begin to read the repositories that nobody tried for an hour, for those who registered them."""
+    begun = []
+    last = timezone.now() - READ_EVERY
+    for repository in ForeignRepository.objects.filter(server__enabled=True).exclude(tried_at__gt=last):
+        operation = ReadForeignRepository(repository.server, {"repository": repository.pk})
+        try:
+            begun.append(runs.start(operation, repository.made_by, Run.Door.SCHEDULE, "Read each hour"))
+        except (Refused, PermissionDenied) as refusal:
+            log.warning("%s of %s is not read: %s", repository, repository.server, refusal)
+    return begun

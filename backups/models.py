@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from backups import stores
+from backups.foreign.models import ForeignRepository
 from backups.leases import Leased
 from backups.manifest import NAME, Manifest, NoManifest
 from backups.physical.models import BaseBackup, Drill, PointInTime, RecoveredCluster, WalSegment
@@ -36,6 +37,7 @@ __all__ = [
     "BaseBackup",
     "Copy",
     "Drill",
+    "ForeignRepository",
     "KeptDatabase",
     "PointInTime",
     "Policy",

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from backups.catalogue import proofs
 from backups.manifest import NAME, Manifest, NoManifest
-from backups.models import Backup, BackupKey, KeptDatabase, Store
+from backups.models import Backup, BackupKey, ForeignRepository, KeptDatabase, Store
 from backups.recovery_kit import keys_of, kit_lines
 from backups.stores import Store as OpenStore
 from backups.stores import StoreError
@@ -52,6 +52,7 @@ def catalogue(request: HttpRequest, server_name: str) -> HttpResponse:
         "chosen": chosen,
         "latest": [_latest(server, name) for name in databases],
         "kept": _kept(server),
+        "repositories": ForeignRepository.objects.filter(server=server),
         "has_store": Store.objects.filter(enabled=True).exists(),
         "has_key": BackupKey.objects.filter(retired_at=None).exists(),
         "may_set_up": may(request.user, "stores.change"),

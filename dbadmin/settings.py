@@ -57,6 +57,8 @@ OBSERVER_BUDGET = float(os.environ.get("OBSERVER_BUDGET", "0.01"))
 DBADMIN_TWO_PEOPLE = names("DBADMIN_TWO_PEOPLE")
 # Where local backups, exports and scratch clusters live.
 DBADMIN_STATE = Path(os.environ.get("DBADMIN_STATE", BASE_DIR / ".local" / "dbadmin"))
+# Where pgBackRest, Barman and WAL-G leave their JSON for workers to read; empty: no such file is read.
+DBADMIN_REPOSITORIES = os.environ.get("DBADMIN_REPOSITORIES", "") or None
 
 DATABASES = {"default": database(os.environ.get("DATABASE_URL", "postgresql:///dbadmin"))}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

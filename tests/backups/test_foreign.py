@@ -1,0 +1,211 @@
+"""Repositories of pgBackRest, Barman and WAL-G: what their own output holds, where it is broken, why it is unknown."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backups.foreign import barman, pgbackrest, walg
+from backups.foreign.contents import Source, Unreadable, documents, seen
+
+SIZE = 16 << 20
+PRINTED = Path(__file__).parent / "foreign"
+CLUSTER = "7712947838296996073"
+BARMAN = ("barman_list", "barman_show_newest", "barman_show_oldest", "barman_files_oldest")
+
+
+def printed(*names: str) -> str:
+    """What the tools printed, one document behind the other."""
+    return "\n".join((PRINTED / f"{name}.json").read_text() for name in names)
+
+
+def held(tool: Any, name: str, *names: str, **source: Any) -> dict[str, Any]:
+    found = tool.parse(documents(printed(*names)), name, SIZE)
+    return seen(found, Source(SIZE, **source), datetime(2026, 11, 27, 21, tzinfo=UTC))
+
+
+def at(time: str) -> str:
+    return f"2026-11-27T{time}+00:00"
+
+
+def test_pgbackrest_is_read_with_every_segment_of_its_archive() -> None:
+    found = held(pgbackrest, "shop", "pgbackrest_info", "pgbackrest_listing", system_id=CLUSTER)
+    assert [(each["kind"], each["needs"], each["problem"]) for each in found["backups"]] == [
+        ("full", [], ""),
+        ("diff", ["20261127-201652F"], ""),
+        ("incr", ["20261127-201652F", "20261127-201652F_20261127-201657D"], ""),
+    ]
+    assert found["backups"][0]["plain_bytes"] == 22_992_620
+    assert found["backups"][2]["stored_bytes"] == 21_933
+    assert found["windows"] == [{"start": at("20:16:56"), "end": at("20:17:01")}]
+    assert (found["holes"], found["problems"], found["holes_known"]) == ([], [], True)
+    assert found["last_segment"] == "00000001000000000000000D"
+
+
+def test_a_segment_that_pgbackrest_lost_is_a_hole_though_it_says_ok() -> None:
+    found = held(pgbackrest, "shop", "pgbackrest_info", "pgbackrest_listing_with_hole")
+    assert found["holes"] == [{"start": at("20:17:00"), "end": None, "missing": "00000001000000000000000C"}]
+    assert found["windows"] == [{"start": at("20:16:56"), "end": at("20:17:00")}]
+
+
+def test_of_the_ends_alone_nobody_says_that_there_is_no_hole() -> None:
+    found = held(pgbackrest, "shop", "pgbackrest_info")
+    assert (found["holes"], found["holes_known"]) == ([], False)
+    assert found["windows"] == [{"start": at("20:16:56"), "end": at("20:17:00")}]
+
+
+def test_a_promotion_is_followed_to_the_next_timeline() -> None:
+    found = held(pgbackrest, "shop", "pgbackrest_promoted_info")
+    assert (found["holes"], found["last_segment"]) == ([], "000000020000000000000010")
+    listing = json.loads(printed("pgbackrest_promoted_listing"))
+    lost = json.loads(printed("pgbackrest_listing"))
+    whole = [*documents(printed("pgbackrest_promoted_info")), listing | lost]
+    result = seen(pgbackrest.parse(whole, "shop", SIZE), Source(SIZE), datetime.now(UTC))
+    until = listing[
+        "15-1/0000000200000000/000000020000000000000010-5e1894322872680996d71e81815f1070180f31a9.gz"
+    ]
+    assert result["holes"] == []
+    assert [each["end"] for each in result["windows"]] == [
+        datetime.fromtimestamp(until["time"], UTC).isoformat()
+    ]
+
+
+def test_what_a_backup_builds_on_must_be_there() -> None:
+    info = json.loads(printed("pgbackrest_info"))
+    info[0]["backup"][0]["error"] = True
+    told = seen(pgbackrest.parse([info], "shop", SIZE), Source(SIZE), datetime.now(UTC))
+    assert [each["problem"] for each in told["backups"]] == [
+        "pgBackRest found wrong page checksums in it.",
+        "It needs 20261127-201652F, which is not whole there.",
+        "It needs 20261127-201652F, which is not whole there.",
+    ]
+    assert told["problems"] == ["It holds no backup that is whole."]
+    delta = json.loads(printed("walg_backups"))[1:]
+    (saved,) = walg.parse([delta], "shop", SIZE).saved
+    assert saved.problem == "It needs base_000000010000000000000003, which is not whole there."
+
+
+def test_barman_is_read_with_the_list_of_its_wal() -> None:
+    found = held(barman, "shop", *BARMAN, "barman_files_newest", system_id="7712948072087360470")
+    assert [(each["label"], each["kind"], each["plain_bytes"]) for each in found["backups"]] == [
+        ("20261127T201753", "full", 23_310_025),
+        ("20261127T201747", "full", 23_174_857),
+    ]
+    assert found["windows"] == [{"start": at("20:17:49"), "end": at("20:17:55")}]
+    assert (found["holes"], found["problems"], found["holes_known"]) == ([], [], True)
+
+
+def test_a_segment_that_barman_does_not_list_is_a_hole() -> None:
+    found = held(barman, "shop", *BARMAN, "barman_files_with_hole")
+    assert found["holes"] == [{"start": at("20:17:55"), "end": None, "missing": "000000010000000000000009"}]
+
+
+def test_of_a_bare_list_the_windows_are_unknown() -> None:
+    for found in (held(barman, "shop", "barman_list"), held(walg, "shop", "walg_backups")):
+        assert len(found["backups"]) == 2
+        assert (found["windows"], found["holes"], found["holes_known"]) == ([], [], False)
+        assert found["problems"] == []
+
+
+def test_walg_is_read_with_its_timelines_and_what_they_miss() -> None:
+    found = held(walg, "shop", "walg_backups", "walg_wal", system_id=CLUSTER)
+    assert [
+        (each["kind"], each["is_kept"], each["stored_bytes"], each["needs"]) for each in found["backups"]
+    ] == [
+        ("full", True, 3_043_487, []),
+        ("delta", False, None, ["base_000000010000000000000003"]),
+    ]
+    assert [hole["missing"] for hole in found["holes"]] == ["00000002000000000000000E"]
+    assert found["windows"][0]["start"] == "2026-11-20T01:00:40.987654+00:00"
+    assert found["problems"] == []
+
+
+def test_the_server_is_asked_whose_repository_it_is_and_what_it_archived() -> None:
+    told = {"archived": "00000001000000000000001F", "archived_at": datetime(2026, 11, 27, 20, 40, tzinfo=UTC)}
+    found = held(pgbackrest, "shop", "pgbackrest_info", "pgbackrest_listing", system_id="42", **told)
+    assert found["problems"] == [
+        (
+            f"It is of another cluster: its system identifier is {CLUSTER}, the server's 42. Register the right "
+            "repository, or make a new one after an upgrade."
+        ),
+        (
+            "The server archived 00000001000000000000001F, which the repository does not have. See where "
+            "archive_command sends it."
+        ),
+    ]
+    told["archived_at"] = datetime(2026, 11, 27, 20, 55, tzinfo=UTC)  # on its way
+    assert held(pgbackrest, "shop", "pgbackrest_info", **told)["problems"] == []
+
+
+def test_an_empty_repository_has_a_problem_and_no_zeros() -> None:
+    for tool, name in ((pgbackrest, "pgbackrest_empty"), (barman, "barman_empty")):
+        found = held(tool, "shop", name)
+        assert (found["backups"], found["problems"]) == ([], ["It holds no backup that is whole."])
+    assert seen(walg.parse([None, None], "any", SIZE), Source(SIZE), datetime.now(UTC))["problems"] == [
+        "It holds no backup that is whole."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tool", "name", "text", "says"),
+    [
+        (pgbackrest, "nowhere", "pgbackrest_no_stanza", "It has no stanza nowhere. It has none."),
+        (pgbackrest, "other", "pgbackrest_info", "It has no stanza other. It has shop."),
+        (pgbackrest, "shop/2", "pgbackrest_info", "It has no repository 2 of this stanza."),
+        (pgbackrest, "shop", "barman_list",
+         "This is JSON, but not what “pgbackrest info --output=json” prints."),
+        (barman, "nowhere", "barman_no_server", "Barman says: Unknown server 'nowhere'."),
+        (barman, "other", "barman_list", "It has no server other. It has shop."),
+        (barman, "shop", "walg_wal", "This is JSON, but not what “barman -f json list-backups” prints."),
+        (walg, "shop", "barman_list", "This is JSON, but not what “wal-g backup-list --detail --json” prints."),
+        (walg, "shop", "pgbackrest_info", "The JSON holds entries that are neither backups nor timelines of WAL-G."),
+    ],
+)  # fmt: skip
+def test_what_is_of_no_use_is_named(tool: Any, name: str, text: str, says: str) -> None:
+    with pytest.raises(Unreadable) as told:
+        tool.parse(documents(printed(text)), name, SIZE)
+    assert str(told.value) == says
+
+
+def test_what_is_malformed_is_named_with_its_place() -> None:
+    with pytest.raises(Unreadable) as told:
+        documents('[{"name": "shop",\n "backup": [')
+    assert str(told.value) == (
+        "This is not JSON: Expecting value at line 2, column 13. A file that is read while it is written ends early: "
+        "write it beside, then rename it."
+    )
+    with pytest.raises(
+        Unreadable, match=r"^This is not what the tool prints: its brackets are nested too deep\.$"
+    ):
+        documents("[" * 200_000)
+    info = json.loads(printed("pgbackrest_info"))
+    for path, value, says in (
+        (("timestamp",), {"start": 1}, "The JSON lacks “timestamp.stop” in one of its entries."),
+        (("timestamp",), {"start": "noon", "stop": 1}, "“timestamp.start” is no moment in the JSON: noon"),
+        (("info", "size"), "much", "“info.size” is no number in the JSON: much"),
+        (("archive", "start"), "1", "This is no name of a WAL segment: 1"),
+    ):
+        wrong = json.loads(json.dumps(info))
+        place = wrong[0]["backup"][0]
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+        with pytest.raises(Unreadable) as told:
+            pgbackrest.parse([wrong], "shop", SIZE)
+        assert str(told.value) == says
+
+
+def test_keys_that_nobody_knows_yet_do_no_harm() -> None:
+    def grown(value: Any) -> Any:
+        if isinstance(value, list):
+            return [grown(each) for each in value]
+        if isinstance(value, dict):
+            return {key: grown(each) for key, each in value.items()} | {"new_key": [None, {"deep": 1}]}
+        return value
+
+    for tool, names in ((pgbackrest, ["pgbackrest_info"]), (walg, ["walg_backups", "walg_wal"])):
+        plain = [json.loads(printed(name)) for name in names]
+        expected = tool.parse(plain, "shop", SIZE).saved
+        assert tool.parse([grown(each) for each in plain], "shop", SIZE).saved == expected
