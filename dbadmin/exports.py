@@ -6,8 +6,11 @@ import csv
 import datetime as dt
 import io
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
+
+from django.http import HttpResponse, JsonResponse
 
 from dbadmin.probes import Reading
 
@@ -46,6 +49,22 @@ def as_csv(reading: Reading) -> str:
     writer.writerow([column.name for column in reading.columns])
     writer.writerows([safe_cell(value) for value in row] for row in reading.rows)
     return out.getvalue()
+
+
+def rows_file(
+    kind: str, name: str, names: Sequence[str], rows: Iterable[Any], about: Mapping[str, Any]
+) -> HttpResponse:
+    """A list that is no reading as a file, "csv" or "json"; about: what JSON says beside the rows."""
+    if kind == "json":
+        listed = [{each: plain(getattr(row, each)) for each in names} for row in rows]
+        return JsonResponse({**about, "rows": listed})
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([safe_cell(getattr(row, each)) for each in names] for row in rows)
+    file = HttpResponse(out.getvalue(), content_type="text/csv; charset=utf-8")
+    file["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    return file
 
 
 def as_dict(reading: Reading) -> dict[str, Any]:

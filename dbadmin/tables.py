@@ -30,6 +30,7 @@ KINDS = {
     "_seconds": " time", "_seconds_total": " time", "_bytes": " size", "_bytes_total": " size",
     "_ratio": " share", "_at": " at", "_count": " count",
 }  # fmt: skip
+MINUTE = 60
 STATES = {"critical": "Critical", "warning": "Warning"}
 Link = Callable[[Any], str]
 
@@ -417,9 +418,13 @@ def figure(probe: Any, row: Any, name: str, label: str) -> Figure:
 
 
 def read_note(reading: Reading) -> str:
-    """Read at 09:47:49 in 12 ms, from database shop."""
+    """Read at 09:47:49 in database shop in 12 ms, each 5 min; what is read each minute or live shows it by itself."""
     where = f" in database {reading.database}" if reading.database else ""
-    return f"Read at {units.moment(reading.taken_at)}{where} in {units.significant(reading.took_ms)} ms."
+    every = reading.probe.every or 0
+    pace = f", each {units.duration(every)}" if every > MINUTE else ""
+    return (
+        f"Read at {units.moment(reading.taken_at)}{where} in {units.significant(reading.took_ms)} ms{pace}."
+    )
 
 
 def stale_note(reading: Reading) -> str:

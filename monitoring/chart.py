@@ -44,7 +44,7 @@ class History:
             return lines_by(server, probe, column, by, start, end, most, database)
         found = series(server, probe, column, start=start, end=end, database=database, explain=False)
         label = PROBES[probe].column(column).label if probe in PROBES else column
-        return [Line(label, points(found))]
+        return [Line(label, points(found, server))]
 
     def row(
         self,
@@ -63,17 +63,23 @@ class History:
             return {}
         every, end = PROBES[probe].every or 60, min(end, timezone.now())
         found = of_line(source, line, columns, start, end, step_for(start, end, every), every)
-        return {name: Line(PROBES[probe].column(name).label, points(one)) for name, one in found.items()}
+        return {
+            name: Line(PROBES[probe].column(name).label, points(one, server)) for name, one in found.items()
+        }
 
     def marks(self, server: Server, start: dt.datetime, end: dt.datetime) -> Sequence[Mark]:
         """Restarts, resets, changed settings and times without an answer, in order."""
         return [Mark(at, text) for at, text in timeline(server, start, end)]
 
 
-def points(found: Series) -> list[tuple[float, float | None]]:
-    """(seconds since 1970, value) of each step, at its middle; of the step under way not later than now."""
-    half, now = found.step / 2, timezone.now().timestamp()
-    return [(min(at / 1000 + half, now), value) for at, value in found.points()]
+def points(found: Series, server: Server) -> list[tuple[float, float | None]]:
+    """(seconds since 1970, value) of each step, at its middle.
+
+    Of the step under way it is not later than now, of that in which we came to know the server not before that.
+    """
+    half, now, known = found.step / 2, timezone.now().timestamp(), server.created_at.timestamp()
+    middles = ((at / 1000 + half, value) for at, value in found.points())
+    return [(min(known if at <= known < at + half else at, now), value) for at, value in middles]
 
 
 def timeline(server: Server, start: dt.datetime, end: dt.datetime) -> list[tuple[dt.datetime, str]]:
@@ -111,7 +117,7 @@ def lines_by(
         label: together([bucketed(kept, name, line, shape) for line in lines], name)
         for label, lines in groups.items()
     }
-    return drawn(found, shape, most)
+    return drawn(found, shape, most, server)
 
 
 def grouped(source: models.Source, lines: set[int], place: int) -> dict[str, list[int]]:
@@ -139,7 +145,7 @@ def together(values: Sequence[Sequence[float | None]], column: str) -> list[floa
     return found
 
 
-def drawn(found: dict[str, list[float | None]], shape: Series, most: int) -> list[Line]:
+def drawn(found: dict[str, list[float | None]], shape: Series, most: int, server: Server) -> list[Line]:
     """The largest lines by name, the rest as others."""
 
     def weight(label: str) -> float:
@@ -148,14 +154,14 @@ def drawn(found: dict[str, list[float | None]], shape: Series, most: int) -> lis
     order = sorted(found, key=weight, reverse=True)
     shown_labels = order if len(order) <= most else order[: most - 1]
     result = [
-        Line(label, points(Series(shape.column, (), shape.start, shape.step, found[label])))
+        Line(label, points(Series(shape.column, (), shape.start, shape.step, found[label]), server))
         for label in shown_labels
     ]
     rest = order[len(shown_labels) :]
     if rest:
         others = together([found[label] for label in rest], shape.column)
         label = f"{len(rest)} others"
-        result.append(Line(label, points(Series(shape.column, (), shape.start, shape.step, others))))
+        result.append(Line(label, points(Series(shape.column, (), shape.start, shape.step, others), server)))
     return result
 
 

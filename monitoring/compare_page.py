@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
@@ -213,17 +211,9 @@ def around(at: dt.datetime, now: dt.datetime) -> str:
 def exported(server: Server, name: str, spans: Spans, rows: Sequence[Any], kind: str) -> HttpResponse:
     """The list as a file, with both windows in it."""
     names = [one.name for one in fields(rows[0])] if rows else []
-    if kind == "json":
-        windows = {
-            "window": [exports.plain(moment) for moment in spans.after],
-            "against": [exports.plain(moment) for moment in spans.before],
-        }
-        listed = [{each: exports.plain(getattr(row, each)) for each in names} for row in rows]
-        return JsonResponse({"server": server.name, "of": name, **windows, "rows": listed})
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([exports.safe_cell(getattr(row, each)) for each in names] for row in rows)
-    file = HttpResponse(out.getvalue(), content_type="text/csv; charset=utf-8")
-    file["Content-Disposition"] = f'attachment; filename="{server.name}-{name}-compared.csv"'
-    return file
+    windows = {
+        "window": [exports.plain(moment) for moment in spans.after],
+        "against": [exports.plain(moment) for moment in spans.before],
+    }
+    about = {"server": server.name, "of": name, **windows}
+    return exports.rows_file(kind, f"{server.name}-{name}-compared", names, rows, about)

@@ -42,7 +42,9 @@ def chart(alert: Alert) -> ChartView | None:
         id="evidence",
         title=f"{alert.name}{': ' + alert.row_name[:60] if alert.row_name else ''}",
         column=name,
-        lines=[Line(alert.row_name[:60] or alert.name, points(found))] if any_known(found.values) else [],
+        lines=[Line(alert.row_name[:60] or alert.name, points(found, server))]
+        if any_known(found.values)
+        else [],
         start=start,
         end=end,
         about="From three hours before it began.",

@@ -6,11 +6,12 @@ import datetime as dt
 from typing import Any, NamedTuple
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from dbadmin import readings
+from dbadmin import exports, readings
+from dbadmin.addresses import changed
 from dbadmin.models import Server
 from dbadmin.permissions import may, servers_of
 from dbadmin.probes import Column, Problem
@@ -57,14 +58,35 @@ def differences(request: HttpRequest, server_name: str) -> HttpResponse:
         if each.pk != server.pk and may(request.user, "monitoring.view", each)
     ]
     other = chosen(server, others, request.GET.get("with", ""))
-    tables = [against(request, server, other)] if other else []
+    tables = [*([against(request, server, other)] if other else []), changes(request, server)]
+    if request.GET.get("format") in {"csv", "json"}:
+        return exported(request, server, other, tables)
     context = {
         "server": server,
         "other": other,
         "others": sorted(others, key=lambda each: each.name),
-        "tables": [*tables, changes(request, server)],
+        "tables": tables,
     }
     return render(request, "monitoring/differences.html", context)
+
+
+def exported(
+    request: HttpRequest, server: Server, other: Server | None, tables: list[TableView]
+) -> HttpResponse:
+    """One of the lists as a file: what differs, unless ?panel= names the changes."""
+    wanted = request.GET.get("panel") or tables[0].id
+    table = next((each for each in tables if each.id == wanted), None)
+    if table is None:
+        raise Http404("There is no such table on this page.")
+    if table.problem:
+        return HttpResponse(
+            f"{table.problem.message}\n", content_type="text/plain; charset=utf-8", status=503
+        )
+    about = {"server": server.name, "of": table.id}
+    if table.id == "differences":
+        about["with"] = str(other)
+    names = [column.name for column in table.columns]
+    return exports.rows_file(request.GET["format"], f"{server.name}-{table.id}", names, table.rows, about)
 
 
 def chosen(server: Server, others: list[Server], name: str) -> Server | None:
@@ -93,6 +115,8 @@ def against(request: HttpRequest, server: Server, other: Server) -> TableView:
         "As new sessions get them; an empty value: that version has no such setting, or each client chooses.",
         "All settings are the same on both.",
         problem=problem,
+        csv_url=changed(request.GET, panel="differences", format="csv", **{"with": other.name}),
+        json_url=changed(request.GET, panel="differences", format="json", **{"with": other.name}),
     )
 
 
@@ -144,6 +168,8 @@ def changes(request: HttpRequest, server: Server) -> TableView:
         "changes",
         "Each was seen within 15 minutes. What waits for a restart stands first among the settings.",
         "No setting has changed since this server is read.",
+        csv_url=changed(request.GET, ["with"], panel="changes", format="csv"),
+        json_url=changed(request.GET, ["with"], panel="changes", format="json"),
     )
 
 

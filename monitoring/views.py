@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
 import sqlparse
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
@@ -102,16 +100,8 @@ def table_of(request: HttpRequest, server: Server, answer: lists.Answer) -> Tabl
 def exported(request: HttpRequest, server: Server, answer: lists.Answer) -> HttpResponse:
     """The whole list as a file."""
     names = [column.name for column in lists.COLUMNS]
-    if request.GET["format"] == "json":
-        rows = [{name: getattr(row, name) for name in names} for row in answer.page[:]]
-        return JsonResponse({"server": server.name, "about": answer.about, "rows": rows})
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([exports.safe_cell(getattr(row, name)) for name in names] for row in answer.page[:])
-    file = HttpResponse(out.getvalue(), content_type="text/csv; charset=utf-8")
-    file["Content-Disposition"] = f'attachment; filename="{server.name}-statements.csv"'
-    return file
+    about = {"server": server.name, "about": answer.about}
+    return exports.rows_file(request.GET["format"], f"{server.name}-statements", names, answer.page[:], about)
 
 
 @login_required
@@ -172,7 +162,9 @@ def charts_of(server: Server, found: Detail, time_range: TimeRange) -> list[Char
     common: dict[str, Any] = {"start": time_range.start, "end": time_range.end, "params": time_range.params}
     common["marks"] = history.marks(server, time_range.start, time_range.end)
     return [
-        ChartView(column, title, rate_name(column), [Line(title, points(found.series[column]))], **common)
+        ChartView(
+            column, title, rate_name(column), [Line(title, points(found.series[column], server))], **common
+        )
         for column, title in CHARTS
         if column in found.series
     ]

@@ -55,6 +55,33 @@ def test_the_page_shows_differences_and_history(two, client_as):
     assert "No setting has changed" not in text
 
 
+def test_both_lists_are_files_too(two, client_as):
+    red, _ = two
+    mark = next(iter(changed_settings(*(reading_store.latest(each, "settings") for each in two))))
+    Mark.objects.create(server=red, at=mark.at, kind=mark.kind, text=mark.text, facts=mark.facts)
+    client, address = client_as("viewer"), "/servers/red/differences/?with=blue&format="
+    found = client.get(f"{address}json").json()
+    assert {name: found[name] for name in ("server", "of", "with")} == {
+        "server": "red", "of": "differences", "with": "blue",
+    }  # fmt: skip
+    (memory,) = [row for row in found["rows"] if row["setting"] == "work_mem"]
+    assert (memory["here"], memory["there"]) == ("5120 kB", "6144 kB")
+    lines = client.get(f"{address}csv").content.decode().splitlines()
+    assert lines[0] == "setting,here,there,built_in,category,meaning"
+    assert [line.split(",")[1:3] for line in lines if line.startswith("work_mem,")] == [
+        ["5120 kB", "6144 kB"]
+    ]
+    (row,) = client.get(f"{address}json&panel=changes").json()["rows"]
+    assert row["setting"] == mark.facts["setting"]
+    assert client.get(f"{address}csv&panel=nosuch").status_code == 404
+    Server.objects.create(name="new")
+    unread = client.get("/servers/red/differences/?with=new&format=csv")
+    assert (unread.status_code, unread.content.decode()) == (
+        503,
+        "The settings of new have not been read yet.\n",
+    )
+
+
 def test_what_was_never_read_is_said_and_not_called_equal(client_as, two):
     Server.objects.create(name="new")
     text = client_as("viewer").get("/servers/red/differences/?with=new").content.decode()

@@ -330,9 +330,19 @@ def test_old_partitions_are_dropped_and_the_cap_holds(kept, walk, settings):
 def test_no_point_of_a_chart_lies_in_the_future():
     now = timezone.now()
     found = Series("size_bytes", (), now - dt.timedelta(seconds=100), 1800, [7.0])
-    ((at, value),) = points(found)
+    ((at, value),) = points(found, Server(created_at=now - dt.timedelta(days=1)))
     assert value == 7.0
     assert now.timestamp() <= at <= timezone.now().timestamp()
+
+
+def test_no_point_of_a_chart_lies_before_its_server_was_added():
+    begin = YESTERDAY
+    server = Server(created_at=begin + dt.timedelta(minutes=55))
+    found = Series("size_bytes", (), begin, 3600, [7.0, 8.0])
+    assert points(found, server) == [
+        (server.created_at.timestamp(), 7.0),
+        ((begin + dt.timedelta(minutes=90)).timestamp(), 8.0),
+    ]
 
 
 def test_a_gauge_that_stood_still_since_before_the_window_is_known_in_it(kept):
