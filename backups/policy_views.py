@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -15,7 +16,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from backups.models import Backup, BackupKey, Policy
+from backups import store_rules
+from backups.models import Backup, BackupKey, Policy, Store
 from backups.policies import Verdict, candidate, judge
 from backups.retention import Day, Rules, simulate, usual_interval
 from dbadmin.events import record
@@ -73,6 +75,9 @@ class PolicyForm(PolicyModelForm):
         }
         widgets = {"copies": forms.CheckboxSelectMultiple, "keys": forms.CheckboxSelectMultiple}
 
+    #: A store deletes earlier than the rules would, and that is all that is wrong.
+    is_contradicted = False
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["keys"].queryset = BackupKey.objects.filter(retired_at=None)  # type: ignore[attr-defined]
@@ -82,6 +87,16 @@ class PolicyForm(PolicyModelForm):
                 self.initial["most_gib"] = None if value is None else round(value / GIB, 3)
             elif name in self.fields:
                 self.initial[name] = value
+
+    def hold_against_stores(self, rules: Rules, stores: Iterable[Store]) -> None:
+        """What stores do against the rules, told at the field; where one deletes too early, nothing is saved."""
+        for found in store_rules.against(rules, stores):
+            if self.is_bound and found.state == "critical":
+                self.is_contradicted = True
+                self.add_error(found.rule, found.says)
+            else:
+                told = vars(self.fields[found.rule]).setdefault("notes", [])
+                told.append(found)
 
     def clean_time_zone(self) -> str:
         name = str(self.cleaned_data["time_zone"])
@@ -103,7 +118,16 @@ class PolicyForm(PolicyModelForm):
             **{name: found[name] for name in names if name in found},
             "most_bytes": None if most is None else int(most * GIB),
         }
+        if found.get("enabled") and not self.errors:
+            places = _places(found.get("store"), found.get("copies", ()))
+            self.hold_against_stores(Rules.of(self.instance.rules), places)
         return found
+
+
+def _places(store: Store | None, copies: Iterable[Store]) -> list[Store]:
+    """Every store that the backups of a policy may lie in; without one named, all that are in use."""
+    named = [store] if store else list(Store.objects.filter(enabled=True))
+    return list({each.pk: each for each in [*named, *copies]}.values())
 
 
 @login_required
@@ -131,7 +155,11 @@ def edit(request: HttpRequest, name: str = "") -> HttpResponse:
             )
             return redirect("policies")
         found = preview(form.instance)
-    elif policy:
+    elif form.is_contradicted:
+        found = preview(form.instance)
+    elif policy and request.method == "GET":
+        if policy.enabled:
+            form.hold_against_stores(Rules.of(policy.rules), _places(policy.store, policy.copies.all()))
         found = preview(policy)
     context = {"form": form, "policy": policy, "verdicts": [_shown(each) for each in found]}
     return render(request, "backups/policy.html", context, status=422 if form.errors else 200)

@@ -23,12 +23,21 @@ class Wanted:
     because: str
 
 
+def longest(rules: Rules) -> tuple[str, int]:
+    """The rule that may keep a backup longest, taken one a day, and up to which age; the limit on age cuts it."""
+    ages = {
+        "days": rules.days, "last": rules.last, "daily": rules.daily, "weekly": rules.weekly * 7,
+        "monthly": rules.monthly * 31, "yearly": rules.yearly * 366, "proven": rules.proven,
+    }  # fmt: skip
+    name = max(ages, key=lambda each: ages[each])
+    if rules.most_days is not None and rules.most_days < ages[name]:
+        return "most_days", rules.most_days
+    return name, ages[name]
+
+
 def longest_days(rules: Rules) -> int:
-    """The age up to which a rule may keep a backup, taken one a day; the limit on age cuts it."""
-    longest = max(
-        rules.days, rules.last, rules.daily, rules.weekly * 7, rules.monthly * 31, rules.yearly * 366, rules.proven
-    )  # fmt: skip
-    return longest if rules.most_days is None else min(longest, rules.most_days)
+    """The age up to which a rule may keep a backup."""
+    return longest(rules)[1]
 
 
 def wanted(store: Store) -> Wanted:
@@ -45,6 +54,44 @@ def look(store: Store) -> list[Finding]:
     """Ask the store; what it says of itself as lines of its test. A directory does nothing by itself."""
     facts = store.open().facts()
     return list(findings(store, facts, wanted(store))) if facts else []
+
+
+@dataclass(frozen=True)
+class Against:
+    """What a store does by itself against the rules of a policy, and the rule that it concerns."""
+
+    rule: str
+    state: str
+    says: str
+
+
+def against(rules: Rules, stores: Iterable[Store]) -> Iterator[Against]:
+    """Where a store deletes earlier, or holds longer or shorter than the rules keep; asked in haste."""
+    rule, days = longest(rules)
+    wish = Wanted(days, f"this policy keeps backups for up to {days} days")
+    for store in stores:
+        try:
+            facts = store.open().in_haste().facts()
+        except StoreError as why:
+            yield Against(rule, "unknown", f"Whether {store} deletes by itself is unknown: {why}")
+            continue
+        for finding in [_lifecycle(facts, wish), *_held(store, facts, days)] if facts else []:
+            if finding.state != "ok":
+                yield Against(rule, finding.state, f"{finding.what} of {store}: {finding.says}")
+
+
+def _held(store: Store, facts: Facts, days: int) -> Iterator[Finding]:
+    """A lock that is not as long as the rules: space that is not freed, or backups that can be deleted."""
+    locked = max(store.lock_days, facts.lock_days or 0) if facts.locks else 0
+    says = f"an object is locked for {locked} days, but this policy keeps backups for up to {days} days. "
+    if locked > days:
+        says += "What it deletes stays and is paid for until then. Shorten the lock, or keep backups as long."
+    else:
+        says += (
+            "After that whoever holds the keys can delete a backup. Lengthen the lock where that must not be."
+        )
+    if locked not in (0, days):
+        yield Finding("Object lock", True, says[0].upper() + says[1:], "warning")
 
 
 def note(store: Store) -> list[str]:

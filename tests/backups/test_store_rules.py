@@ -1,5 +1,6 @@
 """What a bucket does by itself is read back, tried, and contradicted where it is less than the policy wants."""
 
+import html
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -167,3 +168,67 @@ def test_the_page_of_a_store_shows_each_line(cloud: Store, client_as: Callable[.
     page = client_as("admin").post(reverse("store", args=["cloud"]), form).content.decode()
     for what in ("Write an object", "Lock it", "Lifecycle rules", "Object lock", "Encryption by the store"):
         assert what in page, what
+
+
+def tried(admin: Client, action: str, **rules: Any) -> str:
+    form = {**WEEK, "time_zone": "UTC", "name": "year", "enabled": "on", "action": action, **rules}
+    return html.unescape(admin.post(reverse("policy_add"), form).content.decode())
+
+
+def test_a_policy_that_its_bucket_does_not_keep_is_contradicted_at_the_field(
+    cloud: Store, client: Any, client_as: Callable[..., Client]
+) -> None:
+    admin = client_as("admin")
+    give(client, rule("tidy", "night/", Expiration={"Days": 30}))
+    says = (
+        "Lifecycle rules of cloud: The rule tidy deletes objects after 30 days, but this policy keeps backups for up "
+        "to 372 days. Lengthen the rule, or shorten the policy."
+    )
+    for action in ("preview", "save"):
+        page = tried(admin, action, monthly=12)
+        assert f'id="id_monthly_error">\n      <li>{says}</li>' in page
+        assert not Policy.objects.exists()
+    tried(admin, "save", monthly=12, most_days=20)
+    assert Policy.objects.get().rules["most_days"] == 20
+    give(client, rule("tidy", "night/", Expiration={"Days": 10}))
+    page = html.unescape(admin.get(reverse("policy", args=["year"])).content.decode())
+    assert (
+        "Lifecycle rules of cloud: The rule tidy deletes objects after 10 days, but this policy keeps backups for up "
+        "to 20 days. Lengthen the rule, or shorten the policy."
+    ) in page
+    Policy.objects.all().delete()
+    assert "cloud" not in tried(admin, "preview", enabled="").partition("Daily")[2]
+
+
+@pytest.mark.parametrize(
+    ("locked", "says"),
+    [
+        (30, ("Object lock of cloud: An object is locked for 30 days, but this policy keeps backups for up to 7 days. "
+             "What it deletes stays and is paid for until then. Shorten the lock, or keep backups as long.")),
+        (5, ("Object lock of cloud: An object is locked for 5 days, but this policy keeps backups for up to 7 days. "
+            "After that whoever holds the keys can delete a backup. Lengthen the lock where that must not be.")),
+        (7, ""),
+    ],
+)  # fmt: skip
+def test_a_lock_of_another_length_is_told_and_lets_the_policy_be_saved(
+    cloud: Store, client_as: Callable[..., Client], locked: int, says: str
+) -> None:
+    cloud.lock_days = locked
+    cloud.save()
+    admin = client_as("admin")
+    page = tried(admin, "preview")
+    assert says in page
+    assert ("Object lock of cloud" in page) == bool(says)
+    tried(admin, "save")
+    assert Policy.objects.get().name == "year"
+
+
+def test_a_store_that_does_not_answer_leaves_its_rules_unknown_and_the_policy_can_be_saved(
+    cloud: Store, client_as: Callable[..., Client]
+) -> None:
+    cloud.endpoint = "http://127.0.0.1:1"
+    cloud.save()
+    admin = client_as("admin")
+    assert "Lifecycle rules of cloud: Unknown: " in tried(admin, "preview")
+    tried(admin, "save")
+    assert Policy.objects.get().name == "year"
