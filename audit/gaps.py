@@ -53,7 +53,8 @@ FOR_REPLICAS = MEMBERS.format(
     enabled="('R', 'A')", least="case c.relkind when 'p' then 1 else 2 end",
 )  # fmt: skip
 TABLES = """
-select w.schema_name, w.table_name, c.oid is null as is_gone,
+select w.schema_name, w.table_name, c.oid is null as is_gone, c.relname as table_now,
+       (select nspname from pg_catalog.pg_namespace where oid = c.relnamespace) as schema_now,
        coalesce(substring(p.prosrc from 'audit capture (\\d+)')::int, 1) < %s as is_outdated,
        (select md5(string_agg(f.prosrc, '' order by f.proname)) from pg_catalog.pg_proc f
         where f.pronamespace = 'dbadmin_audit'::regnamespace
@@ -239,6 +240,11 @@ def of_tables(rows: Rows) -> list[Gap]:
         if row.is_forged:
             text = "The capture function is not the one that was installed"
             found.append(Gap("critical", *name, text, "watch_table"))
+        if (now := (row.schema_now, row.table_now)) != name:
+            text = (
+                f"The log still calls it {'.'.join(name)}: watch it again, so that it has its name of today"
+            )
+            found.append(Gap("warning", *now, text, "watch_table"))
         if row.is_altered:
             text = "Columns changed since: rows are kept whole until capture is renewed"
             found.append(Gap("warning", *name, text, "watch_table"))

@@ -12,7 +12,7 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit import capture
 from audit.capture import OWNER, SCHEMA, Choices
-from audit.registry import Installed, Watched, is_current
+from audit.registry import Installed, Watched, held, is_current
 from audit.tables import Described, Rows
 from dbadmin.steps import Sql, Step, Transaction
 
@@ -180,7 +180,13 @@ def watch_steps(
         register(watched_id, table, choices),
         *shape_statements(watched_id, shape_id, table, choices, today),
     ]
-    triggers = trigger_statements(watched_id, table, relations(table), relations(table))
+    former = (
+        [(table.schema, table.name)] if held(rows, table.relid) else []
+    )  # it was a partition of a watched table
+    triggers = [
+        *[Sql(each, settings=LOCK) for each in capture.drop_triggers(former)],
+        *trigger_statements(watched_id, table, relations(table), relations(table)),
+    ]
     begun = SQL("UPDATE {}.watched SET until = NULL WHERE id = {}").format(
         Identifier(SCHEMA), Literal(watched_id)
     )

@@ -135,6 +135,46 @@ def outdated(rows: Rows, state: Installed) -> list[Watched]:
     return [state.watched[row.id] for row in rows(OUTDATED, [VERSION])] if state.version else []
 
 
+#: The watched tables whose functions a relation's triggers call: that says for certain which one it is. Names change,
+#: and in a copy that was restored the numbers do.
+HELD = """
+select distinct substring(p.proname from '\\d+$')::int as id from pg_catalog.pg_trigger t
+join pg_catalog.pg_proc p on p.oid = t.tgfoid
+join pg_catalog.pg_namespace n on n.oid = p.pronamespace and n.nspname = 'dbadmin_audit'
+where t.tgrelid = %s and p.proname ~ '^capture_\\d+$' order by 1
+"""
+NAMED = """
+select n.nspname as schema, c.relname as name from pg_catalog.pg_class c
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = %s
+"""
+
+
+def held(rows: Rows, relid: int) -> list[int]:
+    """The numbers of the watched tables that a relation writes for; a former partition writes for its parent."""
+    return [row.id for row in rows(HELD, [relid])]
+
+
+def name_now(rows: Rows, known: Watched) -> tuple[str, str] | None:
+    """Schema and name of a watched table as it is called now; None when it is gone."""
+    if known.id not in held(rows, known.relid):
+        return None
+    found = rows(NAMED, [known.relid])
+    return (found[0].schema, found[0].name) if found else None
+
+
+def known_as(rows: Rows, state: Installed, relid: int, schema: str, name: str) -> Watched | None:
+    """A table's line in the registry, whatever it was called: by its triggers, else by its name."""
+    if not state.version:
+        return None
+    for number in held(rows, relid):
+        line = state.watched.get(number)
+        if line and (line.relid == relid or name_now(rows, line) is None):
+            return line
+    named = state.table(schema, name)
+    lives_on = named is not None and named.relid != relid and name_now(rows, named) is not None
+    return None if lives_on else named
+
+
 NEXT = """
 select coalesce((select max(id) from dbadmin_audit.watched), 0) + 1 as watched,
        coalesce((select max(id) from dbadmin_audit.shape), 0) + 1 as shape

@@ -23,8 +23,8 @@ from dbadmin_audit.watched w order by w.id
 """
 #: Operation -> the changes that it makes.
 OURS = {
-    "watch_table": {"watched", "renewed"},
-    "watch_schema": {"watched", "renewed"},
+    "watch_table": {"watched", "renewed", "renamed"},
+    "watch_schema": {"watched", "renewed", "renamed"},
     "unwatch_table": {"unwatched"},
     "upgrade_capture": {"renewed"},
 }

@@ -125,10 +125,9 @@ def registry(connection: psycopg.Connection[Any], seals: list[Seal]) -> list[Fin
     said = list(found.values())
     for seal in seals[-1:]:
         for number, name in json.loads(seal.header).get("tables", {}).items():
-            if names.get(number) != name:
-                text = (
-                    f"Table {number} is called {names.get(number, 'nothing')} since; it was sealed as {name}."
-                )
+            is_called = names.get(number, "nothing")
+            if is_called != name and not sealed_states.is_ours(seal, "renamed", is_called):
+                text = f"Table {number} is called {is_called} since; it was sealed as {name}."
                 said.append(Finding("renamed", seal.number, text))
         said += [Finding(kind, seal.number, text) for kind, text in sealed_states.differences(seal, states)]
     return said

@@ -41,6 +41,15 @@ class Problem:
     remedy: str = ""
 
 
+def dotted(names: Iterable[str], values: Iterable[object]) -> str:
+    """A row by its key: public.users. names: of the key's columns; what a `problem` says stands behind a colon."""
+    known = [
+        (name, str(value)) for name, value in zip(names, values, strict=False) if value not in (None, "")
+    ]
+    name = ".".join(value for column, value in known if column != "problem")
+    return ": ".join([*([name] if name else []), *(value for column, value in known if column == "problem")])
+
+
 class ProbeProblem(Exception):
     """Raised inside a Python probe to answer with a Problem."""
 

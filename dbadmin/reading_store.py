@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from dbadmin.models import Server, ServerState, StoredReading
 from dbadmin.packed_readings import blank, pack, pack_problem, unpack, unpack_problem, version_of
-from dbadmin.probes import PROBES, Problem, Reading
+from dbadmin.probes import PROBES, Problem, Reading, dotted
 
 #: Troubles that pass: the last rows stay true as of their moment.
 PASSING = {"unreachable", "timeout", "locked", "busy"}
@@ -199,7 +199,7 @@ def in_words(reading: Reading, row: Any, column: str) -> str:
     probe = reading.probe
     labels = labels_of(reading, row)
     name = "process " if labels == ["pid"] else ""
-    name += ".".join(str(value) for each in labels if (value := getattr(row, each)) is not None)[:120]
+    name += dotted(labels, [getattr(row, each) for each in labels])[:120]
     value = getattr(row, column)
     if column.endswith("_count") and value == 1 and name:
         return name

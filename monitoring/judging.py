@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dbadmin.exports import plain
-from dbadmin.probes import Reading
+from dbadmin.probes import Reading, dotted
 from dbadmin.units import count
 from monitoring.alert_models import RANK, AlertRule
 from monitoring.layouts import bare, key_part, scale_of
@@ -140,8 +140,8 @@ def number_of(rule: AlertRule, row: Any) -> float | None:
 
 def name_of(reading: Reading, row: Any) -> str:
     """A row by its key: public.users."""
-    parts = [getattr(row, name, None) for name in reading.probe.key]
-    return ".".join(str(part) for part in parts if part is not None)[:200]
+    key = reading.probe.key
+    return dotted(key, [getattr(row, name, None) for name in key])[:200]
 
 
 def by_value(rule: AlertRule, reading: Reading, bases: Mapping[Key, float] | None) -> Judgement:
@@ -258,7 +258,7 @@ def by_increase(
         if value is None or (bases is not None and base is None):
             found.unknown.add(key)
             continue
-        name = ".".join(str(part) for part in key if part is not None)[:200]
+        name = dotted(reading.probe.key, key)[:200]
         found.verdicts[key] = verdict(rule, key, name, value, base)
         found.verdicts[key].row = dict(zip(reading.probe.key, key, strict=False))
     return found

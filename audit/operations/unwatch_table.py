@@ -8,7 +8,7 @@ from django import forms
 
 from audit import plans
 from audit.operations.watch_table import rows_of
-from audit.registry import installed
+from audit.registry import installed, known_as, name_now
 from audit.tables import describe
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Step
@@ -36,11 +36,15 @@ class UnwatchTable(Operation):
     def plan(self) -> Sequence[Step]:
         """Drop the triggers and the function, close the line in the registry."""
         rows = rows_of(self)
-        known = installed(rows).table(self.params["schema"], self.params["table"])
+        state, schema, name = installed(rows), self.params["schema"], self.params["table"]
+        table = describe(rows, schema, name)
+        known = known_as(rows, state, table.relid, schema, name) if table else state.table(schema, name)
         if known is None or known.until is not None:
             raise Refused(f"{self.target()} is not watched.", field="table")
-        table = describe(rows, known.schema, known.name)
-        table = table if table and table.relid == known.relid else None
-        where = f"schema={known.schema} table={known.name}"
+        if table is None and (now := name_now(rows, known)):
+            raise Refused(
+                f"{self.target()} is called {'.'.join(now)} now. Choose it by that name.", field="table"
+            )
+        where = f"schema={schema} table={name}"
         reverse = f"-- Watch it again: manage.py operate watch_table {self.server} {where}"
         return plans.unwatch_steps(rows, known, table, self.params.get("database") or "", reverse)

@@ -9,7 +9,7 @@ from django import forms
 from audit import plans
 from audit.capture import SCHEMA, VERSION, Choices
 from audit.operations.watch_table import rows_of, rules_before
-from audit.registry import Watched, installed, next_numbers, outdated
+from audit.registry import Watched, installed, name_now, next_numbers, outdated
 from audit.tables import Described, Rows, describe
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Step
@@ -69,10 +69,11 @@ class UpgradeCapture(Operation):
 
 def as_watched(rows: Rows, known: Watched) -> Described | None:
     """The table as it is today, under the rules of before; None: it was dropped, and its log stays."""
-    table = describe(rows, known.schema, known.name)
+    schema, name = name_now(rows, known) or (known.schema, known.name)
+    table = describe(rows, schema, name)
     if table is None or table.relid != known.relid:
         return None
-    return describe(rows, known.schema, known.name, rules_before(known, table))
+    return describe(rows, schema, name, rules_before(known, table))
 
 
 def choices_of(known: Watched) -> Choices:

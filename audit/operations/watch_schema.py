@@ -9,18 +9,25 @@ from django import forms
 from audit import plans
 from audit.capture import Choices
 from audit.operations.watch_table import column_names, refuse_unwatchable, rows_of
-from audit.registry import installed, next_numbers
-from audit.tables import describe, suggested_rules
+from audit.registry import Installed, installed, known_as, next_numbers
+from audit.tables import Rows, describe, suggested_rules
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Step
 
 TABLES = """
-select c.relname as name from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+select c.oid::bigint as relid, c.relname as name from pg_catalog.pg_class c
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where n.nspname = %s and c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't'
   and not exists (select from pg_catalog.pg_depend d where d.classid = 'pg_class'::regclass and d.objid
       = c.oid and d.deptype = 'e')
 order by c.relname
 """
+
+
+def is_watched(rows: Rows, state: Installed, relid: int, schema: str, name: str) -> bool:
+    """Now, under whatever name it had when that began."""
+    known = known_as(rows, state, relid, schema, name)
+    return known is not None and known.until is None
 
 
 class WatchSchema(Operation):
@@ -62,12 +69,14 @@ class WatchSchema(Operation):
         watched_id, shape_id = next_numbers(rows, state)
         out = set(column_names(self.params.get("leave_out") or ""))
         steps = list(plans.install_steps(rows, state, database))
-        having = {(w.schema, w.name) for w in state.active()}
-        names = [row.name for row in rows(TABLES, [self.params["schema"]]) if row.name not in out]
+        relids = {row.name: row.relid for row in rows(TABLES, [self.params["schema"]])}
+        names = [name for name in relids if name not in out]
         if only := column_names(self.params.get("only") or ""):
             self.refuse_unknown(only, names)
             names = only
-        new = [name for name in names if (self.params["schema"], name) not in having]
+        new = [
+            name for name in names if not is_watched(rows, state, relids[name], self.params["schema"], name)
+        ]
         if not names:
             raise Refused(f"{self.target()} has no tables on {self.server}.", field="schema")
         if not new:

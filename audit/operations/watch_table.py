@@ -11,7 +11,7 @@ from django import forms
 from audit import plans
 from audit.capture import Choices
 from audit.cost import NotMeasured, measure
-from audit.registry import Installed, Watched, installed, is_current, next_numbers, outdated
+from audit.registry import Installed, Watched, installed, is_current, known_as, next_numbers, outdated
 from audit.tables import Described, Rows, describe
 from dbadmin.connections import connect, why
 from dbadmin.operations import Operation, Refused, Risk
@@ -135,7 +135,7 @@ class WatchTable(Operation):
         state = installed(rows)
         table = self.described(rows, state)
         watched_id, shape_id = next_numbers(rows, state)
-        known = state.table(table.schema, table.name)
+        known = known_as(rows, state, table.relid, table.schema, table.name)
         choices = self.choices()
         install = plans.install_steps(rows, state, database)
         if known and known.until is None:
@@ -162,14 +162,14 @@ class WatchTable(Operation):
         if table is None:
             raise Refused(f"There is no table {self.target()} on {self.server}.", field="table")
         refuse_unwatchable(table)
-        known = state.table(schema, name)
+        known = known_as(rows, state, table.relid, schema, name)
         before = rules_before(known, table) if known and self.params.get("keep_rules", True) else {}
         return describe(rows, schema, name, before | self.rules(table)) or table
 
     def refuse_if_nothing_changes(
         self, rows: Rows, table: Described, known: Any, choices: Choices, install: Sequence[Step]
     ) -> None:
-        """Watched, the same columns, the same choices, no partition without triggers."""
+        """Watched, the same name, columns and choices, no partition without triggers."""
         shape = known.shapes[-1] if known.shapes else None
         same_shape = (
             shape and shape.signature == table.signature and plans.rules_of(shape) == plans.rules(table)
@@ -177,7 +177,8 @@ class WatchTable(Operation):
         same_choices = {k: v for k, v in known.choices.items() if k != "rules"} == vars(choices)
         bare = plans.missing_triggers(rows, known.id, table)
         is_outdated = known in outdated(rows, installed(rows))
-        if same_shape and same_choices and not bare and not install and not is_outdated:
+        same_name = (known.schema, known.name) == (table.schema, table.name)
+        if same_name and same_shape and same_choices and not bare and not install and not is_outdated:
             raise Refused(f"{table} is watched already, with these choices.")
 
 

@@ -76,3 +76,21 @@ def execute(target: Session) -> Callable[..., psycopg.Cursor]:
 
 def as_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def letters(audit: Watcher, **wanted: Any) -> str:
+    """Operations in order, with their rows: "I2 U1"."""
+    parts = []
+    for statement in audit.statements(**wanted):
+        rows = statement.images or 0
+        rows = (rows + 1) // 2 if statement.operation == "U" else rows
+        parts.append(f"{statement.operation}{rows}")
+    return " ".join(parts)
+
+
+@pytest.fixture
+def items(audit: Watcher, execute: Any) -> Watcher:
+    """A watched table of two columns."""
+    execute("create table items (id int primary key, name text)")
+    audit.watch("items")
+    return audit

@@ -5,6 +5,7 @@ import pytest
 
 from dbadmin.connections import Session
 from dbadmin.probes import PROBES
+from monitoring.judging import name_of
 
 pytestmark = pytest.mark.servers
 
@@ -38,3 +39,15 @@ def test_shows_nothing_of_the_log_to_the_monitoring_role(audit, execute, monitor
     audit.watch("items")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         monitor.rows(f"select * from dbadmin_audit.{table}")
+
+
+def test_an_alert_names_the_table_and_then_what_is_wrong_with_it(audit, execute, monitor):
+    execute("create table items (id int primary key, name text)")
+    audit.watch("items")
+    execute("drop trigger dbadmin_audit_delete on items")
+    reading = PROBES["audit_gaps"].read(monitor)
+    assert name_of(reading, reading.rows[0]) == (
+        "public.items: 1 of 4 triggers are missing: some changes are not recorded"
+    )
+    whole = reading.rows[0]._replace(schema="", table="", problem="All sessions begin with triggers off")
+    assert name_of(reading, whole) == "All sessions begin with triggers off"

@@ -73,6 +73,16 @@ def test_what_dbadmin_was_told_to_do_is_no_finding(quiet, target, server):
     assert findings(target) == []
 
 
+def test_a_table_that_was_renamed_and_watched_anew_is_no_finding(quiet, execute, target, server):
+    execute("alter table items rename to goods")
+    assert findings(target) == []  # the log still knows it by the name that was sealed
+    done = carry_out(operation("watch_table", server, schema="public", table="goods", on_failure="fail"))
+    assert done.status == "succeeded", done.message
+    assert findings(target) == []
+    execute("update dbadmin_audit.watched set table_name = 'innocent' where id = 1")
+    assert findings(target) == ["Table 1 is called public.innocent since; it was sealed as public.items."]
+
+
 def test_what_it_did_to_another_table_excuses_nothing(quiet, execute, target, server):
     execute("create table others (id int)")
     for name in ("watch_table", "unwatch_table"):
