@@ -125,6 +125,8 @@ where parent.relnamespace = 'dbadmin_audit'::regnamespace and parent.relkind = '
       month', '_YYYY_MM')) is null
 order by 1
 """
+#: Kinds of lines that are sentences of their own, and what many of them are.
+SENTENCES = {"switched": "switches", "uncounted": "gaps"}
 
 
 @dataclass(frozen=True)
@@ -267,8 +269,12 @@ def of_records(rows: Rows) -> list[Gap]:
 
 def recorded(row: Any) -> str:
     """The lines of one kind in one sentence."""
-    if row.kind == "switched":
-        return str(row.text) if row.times == 1 else f"{row.text}; {row.times} such switches in a week"
+    if row.kind in SENTENCES:
+        return (
+            str(row.text)
+            if row.times == 1
+            else f"{row.text}; {row.times} such {SENTENCES[row.kind]} in a week"
+        )
     return f"{row.times} changes were not recorded, the last at {row.last_at:%Y-%m-%d %H:%M}: {row.text}"
 
 

@@ -81,6 +81,28 @@ class SealCheck(models.Model):
         return f"check of {self.server}/{self.database}, {len(self.findings)} findings"
 
 
+class CountedTable(models.Model):
+    """PostgreSQL's counters of a watched table and of its log, and what they said when they were last compared."""
+
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="counted_tables")
+    database = models.CharField(max_length=63)
+    watched_id = models.IntegerField()
+    counters = models.JSONField(default=dict)
+    suspected_at = models.DateTimeField(null=True)
+    compared_at = models.DateTimeField(null=True)
+    state = models.CharField(max_length=10, blank=True)
+    rows = models.BigIntegerField(default=0)
+    why = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["server", "database", "watched_id"], name="one_count_per_table")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.server}/{self.database} table {self.watched_id}: {self.state}"
+
+
 class SavedSearch(models.Model):
     """A search of the log under a name; the address is all there is to it."""
 

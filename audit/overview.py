@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from audit.gaps import find_gaps
+from audit.models import CountedTable
 from audit.registry import Installed, Watched
 from audit.tables import Rows
 
@@ -65,13 +66,16 @@ class TableState:
     last_person: str = ""
     trouble: list[str] = field(default_factory=list)
     is_gone: bool = False
+    counted: CountedTable | None = None
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
 
 
-def capture_overview(rows: Rows, state: Installed) -> list[TableState]:
-    """Tables of the database, and watched ones that are gone."""
+def capture_overview(
+    rows: Rows, state: Installed, counts: Mapping[int, CountedTable] | None = None
+) -> list[TableState]:
+    """Tables of the database, and watched ones that are gone. counts: by watched id."""
     watched = {w.relid: w for w in state.watched.values() if w.until is None}
     sizes = {row.shape_id: row.size_bytes for row in rows(SIZES)} if state.version else {}
     last = {row.watched_id: row for row in rows(LAST)} if state.version else {}
@@ -86,6 +90,7 @@ def capture_overview(rows: Rows, state: Installed) -> list[TableState]:
         if one.watched:
             fill(one, sizes, last)
             one.trouble = gaps.get((one.schema, one.name), [])
+            one.counted = (counts or {}).get(one.watched.id)
         found.append(one)
     for gone in watched.values():
         one = TableState(gone.schema, gone.name, None, None, gone, is_gone=True)

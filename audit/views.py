@@ -12,7 +12,7 @@ from audit import activity, changes, comparing, diff, parquet, search, timeline
 from audit.asking import Asked, auditors, filter_of, moment, number, readable_moments
 from audit.listing import lines_of
 from audit.losses import moment_without
-from audit.models import SavedSearch
+from audit.models import CountedTable, SavedSearch
 from audit.moments import row_at
 from audit.overview import capture_overview
 from audit.registry import Watched, outdated
@@ -247,9 +247,10 @@ def people(asked: Asked) -> HttpResponse:
 @auditors
 def capture_state(asked: Asked) -> HttpResponse:
     """Which tables are watched, since when, and what the log takes."""
+    counts = CountedTable.objects.filter(server=asked.server, database=asked.database)
     context = asked.context(
         tab="capture",
-        tables=capture_overview(asked.rows, asked.state),
+        tables=capture_overview(asked.rows, asked.state, {one.watched_id: one for one in counts}),
         is_outdated=bool(outdated(asked.rows, asked.state)),
         databases=readings.databases(asked.server),
     )

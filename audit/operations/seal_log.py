@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from django import forms
 
+from audit.counting import record_uncounted
 from audit.gaps import record_switches
 from audit.operations.watch_table import rows_of
 from audit.registry import installed_version
@@ -23,7 +24,7 @@ class SealLog(Operation):
     """Seal the changes that were recorded since the last seal, so that any later alteration of them shows.
 
     Put it on a schedule of a few minutes. It reads the log once. All it writes to the server is a line of the
-    log where triggers of a watched table were switched.
+    log where triggers of a watched table were switched, or where PostgreSQL counted more changes than were recorded.
     """
 
     title = "Seal the audit log"
@@ -65,7 +66,7 @@ class SealLog(Operation):
         """Batch after batch."""
         statements = images = seals = 0
         with work.connect(self.params.get("database") or None) as connection:
-            self.record_switches(connection, work)
+            self.record_gaps(connection, work)
             while seal := seal_next(connection, self.server):
                 seals += 1
                 statements += seal.statements
@@ -75,10 +76,10 @@ class SealLog(Operation):
         work.log(f"Sealed {statements} statements with {images} row images in {seals} seals.")
         work.result(seals=seals, statements=statements, images=images)
 
-    def record_switches(self, connection: psycopg.Connection[Any], work: Work) -> None:
+    def record_gaps(self, connection: psycopg.Connection[Any], work: Work) -> None:
         """Into the log, so that they are sealed; where that is not allowed, the watch over gaps goes on naming them."""
         try:
-            for text in record_switches(connection):
+            for text in (*record_switches(connection), *record_uncounted(connection, self.server)):
                 work.log(f"Recorded a gap. {text}.")
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
-            work.log(f"A switch of triggers could not be recorded: {error}".strip())
+            work.log(f"A gap could not be recorded: {error}".strip())
