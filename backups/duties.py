@@ -78,6 +78,9 @@ def read_due() -> list[Run]:
         operation = ReadForeignRepository(repository.server, {"repository": repository.pk})
         try:
             begun.append(runs.start(operation, repository.made_by, Run.Door.SCHEDULE, "Read each hour"))
-        except (Refused, PermissionDenied) as refusal:
+        except PermissionDenied as refusal:
+            repository.trouble = f"{refusal} Show it no longer, and again in the name of somebody who may."
+            repository.save(update_fields=["trouble"])
+        except Refused as refusal:
             log.warning("%s of %s is not read: %s", repository, repository.server, refusal)
     return begun

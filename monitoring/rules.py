@@ -212,8 +212,9 @@ WRITTEN: dict[str, dict[str, Any]] = {
     "foreign_gap": {
         "name": "WAL of another tool has a hole",
         "probe": "foreign_repositories",
-        "column": "gaps_count",
-        "critical": 0.5,
+        "column": "missing",
+        "comparison": Comparison.PRESENT,
+        "critical": 1.0,
         "advice": "Take a backup with that tool now: it makes every later moment recoverable again.",
     },
     "foreign_problem": {

@@ -55,50 +55,62 @@ def parse(found: list[Any], name: str, size: int) -> Contents:
     if info is None or of(info, "status", "code") == 1:
         there = ", ".join(str(of(each, "name")) for each in infos if of(each, "status", "code") != 1)
         raise Unreadable(f"It has no stanza {stanza}. It has {there or 'none'}.")
-    database = _newest(info, key)
-    entries = [entry for entry in of(info, "backup") if of(entry, "database", "repo-key") == key]
+    status = _status(info, key)
+    database = _newest(info, key, status)
+    entries = [entry for entry in of(info, "backup") if of(entry, "database").get("repo-key", 1) == key]
     saved = without_base([_saved(entry, database) for entry in entries])
     wal = _listed(listings, info, database, size) if listings else _ends(info, database, saved, size)
-    status = of(info, "status")
     return Contents(
         saved,
         wal,
         bool(listings),
         str(database.get("system-id", "")),
-        [f"pgBackRest says: {of(status, 'message')}."] if status["code"] not in (0, 2) else [],
+        [] if of(status, "code") in (0, 2) else [_says(status)],
     )
 
 
-def _newest(info: Any, key: int) -> dict[str, Any]:
-    """The cluster as it is now: an upgrade adds one."""
-    found = [each for each in of(info, "db") if of(each, "repo-key") == key]
-    if not found:
+def _status(info: Any, key: int) -> Any:
+    """Of this repository; before version 2.32 there was but one."""
+    keys = {of(each, "key"): of(each, "status") for each in info.get("repo") or []}
+    if keys and key not in keys:
         raise Unreadable(f"It has no repository {key} of this stanza.")
+    return keys.get(key) or of(info, "status")
+
+
+def _says(status: Any) -> str:
+    return f"pgBackRest says: {str(of(status, 'message')).rstrip('.')}."
+
+
+def _newest(info: Any, key: int, status: Any) -> dict[str, Any]:
+    """The cluster as it is now: an upgrade adds one."""
+    found = [each for each in of(info, "db") if each.get("repo-key", 1) == key]
+    if not found:
+        raise Unreadable(_says(status))
     newest: dict[str, Any] = max(found, key=lambda each: int(of(each, "id")))
     return newest
 
 
 def _saved(entry: Any, database: dict[str, Any]) -> Saved:
-    start = segment(of(entry, "archive", "start"))
-    timeline = segment_place(start)[0]
     is_current = of(entry, "database", "id") == database["id"]
-    lsn = entry.get("lsn") or {}
-    span = (
-        Span(timeline, parse_lsn(of(lsn, "start")), parse_lsn(of(lsn, "stop")))
-        if lsn and is_current
-        else None
-    )
     return Saved(
         str(of(entry, "label")),
         str(of(entry, "type")),
         moment(of(entry, "timestamp", "start"), "timestamp.start"),
         moment(of(entry, "timestamp", "stop"), "timestamp.stop"),
-        span,
+        _span(entry) if is_current else None,
         number(of(entry, "info", "size"), "info.size"),
         _stored(entry),
         tuple(entry.get("reference") or ()),
         "pgBackRest found wrong page checksums in it." if entry.get("error") else "",
     )
+
+
+def _span(entry: Any) -> Span | None:
+    """Of a backup of a stopped cluster there is none."""
+    start, lsn = of(entry, "archive", "start"), entry.get("lsn") or {}
+    if not start or not lsn.get("start") or not lsn.get("stop"):
+        return None
+    return Span(segment_place(segment(start))[0], parse_lsn(lsn["start"]), parse_lsn(lsn["stop"]))
 
 
 def _stored(entry: Any) -> int | None:
@@ -110,7 +122,7 @@ def _stored(entry: Any) -> int | None:
 def _archives(info: Any, database: dict[str, Any]) -> Iterator[Any]:
     for archive in of(info, "archive"):
         inside = of(archive, "database")
-        if (inside.get("id"), inside.get("repo-key")) == (database["id"], database["repo-key"]):
+        if (inside.get("id"), inside.get("repo-key", 1)) == (database["id"], database.get("repo-key", 1)):
             yield archive
 
 

@@ -12,6 +12,7 @@ critical: newest_seconds > 180000
 column newest_seconds: since the newest whole backup was finished, as far as it was read
 column latest_at:      the last moment that is known to be recoverable
 column gaps_count:     holes in the WAL that no newer backup leads over; nothing while the tool tells only the ends
+column missing:        the WAL segments at which those holes begin
 column unread_seconds: since what is known here was so
 column problem:        what the repository itself shows to be wrong
 column trouble:        why it could not be read last
@@ -28,8 +29,8 @@ from backups.foreign.models import ForeignRepository
 from dbadmin.connections import Session
 
 COLUMNS = (
-    "repository", "newest_seconds", "backups_count", "earliest_at", "latest_at", "gaps_count", "unread_seconds",
-    "problem", "trouble",
+    "repository", "newest_seconds", "backups_count", "earliest_at", "latest_at", "gaps_count", "missing",
+    "unread_seconds", "problem", "trouble",
 )  # fmt: skip
 
 
@@ -51,6 +52,7 @@ def _row(repository: ForeignRepository) -> tuple[Any, ...]:
         windows[0]["start"] if windows else None,
         windows[-1]["end"] if windows else None,
         repository.gaps_count,
+        ", ".join(hole["missing"] for hole in repository.holes if hole["end"] is None) or None,
         repository.unread.total_seconds(),
         " ".join(repository.seen.get("problems", [])) or None,
         repository.trouble or None,

@@ -87,6 +87,26 @@ def test_what_a_backup_builds_on_must_be_there() -> None:
     assert saved.problem == "It needs base_000000010000000000000003, which is not whole there."
 
 
+def test_a_backup_of_a_stopped_cluster_has_no_wal_and_one_of_an_older_cluster_leads_nowhere() -> None:
+    info = json.loads(printed("pgbackrest_info"))
+    info[0]["backup"][0] |= {"archive": {"start": None, "stop": None}, "lsn": None}
+    info[0]["db"].append({"id": 2, "repo-key": 1, "system-id": 42, "version": "16"})
+    found = pgbackrest.parse([info], "shop", SIZE)
+    assert [saved.span for saved in found.saved] == [None, None, None]
+    assert found.system_id == "42"
+
+
+def test_what_pgbackrest_says_of_this_repository_is_told() -> None:
+    info = json.loads(printed("pgbackrest_info"))
+    info[0]["repo"][0]["status"] = {"code": 3, "message": "missing stanza data"}
+    told = seen(pgbackrest.parse([info], "shop", SIZE), Source(SIZE), datetime.now(UTC))
+    assert told["problems"] == ["pgBackRest says: missing stanza data."]
+    info[0]["repo"][0]["status"] = {"code": 99, "message": "[CryptoError] cipher header invalid"}
+    info[0]["db"] = []
+    with pytest.raises(Unreadable, match=r"^pgBackRest says: \[CryptoError\] cipher header invalid\.$"):
+        pgbackrest.parse([info], "shop", SIZE)
+
+
 def test_barman_is_read_with_the_list_of_its_wal() -> None:
     found = held(barman, "shop", *BARMAN, "barman_files_newest", system_id="7712948072087360470")
     assert [(each["label"], each["kind"], each["plain_bytes"]) for each in found["backups"]] == [

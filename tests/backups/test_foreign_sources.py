@@ -179,7 +179,7 @@ def test_the_tool_on_the_worker_is_asked_with_fixed_arguments_and_none_of_our_se
         "pgBackRest shop holds 3 backups, 1 open hole in its WAL. It is of another cluster: "
     )
     row = row_of(server, target)
-    assert row.gaps_count == 1
+    assert (row.gaps_count, row.missing) == (1, "00000001000000000000000C")
     assert row.problem.startswith("It is of another cluster: ")
     assert repository.trouble == ""
 
@@ -309,6 +309,19 @@ def test_it_is_read_each_hour_for_the_person_who_registered_it(
     assert duties.read_due() == []
     ForeignRepository.objects.update(tried_at=timezone.now() - timedelta(minutes=61))
     assert len(duties.read_due()) == 1
+
+
+def test_who_lost_the_right_to_read_it_is_told_where_it_is_shown(
+    server: Server, user_as: Callable[..., Any]
+) -> None:
+    repository = ForeignRepository.objects.create(
+        server=server, tool="barman", name="shop", source="program", made_by=user_as("viewer")
+    )
+    assert duties.read_due() == []
+    repository.refresh_from_db()
+    assert repository.trouble == (
+        "This needs the role admin or operator on shop. Show it no longer, and again in the name of somebody who may."
+    )
 
 
 def test_only_admins_register_and_forget(server: Server, client_as: Callable[..., Client]) -> None:
