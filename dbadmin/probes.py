@@ -42,11 +42,16 @@ class Problem:
 
 
 def dotted(names: Iterable[str], values: Iterable[object]) -> str:
-    """A row by its key: public.users. names: of the key's columns; what a `problem` says stands behind a colon."""
+    """A row by its key: public.users. names: of the key's columns; what a `problem` says stands behind a colon.
+
+    `what` says of which kind it is: Sequence of public.users_id_seq.
+    """
     known = [
         (name, str(value)) for name, value in zip(names, values, strict=False) if value not in (None, "")
     ]
-    name = ".".join(value for column, value in known if column != "problem")
+    name = ".".join(value for column, value in known if column not in {"problem", "what"})
+    if kind := next((value for column, value in known if column == "what"), ""):
+        name = f"{kind} of {name}" if name else kind
     return ": ".join([*([name] if name else []), *(value for column, value in known if column == "problem")])
 
 

@@ -21,6 +21,8 @@ MOST = 20
 QUIET = dt.timedelta(minutes=30)
 #: An open alert that stays as it is is written this often.
 REFRESH = dt.timedelta(minutes=1)
+#: How a statement is called, with its number, until its text is fetched.
+UNTOLD = "statement "
 
 
 class Book:
@@ -47,6 +49,8 @@ class Book:
                 if alert is not None:
                     self.calm(alert, verdict, judgement.at)
             elif alert is not None:
+                if alert.row_name.startswith(UNTOLD):
+                    alert.row_name = row_name(rule, self.server, verdict)
                 update(alert, verdict, judgement.at)
             else:
                 since = self.since.setdefault(place, judgement.at)
@@ -147,7 +151,7 @@ def update(alert: Alert, verdict: Verdict, now: dt.datetime) -> None:
         alert.note("worse", f"It is {verdict.severity} now: {sentence(alert)}")
     alert.save(
         update_fields=[
-            "last_value", "last_at", "text", "evidence", "severity", "acknowledged_at", "acknowledged_by",
+            "last_value", "last_at", "text", "evidence", "severity", "acknowledged_at", "acknowledged_by", "row_name",
         ]
     )  # fmt: skip
 
@@ -183,7 +187,7 @@ def row_name(rule: AlertRule, server: Server | None, verdict: Verdict) -> str:
         return verdict.name
     query_id = int(verdict.row.get("query_id") or 0)
     found = Statement.objects.filter(server=server, query_id=query_id).select_related("text").first()
-    return " ".join(str(found.text).split())[:200] if found and found.text else f"statement {query_id}"
+    return " ".join(str(found.text).split())[:200] if found and found.text else f"{UNTOLD}{query_id}"
 
 
 def states(server: Server | None, rule: AlertRule, seconds: float | None, text: str, name: str = "") -> None:

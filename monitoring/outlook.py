@@ -70,6 +70,13 @@ class Prospect:
         return "nothing left" if self.limit == 0 else shown(self.column, self.limit)
 
     @property
+    def due(self) -> float | None:
+        """Seconds until the limit, at most as far as is looked ahead; None when nothing is known."""
+        if self.limit is None or self.outcome.fit is None:
+            return None
+        return forecast.HORIZON if self.outcome.meets is None else self.outcome.meets
+
+    @property
     def growth(self) -> float | None:
         """By how much it grows in a day."""
         return self.outcome.fit.slope * DAY if self.outcome.fit else None

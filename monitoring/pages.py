@@ -12,6 +12,10 @@ BLOCKED = (
     "pid", "wait_seconds", "blocked_by", "wanted_lock", "relation", "query", "role", "application", "database",
     "lock_kind",
 )  # fmt: skip
+FORECAST = (
+    "what", "database", "object", "says", "now", "limit", "growth", "full_seconds", "earliest_seconds",
+    "latest_seconds", "history_seconds",
+)  # fmt: skip
 TREE = (
     "pid", "waiters_count", "state", "transaction_seconds", "waits_for", "query", "role", "application", "database",
     "state_seconds", "blocked_by",
@@ -354,7 +358,7 @@ PAGES = [
     Page(
         "forecasts",
         "Forecasts",
-        [Table("forecasts")],
+        [Table("forecasts", columns=FORECAST)],
         SERVER,
         order=70,
         about="When connections, slots, sequences, transaction numbers and disks reach their limits.",

@@ -57,7 +57,7 @@ NAMES = {
     ("connections_by_role", "connections_ratio"): "Connections of a role near the limit",
     ("extensions", "behind_count"): "Extension behind",
     ("foreign_repositories", "newest_seconds"): "Backup of another tool overdue",
-    ("forecasts", "full_seconds"): "A limit comes near",
+    ("forecasts", "due_seconds"): "A limit comes near",
     ("host_load", "memory_used_ratio"): "Memory of the machine is full",
     ("invalid_indexes", "leftover_count"): "Invalid index left over",
     ("materialized_views", "stale_seconds"): "Materialized view is stale",

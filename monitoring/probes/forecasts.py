@@ -6,13 +6,14 @@ scope:    instance
 every:    15m
 timeout:  20s
 key:      what, database, object
-series:   full_seconds
-warning:  full_seconds < 604800
-critical: full_seconds < 86400
+series:   due_seconds
+warning:  due_seconds < 604800
+critical: due_seconds < 86400
 column object:           the slot, sequence, table or database
 column now:              of what falls, how much is left
 column growth:           in a day; of a saw-tooth, since its last turn
 column full_seconds:     until the limit is met, most likely; empty when that is not in sight or not known
+column due_seconds:      the same; not in sight is five years; empty only when nothing is known
 column earliest_seconds: it is met earlier than this in 1 of 40 cases
 column latest_seconds:   later than this in 1 of 40; empty when it may never be
 column history_seconds:  how much history the line was drawn through
@@ -28,7 +29,7 @@ from monitoring.outlook import prospects, shown
 
 COLUMNS = (
     "what", "database", "object", "says", "now", "limit", "growth", "full_seconds", "earliest_seconds",
-    "latest_seconds", "history_seconds",
+    "latest_seconds", "history_seconds", "due_seconds",
 )  # fmt: skip
 
 
@@ -49,6 +50,7 @@ def rows(session: Session) -> Iterable[tuple[Any, ...]]:
             each.outcome.earliest,
             each.outcome.latest,
             each.outcome.fit.history if each.outcome.fit else None,
+            each.due,
         )
         for each in prospects(session.server)
     ]

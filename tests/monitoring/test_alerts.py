@@ -21,6 +21,7 @@ from monitoring.models import Mark
 from monitoring.recorder import Known, Look, Sample
 from monitoring.rounds import Batch
 from monitoring.rules import keep_defaults
+from monitoring.texts import Found, keep
 from monitoring.writer import Writer
 
 pytestmark = pytest.mark.django_db
@@ -236,7 +237,11 @@ def test_a_slow_statement_is_seen_by_its_mean_over_the_rules_time(shop, only):
     alert = Alert.objects.get()
     assert (alert.row_name, alert.text) == ("statement 111", "4.5 s, above 1 s")
     assert alert.last_value == pytest.approx(4.5)
-    for minute in range(3, 8):
+    keep(shop, Found({(5, 111): "select  slow\nfrom shop"}))
+    statements(judge, shop, 3, (111, 2, 9.0))
+    alert.refresh_from_db()
+    assert alert.row_name == "select slow from shop", "its text was fetched meanwhile"
+    for minute in range(4, 9):
         statements(judge, shop, minute, (111, 50, 1.0))
     alert.refresh_from_db()
     assert alert.resolved_because.startswith("Back at ")

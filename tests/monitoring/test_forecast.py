@@ -2,7 +2,9 @@
 
 import datetime as dt
 import random
+import re
 from collections import namedtuple
+from dataclasses import replace
 
 import pytest
 from django.utils import timezone
@@ -11,9 +13,12 @@ from dbadmin import readings
 from dbadmin.connections import Session
 from dbadmin.probes import PROBES, Reading
 from monitoring import forecast
+from monitoring.alert_models import Alert
+from monitoring.evaluator import Judge
 from monitoring.keeper import Keeper
 from monitoring.outlook import disk_of, prospects
 from monitoring.recorder import Moment, Recorder
+from monitoring.rounds import Batch
 
 HOUR, DAY = 3600.0, 86400.0
 
@@ -198,3 +203,21 @@ def test_the_reading_of_forecasts_puts_the_nearest_first(server, target):
     assert (first.what, first.limit, first.growth) == ("Wraparound", "100 %", "+9.6 %/d")
     assert PROBES["forecasts"].state_of(first) == "warning"
     assert first.says.startswith("In ")
+    judge = Judge()
+    judge.look(Batch(server, readings=[reading]))
+    alert = Alert.objects.get()
+    assert (str(alert), alert.severity) == ("A limit comes near: Wraparound of shop", "warning")
+    assert re.fullmatch(r"2 d( \d+ h)?, below 7 d", alert.text)
+    assert alert.evidence["row"]["says"] == first.says
+    assert alert.rule.advice == "See what grows and make room before the earliest date."
+    calm = reading.rows[1]
+    assert (calm.says, calm.full_seconds, calm.due_seconds) == ("Not in sight.", None, forecast.HORIZON)
+
+    def so(due):
+        row = first._replace(due_seconds=due)
+        judge.look(Batch(server, readings=[replace(reading, rows=[row, calm])]))
+        alert.refresh_from_db()
+        return alert.resolved_because
+
+    assert so(None) == "", "where nothing is known nothing ends"
+    assert so(forecast.HORIZON) == "Back at 1825 d."
