@@ -15,6 +15,8 @@ from dbadmin.failures import Told
 
 #: Tools take archived WAL over once a minute, or later.
 MERCY = timedelta(minutes=10)
+#: So many backups, windows and holes of a repository are kept with its row: the newest.
+MOST_KEPT = 200
 
 
 class Ask(Protocol):
@@ -109,7 +111,7 @@ def number(value: Any, name: str) -> int:
     """A number that may be written as text."""
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Unreadable(f"“{name}” is no number in the JSON: {str(value)[:60]}") from None
 
 
@@ -153,20 +155,30 @@ def seen(contents: Contents, source: Source, as_of: datetime) -> dict[str, Any]:
     if not any(saved.finished_at and not saved.problem for saved in contents.saved):
         problems.append("It holds no backup that is whole.")
     return {
-        "backups": [_shown(saved, chains.get(saved.label)) for saved in contents.saved],
-        "windows": [{"start": each.start.isoformat(), "end": each.end.isoformat()} for each in spans],
+        "backups": [_shown(saved, chains.get(saved.label)) for saved in _newest(contents.saved)],
+        "backups_count": len(contents.saved),
+        "windows": [
+            {"start": each.start.isoformat(), "end": each.end.isoformat()} for each in spans[-MOST_KEPT:]
+        ],
         "holes": [
             {
                 "start": each.start.isoformat(),
                 "end": each.end.isoformat() if each.end else None,
                 "missing": each.missing,
             }
-            for each in gaps
+            for each in gaps[-MOST_KEPT:]
         ],
         "last_segment": _last(contents.wal, source.segment_bytes),
         "holes_known": contents.holes_known,
         "problems": problems,
     }
+
+
+def _newest(saved: Sequence[Saved]) -> list[Saved]:
+    """Those that are not finished come first."""
+    return sorted(saved, key=lambda each: (each.finished_at is None, each.finished_at or 0), reverse=True)[
+        :MOST_KEPT
+    ]
 
 
 def _chains(contents: Contents, source: Source) -> Iterator[tuple[str, Chain]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +52,27 @@ def look(repository: ForeignRepository, work: Work) -> None:
     source = _source(repository.server)
     try:
         answer = sources.read(repository, work)
-        tool = sources.TOOLS[repository.tool]
-        contents = tool.parse(answer.documents, repository.name, source.segment_bytes)
-        repository.seen = seen(contents, source, answer.as_of)
+        repository.seen = understood(repository, answer, source)
         repository.as_of = answer.as_of
         work.say(_sentence(repository))
     except Unreadable as why:
         repository.trouble = work.clean(str(why))
     repository.save(update_fields=["tried_at", "trouble", "seen", "as_of"])
+
+
+def understood(repository: ForeignRepository, answer: sources.Answer, source: Source) -> dict[str, Any]:
+    """What the documents say; whatever else stands in them, an Unreadable is all that comes of it."""
+    tool = sources.TOOLS[repository.tool]
+    try:
+        found = seen(
+            tool.parse(answer.documents, repository.name, source.segment_bytes), source, answer.as_of
+        )
+        text = json.dumps(found, ensure_ascii=False, allow_nan=False)
+        if "\\u0000" in text or not text.encode():
+            raise ValueError("a character that no name has")
+    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as wrong:
+        raise Unreadable(f"The JSON is not such as {tool.TITLE} prints: {wrong}.") from wrong
+    return found
 
 
 def _source(server: Server) -> Source:
@@ -81,7 +95,7 @@ def _sentence(repository: ForeignRepository) -> str:
     problems, gaps = repository.seen["problems"], repository.gaps_count
     open_holes = f", {_counted(gaps, 'open hole')} in its WAL" if gaps else ""
     return " ".join(
-        [f"{repository} holds {_counted(len(repository.backups), 'backup')}{open_holes}.", *problems]
+        [f"{repository} holds {_counted(repository.seen['backups_count'], 'backup')}{open_holes}.", *problems]
     )
 
 

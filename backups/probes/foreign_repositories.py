@@ -44,11 +44,10 @@ def rows(session: Session) -> Iterable[tuple[Any, ...]]:
 
 def _row(repository: ForeignRepository) -> tuple[Any, ...]:
     newest, windows = repository.newest_at, repository.windows
-    known = repository.as_of is not None
     return (
         str(repository),
         (timezone.now() - newest).total_seconds() if newest else None,
-        len(repository.backups) if known else None,
+        repository.seen.get("backups_count"),
         windows[0]["start"] if windows else None,
         windows[-1]["end"] if windows else None,
         repository.gaps_count,

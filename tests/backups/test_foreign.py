@@ -1,14 +1,18 @@
 """Repositories of pgBackRest, Barman and WAL-G: what their own output holds, where it is broken, why it is unknown."""
 
 import json
+import random
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backups.foreign import barman, pgbackrest, walg
+from backups.foreign import barman, contents, pgbackrest, walg
 from backups.foreign.contents import Source, Unreadable, documents, seen
+from backups.foreign.models import ForeignRepository
+from backups.foreign.reading import understood
+from backups.foreign.sources import Answer
 
 SIZE = 16 << 20
 PRINTED = Path(__file__).parent / "foreign"
@@ -33,12 +37,12 @@ def at(time: str) -> str:
 def test_pgbackrest_is_read_with_every_segment_of_its_archive() -> None:
     found = held(pgbackrest, "shop", "pgbackrest_info", "pgbackrest_listing", system_id=CLUSTER)
     assert [(each["kind"], each["needs"], each["problem"]) for each in found["backups"]] == [
-        ("full", [], ""),
-        ("diff", ["20261127-201652F"], ""),
         ("incr", ["20261127-201652F", "20261127-201652F_20261127-201657D"], ""),
+        ("diff", ["20261127-201652F"], ""),
+        ("full", [], ""),
     ]
-    assert found["backups"][0]["plain_bytes"] == 22_992_620
-    assert found["backups"][2]["stored_bytes"] == 21_933
+    assert found["backups"][2]["plain_bytes"] == 22_992_620
+    assert found["backups"][0]["stored_bytes"] == 21_933
     assert found["windows"] == [{"start": at("20:16:56"), "end": at("20:17:01")}]
     assert (found["holes"], found["problems"], found["holes_known"]) == ([], [], True)
     assert found["last_segment"] == "00000001000000000000000D"
@@ -77,9 +81,9 @@ def test_what_a_backup_builds_on_must_be_there() -> None:
     info[0]["backup"][0]["error"] = True
     told = seen(pgbackrest.parse([info], "shop", SIZE), Source(SIZE), datetime.now(UTC))
     assert [each["problem"] for each in told["backups"]] == [
+        "It needs 20261127-201652F, which is not whole there.",
+        "It needs 20261127-201652F, which is not whole there.",
         "pgBackRest found wrong page checksums in it.",
-        "It needs 20261127-201652F, which is not whole there.",
-        "It needs 20261127-201652F, which is not whole there.",
     ]
     assert told["problems"] == ["It holds no backup that is whole."]
     delta = json.loads(printed("walg_backups"))[1:]
@@ -134,8 +138,8 @@ def test_walg_is_read_with_its_timelines_and_what_they_miss() -> None:
     assert [
         (each["kind"], each["is_kept"], each["stored_bytes"], each["needs"]) for each in found["backups"]
     ] == [
-        ("full", True, 3_043_487, []),
         ("delta", False, None, ["base_000000010000000000000003"]),
+        ("full", True, 3_043_487, []),
     ]
     assert [hole["missing"] for hole in found["holes"]] == ["00000002000000000000000E"]
     assert found["windows"][0]["start"] == "2026-11-20T01:00:40.987654+00:00"
@@ -229,3 +233,50 @@ def test_keys_that_nobody_knows_yet_do_no_harm() -> None:
         plain = [json.loads(printed(name)) for name in names]
         expected = tool.parse(plain, "shop", SIZE).saved
         assert tool.parse([grown(each) for each in plain], "shop", SIZE).saved == expected
+
+
+def changed(value: Any, chance: random.Random) -> Any:
+    """The same with a few places of another kind."""
+    if chance.random() < 0.02:
+        return chance.choice([None, -1, "", "x", [], {}, [1], {"a": 1}, 1e400, 10**40, "\0", "\ud800", True])
+    if isinstance(value, list):
+        return [changed(each, chance) for each in value]
+    if isinstance(value, dict):
+        return {key: changed(each, chance) for key, each in value.items()}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("tool", "names"),
+    [
+        ("pgbackrest", ["pgbackrest_promoted_info", "pgbackrest_promoted_listing"]),
+        ("pgbackrest", ["pgbackrest_info"]),
+        ("barman", [*BARMAN, "barman_files_newest"]),
+        ("walg", ["walg_backups", "walg_wal"]),
+    ],
+)
+def test_whatever_stands_in_the_json_it_is_understood_or_named(tool: str, names: list[str]) -> None:
+    whole = documents(printed(*names))
+    repository, ends = ForeignRepository(tool=tool, name="shop"), set()
+    for seed in range(400):
+        answer = Answer(changed(whole, random.Random(seed)), datetime.now(UTC))
+        try:
+            found = understood(repository, answer, Source(SIZE))
+        except Unreadable as why:
+            ends.add("named" if str(why) else "")
+        else:
+            json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+            ends.add("understood")
+    assert ends == {"named", "understood"}
+
+
+def test_of_very_many_backups_the_newest_are_kept_and_all_are_counted() -> None:
+    info = json.loads(printed("pgbackrest_info"))
+    (first, *_) = info[0]["backup"]
+    info[0]["backup"] = [
+        first | {"label": f"backup-{each}", "timestamp": {"start": 10**9 + each, "stop": 10**9 + each + 1}}
+        for each in range(1000)
+    ]
+    found = seen(pgbackrest.parse([info], "shop", SIZE), Source(SIZE), datetime.now(UTC))
+    assert (len(found["backups"]), found["backups_count"]) == (contents.MOST_KEPT, 1000)
+    assert found["backups"][0]["label"] == "backup-999"
