@@ -232,6 +232,15 @@ WRITTEN: dict[str, dict[str, Any]] = {
         "warning": DAY,
         "advice": "See on the server's page of backups why it cannot be read: nobody knows what it holds now.",
     },
+    "outgrown_partition": {
+        "name": "Partition grows unusually",
+        "probe": "partitioned_tables",
+        "column": "outgrown_ratio",
+        "warning": 2.0,
+        "critical": 5.0,
+        "clear": 1.8,
+        "advice": "See what writes so much: a retry that never ends, a debug log left on. Is there room until its end?",
+    },
     "server_unreachable": {
         "name": "Server does not answer",
         "kind": Kind.UNREACHABLE,

@@ -12,6 +12,7 @@
 -- column ends_at:          upper end of the last partition, when it is divided by time
 -- column hole_at:          where the first hole before that end begins: rows of then have no partition
 -- column covered_seconds:  time until the first hole or the end; below zero new rows have no partition; empty when it is not divided by time, a default takes the rest, or the last partition ended over a month ago, as in an archive
+-- column outgrown_ratio:  size of the present partition against the usual one, the median of the six before it; empty with fewer than three of them, when these are below 8 MiB, or when it has partitions of its own
 -- column default_rows:     rows that found no partition of their own, as of the last vacuum or analyze; empty when there is no default partition
 -- column total_bytes:      heap, indexes and TOAST of all partitions together, as of the last vacuum or analyze (relpages)
 with root as (
@@ -42,7 +43,7 @@ with root as (
     group by root
 ), bound as materialized (
     -- Both ends of each direct partition; only dates and times can be compared with now.
-    select root.oid as root,
+    select root.oid as root, case when part.relkind = 'r' then greatest(part.relpages, 0)::int8 end as pages,
         coalesce(substring(said.bound from 'FROM \(''([^'']+)''')::timestamptz, '-infinity') as starts,
         case when said.bound like '% TO (MAXVALUE%' then 'infinity'
             else substring(said.bound from ' TO \(''([^'']+)''')::timestamptz end as ends
@@ -64,6 +65,18 @@ with root as (
     from bound
     where bound.ends is not null
     group by bound.root
+), present as (
+    select bound.root, bound.pages::float8 / earlier.pages as outgrown
+    from bound
+    cross join lateral (
+        select percentile_cont(0.5) within group (order by last.pages) as pages
+        from (select before.pages from bound before
+              where before.root = bound.root and before.ends <= bound.starts and before.pages is not null
+              order by before.ends desc limit 6) last
+        having count(*) >= 3
+    ) earlier
+    where bound.starts <= now() and bound.ends > now()
+        and earlier.pages >= 8388608 / pg_catalog.current_setting('block_size')::int8
 )
 select
     root.nspname                                                                            as schema,
@@ -83,9 +96,11 @@ select
     case when root.partdefid = 0 and cover.last_end > now() - interval '31 days'
             and cover.hole is distinct from 'infinity'
         then extract(epoch from coalesce(cover.hole, now()) - now())::float8 end            as covered_seconds,
+    present.outgrown                                                                        as outgrown_ratio,
     (select nullif(fallback.reltuples, -1)::int8 from pg_catalog.pg_class fallback
      where fallback.oid = root.partdefid)                                                   as default_rows
 from root
 left join whole on whole.root = root.oid
 left join cover on cover.root = root.oid
+left join present on present.root = root.oid
 order by covered_seconds nulls last, total_bytes desc, schema, "table"

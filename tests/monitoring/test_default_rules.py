@@ -293,6 +293,38 @@ def test_a_partition_that_is_missing(new_postgres, observed, page, end):
     assert re.fullmatch(r"Back at 39 d( \d+ h)?\.", Alert.objects.get().resolved_because)
 
 
+def test_a_partition_that_grows_unusually(new_postgres, observed, page, end):
+    postgres = new_postgres(autovacuum="off")
+    execute = postgres.admin.execute
+    execute("create table events (at date, body text) partition by range (at)")
+    for week in range(-4, 1):
+        bounds = f"from ('{day(7 * week - 1)}') to ('{day(7 * week + 6)}')"
+        execute(f"create table week_{week + 4} partition of events for values {bounds}")
+    fill = "insert into events select '{0}', repeat('x', 2000) from generate_series(1, {1}) i"
+    one = observed(server_row("shop", postgres), "postgres")
+    for week in range(-4, 0):
+        execute(fill.format(day(7 * week), 4500))
+    execute(fill.format(day(0), 8000))
+    execute("vacuum analyze events")
+    one.look("partitioned_tables")
+    assert not Alert.objects.filter(rule__origin="default:outgrown_partition").exists()
+    execute(fill.format(day(0), 3000))
+    execute("vacuum analyze events")
+    one.look("partitioned_tables", later=900)
+    assert page("default:outgrown_partition") == {
+        "what": "Partition grows unusually: public.events",
+        "severity": "warning",
+        "now": "N %, above 200 %",
+        "limits": "warning above 200 %, critical above 500 %",
+        "do": "See what writes so much: a retry that never ends, a debug log left on. Is there room until its end?",
+        "operations": [],
+        "chart": True,
+    }
+    execute("truncate week_4")
+    one.look("partitioned_tables", later=900)
+    assert end("default:outgrown_partition") == "Back at N %."
+
+
 def test_redis_hits_under_seventy_percent(server, redis_url, observed, page, end):
     server.seal_dsn("redis_url", redis_url)
     server.save()
