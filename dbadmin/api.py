@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from django import forms
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404
@@ -20,6 +19,7 @@ from dbadmin.operations import REGISTRY, Operation, Refused, Risk
 from dbadmin.permissions import require, require_parameters
 from dbadmin.plans import plan_of
 from dbadmin.probes import PROBES
+from dbadmin.shapes import misshapen
 
 View = Callable[..., HttpResponse]
 
@@ -129,18 +129,11 @@ def operate(request: HttpRequest, server_name: str, name: str) -> HttpResponse:
         return refuse(400, 'Send a JSON object, its "params" an object, too.')
     form = operation_class.form(server, params)
     for name, field in form.fields.items():
-        if is_misshapen(params.get(name), field):
-            form.add_error(name, "Send one text, number, true or false.")
+        if problem := misshapen(params.get(name), field):
+            form.add_error(name, problem)
     if not form.is_valid():
         return refuse(422, "Some parameters are wrong.", fields=form.errors.get_json_data())
     return planned(request, operation_class(server, dict(form.cleaned_data)), body)
-
-
-def is_misshapen(value: Any, field: forms.Field) -> bool:
-    """Is it a list or an object where the form takes one value? It would be taken for the text of it."""
-    takes_one = isinstance(field, forms.CharField | forms.ChoiceField | forms.BooleanField)
-    is_several = isinstance(field, forms.MultipleChoiceField)
-    return isinstance(value, dict | list) and takes_one and not is_several
 
 
 #: Fields of consent -> keys of the JSON body.

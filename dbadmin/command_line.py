@@ -9,6 +9,7 @@ from django.http import QueryDict
 
 from dbadmin.models import Server
 from dbadmin.operations import REGISTRY, Operation, Refused, Risk
+from dbadmin.shapes import misshapen
 
 
 def find_server(name: str) -> Server:
@@ -52,6 +53,9 @@ def find_operation(name: str, server: Server, words: list[str]) -> Operation:
         if key not in data and field.initial not in {None, ""}:
             data[key] = field.initial() if callable(field.initial) else str(field.initial)
     bound = found.form(server, data)
+    for key, field in form.fields.items():
+        if problem := misshapen(data.get(key), field):
+            bound.add_error(key, problem)
     if not bound.is_valid():
         raise Refused(" ".join(f"{field}: {text}" for field, texts in bound.errors.items() for text in texts))
     return found(server, bound.cleaned_data)

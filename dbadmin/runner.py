@@ -69,7 +69,6 @@ def claim(run_id: int) -> Run | None:
 
 def attempt(work: Work) -> tuple[str, str]:
     """Follow the plan; the status and the sentence in which it ended."""
-    started = time.monotonic()
     try:
         try:
             work.interruptible = True
@@ -87,7 +86,7 @@ def attempt(work: Work) -> tuple[str, str]:
             return Status.CANCELLED, work.why_stopped
         log.exception("run %s failed", work.run.pk)
         return Status.FAILED, at_step(work) + work.clean(sentence(error, work.server))
-    return Status.SUCCEEDED, work.run.message or f"Finished in {time.monotonic() - started:.1f} s."
+    return Status.SUCCEEDED, work.run.message or "Finished."
 
 
 def at_step(work: Work) -> str:

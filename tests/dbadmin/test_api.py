@@ -126,6 +126,14 @@ def test_a_body_that_is_no_object_is_refused(body: str, call: Callable[..., Any]
     )
 
 
+@pytest.mark.parametrize("value", ["maybe", "no", "0", 1, 0.5])
+def test_another_word_is_not_taken_for_yes(value: Any, call: Callable[..., Any], server: Server) -> None:
+    body = {"params": {"schema": "public", "table": "users", "analyze": value}, "dry_run": True}
+    answer = call("admin", "operate", "post", f"/api/servers/{server}/operations/vacuum_table/", body)
+    assert answer.status_code == 422
+    assert answer.json()["fields"] == {"analyze": [{"message": "Say true or false.", "code": ""}]}
+
+
 @pytest.mark.parametrize("value", [["id"], {"name": "id"}])
 def test_a_list_is_not_taken_for_its_text(value: Any, call: Callable[..., Any], server: Server) -> None:
     body = {"params": {"schema": "public", "index": value}, "dry_run": True}

@@ -70,7 +70,7 @@ def test_waiting_follows_the_log_and_ends_as_the_run_does(server, worker, capsys
     call_command("operate", "trial", "shop", "kind=quick", "--wait")
     lines = capsys.readouterr().out.splitlines()
     assert lines[-3:-1] == ["SELECT 1", "SELECT 1"]
-    assert lines[-1].startswith("Finished in ")
+    assert lines[-1] == "Finished."
     with pytest.raises(CommandError, match=r"^failed: Step 2 of 2 failed: Division by zero\.$"):
         call_command("operate", "trial", "shop", "kind=failing", "--wait")
     until(lambda: Run.objects.filter(status="failed").exists())
@@ -132,3 +132,8 @@ def test_a_schedule_that_could_never_work_is_refused_now(server, user_as, option
         )
     assert str(refusal.value) == sentence
     assert not Schedule.objects.exists()
+
+
+def test_a_word_that_is_neither_true_nor_false_is_refused(server):
+    with pytest.raises(CommandError, match=r"^analyze: Say true or false\.$"):
+        call_command("operate", "vacuum_table", "shop", "schema=public", "table=users", "analyze=no")
