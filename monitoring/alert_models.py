@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from typing import Any
 
@@ -124,6 +125,10 @@ class AlertRule(Scope):
         """A warning or critical number, for people."""
         if limit is None:
             return UNKNOWN
+        is_count = self.measure == self.Measure.VALUE and self.column.endswith("_count")
+        if is_count and self.against == self.Against.LIMIT:
+            # Above 2.5 is above 2, below 2.5 is below 3: nobody counts halves.
+            limit = math.floor(limit) if self.comparison == self.Comparison.ABOVE else math.ceil(limit)
         return (
             f"{significant(limit)} × baseline" if self.against == self.Against.BASELINE else self.shown(limit)
         )

@@ -12,9 +12,10 @@ from backups.models import Backup, BackupKey, Policy, Store
 from dbadmin import beats
 from dbadmin.connections import Session
 from dbadmin.models import Run, Schedule, Server, WorkerBeat
-from dbadmin.probes import PROBES
-from monitoring.judging import Comparison
-from monitoring.rules import WRITTEN
+from dbadmin.probes import PROBES, Reading
+from monitoring.alert_models import Alert
+from monitoring.evaluator import Judge
+from monitoring.rounds import Batch
 from tests.fixtures.servers import Postgres
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
@@ -67,22 +68,21 @@ def line(server: Server, target: Session, database: str) -> Callable[[], Any]:
 
 
 def crossed(row: Any) -> dict[str, str]:
-    """Which of the rules that are there from the start would open an alert for this row."""
-    found = {}
-    for name, rule in WRITTEN.items():
-        value = getattr(row, str(rule["column"]), None) if rule.get("probe") == "backup_age" else None
-        if value is None:
-            continue
-        if rule.get("comparison") == Comparison.PRESENT:
-            found[name] = "critical" if "critical" in rule else "warning"
-            continue
-        below = rule.get("comparison") == Comparison.BELOW
-        for level in ("critical", "warning"):
-            limit = rule.get(level)
-            if limit is not None and (value < limit if below else value > limit):
-                found[name] = level
-                break
-    return found
+    """Which of the rules that are there from the start have an alert open after this row has lasted for seven hours."""
+    probe, server, judge = PROBES["backup_age"], Server.objects.get(), Judge()
+    columns = [probe.column(name) for name in row._fields]
+    for hours in (0, 7):
+        at = timezone.now() + timedelta(hours=hours)
+        judge.look(Batch(server, readings=[Reading(probe, server.name, "", at, 1.0, columns, [row])]))
+    found = Alert.objects.filter(resolved_at=None).values_list("rule__origin", "severity")
+    return {origin.removeprefix("default:"): severity for origin, severity in found}
+
+
+def says() -> dict[str, str]:
+    """What each alert that was ever opened tells, and why it ended."""
+    return {
+        alert.name: f"{alert.text} / {alert.resolved_because}" for alert in Alert.objects.order_by("name")
+    }
 
 
 def test_nights_as_usual_open_nothing(past: Callable[..., Backup], line: Callable[[], Any]) -> None:
@@ -123,6 +123,11 @@ def test_failed_attempts_are_counted_until_one_succeeds(
     assert crossed(line())["failed_backup"] == "critical"
     past(1)
     assert line().failed_count == 0
+    assert crossed(line()) == {}
+    assert says() == {
+        "Backup failed": "3, above 2 / It is well again.",
+        "Backup overdue": "1 d 16 h, above 1 d 2 h / Back at 1 h.",
+    }
 
 
 @pytest.mark.parametrize(
@@ -223,3 +228,22 @@ def _names(postgres: Postgres) -> list[str]:
     with postgres.connect() as connection:
         found = connection.execute("select datname from pg_database where datallowconn and not datistemplate")
         return [row[0] for row in found]
+
+
+def test_none_at_all_one_that_is_bad_and_none_that_is_proven_are_told(
+    past: Callable[..., Backup], line: Callable[[], Any]
+) -> None:
+    assert crossed(line()) == {"no_backup": "critical"}
+    bad = past(9 * 24, read_at=None, problem="The checksum of its second part is wrong.")
+    assert crossed(line()) == {
+        "bad_backup": "critical", "unproven_backup": "warning", "header:backup_age": "critical",
+    }  # fmt: skip
+    past(1)
+    bad.delete()
+    assert crossed(line()) == {}
+    assert says() == {
+        "Backup overdue": "9 d, above 2 d 2 h / Back at 1 h.",
+        "Backup unproven": "9 d, above 8 d / Back at 1 h.",
+        "Backup with a problem": "The checksum of its second part is wrong. / It is well again.",
+        "No backup": "none / Back at 1.",
+    }

@@ -1,7 +1,9 @@
 """The rules that are there from the start: each condition is made on a real server, seen, explained, and ended."""
 
 import datetime as dt
+import os
 import re
+import signal
 
 import pytest
 import redis
@@ -9,13 +11,14 @@ from django.utils import timezone
 
 from dbadmin.models import Server
 from dbadmin.probes import PROBES
+from devtools import commands
 from monitoring.alert_models import Alert, AlertRule
 from monitoring.evaluator import Judge
 from monitoring.keeper import Keeper
 from monitoring.rounds import Batch
 from monitoring.writer import Writer
 from tests.fixtures.servers import server_row
-from tests.monitoring.test_epochs import Watcher
+from tests.monitoring.test_epochs import Watcher, scratch_forget
 from tests.monitoring.test_probe_partitions import day
 from tests.monitoring.test_probe_replication import pair as pair
 from tests.monitoring.test_probe_replication import until
@@ -419,3 +422,42 @@ def test_a_standby_that_is_cut_off_and_one_that_falls_behind(pair, db, observed,
     until(lambda: not one.take("replication_lag").readings[0].rows[0].cut_off_count)
     one.look("replication_lag", later=60)
     assert end("header:replication_lag") == "It is well again."
+
+
+def age(postgres, transactions):
+    """Let it have done so many transactions: its counter is set forward while it is down."""
+    os.kill(postgres.pid, signal.SIGINT)
+    postgres.running.process.wait()
+    scratch_forget(postgres)
+    cluster = postgres.cluster
+    program = cluster.programs.pg_bin / "pg_resetwal"
+    if not program.exists():
+        pytest.skip(f"PostgreSQL {postgres.major} comes without pg_resetwal here")
+    argv = [str(program), "-x", str(transactions), "-D", str(cluster.data)]
+    commands.run(argv, log=cluster.log, says="The counter stayed.", account=cluster.account, cwd=cluster.data)
+    states = cluster.data / "pg_xact" / f"{transactions // 2**20:04X}"
+    cluster.write(states, "\0" * 2**18)
+    postgres.start()
+
+
+def test_transaction_numbers_that_run_out(new_postgres, observed, page, end):
+    postgres = new_postgres(autovacuum="off", autovacuum_freeze_max_age="2000000000")
+    age(postgres, 1_000_000_000)
+    one = observed(server_row("shop", postgres))
+    one.look("wraparound")
+    names = {"postgres", "template0", "template1"}
+    found = Alert.objects.filter(rule__origin="header:wraparound")
+    assert {(alert.row_name, alert.severity) for alert in found} == {(name, "warning") for name in names}
+    found.exclude(row_name="postgres").update(resolved_at=timezone.now())
+    assert page("header:wraparound") == {
+        "what": "Transaction numbers run out: postgres",
+        "severity": "warning",
+        "now": "N %, above 40 %",
+        "limits": "warning above 40 %, critical above 75 %",
+        "do": "Vacuum the oldest tables of the database; end what holds the horizon back.",
+        "operations": [],
+        "chart": True,
+    }
+    postgres.admin.execute("vacuum freeze")
+    one.look("wraparound", later=300)
+    assert found.get(row_name="postgres").resolved_because.startswith("Back at ")
