@@ -22,6 +22,9 @@ from backups.operations.add_foreign_repository import AddForeignRepositoryForm
 from dbadmin.connections import Session
 from dbadmin.models import Run, Server
 from dbadmin.probes import PROBES
+from monitoring.alert_models import Alert
+from monitoring.evaluator import Judge
+from monitoring.rounds import Batch
 from monitoring.rules import WRITTEN
 from tests.backups.test_foreign import CLUSTER, PRINTED, printed
 from tests.carrying_out import carry_out, operation
@@ -77,9 +80,9 @@ def row_of(server: Server, target: Any) -> Any:
     return row
 
 
-def current(system_id: str, moment: datetime) -> str:
+def current(system_id: str, moment: datetime, *names: str) -> str:
     """pgBackRest's output, as if it were of this cluster and a moment ago."""
-    text = printed("pgbackrest_info").replace(CLUSTER, system_id)
+    text = printed("pgbackrest_info", *names).replace(CLUSTER, system_id)
     return text.replace("17958106", str(int(moment.timestamp()) // 100))
 
 
@@ -112,6 +115,43 @@ def test_a_file_is_shown_with_its_age_and_stays_known_when_it_cannot_be_read(
     assert gone.message == "pgBackRest shop is shown no longer; nothing in it was changed."
     assert path.exists()
     assert not ForeignRepository.objects.exists()
+
+
+def test_people_are_told_when_it_grows_old_has_a_hole_or_is_read_no_longer(
+    server: Server, target: Any, shelf: Path
+) -> None:
+    """The rules as they come, judged on what the probe reads; each ends when what it tells is over."""
+    path, system_id = (
+        shelf / "info.json",
+        target.value("select system_identifier::text from pg_control_system()"),
+    )
+    old, judge = timezone.now() - timedelta(hours=60), Judge()
+    path.write_text(current(system_id, old, "pgbackrest_listing_with_hole"))
+    os.utime(path, (old.timestamp(), old.timestamp()))
+    _, repository = shown(server, source="file", location="info.json")
+
+    def opened() -> dict[str, str]:
+        for later in (0, 600):
+            reading = PROBES["foreign_repositories"].read(Session(target.connection, server))
+            reading.taken_at += timedelta(seconds=later)
+            judge.look(Batch(server, readings=[reading]))
+        found = Alert.objects.filter(resolved_at=None, rule__probe="foreign_repositories")
+        return {alert.name: f"{alert.severity}: {alert.row_name}: {alert.text}" for alert in found}
+
+    assert opened() == {
+        "Backup of another tool overdue": "critical: pgBackRest shop: 2 d 12 h, above 2 d 2 h",
+        "WAL of another tool has a hole": "critical: pgBackRest shop: 00000001000000000000000C",
+        "Repository of another tool is not read": "warning: pgBackRest shop: 2 d 12 h, above 1 d",
+    }
+    path.write_text(current(system_id, timezone.now(), "pgbackrest_listing"))
+    carry_out(operation("read_foreign_repository", server, repository=repository.pk))
+    assert opened() == {}
+    ForeignRepository.objects.update(
+        seen={**repository.seen, "problems": ["It holds no backup that is whole."]}
+    )
+    assert opened()["Repository of another tool has a problem"] == (
+        "critical: pgBackRest shop: It holds no backup that is whole."
+    )
 
 
 def test_what_was_never_read_is_unknown_and_never_none(
