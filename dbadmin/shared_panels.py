@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from django.conf import settings
@@ -51,11 +51,12 @@ def share(response: HttpResponse) -> HttpResponse:
 
 @dataclass
 class Panel:
-    """A written panel, as it was sent."""
+    """A written panel. sent: its headers as they left the house, once it did."""
 
     content: bytes
     headers: list[tuple[str, str]]
     until: float
+    sent: list[tuple[str, str]] = field(default_factory=list)
 
     def response(self) -> HttpResponse:
         """The same once more."""
@@ -102,22 +103,31 @@ def written_once(answer: Answer) -> Answer:
 
     def middleware(request: HttpRequest) -> HttpResponse:
         session = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
-        if not session or request.headers.get("HX-Request") != "true" or not request.GET.get("panel"):
+        is_poll = request.method == "GET" and request.headers.get("HX-Request") == "true"
+        if not session or not is_poll or not request.GET.get("panel"):
             return answer(request)
         proof = proven(session)
         if proof is None:
             return answer(request)
-        key = (proof.rights, request.get_full_path(), request.headers.get("Accept-Encoding"))
+        key = key_of(proof, request.META)
         panel = fresh(key)
         if panel is not None:
             return panel.response()
         response = answer(request)
         # Written for the rights that were read before; who has others by now is not shown it.
         if is_to_keep(response) and proven(session) == proof:
-            PANELS.put(key, Panel(response.content, list(response.items()), time.monotonic() + FRESH))
+            panel = Panel(response.content, list(response.items()), time.monotonic() + FRESH)
+            PANELS.put(key, panel)
+            response.panel = panel  # type: ignore[attr-defined]
         return response
 
     return middleware
+
+
+def key_of(proof: Proof, environ: dict[str, Any]) -> tuple[str | None, ...]:
+    """What two polls have in common that may be given the same."""
+    names = ("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "HTTP_ACCEPT_ENCODING")
+    return (proof.rights, *(environ.get(name) for name in names))
 
 
 def is_to_keep(response: HttpResponse) -> bool:

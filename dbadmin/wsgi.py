@@ -5,4 +5,8 @@ import os
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dbadmin.settings")
-application = get_wsgi_application()
+inside = get_wsgi_application()
+
+from dbadmin.door import at_the_door  # noqa: E402 - settings first
+
+application = at_the_door(inside)

@@ -22,7 +22,7 @@ from devtools.target import DATABASE, TARGET_SETTINGS, Target
 
 BUCKET = "dbadmin-demo"
 GUNICORN = (
-    "--workers 2 --worker-class gthread --threads 8 --preload"
+    "--workers 2 --worker-class gthread --threads 8 --keep-alive 30 --preload"
     " --graceful-timeout 5 --no-control-socket --access-logfile -"
 )
 S3_VARIABLES = {"AWS_ACCESS_KEY_ID": "s3_key", "AWS_SECRET_ACCESS_KEY": "s3_secret"}

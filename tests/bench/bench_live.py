@@ -1,6 +1,7 @@
 """Many people at once: pages that ask the server, page loads of eight browsers, and five hundred who watch."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -128,7 +129,7 @@ def watchers(site: Site, server: Server, bench: Bench) -> Iterator[Figure]:
     panel = f"/servers/{server.name}/activity/?panel=sessions"
     requests = [
         f"GET {panel} HTTP/1.1\r\nHost: localhost\r\nHX-Request: true\r\nAccept-Encoding: gzip\r\n"
-        f"Cookie: {cookie}\r\nConnection: close\r\n\r\n".encode()
+        f"Cookie: {cookie}\r\n\r\n".encode()
         for cookie in cookies(WATCHERS)
     ]
     waited = asyncio.run(watch(site, requests, bench, counted := {}))
@@ -147,18 +148,20 @@ async def watch(site: Site, requests: list[bytes], bench: Bench, counted: dict[s
 
     async def person(number: int) -> None:
         due = start + EACH * number / len(requests)
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
         while due < start + WARM + MEASURED:
             await asyncio.sleep(max(0.0, due - loop.time()))
             began = loop.time()
-            reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
             writer.write(requests[number])
-            head = await reader.readline()
-            await reader.read()
-            writer.close()
-            assert b" 200 " in head, head
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 "), head
+            length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+            assert length, head
+            await reader.readexactly(int(length[1]))
             if began >= start + WARM:
                 waited.append(loop.time() - due)
             due += EACH
+        writer.close()
 
     async def count() -> None:
         await asyncio.sleep(start + WARM - loop.time())

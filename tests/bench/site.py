@@ -21,7 +21,9 @@ from dbadmin.sessions import SessionStore
 from tests.fixtures.servers import Postgres
 
 #: As in docs/install.md.
-GUNICORN = ["-k", "gthread", "--threads", "8", "--workers", "2", "--no-control-socket", "--preload"]
+GUNICORN = [
+    "-k", "gthread", "--threads", "8", "--workers", "2", "--keep-alive", "30", "--no-control-socket", "--preload",
+]  # fmt: skip
 TICK = os.sysconf("SC_CLK_TCK")
 
 
