@@ -48,10 +48,13 @@ def addresses(client: Any) -> list[str]:
 
 
 def is_page(answer: Any) -> bool:
-    """HTML to be looked at, no download and no refusal."""
+    """A document to be looked at: no part of a page, no download and no refusal."""
     kind = answer.headers.get("Content-Type", "")
-    is_html = kind.startswith("text/html") and "Content-Disposition" not in answer.headers
-    return bool(answer.status_code == 200 and is_html)
+    if answer.status_code != 200 or not kind.startswith("text/html"):
+        return False
+    return "Content-Disposition" not in answer.headers and answer.content.lstrip().startswith(
+        b"<!doctype html>"
+    )
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
