@@ -140,7 +140,8 @@ def evidence_of(verdict: Verdict) -> dict[str, Any]:
 def update(alert: Alert, verdict: Verdict, now: dt.datetime) -> None:
     """Still so, better or worse; the highest severity stays until the end."""
     worse = RANK[verdict.severity] > RANK[alert.severity]
-    if not worse and alert.last_value == verdict.value and now - alert.last_at < REFRESH:
+    same = alert.last_value == verdict.value and alert.text == verdict.text
+    if not worse and same and now - alert.last_at < REFRESH:
         return
     alert.last_value, alert.last_at, alert.text = verdict.value, now, verdict.text
     if verdict.row:

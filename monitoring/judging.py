@@ -10,6 +10,7 @@ from typing import Any
 
 from dbadmin.exports import plain
 from dbadmin.probes import Reading, dotted
+from dbadmin.reading_store import labels_of
 from dbadmin.units import count
 from monitoring.alert_models import RANK, AlertRule
 from monitoring.layouts import bare, key_part, scale_of
@@ -173,7 +174,7 @@ def is_worse(rule: AlertRule, new: Verdict, old: Verdict) -> bool:
 
 
 def say_how_many(rule: AlertRule, reading: Reading, found: Judgement) -> None:
-    """Of rows without a key: how many cross, and what the worst one is."""
+    """Of rows without a key: how many cross, and what the worst one is; where no number tells it, which they are."""
     only = found.verdicts.get(())
     if only is None:
         if not found.unknown and found.is_whole and not reading.rows:
@@ -182,10 +183,17 @@ def say_how_many(rule: AlertRule, reading: Reading, found: Judgement) -> None:
         return
     if not only.severity:
         return
-    many = sum(
-        1 for row in reading.rows if (value := number_of(rule, row)) is not None and severity_of(rule, value)
-    )
-    if many > 1:
+    crossing = [
+        row
+        for row in reading.rows
+        if (value := number_of(rule, row)) is not None and severity_of(rule, value)
+    ]
+    many = len(crossing)
+    if not only.text:
+        labels = labels_of(reading, crossing[0])
+        only.text = dotted(labels, [getattr(crossing[0], each) for each in labels])
+        only.text += f" and {count(many - 1)} more" if many > 1 else ""
+    elif many > 1:
         only.text += f" (the worst of {count(many)})"
 
 

@@ -61,7 +61,7 @@ NAMES = {
     ("host_load", "memory_used_ratio"): "Memory of the machine is full",
     ("invalid_indexes", "leftover_count"): "Invalid index left over",
     ("materialized_views", "stale_seconds"): "Materialized view is stale",
-    ("own_cost", "share_ratio"): "Our own reading costs too much",
+    ("own_cost", "core_ratio"): "Our own reading costs too much",
     ("partitioned_tables", "covered_seconds"): "Partition missing",
     ("pools", "wait_seconds"): "Clients wait for the pooler",
     ("readiness", "missing_count"): "Something is missing for full monitoring",

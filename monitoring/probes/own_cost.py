@@ -3,8 +3,9 @@ about:    What the statements of our own monitoring role have cost this server, 
 empty:    Nothing of ours has been counted yet.
 scope:    instance
 every:    5m
-warning: share_ratio > 0.05
+warning:  core_ratio > 0.01
 column role:               everything that this role runs is counted, so give us a role of our own
+column core_ratio:         their time of one processor, since the counting began; empty in its first two minutes
 column share_ratio:        of all statements' time; empty while they keep less than 1 % of a processor busy
 column connections_count:  open connections of this role
 column temp_blocks_total:  written to temporary files; should stay zero
@@ -24,6 +25,7 @@ COLUMNS = (
     "role",
     "calls_total",
     "exec_seconds_total",
+    "core_ratio",
     "share_ratio",
     "read_rows_total",
     "read_blocks_total",
@@ -38,6 +40,9 @@ QUERY = """
 /* dbadmin probe own_cost */
 select current_user::text, coalesce(sum(calls) filter (where mine), 0)::int8,
     coalesce(sum(total_exec_time) filter (where mine), 0) / 1000,
+    case when min(extract(epoch from now() - began)) > {least}
+        then (coalesce(sum(total_exec_time) filter (where mine), 0) / 1000
+            / min(extract(epoch from now() - began)))::float8 end,
     case when sum(total_exec_time) > 10 * greatest({least}, min(extract(epoch from now() - began)))
         then sum(total_exec_time) filter (where mine) / sum(total_exec_time) end,
     coalesce(sum(rows) filter (where mine), 0)::int8,

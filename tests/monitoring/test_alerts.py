@@ -200,6 +200,21 @@ def test_rows_without_a_key_are_one_matter(shop, only):
     assert Alert.objects.get().resolved_because == "No session waits for a lock."
 
 
+def test_rows_without_a_key_and_without_a_number_that_tells_are_named(shop, only):
+    only("invalid_indexes", "leftover_count", warning=0)
+    columns = "schema table index leftover_count"
+    rows = [("public", "users", "users_email", 1), ("public", "users", "in_work", 0), ("public", "a", "b", 1)]
+    judge = Judge()
+
+    def text(*rows):
+        judge.look(batch(shop, reading("invalid_indexes", NOW, columns, *rows, database="app")))
+        return Alert.objects.get().text
+
+    assert text(*rows[:2]) == "public.users_email"
+    assert [found.text for found in findings(shop, None)] == ["Rule: public.users_email"]
+    assert text(*rows) == "public.users_email and 1 more"
+
+
 def test_a_flood_opens_no_more_than_twenty(shop, only):
     only("materialized_views", "stale_seconds", warning=1, critical=100)
     rows = [("public", f"v{n}", 200.0 if n == 77 else 50.0) for n in range(99)]

@@ -125,6 +125,7 @@ def test_our_own_cost_is_that_of_our_role(postgres, database):
     assert row.role == "dbadmin_monitor"
     assert row.calls_total > 0
     assert row.share_ratio is None or 0 < row.share_ratio < 1
+    assert row.core_ratio is None or 0 < row.core_ratio < 0.5
 
 
 def test_our_share_of_next_to_nothing_is_no_share(postgres, database):
@@ -139,24 +140,29 @@ def test_our_share_of_next_to_nothing_is_no_share(postgres, database):
     assert 0 < row.share_ratio < 0.5
 
 
-def test_our_share_is_that_since_the_counting_began_which_a_restart_does_not_end(new_postgres):
+def test_our_share_is_that_since_the_counting_began_which_a_restart_does_not_end(new_postgres, monkeypatch):
     postgres = new_postgres()
 
     def share():
         with postgres.connect(user="dbadmin_monitor") as connection:
             limit(connection)
-            return PROBES["own_cost"].read(Session(connection)).rows[0].share_ratio
+            (row,) = PROBES["own_cost"].read(Session(connection)).rows
+            return row.share_ratio, row.core_ratio
 
     with postgres.connect() as busy:
         busy.execute("select pg_stat_statements_reset()")
     with postgres.connect(user="dbadmin_monitor") as connection:
         connection.execute("select pg_sleep(0.5)")
-    assert share() is None
+    assert share() == (None, None)
     os.kill(postgres.pid, signal.SIGINT)
     postgres.running.process.wait()
     scratch_forget(postgres)
     postgres.start()
-    assert share() is None
+    assert share() == (None, None)
+    monkeypatch.setattr(PROBES["own_cost"].module, "LEAST", 0)
+    whole, core = share()
+    assert 0.9 < whole <= 1
+    assert 0 < core < 1, "half a second of what passed since the counting began"
 
 
 def test_readiness_names_every_missing_right_with_a_statement_that_works(postgres, database):
