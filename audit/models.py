@@ -103,6 +103,26 @@ class CountedTable(models.Model):
         return f"{self.server}/{self.database} table {self.watched_id}: {self.state}"
 
 
+class SeenDefinition(models.Model):
+    """How a watched table was defined when it was last looked at; nothing when it was gone."""
+
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="seen_definitions")
+    database = models.CharField(max_length=63)
+    watched_id = models.IntegerField()
+    definition = models.JSONField(default=dict)
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["server", "database", "watched_id"], name="one_definition_per_table"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.server}/{self.database} table {self.watched_id} at {self.seen_at}"
+
+
 class SavedSearch(models.Model):
     """A search of the log under a name; the address is all there is to it."""
 

@@ -9,6 +9,7 @@ import psycopg
 from django import forms
 
 from audit.counting import record_uncounted
+from audit.definitions import record_definitions
 from audit.gaps import record_switches
 from audit.operations.watch_table import rows_of
 from audit.registry import installed_version
@@ -24,7 +25,8 @@ class SealLog(Operation):
     """Seal the changes that were recorded since the last seal, so that any later alteration of them shows.
 
     Put it on a schedule of a few minutes. It reads the log once. All it writes to the server is a line of the
-    log where triggers of a watched table were switched, or where PostgreSQL counted more changes than were recorded.
+    log where triggers of a watched table were switched, where PostgreSQL counted more changes than were recorded, or
+    where a table's definition changed and no event trigger told of it.
     """
 
     title = "Seal the audit log"
@@ -66,7 +68,7 @@ class SealLog(Operation):
         """Batch after batch."""
         statements = images = seals = 0
         with work.connect(self.params.get("database") or None) as connection:
-            self.record_gaps(connection, work)
+            self.record_unseen(connection, work)
             while seal := seal_next(connection, self.server):
                 seals += 1
                 statements += seal.statements
@@ -76,10 +78,12 @@ class SealLog(Operation):
         work.log(f"Sealed {statements} statements with {images} row images in {seals} seals.")
         work.result(seals=seals, statements=statements, images=images)
 
-    def record_gaps(self, connection: psycopg.Connection[Any], work: Work) -> None:
+    def record_unseen(self, connection: psycopg.Connection[Any], work: Work) -> None:
         """Into the log, so that they are sealed; where that is not allowed, the watch over gaps goes on naming them."""
         try:
             for text in (*record_switches(connection), *record_uncounted(connection, self.server)):
                 work.log(f"Recorded a gap. {text}.")
+            for text in record_definitions(connection, self.server):
+                work.log(f"Recorded a change of a table's definition. {text}.")
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
-            work.log(f"A gap could not be recorded: {error}".strip())
+            work.log(f"What was not captured could not be recorded: {error}".strip())
