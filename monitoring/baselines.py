@@ -11,14 +11,16 @@ from dbadmin.models import Server
 from monitoring import windows
 from monitoring.alert_models import AlertRule
 from monitoring.blocks import column_named, find_source
+from monitoring.histories import histories
 from monitoring.judging import Key, measured
 from monitoring.keeper import lines_of
-from monitoring.series import kept_columns, series
+from monitoring.series import kept_columns
 
 #: The span of a baseline, the last hour left out: what is wrong now must not become usual at once.
 SPAN, RECENT = dt.timedelta(days=7), dt.timedelta(hours=1)
 #: History below which nothing is usual yet, seconds; and how long a baseline is used before it is made anew.
 LEAST, FRESH = 24 * 3600.0, 3600.0
+HOUR = 3600
 
 Place = tuple[int, int, str]
 
@@ -77,7 +79,11 @@ def kept_names(server: Server, probe: str, columns: list[str], database: str) ->
 
 
 def usual_value(rule: AlertRule, server: Server, database: str, end: dt.datetime) -> dict[Key, float]:
-    """The mean of a column as it is read, over all rows."""
-    found = series(server, rule.probe, rule.column, start=end - SPAN, end=end, step=3600, database=database)
-    known = [value for value in found.values if value is not None]
-    return {(): sum(known) / len(known)} if len(known) * found.step >= LEAST else {}
+    """The mean of a column as it is read, of each row."""
+    reach = ((SPAN + RECENT).total_seconds(), HOUR)
+    usual: dict[Key, float] = {}
+    for key, points in histories(server, rule.probe, rule.column, reach, database).items():
+        known = [value for at, value in points if at <= end.timestamp()]
+        if len(known) * HOUR >= LEAST:
+            usual[key] = sum(known) / len(known)
+    return usual

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-
-from django.utils import timezone
 
 from dbadmin import readings, units
 from dbadmin.models import Server
 from dbadmin.probes import PROBES, Reading
 from monitoring import forecast
 from monitoring.amounts import amount
-from monitoring.blocks import column_named, find_source, moment_of, stamp
-from monitoring.models import Line
-from monitoring.series import Past, Series, bucketed, kept_columns
+from monitoring.histories import histories
 
 HOUR, DAY = 3600.0, 86400.0
 #: Tables whose growth is told: the largest ones.
@@ -129,7 +124,7 @@ def of_reading(server: Server, follow: Follow, reading: Reading, database: str) 
     rows.sort(key=lambda row: getattr(row, follow.column), reverse=follow.rises)
     rows = rows[: follow.most]
     keys = [tuple(getattr(row, name) for name in reading.probe.key) for row in rows]
-    past = histories(server, follow, keys, database)
+    past = histories(server, follow.probe, follow.column, (follow.span, follow.step), database, keys)
     for row, key in zip(rows, keys, strict=True):
         points: forecast.Points = past.get(key, [])
         if follow.is_saw:
@@ -141,43 +136,6 @@ def of_reading(server: Server, follow: Follow, reading: Reading, database: str) 
         value = float(getattr(row, follow.column))
         name = ".".join(str(part) for part in key if part is not None and part != database)
         yield Prospect(follow.what, database, name, follow.column, value, limit, outcome, follow.rises)
-
-
-def histories(
-    server: Server, follow: Follow, keys: Sequence[Key], database: str
-) -> dict[Key, list[tuple[float, float]]]:
-    """The known points of several lines, read once for all of them."""
-    source = find_source(server.pk, follow.probe, database)
-    name = column_named(kept_columns(source), follow.column) if source else None
-    if source is None or name is None:
-        return {}
-    now = timezone.now()
-    start = stamp(now - dt.timedelta(seconds=follow.span)) // (follow.step * 1000) * follow.step * 1000
-    count = max(1, -(-(stamp(now) - start) // (follow.step * 1000)))
-    shape = Series(name, (), moment_of(start), follow.step, [None] * count)
-    wanted = [list(key) for key in keys]
-    lines = {
-        tuple(key): pk
-        for pk, key in Line.objects.filter(source=source, key__in=wanted).values_list("pk", "key")
-    }
-    every = reading_every(follow.probe)
-    only = next(iter(lines.values())) if len(lines) == 1 else None
-    kept = Past(source, shape.start, now, follow.step, every, only)
-    half = follow.step / 2
-    found = {}
-    for key, line in lines.items():
-        values = bucketed(kept, name, line, shape)
-        found[key] = [
-            (start / 1000 + place * follow.step + half, value)
-            for place, value in enumerate(values)
-            if value is not None
-        ]
-    return found
-
-
-def reading_every(probe: str) -> float:
-    """The interval of a reading."""
-    return (PROBES[probe].every if probe in PROBES else None) or 60.0
 
 
 def shown(column: str, value: float | None, per_day: bool = False) -> str | None:

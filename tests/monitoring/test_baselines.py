@@ -12,7 +12,7 @@ from monitoring.alert_models import Alert, AlertRule
 from monitoring.baselines import baseline
 from monitoring.evaluator import Judge
 from monitoring.keeper import Keeper
-from monitoring.recorder import Known, Look, Sample
+from monitoring.recorder import Known, Look, Moment, Recorder, Sample
 from monitoring.rounds import Batch
 
 pytestmark = pytest.mark.django_db
@@ -81,3 +81,39 @@ def test_too_little_reading_says_nothing_about_the_cache(shop, rule):
     for minute in range(20):
         judge(shop, minute, one, app=(10, 90))
     assert not Alert.objects.exists()
+
+
+def test_a_value_of_each_row_is_compared_with_the_mean_of_that_row(shop):
+    AlertRule.objects.all().delete()
+    AlertRule.objects.create(
+        name="Database grows",
+        probe="database_sizes",
+        column="size_bytes",
+        against="baseline",
+        warning=2.0,
+        clear=1.5,
+    )
+    probe, row, recorder, keeper = (
+        PROBES["database_sizes"],
+        namedtuple("Row", "database size_bytes"),
+        Recorder(),
+        Keeper(),
+    )
+    names = [probe.column(name) for name in row._fields]
+    now, gigabyte = timezone.now(), 10**9
+
+    def sizes(at, **databases):
+        return Reading(probe, "shop", "", at, 1.0, names, [row(*each) for each in databases.items()])
+
+    for hour in range(40, 0, -1):
+        at = now - dt.timedelta(hours=hour)
+        reading = sizes(at, app=4 * gigabyte, archive=50 * gigabyte + hour)
+        found, _ = recorder.record(reading, Moment(at, at.timestamp(), None, None))
+        keeper.keep(shop, [found] if found else [], [], [])
+    assert baseline(AlertRule.objects.get(), shop, "")[("app",)] == 4 * gigabyte
+    one = Judge()
+    one.look(Batch(shop, readings=[sizes(now, app=9 * gigabyte, archive=51 * gigabyte)]))
+    alert = Alert.objects.get()
+    assert (alert.row_name, alert.text) == ("app", "8.38 GiB, above 2 × baseline of 3.73 GiB")
+    one.look(Batch(shop, readings=[sizes(now, app=5 * gigabyte, archive=51 * gigabyte)]))
+    assert Alert.objects.get().resolved_because == "Back at 4.66 GiB."
