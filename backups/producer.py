@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import subprocess
 import threading
 import time
@@ -16,6 +17,8 @@ from dbadmin.failures import Told
 
 BLOCK = 256 << 10
 PIPE = 1 << 20
+#: What a program writes at once; more is no faster.
+WRITTEN = 64 << 10
 LONGEST_QUERY = 300
 STALL_SECONDS = 30 * 60
 Popen = Callable[..., "subprocess.Popen[bytes]"]
@@ -24,6 +27,12 @@ Popen = Callable[..., "subprocess.Popen[bytes]"]
 def plain_popen(argv: list[str], env: Mapping[str, str], **kwargs: Any) -> subprocess.Popen[bytes]:
     """A process with our environment and these variables; runs give one that dies with its worker instead."""
     return subprocess.Popen(argv, env={**os.environ, "PGAPPNAME": "dbadmin", **env}, **kwargs)
+
+
+def roomy(argv: Sequence[str]) -> list[str]:
+    """The same program writing larger pieces, where the system can: PostgreSQL's fill a pipe with 4 KiB at a time."""
+    program = shutil.which("stdbuf")
+    return [program, f"--output={WRITTEN}", *argv] if program else list(argv)
 
 
 class ProducerFailed(Told):
@@ -47,7 +56,11 @@ class Producer:
         self._stall_seconds = stall_seconds
         self._lines: deque[str] = deque(maxlen=200)
         self.process = popen(
-            self.argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            roomy(self.argv),
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         self._out, self._err = _given(self.process.stdout), _given(self.process.stderr)
         _widen(self._out.fileno())

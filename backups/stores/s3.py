@@ -24,6 +24,7 @@ from backups.stores.protection import TRIAL_LOCK, protection
 
 MIB = 1 << 20
 IN_FLIGHT = 2
+PIECE = 256 << 10
 RECONNECTS = 4
 #: One who waits, such as a run that was cancelled, asks once and not for long.
 HASTE = {"attempts": 1, "connect_timeout": 3.0, "read_timeout": 4.0}
@@ -141,7 +142,7 @@ class S3Upload(Upload):
         with self._store.speaking() as (client, where):
             answer = client.upload_part(
                 **where, Key=self._store.full(self.key), UploadId=self._id, PartNumber=number,
-                Body=io.BytesIO(part), ChecksumCRC32=checksum,
+                Body=_Part(part), ChecksumCRC32=checksum,
             )  # fmt: skip
         if answer.get("ChecksumCRC32", checksum) != checksum:
             raise StoreError(f"The store received other bytes of {self.key} than were sent (part {number}).")
@@ -197,6 +198,13 @@ class S3Upload(Upload):
             with self._store.in_haste().speaking() as (client, where):
                 client.abort_multipart_upload(**where, Key=self._store.full(self.key), UploadId=self._id)
             self._id = ""
+
+
+class _Part(io.BytesIO):
+    """Gives more than is asked for: the library would send it in pieces of 16 KiB."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(size if size is None or size < 0 else max(size, PIECE))
 
 
 def _crc32(data: bytes) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from backups.producer import Producer
 from backups.stores import Store as OpenStore
 from backups.stores.s3 import S3Settings, S3Store
 from tests.bench import events as rows
-from tests.bench.frame import Bench, Figure
+from tests.bench.frame import Bench, Figure, in_a_process
 from tests.fixtures.servers import Postgres
 
 #: About 2 GiB on disk with the usual value; BENCH_BACKUP_SCALE=10 is enough for a quick look.
@@ -52,7 +51,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
     yield Figure("dump_cpu_of_naive", full.cpu / naive.cpu, 0.45)
     yield Figure("size_of_gzip", full.size / naive.size, 1.0)
     yield Figure("digests_wall", full.wall / bare.wall, 1.10)
-    yield Figure("memory_mib", memory(postgres, bench.s3), 200)
+    yield Figure("memory_mib", memory(bench), 200)
     yield from restores(bench, postgres)
 
 
@@ -133,18 +132,19 @@ def dump_to(dsn: str, major: int, store: OpenStore, digests: bool) -> Stored:
         producer.stop()
 
 
-def memory(postgres: Postgres, s3: dict[str, str]) -> float:
-    """The peak of a process that does nothing but the dump, as a worker's child does."""
-    code = (
-        "import resource, sys, django; django.setup(); from tests.bench.bench_backup import *\n"
-        "dsn, major, *place = sys.argv[1:]\n"
-        "store = S3Store(S3Settings(place[0], 'bench', place[1], 'us-east-1', place[2], place[3]))\n"
-        "dump_to(dsn, int(major), store, True)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
-    )
-    place = [s3["bucket"], s3["endpoint"], s3["key"], s3["secret"]]
-    argv = [sys.executable, "-c", code, postgres.dsn_for(DATABASE), str(postgres.major), *place]
-    return float(subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1])
+def memory(bench: Bench) -> float:
+    """The peak of the process that takes a backup to a bucket, as a worker's child does."""
+    from tests.backups.conftest import queue
+
+    place = Store(name="bench-bucket", kind=Store.Kind.S3, endpoint=bench.s3["endpoint"], bucket=bench.s3["bucket"],
+                  prefix="memory")  # fmt: skip
+    place.seal("access_key", bench.s3["key"])
+    place.seal("secret_key", bench.s3["secret"])
+    place.save()
+    key = BackupKey.make("bench-memory", keep=True)[0]
+    _, peak = in_a_process(queue(bench.server, "take_backup", {"database": DATABASE, "store": place.name}))
+    key.delete()
+    return peak
 
 
 def restores(bench: Bench, postgres: Postgres) -> Iterator[Figure]:

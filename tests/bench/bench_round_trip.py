@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -12,9 +10,8 @@ import psycopg
 from psycopg import sql
 
 from backups.models import BackupKey, Store
-from dbadmin.models import Run
 from tests.backups.conftest import queue
-from tests.bench.frame import Bench, Figure
+from tests.bench.frame import Bench, Figure, in_a_process
 from tests.fixtures.servers import Postgres
 
 TABLES = int(os.environ.get("BENCH_TABLES", "10000"))
@@ -78,22 +75,6 @@ def round_trip(bench: Bench, store: Store, name: str, database: str) -> Iterator
     with bench.postgres.connect() as connection:
         connection.execute(f"drop database {into} with (force)")
         connection.execute(f"drop database {database} with (force)")
-
-
-def in_a_process(run: Run) -> tuple[Run, float]:
-    """As a worker's child does it, alone: the run, which must have succeeded, and the peak of its memory."""
-    code = (
-        "import resource, sys, django; django.setup()\n"
-        "from dbadmin.runner import execute\n"
-        "execute(int(sys.argv[1]))\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
-    )
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "dbadmin.settings"}
-    argv = [sys.executable, "-c", code, str(run.pk)]
-    done = subprocess.run(argv, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    run.refresh_from_db()
-    assert run.status == Run.Status.SUCCEEDED, run.message
-    return run, float(done.stdout.split()[-1])
 
 
 def contents(postgres: Postgres, database: str) -> dict[str, tuple[int, str]]:

@@ -1,6 +1,8 @@
 """What a measurement gives back, and what it is given: one figure, and servers to measure on."""
 
 import functools
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dbadmin.models import Server
+from dbadmin.models import Run, Server
 from tests.fixtures.servers import Postgres, server_row, start_postgres
 from tests.running import control, scratch
 
@@ -84,3 +86,19 @@ def processor_seconds(action: Callable[[], object], backend_pid: int, times: int
         action()
         taken.append(time.process_time() - here + (int(other.read_text().split()[0]) - there) / 1e9)
     return min(taken)
+
+
+def in_a_process(run: Run) -> tuple[Run, float]:
+    """As a worker's child does it, alone: the run, which must have succeeded, and the peak of its memory."""
+    code = (
+        "import resource, sys, django; django.setup()\n"
+        "from dbadmin.runner import execute\n"
+        "execute(int(sys.argv[1]))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "dbadmin.settings"}
+    argv = [sys.executable, "-c", code, str(run.pk)]
+    done = subprocess.run(argv, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    run.refresh_from_db()
+    assert run.status == Run.Status.SUCCEEDED, run.message
+    return run, float(done.stdout.split()[-1])
