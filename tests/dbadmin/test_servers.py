@@ -43,8 +43,6 @@ def test_a_good_server_is_kept_sealed(client_as: Callable[[str], Client], postgr
 def test_testing_keeps_nothing_and_lists_what_is_missing(
     client_as: Callable[[str], Client], postgres: Any
 ) -> None:
-    with postgres.connect() as connection:
-        connection.execute("create role plain login password 'plain'")
     answer = post(client_as("admin"), postgres.dsn_for("postgres", "dbadmin_monitor"), action="test")
     assert answer.status_code == 200
     assert not Server.objects.exists()
