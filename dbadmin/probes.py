@@ -17,6 +17,7 @@ from django.utils import timezone
 from psycopg_pool import TooManyRequests
 
 from dbadmin.connections import Session, named_rows, row_class, why
+from dbadmin.probe_headers import HeaderError, parse_actions, parse_header, seconds, split_sql, threshold
 from dbadmin.units import Unit, unit_of
 
 if TYPE_CHECKING:
@@ -144,121 +145,6 @@ class Reading:
         return self.age_seconds > 2.5 * (self.probe.every or 60)
 
 
-@dataclass(frozen=True)
-class Threshold:
-    """`wait_seconds > 30`, from a header."""
-
-    column: str
-    comparison: str
-    limit: float
-
-    def met_by(self, row: Any) -> bool:
-        """Does this row cross it? An unknown value crosses nothing."""
-        value = getattr(row, self.column, None)
-        if value is None:
-            return False
-        number = float(value)
-        match self.comparison:
-            case ">":
-                return number > self.limit
-            case ">=":
-                return number >= self.limit
-            case "<":
-                return number < self.limit
-            case "<=":
-                return number <= self.limit
-            case _:
-                return number == self.limit
-
-    def __str__(self) -> str:
-        return f"{self.column} {self.comparison} {self.limit:g}"
-
-
-@dataclass(frozen=True)
-class Action:
-    """`drop_index(schema, index)`: a row's button, its columns becoming the form's fields.
-
-    `field=column` names a field that differs from the column.
-    """
-
-    operation: str
-    fields: tuple[tuple[str, str], ...]
-
-
-class HeaderError(ValueError):
-    """A probe's header cannot be understood; the file is named."""
-
-
-KEYS = {
-    "title", "about", "empty", "scope", "source", "on", "judged", "needs", "every", "key", "series", "warning",
-    "critical", "actions", "timeout", "rename", "params", "keeps",
-}  # fmt: skip
-LINE = re.compile(r"^--\s?(?:column\s+(?P<column>\w+):\s*(?P<text>.*)|(?P<key>\w+):\s*(?P<value>.*))$")
-THRESHOLD = re.compile(r"^(\w+)\s*(>=|<=|>|<|=)\s*(-?[\d.]+(?:e\d+)?)$")
-CALL = re.compile(r"(\w+)\(([^)]*)\)")
-SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-
-
-def seconds(text: str) -> float:
-    """30s, 5m, 1h -> seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)", text.strip())
-    if not found:
-        raise HeaderError(f"{text!r} is no length of time; write 30s, 5m or 1h")
-    return float(found[1]) * SECONDS[found[2]]
-
-
-def parse_header(lines: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Header lines -> (keys, notes on columns); raises HeaderError for what it does not know."""
-    header: dict[str, str] = {}
-    columns: dict[str, str] = {}
-    for line in lines:
-        found = LINE.match(line.rstrip())
-        if not found:
-            raise HeaderError(f"not a header line: {line.strip()!r}")
-        if found["column"]:
-            columns[found["column"]] = found["text"].strip()
-        elif found["key"] not in KEYS:
-            raise HeaderError(f"unknown key {found['key']!r}")
-        else:
-            header[found["key"]] = found["value"].strip()
-    for required in ("title", "about"):
-        if not header.get(required):
-            raise HeaderError(f"{required!r} is missing")
-    return header, columns
-
-
-def split_sql(text: str) -> tuple[list[str], str]:
-    """A file's leading comment lines, and its statement."""
-    lines = text.splitlines()
-    end = next((number for number, line in enumerate(lines) if not line.startswith("--")), len(lines))
-    return lines[:end], "\n".join(lines[end:]).strip().rstrip(";")
-
-
-def threshold(text: str) -> Threshold | None:
-    """`wait_seconds > 30` -> Threshold."""
-    if not text:
-        return None
-    found = THRESHOLD.match(text)
-    if not found:
-        raise HeaderError(f"{text!r} is no threshold; write: column > number")
-    return Threshold(found[1], found[2], float(found[3]))
-
-
-def parse_actions(text: str) -> tuple[Action, ...]:
-    """`cancel_backend(pid), drop_index(schema, index=name)` -> Actions."""
-    return tuple(
-        Action(
-            name,
-            tuple(
-                (part.partition("=")[0].strip(), (part.partition("=")[2] or part).strip())
-                for part in inside.split(",")
-                if part.strip()
-            ),
-        )
-        for name, inside in CALL.findall(text)
-    )
-
-
 class Probe:
     """A question, kept as a file; the header of the file is what every reader of the answer shares."""
 
@@ -352,6 +238,8 @@ class Probe:
         if session.facts[needed]:
             return None
         role = session.connection.info.user or "the monitoring role"
+        if session.facts[needed] is None:
+            return without_role(session, needed)
         return Problem(
             "privilege", f"{role} may not see this: it is not a member of {needed}.", grant(self, role)
         )
@@ -362,7 +250,7 @@ class Probe:
 
 
 class SqlProbe(Probe):
-    """A probe kept as `.sql`, with variants for newer majors: x.sql, x.pg17.sql."""
+    """A probe kept as `.sql`, with variants for newer majors and for those before one: x.pg17.sql, x.before14.sql."""
 
     def __init__(self, app: str, path: Path) -> None:
         comments, statement = split_sql(path.read_text())
@@ -370,11 +258,18 @@ class SqlProbe(Probe):
         self.variants = {0: statement}
         for other in path.parent.glob(f"{path.stem}.pg*.sql"):
             self.variants[int(other.stem.rpartition(".pg")[2])] = split_sql(other.read_text())[1]
+        self.earlier = {
+            int(other.stem.rpartition(".before")[2]): split_sql(other.read_text())[1]
+            for other in path.parent.glob(f"{path.stem}.before*.sql")
+        }
 
     def statement(self, major: int) -> str:
         """The statement for a major version, with a comment that names the probe in the server's log."""
-        best = max(version for version in self.variants if version <= major or version == 0)
         mark = "" if self.source == "pgbouncer" else f"/* dbadmin probe {self.name} */ "
+        before = [version for version in self.earlier if major < version]
+        if before:
+            return mark + self.earlier[min(before)]
+        best = max(version for version in self.variants if version <= major or version == 0)
         return mark + self.variants[best]
 
     def fetch(self, session: Session, params: Mapping[str, Any]) -> tuple[tuple[str, ...], list[Any]]:
@@ -442,6 +337,16 @@ def explain(error: Exception, probe: Probe, session: Session) -> Problem:
             return Problem("error", text)
 
 
+def without_role(session: Session, needed: str) -> Problem | None:
+    """A version that has no such role: there only a superuser may see it."""
+    if session.value("select pg_catalog.current_setting('is_superuser')") == "on":
+        return None
+    return Problem(
+        "unsupported",
+        f"PostgreSQL {session.major} has no role {needed}: there only a superuser can be told this.",
+    )
+
+
 def extension(probe: Probe) -> str:
     """The extension among the probe's needs, or ""."""
     return next((need for need in re.split(r"[,\s]+", probe.needs) if need and not is_role(need)), "")
@@ -479,7 +384,7 @@ PROBES: dict[str, Probe] = {}
 def load(app: str, folder: Path) -> None:
     """Register the probes of an app's folder; a header that does not parse names its file."""
     for path in sorted(folder.glob("*.sql")) + sorted(folder.glob("*.py")):
-        if path.stem == "__init__" or re.search(r"\.pg\d+$", path.stem):
+        if path.stem == "__init__" or re.search(r"\.(pg|before)\d+$", path.stem):
             continue
         try:
             probe = SqlProbe(app, path) if path.suffix == ".sql" else python_probe(app, path)

@@ -14,7 +14,8 @@ from django.utils.safestring import SafeString, mark_safe
 from dbadmin.addresses import where
 from dbadmin.operations import REGISTRY, Operation, Risk
 from dbadmin.permissions import may
-from dbadmin.probes import Action, Reading
+from dbadmin.probe_headers import Action
+from dbadmin.probes import Reading
 
 #: The form, in the frame of every page, that the buttons of all rows send, each to an address of its own: a panel
 #: holds no token, so that it is the same for all who have the same rights.

@@ -16,7 +16,8 @@ from django.views.decorators.http import require_GET
 
 from dbadmin.charts import ChartView, Figure, Limit, Line, Mark, TimeRange, sparkline
 from dbadmin.operations import Operation, Risk
-from dbadmin.probes import Action, Column, Problem
+from dbadmin.probe_headers import Action
+from dbadmin.probes import Column, Problem
 from dbadmin.tables import FiguresView, TableView
 from dbadmin.units import unit_of
 

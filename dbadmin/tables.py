@@ -16,7 +16,8 @@ from dbadmin.addresses import changed, whole
 from dbadmin.cells import is_code, is_identifier, label_cell, moment_cell, number_cell, opened_bytes
 from dbadmin.charts import Figure
 from dbadmin.operations import Operation
-from dbadmin.probes import Action, Column, Problem, Reading
+from dbadmin.probe_headers import Action
+from dbadmin.probes import Column, Problem, Reading
 from dbadmin.row_buttons import RowButtons, allowed, buttons_of
 
 PAGE = 100

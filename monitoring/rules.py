@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dbadmin.probes import PROBES, Probe, Threshold
+from dbadmin.probe_headers import Threshold
+from dbadmin.probes import PROBES, Probe
 from monitoring.alert_models import AlertRule
 
 Kind, Measure, Comparison, Against = (

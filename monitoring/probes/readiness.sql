@@ -11,7 +11,7 @@
 with role as (
     select
         pg_catalog.pg_has_role('pg_monitor', 'usage') as monitors,
-        pg_catalog.pg_has_role('pg_read_all_data', 'usage') as reads_data,
+        pg_catalog.pg_has_role(pg_catalog.to_regrole('pg_read_all_data'), 'usage') as reads_data,
         pg_catalog.format('%I', current_user) as name
 ), library as (
     select setting, setting ~ '(^|[, "])pg_stat_statements($|[, "])' as loads,
@@ -42,7 +42,11 @@ with role as (
     select 2, 'member of pg_read_all_data', case when reads_data then 'ready' else 'missing' end,
         'Bloat, index advice, plans and sequences need the statistics of column values; without it they stay unknown.',
         'GRANT pg_read_all_data TO ' || name || ';'
-    from role
+    from role where reads_data is not null
+    union all
+    select 3, 'PostgreSQL 14 or newer', 'advised', 'Version 13 tells nothing of WAL, COPY, times of sessions and the'
+        || ' statements that sessions run; bloat and sequences only to a superuser. It gets no corrections any more.', null
+    where pg_catalog.current_setting('server_version_num')::int < 140000
     union all
     select 11, 'pg_stat_statements is loaded',
         case when library.loads then 'ready' when library.setting is null then 'unknown' else 'missing' end,

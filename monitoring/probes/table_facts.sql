@@ -71,7 +71,8 @@ select
         || case when chosen.relispartition then 'partition, a ' else '' end
         || case chosen.relkind when 'r' then 'table' when 'p' then 'partitioned table' when 'v' then 'view'
             when 'm' then 'materialized view' else 'foreign table' end          as kind,
-    case when chosen.relkind <> 'v' then whole.live::int8 end                   as live_rows,
+    -- Before version 14 a foreign table that nobody analyzed holds 0 rows.
+    case chosen.relkind when 'v' then null when 'f' then nullif(whole.live, 0)::int8 else whole.live::int8 end as live_rows,
     case when chosen.relkind = 'v' or whole.live is null then null
         when whole.counted then 'the statistics of the server'
         else 'an estimate of the last vacuum or analyze' end                     as rows_from,

@@ -8,7 +8,8 @@ from collections import namedtuple
 import pytest
 from django.http import QueryDict
 
-from dbadmin.probes import Action, Column
+from dbadmin.probe_headers import Action
+from dbadmin.probes import Column
 from dbadmin.tables import TableView
 from dbadmin.units import unit_of
 

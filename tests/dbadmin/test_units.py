@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from dbadmin.probes import HeaderError, parse_actions, parse_header, seconds, threshold
+from dbadmin.probe_headers import HeaderError, parse_actions, parse_header, seconds, threshold
 from dbadmin.units import unit_of
 
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from dbadmin.connections import Session, limit
-from dbadmin.probes import PROBES, Probe, SqlProbe
+from dbadmin.probes import PROBES, Probe, Problem, SqlProbe
 from dbadmin.units import LABEL, unit_of
 
 pytestmark = pytest.mark.servers
@@ -122,7 +122,7 @@ def test_header_names_only_columns_that_exist(probe):
 
 @pytest.mark.parametrize("probe", [probe for probe in ALL if isinstance(probe, SqlProbe)], ids=by_name)
 def test_statement_qualifies_every_catalog(probe):
-    for statement in probe.variants.values():
+    for statement in (*probe.variants.values(), *probe.earlier.values()):
         bare = re.sub(r"--.*|'[^']*'", "", statement)
         assert re.findall(r"(?<![\w.])(?:pg_[a-z_]+\s*\(|(?:from|join)\s+pg_(?!catalog\.)\w+)", bare) == []
 
@@ -136,6 +136,25 @@ def test_answers_with_the_same_columns_on_every_version(probe, ask):
         return
     assert reading.problem is None
     assert [column.name for column in reading.columns] == COLUMNS[probe.name]
+
+
+@pytest.mark.parametrize("probe", [each for each in ALL if getattr(each, "earlier", None)], ids=by_name)
+def test_what_version_13_is_asked_gives_the_same_columns(probe, postgres, world):
+    with postgres.connect(world) as connection:
+        cursor = connection.execute(probe.statement(13))
+        assert [column.name for column in cursor.description] == COLUMNS[probe.name]
+
+
+def test_a_version_without_the_role_says_that_only_a_superuser_can_be_told(postgres, world):
+    probe = PROBES["table_bloat"]
+    with postgres.connect(world, "newcomer") as connection:
+        session = Session(connection, facts={"pg_read_all_data": None})
+        assert probe.read(session).problem == Problem(
+            "unsupported",
+            f"PostgreSQL {session.major} has no role pg_read_all_data: there only a superuser can be told this.",
+        )
+    with postgres.connect(world) as connection:
+        assert probe.read(Session(connection, facts={"pg_read_all_data": None})).problem is None
 
 
 @pytest.mark.parametrize("probe", ALL, ids=by_name)

@@ -232,7 +232,7 @@ def test_a_file_of_audit_needs_the_right(shop, server, client_as):
     assert answer.content.decode() == "schema,table,since_at,key,versions,log_bytes\n"
 
 
-def test_its_own_thresholds_say_when_vacuum_comes(make, rows_of, target):
+def test_its_own_thresholds_say_when_vacuum_comes(make, analyzed, rows_of, target):
     make("""
         create table t (id int) with (
             autovacuum_vacuum_threshold = 10, autovacuum_vacuum_scale_factor = 0.5,
@@ -240,7 +240,7 @@ def test_its_own_thresholds_say_when_vacuum_comes(make, rows_of, target):
             autovacuum_vacuum_insert_threshold = -1, autovacuum_freeze_max_age = 150000000);
         insert into t select generate_series(1, 100);
     """)
-    make("vacuum analyze t")
+    analyzed("vacuum analyze t", "t")
     lines = {row["counts"]: row for row in rows_of("table_vacuum", "t", "public")}
     assert lines["dead rows"]["limit_count"] == 60
     assert lines["rows changed since the last analyze"]["limit_count"] == 500

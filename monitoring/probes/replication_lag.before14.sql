@@ -1,0 +1,40 @@
+with receiver as (
+    select * from pg_catalog.pg_stat_wal_receiver
+), moment as (
+    select
+        pg_catalog.pg_last_wal_replay_lsn()           as replayed,
+        pg_catalog.pg_last_wal_receive_lsn()          as received,
+        pg_catalog.pg_last_xact_replay_timestamp()    as replayed_at,
+        case when pg_catalog.pg_is_in_recovery()
+            then case when pg_catalog.pg_is_wal_replay_paused() then 'paused' end end is not null as is_paused
+), known as (
+    select
+        moment.*,
+        receiver.pid is not null and receiver.status = 'streaming'
+            and receiver.last_msg_receipt_time > pg_catalog.clock_timestamp() - interval '90 seconds' as is_heard,
+        receiver.sender_host, receiver.sender_port, receiver.slot_name, receiver.last_msg_receipt_time,
+        greatest(receiver.latest_end_lsn, moment.received) as reported
+    from moment
+    left join receiver on true
+)
+select
+    case
+        when known.is_paused then 'replay paused'
+        when known.is_heard is not true then 'cut off'
+        when known.replayed >= known.reported then 'following'
+        else 'catching up'
+    end                                                                                 as state,
+    (known.is_heard is not true)::int                                                   as cut_off_count,
+    case when known.is_heard
+        then greatest(pg_catalog.pg_wal_lsn_diff(known.reported, known.replayed), 0)::int8 end as lag_bytes,
+    case
+        when known.is_heard and known.replayed >= known.reported then 0
+        else extract(epoch from pg_catalog.clock_timestamp() - known.replayed_at)
+    end::float8                                                                         as lag_seconds,
+    extract(epoch from pg_catalog.clock_timestamp() - known.last_msg_receipt_time)::float8 as silent_seconds,
+    known.replayed_at,
+    pg_catalog.pg_wal_lsn_diff(known.replayed, '0/0')::int8                             as replayed_bytes_total,
+    pg_catalog.pg_wal_lsn_diff(known.received, '0/0')::int8                             as received_bytes_total,
+    known.sender_host || ':' || known.sender_port                                       as follows,
+    known.slot_name                                                                     as slot
+from known
