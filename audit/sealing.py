@@ -17,7 +17,7 @@ from django.db import transaction
 from audit import canonical, merkle, sealed_states
 from audit.canonical import FORM, Entry, Range
 from audit.models import Seal, SealKey
-from audit.registry import installed
+from audit.registry import Installed, installed
 from dbadmin import secrets
 from dbadmin.connections import named_rows
 from dbadmin.models import Server
@@ -93,22 +93,43 @@ def is_signed(public: str, header: str, signature: str) -> bool:
     return True
 
 
-def next_range(connection: psycopg.Connection[Any], last: Seal | None, place: Place) -> Range:
+def next_range(
+    connection: psycopg.Connection[Any], last: Seal | None, place: Place, state: Installed
+) -> Range:
     """The transactions that the next seal covers. A server that was made anew or put back begins a new segment."""
+    behind = last.last_id if last else 0
     if last is None:
         low, above = 0, 0
-    elif is_same_course(last, place):
+    elif last.system_identifier != place.system_identifier:
+        low, above = 0, last.last_id
+    elif is_same_course(last, place) or (lost := first_lost(connection, last, state)) is None:
         low, above = last.high, last.above
     else:
-        low, above = 0, last.last_id
-    row = connection.execute(LIMIT, [last.last_id if last else 0, low, MOST]).fetchone()
+        low, above, behind = lost.low, lost.above, 0
+    row = connection.execute(LIMIT, [behind, low, MOST]).fetchone()
     high = min(row[1], place.horizon) if row and row[0] == MOST else place.horizon
     return Range(low, max(high, low), above)
 
 
 def is_same_course(last: Seal, place: Place) -> bool:
-    """Is the server the one that was sealed last, and not earlier than then?"""
-    return last.system_identifier == place.system_identifier and place.horizon >= last.high
+    """Did the server go on from where it was sealed last? A promoted standby, or a copy that was put back, may not."""
+    return place.timeline == last.timeline and place.horizon >= last.high
+
+
+def first_lost(connection: psycopg.Connection[Any], last: Seal, state: Installed) -> Seal | None:
+    """The oldest of the last seals whose statements are not all there as they were sealed: from its transactions on
+    the server numbers anew. None when all are there."""
+    lost = None
+    for seal in Seal.objects.filter(server=last.server, database=last.database):
+        if seal.system_identifier != last.system_identifier:
+            break
+        there = canonical.entries(connection, state, Range(seal.low, seal.high, seal.above))
+        known = canonical.unpack(bytes(seal.leaves))
+        if known and all(one.id in there and there[one.id].leaf() == one.leaf for one in known):
+            break
+        if known:
+            lost = seal
+    return lost
 
 
 def seal_next(connection: psycopg.Connection[Any], server: Server) -> Seal | None:
@@ -118,8 +139,8 @@ def seal_next(connection: psycopg.Connection[Any], server: Server) -> Seal | Non
         connection.execute(canonical.SETTINGS)
         place = place_of(connection)
         last = Seal.objects.filter(server=server, database=place.database).first()
-        span = next_range(connection, last, place)
         state = installed(lambda query, params=None: named_rows(connection.execute(query, params)))
+        span = next_range(connection, last, place, state)
         found = canonical.entries(connection, state, span)
         registry = registry_facts(connection) | sealed_states.facts(connection, last)
         if not found and not is_news(registry, last):

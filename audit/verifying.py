@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
@@ -73,11 +73,42 @@ def expired_through(seals: list[Seal]) -> int:
     return 0
 
 
-def verify_seal(connection: psycopg.Connection[Any], seal: Seal, expired: int = 0) -> list[Finding]:
-    """One batch of the log, read anew, against its seal; statements up to `expired` were dropped by policy."""
+def leaves_of(seal: Seal) -> list[Packed] | None:
+    """The statements of a seal; None where the bytes are not those that were sealed, whatever is wrong with them."""
     try:
-        known = canonical.unpack(bytes(seal.leaves))
-    except Exception:  # noqa: BLE001 - whatever is wrong with the bytes, they are not those that were sealed
+        return canonical.unpack(bytes(seal.leaves))
+    except Exception:  # noqa: BLE001
+        return None
+
+
+def sealed_again(seals: list[Seal]) -> dict[int, dict[int, bytes]]:
+    """Seal -> statements, with their leaves, of later seals that cover its transactions once more.
+
+    There are such after a failover or a restore: the server numbered transactions anew from an earlier one on.
+    """
+    found: dict[int, dict[int, bytes]] = {}
+    highest = 0
+    for place, later in enumerate(seals):
+        is_anew = later.low < highest
+        highest = max(highest, later.high)
+        before = [
+            seal for seal in seals[:place] if is_anew and seal.low < later.high and later.low < seal.high
+        ]
+        leaves = {packed.id: packed.leaf for packed in leaves_of(later) or ()} if before else {}
+        for seal in before:
+            found.setdefault(seal.number, {}).update(leaves)
+    return found
+
+
+def verify_seal(
+    connection: psycopg.Connection[Any], seal: Seal, expired: int = 0, again: dict[int, bytes] | None = None
+) -> list[Finding]:
+    """One batch of the log, read anew, against its seal; statements up to `expired` were dropped by policy.
+
+    again: statements that a later seal covers: where they are other ones than those sealed here, these are lost.
+    """
+    known = leaves_of(seal)
+    if known is None:
         return [Finding("signature", seal.number, f"The leaves of seal {seal.number} were altered.")]
     if merkle.root([packed.leaf for packed in known]).hex() != json.loads(seal.header)["root"]:
         return [Finding("signature", seal.number, f"The leaves of seal {seal.number} were altered.")]
@@ -89,7 +120,10 @@ def verify_seal(connection: psycopg.Connection[Any], seal: Seal, expired: int = 
         there = canonical.entries(connection, state, Range(seal.low, seal.high, seal.above))
     # What expired by policy may be gone; what is there, or was loaded again, must be as it was sealed.
     known = [packed for packed in known if packed.id > expired or packed.id in there]
-    return compare(seal, known, there, place)
+    again = again or {}
+    known = [packed for packed in known if again.get(packed.id) != packed.leaf]
+    there = {number: entry for number, entry in there.items() if number not in again}
+    return compare(seal, known, there, place, again)
 
 
 #: Table of the registry -> what is said when it differs.
@@ -133,7 +167,9 @@ def registry(connection: psycopg.Connection[Any], seals: list[Seal]) -> list[Fin
     return said
 
 
-def compare(seal: Seal, known: list[Packed], there: dict[int, Entry], place: Place) -> list[Finding]:
+def compare(
+    seal: Seal, known: list[Packed], there: dict[int, Entry], place: Place, again: Container[int] = ()
+) -> list[Finding]:
     """What differs, statement by statement, in order."""
     found: list[Finding] = []
     missing = [packed.id for packed in known if packed.id not in there]
@@ -148,8 +184,9 @@ def compare(seal: Seal, known: list[Packed], there: dict[int, Entry], place: Pla
                 if was_put_back and len(missing) == len(known) - known_before(known, missing)
                 else "removed"
             )
+            what = "another one" if packed.id in again else "gone"
             words = (
-                "is gone since the server was put back to an earlier moment"
+                f"is {what} since the server was put back to an earlier moment"
                 if kind == "lost"
                 else "was removed"
             )
@@ -195,11 +232,11 @@ def verify(
 ) -> list[Finding]:
     """The chain, then each batch; oldest first."""
     found = chain(seals)
-    expired = expired_through(seals)
+    expired, again = expired_through(seals), sealed_again(seals)
     found += registry(connection, seals)
     for done, seal in enumerate(seals, start=1):
         if len(found) < MOST:
-            found += verify_seal(connection, seal, expired)
+            found += verify_seal(connection, seal, expired, again.get(seal.number))
         if progress:
             progress(done, len(seals))
     return found

@@ -170,8 +170,28 @@ def rows_query(dsn: str, shape: int, where: str) -> str:
     return ROWS.format(columns=columns, table=f"rows_{shape}", where=where, shape=shape)
 
 
-def check(dsn: str, seal: dict[str, str], previous: str, key: str) -> Iterator[str]:
-    """What is wrong with one seal and what it covers."""
+def sealed_again(seals: list[dict[str, str]]) -> dict[int, dict[int, bytes]]:
+    """Seal -> statements, with their leaves, of later seals over its transactions: after a failover or a restore."""
+    found: dict[int, dict[int, bytes]] = {}
+    headers, highest = [json.loads(seal["header"]) for seal in seals], 0
+    for place, (seal, facts) in enumerate(zip(seals, headers, strict=True)):
+        low, high = facts["from_transaction"], facts["before_transaction"]
+        is_anew, highest = low < highest, max(highest, high)
+        before = [
+            one
+            for one in headers[:place]
+            if is_anew and one["from_transaction"] < high and low < one["before_transaction"]
+        ]
+        leaves = unpack(base64.b64decode(seal["leaves"])) if before else {}
+        for one in before:
+            found.setdefault(one["number"], {}).update(
+                {number: leaf for number, (_, leaf, _) in leaves.items()}
+            )
+    return found
+
+
+def check(dsn: str, seal: dict[str, str], previous: str, key: str, again: dict[int, bytes]) -> Iterator[str]:
+    """What is wrong with one seal and what it covers; again: statements that a later seal covers too."""
     header, facts = seal["header"], json.loads(seal["header"])
     name = f"Seal {facts['number']}"
     if not is_signed(header, seal["signature"], key or seal["public"]):
@@ -181,8 +201,11 @@ def check(dsn: str, seal: dict[str, str], previous: str, key: str) -> Iterator[s
     known, there = unpack(base64.b64decode(seal["leaves"])), read(dsn, facts)
     if root([leaf for _, leaf, _ in known.values()]) != facts["root"]:
         yield f"The leaves of {name} were altered."
+    known = {number: one for number, one in known.items() if again.get(number) != one[1]}
+    there = {number: one for number, one in there.items() if number not in again}
     for number in sorted(known.keys() - there.keys()):
-        yield f"Statement {number} was removed."
+        words = "is another one since the server was put back" if number in again else "was removed"
+        yield f"Statement {number} {words}."
     for number in sorted(there.keys() - known.keys()):
         yield f"Statement {number} was inserted later."
     for number in sorted(known.keys() & there.keys()):
@@ -378,8 +401,11 @@ def main() -> int:
     for text in registry(told.dsn, seals):
         wrong += 1
         sys.stdout.write(text + "\n")
+    again = sealed_again(seals)
     for seal in seals:
-        for text in check(told.dsn, seal, previous, told.key):
+        for text in check(
+            told.dsn, seal, previous, told.key, again.get(json.loads(seal["header"])["number"], {})
+        ):
             wrong += 1
             sys.stdout.write(text + "\n")
         previous = sha256(seal["header"].encode()).hexdigest()
