@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from dataclasses import dataclass, field
 
 from dbadmin.failures import Told
@@ -27,9 +28,9 @@ class _More(Exception):
     """The buffer ends before the value does."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the table of contents."""
+    """One line of the table of contents. The digest is the same for the same object in another database."""
 
     dump_id: int
     has_data: bool
@@ -37,21 +38,17 @@ class Entry:
     schema: str
     name: str
     owner: str
-    definition: str
-    copy: str
-    tablespace: str
-    access_method: str
+    digest: str
     section: int = 0
     depends: tuple[int, ...] = ()
 
-    @property
-    def digest(self) -> str:
-        """The same for the same object in another database, whatever its numbers are there."""
-        text = "\0".join((self.definition, self.copy, self.tablespace, self.access_method))
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+def digest_of(*definition: str) -> str:
+    """Of what an object is, whatever its numbers are."""
+    return hashlib.sha256("\0".join(definition).encode()).hexdigest()[:32]
 
 
-@dataclass
+@dataclass(slots=True)
 class Content:
     """What the data of one entry turned out to be."""
 
@@ -152,10 +149,10 @@ def _read_entry(reader: _Reader, header: Header) -> Entry:
     while (number := reader.string()) is not None:
         depends.append(int(number))
     reader.take(1 + header.offset_size)
-    return Entry(
-        dump_id, has_data, kind, schema, name, owner, definition, copy, tablespace, access_method,
-        section, tuple(depends),
-    )  # fmt: skip
+    # There are few kinds, schemas and owners, and many objects of each.
+    few = [sys.intern(each) for each in (kind, schema, owner)]
+    digest = digest_of(definition, copy, tablespace, access_method)
+    return Entry(dump_id, has_data, few[0], few[1], name, few[2], digest, section, tuple(depends))
 
 
 def read_contents(data: bytes) -> tuple[Header, int] | None:
@@ -185,7 +182,7 @@ class Scanner:
         self.header: Header | None = None
         self.contents: list[Content] = []
         self.size_bytes = 0
-        self._beginning: list[bytes] = []
+        self._beginning = bytearray()
         self._buffer = b""
         self._wanted = 0
         self._current: Content | None = None
@@ -205,7 +202,7 @@ class Scanner:
     def feed(self, data: bytes) -> None:
         self.size_bytes += len(data)
         if self.header is None:
-            self._beginning.append(data)
+            self._beginning += data
             if self.size_bytes < self._wanted or not self._take_header():
                 return
         else:
@@ -239,16 +236,15 @@ class Scanner:
         return self._take_chunk(self._current, header.int_size)
 
     def _take_header(self) -> bool:
-        beginning = b"".join(self._beginning)
-        found = read_contents(beginning)
+        found = read_contents(bytes(self._beginning))
         if found is None:
             # A long table of contents is read again only when it has doubled, not with every portion.
-            self._wanted = len(beginning) * 2
+            self._wanted = len(self._beginning) * 2
             if self._wanted > _LONGEST_TOC:
                 raise ArchiveError("The table of contents of the archive does not end.")
             return False
         self.header, used = found
-        self._buffer, self._beginning = beginning[used:], []
+        self._buffer, self._beginning = bytes(self._beginning[used:]), bytearray()
         self._by_id = {entry.dump_id: entry for entry in self.header.entries}
         return True
 

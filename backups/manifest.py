@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ class NoManifest(Told):
     """The text is no manifest that is known here."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Table:
     """The data of one table, or of all large objects, as the dump's own snapshot saw it."""
 
@@ -42,7 +42,7 @@ class Table:
         return f"{self.schema}.{self.name}" if self.kind == "TABLE DATA" else "large objects"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Definition:
     """One object of the database: what it is, whose it is, and a digest of its definition."""
 
@@ -159,9 +159,12 @@ class Manifest:
         return self.pieces["database"].plain_bytes
 
     def dump(self) -> bytes:
-        return json.dumps(asdict(self), default=_plain, ensure_ascii=False, indent=1).encode(
-            "utf-8", "surrogateescape"
-        )
+        """A line for each field: with an indent, the library would hold each word of it at once."""
+        lines = [
+            f'"{field.name}": {json.dumps(getattr(self, field.name), default=_plain, ensure_ascii=False)}'
+            for field in fields(self)
+        ]
+        return "{{\n{}\n}}".format(",\n".join(lines)).encode("utf-8", "surrogateescape")
 
     @classmethod
     def load(cls, text: bytes) -> Manifest:
@@ -191,6 +194,8 @@ def _piece(found: dict[str, Any]) -> Piece:
 
 
 def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

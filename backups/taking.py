@@ -124,6 +124,7 @@ class Taking:
         """From here on the backup exists."""
         manifest = self._manifest(work)
         self.store.open().put(f"{self.prefix}/{NAME}", manifest.dump())
+        self.scanner = Scanner()  # reading back has one of its own, and both would be large
         backup = catalogue.enter(self.store, manifest)
         work.result(
             backup=backup.pk,
