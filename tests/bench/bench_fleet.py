@@ -66,10 +66,14 @@ def make_databases(cluster: Postgres) -> None:
 
 
 def sampled(pid: int) -> Iterator[Figure]:
-    """Wait for the first reading of all, then look at what follows."""
-    began = time.monotonic()
-    while asked(READ)[0] < SERVERS and time.monotonic() - began < FIRST:
+    """Wait for the first reading of all, then look at what follows; where that never comes, nothing can follow."""
+    began, read = time.monotonic(), 0
+    while read < SERVERS and time.monotonic() - began < FIRST:
         time.sleep(1)
+        read = int(str(asked(READ)[0]))
+    yield Figure("servers_read", read, SERVERS, "higher")
+    if read < SERVERS:
+        return
     yield Figure("all_read_after_seconds", time.monotonic() - began, 120)
     start, used = asked("select pg_catalog.clock_timestamp()")[0], seconds_of(pid)
     time.sleep(MEASURED)
