@@ -14,7 +14,7 @@ BLOCKED = (
 )  # fmt: skip
 FORECAST = (
     "what", "database", "object", "says", "now", "limit", "growth", "full_seconds", "earliest_seconds",
-    "latest_seconds", "history_seconds",
+    "latest_seconds",
 )  # fmt: skip
 TREE = (
     "pid", "waiters_count", "state", "transaction_seconds", "waits_for", "query", "role", "application", "database",

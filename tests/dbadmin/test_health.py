@@ -130,6 +130,7 @@ def test_the_fleet_is_narrowed_by_environment_and_tag_and_shows_how_ready_each_i
     page = client.get("/").content.decode()
     assert 'href="/servers/shop/readiness/">66 % ready</a>' in page
     assert '<option value="green" >green</option>' in page
+    assert "Show all" in client.get("/?environment=staging").content.decode()
     assert "No server matches." in client.get("/?environment=production&tag=blue").content.decode()
 
 
