@@ -10,18 +10,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pyrage
 
 from backups import logical
 from backups.archive import Scanner
 from backups.models import BackupKey, Store
+from backups.physical.replication import BaseBackupStream, replication_dsn
 from backups.pipeline import Stored, send
 from backups.producer import Producer
 from backups.stores import Store as OpenStore
 from backups.stores.s3 import S3Settings, S3Store
+from devtools import stock
 from tests.bench import events as rows
 from tests.bench.frame import Bench, Figure, in_a_process
 from tests.fixtures.servers import Postgres
+from tests.running import scratch
 
 #: About 2 GiB on disk with the usual value; BENCH_BACKUP_SCALE=10 is enough for a quick look.
 SCALE = int(os.environ.get("BENCH_BACKUP_SCALE", "100"))
@@ -52,6 +56,8 @@ def figures(bench: Bench) -> Iterator[Figure]:
     yield Figure("size_of_gzip", full.size / naive.size, 1.0)
     yield Figure("digests_wall", full.wall / bare.wall, 1.10)
     yield Figure("memory_mib", memory(bench), 200)
+    plain = best(lambda: basebackup_and_zstd(postgres))
+    yield Figure("base_wall_of_basebackup", best(lambda: our_base(postgres, store)).wall / plain.wall, 1.2)
     yield from restores(bench, postgres)
 
 
@@ -130,6 +136,40 @@ def dump_to(dsn: str, major: int, store: OpenStore, digests: bool) -> Stored:
         return send(producer, store, "bench.zst.age", [recipient])
     finally:
         producer.stop()
+
+
+def basebackup_and_zstd(postgres: Postgres) -> Taken:
+    """What everybody types for a whole cluster."""
+    programs = [str(path) for path in stock.directories(scratch().places, scratch().say)]
+    environment = {**os.environ, **logical.environment(postgres.dsn)}
+    environment["PATH"] = os.pathsep.join([*programs, environment["PATH"]])
+    copy = [logical.choose(postgres.major).path("pg_basebackup"), "--format=tar", "--wal-method=none",
+            "--pgdata=-", "--checkpoint=fast", "--no-manifest"]  # fmt: skip
+
+    def action() -> int:
+        with tempfile.NamedTemporaryFile() as file:
+            base = subprocess.Popen(copy, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            subprocess.run(["zstd", "--quiet"], stdin=base.stdout, stdout=file, env=environment, check=True)
+            assert base.wait() == 0
+            return Path(file.name).stat().st_size
+
+    return measured(postgres, action)
+
+
+def our_base(postgres: Postgres, store: OpenStore) -> Taken:
+    """The files of the cluster to encrypted objects, each with the server's own checksum."""
+
+    def action() -> int:
+        recipient = str(pyrage.x25519.Identity.generate().to_public())
+        with psycopg.connect(replication_dsn(postgres.dsn), autocommit=True) as connection:
+            stream = BaseBackupStream(connection, "bench")
+            stream.start()
+            return sum(
+                send(blocks, store, f"bench-{archive.name}.zst.age", [recipient]).stored_bytes
+                for archive, blocks in stream.archives()
+            )
+
+    return measured(postgres, action)
 
 
 def memory(bench: Bench) -> float:
