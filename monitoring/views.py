@@ -27,7 +27,7 @@ from monitoring.waits import waits
 #: Longer texts are shown as they are: laying them out would cost seconds.
 PRETTY = 20_000
 #: Rows of an exported list, and of a page: 60 kB and 1,500 tags at most.
-MOST, SIZE = 20_000, 75
+MOST, SIZE = 20_000, 60
 NOT_PLANNED = "counted when pg_stat_statements.track_planning is on"
 CHARTS = (
     ("mean_seconds", "Mean time"),

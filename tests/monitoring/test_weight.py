@@ -18,6 +18,7 @@ from dbadmin.reading_store import main_database, store_many
 from dbadmin.single_flight import FLIGHTS
 from dbadmin.units import unit_of
 from monitoring.models import Statement, Text
+from tests.bench.bench_page import keep_statements
 from tests.monitoring.test_probes_contract import COLUMNS
 
 BYTES, TAGS, ROWS = 60_000, 1_500, 400
@@ -137,3 +138,14 @@ def test_the_list_of_statements_is_light_before_there_is_history_and_its_filter_
     assert len(re.findall(r"<[a-z]", text)) <= TAGS
     found = client.get(address, {"q": "/* 399 */"}).content.decode()
     assert re.findall(r"<pre>/\* (\d+) \*/", found) == ["399"]
+
+
+@pytest.mark.parametrize("query", ["", "?sort=-calls_count&q=kind", "?page=3"])
+def test_the_list_of_statements_is_light_with_an_hour_of_history(
+    server: Server, client_as: Callable[[str], Client], query: str
+) -> None:
+    keep_statements(server)
+    text = client_as("admin").get(f"/servers/{server.name}/queries/{query}").content.decode()
+    assert re.search(r"(1–60|121–180) of \d\u202f\d{3}<", text)
+    assert len(text.encode()) <= BYTES - 5_000  # longer names of roles and databases find room
+    assert len(re.findall(r"<[a-z]", text)) <= TAGS
