@@ -226,7 +226,7 @@ def test_keeps_a_search_under_a_name(history, client_as):
     client = client_as("auditor")
     client.post("/servers/shop/audit/searches/", {"name": "By Maria", "query": "person=maria"})
     assert (
-        '<a class="button quiet small" href="?person=maria">By Maria</a>'
+        '<a class="button quiet small" href="?person=maria" title="By Maria">By Maria</a>'
         in client.get("/servers/shop/audit/").content.decode()
     )
 

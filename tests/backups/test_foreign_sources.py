@@ -125,7 +125,7 @@ def test_people_are_told_when_it_grows_old_has_a_hole_or_is_read_no_longer(
         shelf / "info.json",
         target.value("select system_identifier::text from pg_control_system()"),
     )
-    old, judge = timezone.now() - timedelta(hours=60), Judge()
+    old, judge = timezone.now() - timedelta(hours=60.5), Judge()
     path.write_text(current(system_id, old, "pgbackrest_listing_with_hole"))
     os.utime(path, (old.timestamp(), old.timestamp()))
     _, repository = shown(server, source="file", location="info.json")
