@@ -251,6 +251,7 @@ def capture_state(asked: Asked) -> HttpResponse:
     context = asked.context(
         tab="capture",
         tables=capture_overview(asked.rows, asked.state, {one.watched_id: one for one in counts}),
+        compared_at=max((one.compared_at for one in counts if one.compared_at), default=None),
         is_outdated=bool(outdated(asked.rows, asked.state)),
         databases=readings.databases(asked.server),
     )

@@ -206,4 +206,5 @@ def test_capture_shows_what_was_found_last(compared, client_as):
     page = client_as("auditor").get("/servers/shop/audit/capture/").content.decode()
     text = " ".join(re.sub("<[^>]+>", " ", page).split())
     assert "not recorded 7 " in text
+    assert "Counters compared at " in text
     assert "unknown" not in text
