@@ -10,7 +10,7 @@
 -- column xid_age_count:   transactions since its oldest row that is not frozen
 -- column stored:          its name when its rows are kept here: it can be vacuumed, analyzed and indexed
 -- column view:            its name when it is a materialized view
--- column written:         its name when its rows are changed one by one: that can be recorded
+-- column written:         its name when its changes can be recorded, and are not yet
 with recursive chosen as (
     select relation.*, space.nspname
     from pg_catalog.pg_class relation
@@ -98,7 +98,9 @@ select
     pg_catalog.obj_description(chosen.oid, 'pg_class')                          as comment,
     case when chosen.relkind in ('r', 'm', 'p') then chosen.relname end         as stored,
     case when chosen.relkind = 'm' then chosen.relname end                      as view,
-    case when chosen.relkind in ('r', 'p') and chosen.relpersistence <> 't' then chosen.relname end as written
+    case when chosen.relkind in ('r', 'p') and chosen.relpersistence <> 't' and not chosen.relispartition
+        and not exists (select from pg_catalog.pg_trigger own
+            where own.tgrelid = chosen.oid and own.tgname = 'dbadmin_audit_insert') then chosen.relname end as written
 from chosen
 cross join whole
 cross join (select pg_catalog.current_setting('block_size')::int8 as block) here

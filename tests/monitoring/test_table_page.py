@@ -124,6 +124,14 @@ def test_its_operations_are_offered_filled_in(shop, page_of):
     assert "/do/" not in page_of("orders", role="viewer")
 
 
+def test_what_is_watched_already_or_is_a_partition_is_not_offered_to_be_watched(shop, make, page_of):
+    assert "/do/watch_table/" in page_of("events")
+    assert "/do/watch_table/" not in page_of("events_2_a")
+    make("create function nothing() returns trigger language plpgsql as 'begin return null; end'")
+    make("create trigger dbadmin_audit_insert after insert on shop.orders execute function nothing()")
+    assert "/do/watch_table/" not in page_of("orders")
+
+
 def test_a_partitioned_table_counts_what_is_below_it(shop, rows_of, target):
     (facts,) = rows_of("table_facts", "events")
     assert (facts["kind"], facts["live_rows"]) == ("partitioned table", 900)
