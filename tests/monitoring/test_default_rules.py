@@ -416,7 +416,7 @@ def test_a_standby_that_is_cut_off_and_one_that_falls_behind(pair, db, observed,
     one.look("replication_lag", later=60)
     one.look("replication_lag", later=120)
     found = page("header:replication_lag")
-    assert (found["what"], found["severity"], found["now"]) == ("Replication lag", "critical", "")
+    assert (found["what"], found["severity"], found["now"]) == ("Replication lag", "critical", "cut off")
     assert found["limits"] == "critical at any"
     primary.start()
     until(lambda: not one.take("replication_lag").readings[0].rows[0].cut_off_count)
