@@ -110,4 +110,5 @@ def _see(work: Work, failures: dict[str, str], count: int) -> None:
     work.result(failed=sorted(failures))
     if failures:
         said = " ".join(f"{name}: {reason}" for name, reason in failures.items())
-        raise SomeFailed(f"{len(failures)} of {count} databases failed. {said} The others are backed up.")
+        others = " The others are backed up." if len(failures) < count else ""
+        raise SomeFailed(f"{len(failures)} of {count} databases failed. {said}{others}")

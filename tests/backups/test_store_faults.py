@@ -87,6 +87,26 @@ def test_credentials_that_expire_in_the_middle_are_named_and_what_was_sent_goes_
     assert_unharmed(postgres, huge)
 
 
+def test_a_store_that_refuses_to_be_tidied_keeps_no_other_database_from_its_turn(
+    run: Callable[..., Run], wired: tuple[Store, Wire], key: BackupKey, huge: str, postgres: Postgres
+) -> None:
+    store, made = wired
+    made.refuse_from, made.status, made.says = "partNumber=2", "400 Bad Request", EXPIRED
+    with postgres.connect() as connection:
+        connection.execute("create database z_last")
+        try:
+            done = run("take_all_backups", store=store.name, leave_out="postgres")
+        finally:
+            connection.execute("drop database z_last with (force)")
+    assert done.status == Run.Status.FAILED
+    assert done.result["failed"] == [huge, "z_last"]  # it was tried, and found the store as it is
+    assert done.message.startswith(f"Step 3 of 3 failed: 2 of 2 databases failed. {huge}: The store ")
+    assert "The others are backed up." not in done.message
+    assert done.message.endswith(LEFT)
+    made.refuse_from = made.refuse = ""
+    assert_tidied_later(done, store)
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [
