@@ -13,15 +13,12 @@ from itertools import chain, islice
 from typing import Any
 
 from audit import sealing
+from audit.exporting import COLUMNS
 
 #: Records of a row group: so many are in memory at once.
 GROUP = 5000
 #: Under this name the footer says the digest of all values, and its signature.
 FOOTER = b"dbadmin"
-TEXTS = (
-    "operation", "table", "key", "person", "session_role", "set_role", "application_user", "client", "application",
-    "note",
-)  # fmt: skip
 
 
 def is_installed() -> bool:
@@ -32,13 +29,11 @@ def is_installed() -> bool:
 def schema(arrow: Any) -> Any:
     """The columns of the other formats with their types; rows before and after are JSON."""
     text = arrow.string()
-    return arrow.schema(
-        [
-            ("statement", arrow.int64()), ("row", arrow.int64()), ("at", arrow.timestamp("us", tz="UTC")),
-            ("transaction", arrow.uint64()), *[(name, text) for name in TEXTS],
-            ("changed", arrow.list_(text)), ("before", text), ("after", text),
-        ]
-    )  # fmt: skip
+    types = {
+        "statement": arrow.int64(), "row": arrow.int64(), "at": arrow.timestamp("us", tz="UTC"),
+        "transaction": arrow.uint64(), "changed": arrow.list_(text),
+    }  # fmt: skip
+    return arrow.schema([(name, types.get(name, text)) for name in COLUMNS])
 
 
 def file(found: Iterator[dict[str, Any]]) -> Iterator[bytes]:
@@ -61,16 +56,11 @@ def file(found: Iterator[dict[str, Any]]) -> Iterator[bytes]:
 
 def typed(record: dict[str, Any]) -> dict[str, Any]:
     """A record as its columns take it; the order is that of the schema."""
-    at, number = record.get("at"), record.get("transaction")
-    return {
-        "statement": record.get("statement"),
-        "row": record.get("row"),
-        "at": datetime.fromisoformat(at).astimezone(UTC) if at else None,
-        "transaction": int(number) if number else None,
-        **{name: record.get(name) for name in TEXTS},
-        "changed": record.get("changed"),
-        **{side: image(record.get(side)) for side in ("before", "after")},
-    }
+    values = {name: record.get(name) for name in COLUMNS}
+    at, number = values["at"], values["transaction"]
+    values["at"] = datetime.fromisoformat(at).astimezone(UTC) if at else None
+    values["transaction"] = int(number) if number else None
+    return values | {side: image(values[side]) for side in ("before", "after")}
 
 
 def image(row: dict[str, str | None] | None) -> str | None:
