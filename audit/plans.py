@@ -181,7 +181,7 @@ def watch_steps(
         *shape_statements(watched_id, shape_id, table, choices, today),
     ]
     former = (
-        [(table.schema, table.name)] if held(rows, table.relid) else []
+        [(table.schema, table.name)] if held(rows, [table.relid]) else []
     )  # it was a partition of a watched table
     triggers = [
         *[Sql(each, settings=LOCK) for each in capture.drop_triggers(former)],

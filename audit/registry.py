@@ -138,10 +138,10 @@ def outdated(rows: Rows, state: Installed) -> list[Watched]:
 #: The watched tables whose functions a relation's triggers call: that says for certain which one it is. Names change,
 #: and in a copy that was restored the numbers do.
 HELD = """
-select distinct substring(p.proname from '\\d+$')::int as id from pg_catalog.pg_trigger t
+select distinct t.tgrelid::bigint as relid, substring(p.proname from '\\d+$')::int as id from pg_catalog.pg_trigger t
 join pg_catalog.pg_proc p on p.oid = t.tgfoid
 join pg_catalog.pg_namespace n on n.oid = p.pronamespace and n.nspname = 'dbadmin_audit'
-where t.tgrelid = %s and p.proname ~ '^capture_\\d+$' order by 1
+where t.tgrelid = any(%s::oid[]) and p.proname ~ '^capture_\\d+$' order by 1, 2
 """
 NAMED = """
 select n.nspname as schema, c.relname as name from pg_catalog.pg_class c
@@ -149,24 +149,36 @@ join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = %s
 """
 
 
-def held(rows: Rows, relid: int) -> list[int]:
-    """The numbers of the watched tables that a relation writes for; a former partition writes for its parent."""
-    return [row.id for row in rows(HELD, [relid])]
+#: Relation -> the numbers of the watched tables that it writes for; a former partition writes for its parent.
+Held = dict[int, list[int]]
+
+
+def held(rows: Rows, relids: list[int]) -> Held:
+    """Of these relations, asked once for all; those without our triggers are not in it."""
+    found: Held = {}
+    for row in rows(HELD, [relids]):
+        found.setdefault(row.relid, []).append(row.id)
+    return found
 
 
 def name_now(rows: Rows, known: Watched) -> tuple[str, str] | None:
     """Schema and name of a watched table as it is called now; None when it is gone."""
-    if known.id not in held(rows, known.relid):
+    if known.id not in held(rows, [known.relid]).get(known.relid, []):
         return None
     found = rows(NAMED, [known.relid])
     return (found[0].schema, found[0].name) if found else None
 
 
-def known_as(rows: Rows, state: Installed, relid: int, schema: str, name: str) -> Watched | None:
-    """A table's line in the registry, whatever it was called: by its triggers, else by its name."""
+def known_as(
+    rows: Rows, state: Installed, relid: int, schema: str, name: str, writes: Held | None = None
+) -> Watched | None:
+    """A table's line in the registry, whatever it was called: by its triggers, else by its name.
+
+    writes: what held() told of many tables.
+    """
     if not state.version:
         return None
-    for number in held(rows, relid):
+    for number in (held(rows, [relid]) if writes is None else writes).get(relid, []):
         line = state.watched.get(number)
         if line and (line.relid == relid or name_now(rows, line) is None):
             return line

@@ -9,8 +9,8 @@ from django import forms
 from audit import plans
 from audit.capture import Choices
 from audit.operations.watch_table import column_names, refuse_unwatchable, rows_of
-from audit.registry import Installed, installed, known_as, next_numbers
-from audit.tables import Rows, describe, suggested_rules
+from audit.registry import held, installed, known_as, next_numbers
+from audit.tables import describe, suggested_rules
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Step
 
@@ -22,12 +22,6 @@ where n.nspname = %s and c.relkind in ('r', 'p') and not c.relispartition and c.
       = c.oid and d.deptype = 'e')
 order by c.relname
 """
-
-
-def is_watched(rows: Rows, state: Installed, relid: int, schema: str, name: str) -> bool:
-    """Now, under whatever name it had when that began."""
-    known = known_as(rows, state, relid, schema, name)
-    return known is not None and known.until is None
 
 
 class WatchSchema(Operation):
@@ -74,9 +68,11 @@ class WatchSchema(Operation):
         if only := column_names(self.params.get("only") or ""):
             self.refuse_unknown(only, names)
             names = only
-        new = [
-            name for name in names if not is_watched(rows, state, relids[name], self.params["schema"], name)
-        ]
+        writes = held(rows, list(relids.values()))
+        lines = {
+            name: known_as(rows, state, relids[name], self.params["schema"], name, writes) for name in names
+        }
+        new = [name for name, known in lines.items() if known is None or known.until is not None]
         if not names:
             raise Refused(f"{self.target()} has no tables on {self.server}.", field="schema")
         if not new:
