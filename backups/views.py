@@ -22,6 +22,7 @@ from backups.stores import Store as OpenStore
 from backups.stores import StoreError
 from backups.written_since import sentences
 from dbadmin.events import record
+from dbadmin.forms import wanted
 from dbadmin.models import Server
 from dbadmin.permissions import may, require
 
@@ -188,6 +189,8 @@ def keep(request: HttpRequest, server_name: str, pk: int) -> HttpResponse:
     """Mark a backup to be kept for ever, or take the mark away."""
     server = _server(request, server_name, "backups.delete_backup")
     found = _backup(server, pk)
+    if found.keep == wanted(request):
+        return redirect(found)
     found.keep = not found.keep
     found.save(update_fields=["keep"])
     says = (

@@ -9,18 +9,29 @@ import psycopg
 from django import forms
 from django.conf import settings
 from django.contrib.auth import get_user_model, password_validation
+from django.core.exceptions import BadRequest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from dbadmin.connections import without_secrets
 from dbadmin.models import ApiToken, Grant, Server
 
 if TYPE_CHECKING:  # Django's forms take no type argument at run time
+    from django.http import HttpRequest
+
     ServerModelForm = forms.ModelForm[Server]
     GrantModelForm = forms.ModelForm[Grant]
 else:
     ServerModelForm = GrantModelForm = forms.ModelForm
 
 DSN_HELP = "postgresql://role@host:5432/database?sslmode=verify-full, or host=… port=… dbname=… user=…"
+
+
+def wanted(request: HttpRequest) -> bool:
+    """What a switch was pressed for: pressed twice, or on an old page, it asks for the same again."""
+    to = request.POST.get("to")
+    if to not in {"on", "off"}:
+        raise BadRequest("A switch says what it is to be switched to: on or off.")
+    return to == "on"
 
 
 class DsnField(forms.CharField):

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from dbadmin import consent
 from dbadmin.events import record
-from dbadmin.forms import GrantForm, PersonForm, TokenForm
+from dbadmin.forms import GrantForm, PersonForm, TokenForm, wanted
 from dbadmin.models import ApiToken, Event, Grant, Role
 from dbadmin.operations import Risk
 from dbadmin.permissions import require
@@ -97,11 +97,11 @@ def switch(request: HttpRequest, pk: int) -> HttpResponse:
     """Lock an account out, or let it in again."""
     require(request.user, "users.change")
     found: Any = get_object_or_404(get_user_model(), pk=pk)
-    theirs = list(found.grants.values_list("pk", flat=True))
-    if found.is_active and not admins_left(theirs):
+    theirs, let_in = list(found.grants.values_list("pk", flat=True)), wanted(request)
+    if not let_in and not admins_left(theirs):
         messages.error(request, "This is the last administrator of everything; make another one first.")
-    else:
-        found.is_active = not found.is_active
+    elif let_in != found.is_active:
+        found.is_active = let_in
         found.save(update_fields=["is_active"])
         record(request, "person", f"{'Let in' if found.is_active else 'Locked out'} {found.username}.")
     return redirect("person", pk=pk)

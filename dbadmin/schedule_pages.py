@@ -174,23 +174,6 @@ def run_now(request: HttpRequest, pk: int) -> HttpResponse:
 
 @login_required
 @require_POST
-def toggle(request: HttpRequest, pk: int) -> HttpResponse:
-    """Pause or resume; a resumed schedule does not catch up on what passed."""
-    schedule = get_object_or_404(Schedule.objects.select_related("server"), pk=pk)
-    require(request.user, "schedules.change", schedule.server)
-    schedule.enabled, schedule.due_at = not schedule.enabled, None
-    schedule.save(update_fields=["enabled", "due_at"])
-    record(
-        request,
-        "schedule",
-        f"{'Resumed' if schedule.enabled else 'Paused'} the schedule {schedule}.",
-        schedule.server,
-    )
-    return redirect("schedules")
-
-
-@login_required
-@require_POST
 def remove(request: HttpRequest, pk: int) -> HttpResponse:
     """Forget a schedule; its runs stay."""
     schedule = get_object_or_404(Schedule.objects.select_related("server"), pk=pk)

@@ -25,7 +25,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("schedules/add/", schedule_pages.add, name="schedule_add"),
     path("schedules/<int:pk>/", schedule_pages.change, name="schedule"),
     path("schedules/<int:pk>/run/", schedule_pages.run_now, name="schedule_run"),
-    path("schedules/<int:pk>/toggle/", schedule_pages.toggle, name="schedule_toggle"),
     path("schedules/<int:pk>/remove/", schedule_pages.remove, name="schedule_remove"),
     path("settings/servers/", server_pages.server_list, name="server_list"),
     path("settings/servers/add/", server_pages.add, name="server_add"),

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from dbadmin.events import record
+from dbadmin.forms import wanted
 from dbadmin.models import Server
 from dbadmin.permissions import may, may_anywhere, require
 from monitoring import evidence
@@ -139,18 +140,23 @@ def limit_words(rule: AlertRule) -> str:
 @login_required
 @require_POST
 def acknowledge(request: HttpRequest, pk: int) -> HttpResponse:
-    """Take an alert on: nobody is reminded of it until it gets worse. Pressed again, it is given back."""
+    """Take an alert on: nobody is reminded of it until it gets worse. Or give it back."""
     found = alert_for(request, pk, "alerts.acknowledge")
-    name = request.user.get_username()
+    name, take = request.user.get_username(), wanted(request)
     if not found.is_open:
         messages.info(request, "It is over already.")
-    elif found.acknowledged_at is None:
+    elif take:
         taken = Alert.objects.filter(pk=pk, acknowledged_at=None, resolved_at=None)
         if taken.update(acknowledged_at=timezone.now(), acknowledged_by=name):
             found.note("taken", f"Taken by {name}.", name)
             record(request, "alert", f"Took the alert {found}.", found.server, alert=pk)
-    else:
-        Alert.objects.filter(pk=pk).update(acknowledged_at=None, acknowledged_by="")
+        elif found.acknowledged_by != name:
+            messages.info(request, f"{found.acknowledged_by} has taken it already.")
+    elif (
+        Alert.objects.filter(pk=pk)
+        .exclude(acknowledged_at=None)
+        .update(acknowledged_at=None, acknowledged_by="")
+    ):
         found.note("given back", f"Given back by {name}.", name)
         record(request, "alert", f"Gave the alert {found} back.", found.server, alert=pk)
     return redirect(found)

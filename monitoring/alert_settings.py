@@ -12,6 +12,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from dbadmin.addresses import whole
 from dbadmin.events import record
+from dbadmin.forms import wanted
 from dbadmin.permissions import require
 from dbadmin.probes import PROBES
 from monitoring.alert_forms import ChannelForm, RuleForm
@@ -87,9 +88,11 @@ def switch_rule(request: HttpRequest, pk: int) -> HttpResponse:
     """On or off; its open alerts end within a minute of its end."""
     require(request.user, RIGHT)
     rule = get_object_or_404(AlertRule, pk=pk)
-    rule.enabled = not rule.enabled
-    rule.save(update_fields=["enabled"])
-    record(request, "alert rule", f"Switched the rule {rule} {'on' if rule.enabled else 'off'}.", rule.server)
+    if rule.enabled != wanted(request):
+        rule.enabled = not rule.enabled
+        rule.save(update_fields=["enabled"])
+        says = f"Switched the rule {rule} {'on' if rule.enabled else 'off'}."
+        record(request, "alert rule", says, rule.server)
     return redirect("alert_rules")
 
 

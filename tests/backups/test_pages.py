@@ -44,6 +44,16 @@ def test_an_empty_catalogue_says_what_to_do_first(server: Server, client_as: Cal
     assert "No backup of this server yet. Take the first one." in page
 
 
+def test_a_backup_that_is_kept_twice_is_kept(
+    server: Server, shop: str, taken: Callable[..., Backup], client_as: Callable[..., Client]
+) -> None:
+    backup = taken()
+    for _ in range(2):
+        client_as("admin").post(reverse("keep_backup", args=[server.name, backup.pk]), {"to": "on"})
+    backup.refresh_from_db()
+    assert backup.keep
+
+
 def test_a_backup_is_listed_with_its_proof_and_opened(
     server: Server, shop: str, taken: Callable[..., Backup], client_as: Callable[..., Client]
 ) -> None:

@@ -57,16 +57,38 @@ def test_an_alert_offers_the_operation_with_its_form_filled(client_as, stale, sh
 
 def test_who_takes_an_alert_is_written_down_and_may_give_it_back(client_as, stale):
     client = client_as("operator")
-    client.post(f"/alerts/{stale.pk}/acknowledge/")
+    client.post(f"/alerts/{stale.pk}/acknowledge/", {"to": "on"})
     stale.refresh_from_db()
     assert stale.acknowledged_by == "operator"
     assert Event.objects.filter(kind="alert", user_name="operator").exists()
     assert "taken by operator" in client.get("/alerts/?state=taken").content.decode()
-    client.post(f"/alerts/{stale.pk}/acknowledge/")
+    client.post(f"/alerts/{stale.pk}/acknowledge/", {"to": "off"})
     stale.refresh_from_db()
     assert stale.acknowledged_at is None
     assert [note.kind for note in stale.notes.all()] == ["opened", "taken", "given back"]
     assert client_as("viewer").post(f"/alerts/{stale.pk}/acknowledge/").status_code == 403
+
+
+def test_who_takes_an_alert_twice_or_after_somebody_else_leaves_it_taken(client_as, stale):
+    for _ in range(2):
+        client_as("operator").post(f"/alerts/{stale.pk}/acknowledge/", {"to": "on"})
+    late = client_as("admin").post(f"/alerts/{stale.pk}/acknowledge/", {"to": "on"}, follow=True)
+    assert "operator has taken it already." in late.content.decode()
+    stale.refresh_from_db()
+    assert stale.acknowledged_by == "operator"
+    for _ in range(2):
+        client_as("operator").post(f"/alerts/{stale.pk}/acknowledge/", {"to": "off"})
+    assert [note.kind for note in stale.notes.all()] == ["opened", "taken", "given back"]
+    assert client_as("operator").post(f"/alerts/{stale.pk}/acknowledge/").status_code == 400
+
+
+def test_a_rule_that_is_switched_off_twice_is_off(client_as):
+    rule = AlertRule.objects.filter(enabled=True).first()
+    for _ in range(2):
+        client_as("admin").post(f"/settings/alert-rules/{rule.pk}/switch/", {"to": "off"})
+    rule.refresh_from_db()
+    assert not rule.enabled
+    assert Event.objects.filter(kind="alert rule").count() == 1
 
 
 def test_alerts_of_servers_that_one_may_not_see_are_not_there(user_as, stale, shop):
