@@ -340,9 +340,9 @@ def marks_of(runs: Iterable[Any]) -> list[Mark]:
 
 
 def limits_of(thresholds: Mapping[str, Any], column: str) -> list[Limit]:
-    """The probe's header thresholds, where they speak of this column."""
+    """The probe's header thresholds, where they speak of this column and are the same for all rows."""
     return [
         Limit(threshold.limit, state.capitalize(), state)
         for state, threshold in thresholds.items()
-        if threshold is not None and threshold.column == column
+        if threshold is not None and threshold.column == column and not threshold.of
     ]

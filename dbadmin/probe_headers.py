@@ -10,32 +10,43 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Threshold:
-    """`wait_seconds > 30`, from a header."""
+    """`wait_seconds > 30`, from a header; with `of`, the limit is that many times another column of the row."""
 
     column: str
     comparison: str
     limit: float
+    of: str = ""
+
+    def limit_for(self, row: Any) -> float | None:
+        """The limit that holds for this row; None when the column it is made of is not known."""
+        if not self.of:
+            return self.limit
+        base = getattr(row, self.of, None)
+        return None if base is None else self.limit * float(base)
 
     def met_by(self, row: Any) -> bool:
         """Does this row cross it? An unknown value crosses nothing."""
-        value = getattr(row, self.column, None)
-        if value is None:
+        value, limit = getattr(row, self.column, None), self.limit_for(row)
+        if value is None or limit is None:
             return False
         number = float(value)
         match self.comparison:
             case ">":
-                return number > self.limit
+                return number > limit
             case ">=":
-                return number >= self.limit
+                return number >= limit
             case "<":
-                return number < self.limit
+                return number < limit
             case "<=":
-                return number <= self.limit
+                return number <= limit
             case _:
-                return number == self.limit
+                return number == limit
 
     def __str__(self) -> str:
-        return f"{self.column} {self.comparison} {self.limit:g}"
+        if not self.of:
+            return f"{self.column} {self.comparison} {self.limit:g}"
+        part = "" if self.limit == 1 else f" / {1 / self.limit:g}"
+        return f"{self.column} {self.comparison} {self.of}{part}"
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,9 @@ KEYS = {
     "critical", "actions", "timeout", "rename", "params", "keeps",
 }  # fmt: skip
 LINE = re.compile(r"^--\s?(?:column\s+(?P<column>\w+):\s*(?P<text>.*)|(?P<key>\w+):\s*(?P<value>.*))$")
-THRESHOLD = re.compile(r"^(\w+)\s*(>=|<=|>|<|=)\s*(-?[\d.]+(?:e\d+)?)$")
+THRESHOLD = re.compile(
+    r"^(\w+)\s*(>=|<=|>|<|=)\s*(?:(-?[\d.]+(?:e\d+)?)|([a-z_]+)(?:\s*/\s*(\d+(?:\.\d+)?))?)$"
+)
 CALL = re.compile(r"(\w+)\(([^)]*)\)")
 SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
@@ -99,12 +112,14 @@ def split_sql(text: str) -> tuple[list[str], str]:
 
 
 def threshold(text: str) -> Threshold | None:
-    """`wait_seconds > 30` -> Threshold."""
+    """`wait_seconds > 30`, `covered_seconds < lead_seconds / 7` -> Threshold."""
     if not text:
         return None
     found = THRESHOLD.match(text)
     if not found:
-        raise HeaderError(f"{text!r} is no threshold; write: column > number")
+        raise HeaderError(f"{text!r} is no threshold; write: column > number, or: column > column / number")
+    if found[4]:
+        return Threshold(found[1], found[2], 1 / float(found[5] or 1), found[4])
     return Threshold(found[1], found[2], float(found[3]))
 
 

@@ -414,7 +414,7 @@ def figure(probe: Any, row: Any, name: str, label: str) -> Figure:
     threshold = getattr(probe, state) if state else None
     if threshold is None or threshold.column != name:
         return Figure.of(name, getattr(row, name), label=label, note=column.about)
-    note = f"{STATES[state]}: {threshold.comparison} {column.unit.text(threshold.limit)}"
+    note = f"{STATES[state]}: {threshold.comparison} {column.unit.text(threshold.limit_for(row))}"
     return Figure.of(name, getattr(row, name), label=label, note=note, state=state)
 
 

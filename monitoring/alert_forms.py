@@ -67,7 +67,7 @@ class RuleForm(RuleModelForm):
             "tells": "Tell people",
         }
         help_texts = {
-            "other": "For increases of one column by another, such as calls_total.",
+            "other": "For increases of one column by another, such as calls_total, or limits that stand in a column.",
             "at_least": "Of the other column (or of both together) within the time; fewer say nothing.",
             "server": "Empty, like the two fields below: every server. The narrower rule stands in for the wider.",
             "tells": "Otherwise it is only listed.",
@@ -111,6 +111,10 @@ class RuleForm(RuleModelForm):
             self.add_error("column", "Only a counter has increases: a column whose name ends with _total.")
         if data["measure"] in {Measure.PER, Measure.SHARE} and not data.get("other"):
             self.add_error("other", "Name the other column.")
+        if data["against"] == "column" and (data["measure"] != Measure.VALUE or not data.get("other")):
+            self.add_error(
+                "against", "Multiples of another column need a value as read, and the other column."
+            )
         keyed = PROBES[data["probe"]].key if data["probe"] in PROBES else ()
         if data["against"] == "baseline" and data["measure"] == Measure.VALUE and keyed:
             self.add_error("against", "A baseline of a value as read needs a reading without key columns.")

@@ -60,6 +60,7 @@ class AlertRule(Scope):
 
         LIMIT = "limit", "fixed limits"
         BASELINE = "baseline", "multiples of its own mean of the last week"
+        COLUMN = "column", "multiples of the other column of its row"
 
     origin = models.CharField(max_length=80, unique=True, null=True, blank=True, editable=False)
     is_changed = models.BooleanField(default=False, editable=False)
@@ -93,11 +94,12 @@ class AlertRule(Scope):
     @property
     def subject(self) -> tuple[str, ...]:
         """Rules of one subject stand in for one another: the narrowest scope wins."""
-        return (
-            (self.kind, self.probe, self.column, self.other, self.measure, self.comparison, self.against)
-            if self.kind == self.Kind.READING
-            else (self.kind,)
-        )
+        if self.kind != self.Kind.READING:
+            return (self.kind,)
+        # Fixed limits and those of another column stand in for one another.
+        is_own = self.against == self.Against.BASELINE
+        other = "" if self.against == self.Against.COLUMN else self.other
+        return (self.kind, self.probe, self.column, other, self.measure, self.comparison, str(is_own))
 
     def shown(self, value: float | None) -> str:
         """A value of this rule's number, for people."""
@@ -121,10 +123,13 @@ class AlertRule(Scope):
             return False
         return limit <= 0 or (limit < 1 and self.column.endswith("_count"))
 
-    def shown_limit(self, limit: float | None) -> str:
-        """A warning or critical number, for people."""
+    def shown_limit(self, limit: float | None, base: float | None = None) -> str:
+        """A warning or critical number, for people; base: what it is a multiple of in the row at hand."""
         if limit is None:
             return UNKNOWN
+        if self.against == self.Against.COLUMN:
+            times = "" if limit == 1 else f"{significant(limit)} × "
+            return self.shown(limit * base) if base is not None else f"{times}{label_of(self.other)}"
         is_count = self.measure == self.Measure.VALUE and self.column.endswith("_count")
         if is_count and self.against == self.Against.LIMIT:
             # Above 2.5 is above 2, below 2.5 is below 3: nobody counts halves.
@@ -132,6 +137,11 @@ class AlertRule(Scope):
         return (
             f"{significant(limit)} × baseline" if self.against == self.Against.BASELINE else self.shown(limit)
         )
+
+
+def label_of(column: str) -> str:
+    """lead for lead_seconds."""
+    return column.removesuffix(unit_of(column).suffix).replace("_", " ")
 
 
 def per_text(column: str, value: float) -> str:

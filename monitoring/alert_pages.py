@@ -108,7 +108,7 @@ def alert(request: HttpRequest, pk: int) -> HttpResponse:
         "alert": found,
         "server": found.server,
         "rule": found.rule,
-        "limit_text": limit_words(found.rule) if found.rule else "",
+        "limit_text": limit_words(found.rule, found.evidence.get("baseline")) if found.rule else "",
         "value_text": found.rule.shown(found.last_value) if found.rule else "",
         "chart": evidence.chart(found),
         "row": evidence.row(found),
@@ -124,14 +124,14 @@ def alert(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "monitoring/alert.html", context)
 
 
-def limit_words(rule: AlertRule) -> str:
-    """warning above 80 %, critical above 90 %."""
+def limit_words(rule: AlertRule, base: float | None = None) -> str:
+    """warning above 80 %, critical above 90 %; base: what the limits are multiples of in the row at hand."""
     if rule.comparison == rule.Comparison.PRESENT:
         return "not empty"
     word = "below" if rule.comparison == rule.Comparison.BELOW else "above"
     pairs = (("warning", rule.warning), ("critical", rule.critical))
     return ", ".join(
-        f"{name} {'at any' if rule.is_any(limit) else f'{word} {rule.shown_limit(limit)}'}"
+        f"{name} {'at any' if rule.is_any(limit) else f'{word} {rule.shown_limit(limit, base)}'}"
         for name, limit in pairs
         if limit is not None
     )

@@ -96,7 +96,7 @@ def quotient(one: float | None, other: float | None, whole: bool) -> float | Non
 def limits(alert: Alert, rule: AlertRule) -> list[Limit]:
     """The rule's limits as dashed lines."""
     base = alert.evidence.get("baseline") or 1.0
-    if rule.against == AlertRule.Against.BASELINE and not alert.evidence.get("baseline"):
+    if rule.against != AlertRule.Against.LIMIT and not alert.evidence.get("baseline"):
         return []
     pairs = (("Warning", rule.warning, "warning"), ("Critical", rule.critical, "critical"))
     return [Limit(limit * base, word, state) for word, limit, state in pairs if limit is not None]

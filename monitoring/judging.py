@@ -17,7 +17,7 @@ from monitoring.layouts import bare, key_part, scale_of
 from monitoring.recorder import Sample
 
 Key = tuple[Any, ...]
-Measure, Comparison = AlertRule.Measure, AlertRule.Comparison
+Measure, Comparison, Against = AlertRule.Measure, AlertRule.Comparison, AlertRule.Against
 #: Columns of a row that an alert keeps as its evidence, and characters of a text among them.
 MOST_COLUMNS, MOST_TEXT = 24, 500
 
@@ -106,8 +106,8 @@ def said(rule: AlertRule, value: float, base: float | None) -> str:
         return "" if value in {0.0, 1.0} else rule.shown(value)
     if not crosses(rule, value, limit, base or 1.0):
         return rule.shown(value)
-    of_base = f" of {rule.shown(base)}" if base is not None else ""
-    return f"{rule.shown(value)}, {side} {rule.shown_limit(limit)}{of_base}"
+    of_base = f" of {rule.shown(base)}" if base is not None and rule.against == Against.BASELINE else ""
+    return f"{rule.shown(value)}, {side} {rule.shown_limit(limit, base)}{of_base}"
 
 
 def stands(rule: AlertRule, row: Any) -> str:
@@ -153,8 +153,8 @@ def by_value(rule: AlertRule, reading: Reading, bases: Mapping[Key, float] | Non
         return found
     for row in reading.rows:
         key = tuple(key_part(getattr(row, name, None)) for name in reading.probe.key)
-        value, base = number_of(rule, row), bases.get(key) if bases is not None else None
-        if value is None or (bases is not None and base is None):
+        value, base = number_of(rule, row), base_of(rule, row, key, bases)
+        if value is None or (rule.against != Against.LIMIT and base is None):
             found.unknown.add(key)
             continue
         new = verdict(rule, key, name_of(reading, row), value, base, row)
@@ -162,8 +162,16 @@ def by_value(rule: AlertRule, reading: Reading, bases: Mapping[Key, float] | Non
         if old is None or is_worse(rule, new, old):
             found.verdicts[key] = new
     if not reading.probe.key:
-        say_how_many(rule, reading, found)
+        say_how_many(rule, reading, found, bases)
     return found
+
+
+def base_of(rule: AlertRule, row: Any, key: Key, bases: Mapping[Key, float] | None) -> float | None:
+    """What the rule's limits are multiples of: its own mean, or the other column of the row."""
+    if rule.against == Against.COLUMN:
+        value = getattr(row, rule.other, None)
+        return None if value is None else float(value)
+    return bases.get(key) if bases is not None else None
 
 
 def is_worse(rule: AlertRule, new: Verdict, old: Verdict) -> bool:
@@ -173,7 +181,9 @@ def is_worse(rule: AlertRule, new: Verdict, old: Verdict) -> bool:
     return new.value < old.value if rule.comparison == Comparison.BELOW else new.value > old.value
 
 
-def say_how_many(rule: AlertRule, reading: Reading, found: Judgement) -> None:
+def say_how_many(
+    rule: AlertRule, reading: Reading, found: Judgement, bases: Mapping[Key, float] | None
+) -> None:
     """Of rows without a key: how many cross, and what the worst one is; where no number tells it, which they are."""
     only = found.verdicts.get(())
     if only is None:
@@ -186,7 +196,8 @@ def say_how_many(rule: AlertRule, reading: Reading, found: Judgement) -> None:
     crossing = [
         row
         for row in reading.rows
-        if (value := number_of(rule, row)) is not None and severity_of(rule, value)
+        if (value := number_of(rule, row)) is not None
+        and severity_of(rule, value, base_of(rule, row, (), bases) or 1.0)
     ]
     many = len(crossing)
     if not only.text:

@@ -33,7 +33,7 @@ ADVICE = {
     "idle_in_transaction": "End the session, and set idle_in_transaction_session_timeout.",
     "long_transactions": "Old transactions keep dead rows. Cancel the statement or end the session.",
     "materialized_views": "Refresh the view, and give it a schedule.",
-    "partitioned_tables": "Create the next partitions now: later rows have no place.",
+    "partitioned_tables": "Create the next partitions now: later rows have no place, or go to the default partition.",
     "recovery_windows": "See whether the WAL receiver is at work and its store takes WAL.",
     "replication_lag": "See what the standby does: a long query, a lock, a slow disk or network.",
     "replication_slots": "Start the reader of the slot again, or drop a slot that nobody reads.",
@@ -322,9 +322,11 @@ def of_header(probe: Probe, first: Threshold) -> dict[str, Any]:
         "probe": probe.name,
         "column": first.column,
         "comparison": Comparison.ABOVE if above else Comparison.BELOW,
+        "against": Against.COLUMN if first.of else Against.LIMIT,
+        "other": first.of,
         "warning": limits.get("warning"),
         "critical": limits.get("critical"),
-        "clear": cleared(limits.get("warning", first.limit), above, first.column),
+        "clear": cleared(limits.get("warning", first.limit), above, first),
         "for_seconds": PATIENCE.get(probe.name, patience(probe)),
         "advice": ADVICE.get(probe.name, ""),
         "tells": "critical" in limits or probe.name in TOLD,
@@ -344,8 +346,11 @@ def rounded(threshold: Threshold) -> float:
     return threshold.limit + 1e-9 if threshold.comparison == "<=" else threshold.limit
 
 
-def cleared(limit: float, above: bool, column: str) -> float:
-    """A tenth on the good side of the limit, so that an alert does not open and end all the time."""
-    if column.endswith("_count") and limit <= 10:
+def cleared(limit: float, above: bool, threshold: Threshold) -> float:
+    """A tenth on the good side of the limit, so that an alert does not open and end all the time.
+
+    Small counts and limits that the row itself gives are exact.
+    """
+    if threshold.of or (threshold.column.endswith("_count") and limit <= 10):
         return limit
     return limit - abs(limit) * 0.1 if above else limit + abs(limit) * 0.1

@@ -6,12 +6,15 @@
 -- every:    15m
 -- timeout:  10s
 -- key:      schema, table
--- warning:  covered_seconds < 604800
--- critical: covered_seconds < 86400
+-- warning:  covered_seconds < lead_seconds
+-- critical: covered_seconds < lead_seconds / 7
+-- actions:  create_partitions(schema, table, ahead=wanted_count)
 -- column partitioned_by:   range, list or hash, and the columns
 -- column ends_at:          upper end of the last partition, when it is divided by time
 -- column hole_at:          where the first hole before that end begins: rows of then have no partition
--- column covered_seconds:  time until the first hole or the end; below zero new rows have no partition; empty when it is not divided by time, a default takes the rest, or the last partition ended over a month ago, as in an archive
+-- column covered_seconds:  time until the first hole or the end; below zero new rows have no partition, or go to the default one; empty when it is not divided by time, or the last partition ended over a month ago, as in an archive
+-- column lead_seconds:     how far ahead there should be partitions: 7 of those of up to a day, a week of longer ones, the next whole one of those of a month, a month of those that are longer still
+-- column wanted_count:     so many whole partitions after the present one reach as far; empty when they are there
 -- column outgrown_ratio:  size of the present partition against the usual one, the median of the six before it; empty with fewer than three of them, when these are below 8 MiB, or when it has partitions of its own
 -- column default_rows:     rows that found no partition of their own, as of the last vacuum or analyze; empty when there is no default partition
 -- column total_bytes:      heap, indexes and TOAST of all partitions together, as of the last vacuum or analyze (relpages)
@@ -65,6 +68,15 @@ with root as (
     from bound
     where bound.ends is not null
     group by bound.root
+), step as (
+    -- The length of the last partition before the hole; one that is open below says nothing.
+    select cover.root, extract(epoch from bound.ends - bound.starts)::float8 as seconds
+    from cover
+    join bound on bound.root = cover.root and bound.ends = cover.hole
+        and bound.ends <> 'infinity' and bound.starts <> '-infinity'
+), lead as (
+    select root, seconds as step, least(greatest(seconds, least(7 * seconds, 7 * 86400)), 31 * 86400) as seconds
+    from step
 ), present as (
     select bound.root, bound.pages::float8 / earlier.pages as outgrown
     from bound
@@ -92,15 +104,20 @@ select
     (coalesce(whole.index_pages, 0) * pg_catalog.current_setting('block_size')::int8)::int8 as index_bytes,
     whole.tuples::int8                                                                      as live_rows,
     nullif(cover.last_end, 'infinity')                                                      as ends_at,
-    case when root.partdefid = 0 and cover.hole < cover.last_end then cover.hole end        as hole_at,
-    case when root.partdefid = 0 and cover.last_end > now() - interval '31 days'
-            and cover.hole is distinct from 'infinity'
-        then extract(epoch from coalesce(cover.hole, now()) - now())::float8 end            as covered_seconds,
+    case when cover.hole < cover.last_end then cover.hole end                               as hole_at,
+    ahead.seconds                                                                           as covered_seconds,
+    case when ahead.seconds is not null then coalesce(lead.seconds, 7 * 86400) end          as lead_seconds,
+    case when ahead.seconds < lead.seconds then ceil(lead.seconds / lead.step)::int8 end    as wanted_count,
     present.outgrown                                                                        as outgrown_ratio,
     (select nullif(fallback.reltuples, -1)::int8 from pg_catalog.pg_class fallback
      where fallback.oid = root.partdefid)                                                   as default_rows
 from root
 left join whole on whole.root = root.oid
 left join cover on cover.root = root.oid
+left join lead on lead.root = root.oid
 left join present on present.root = root.oid
+cross join lateral (
+    select case when cover.last_end > now() - interval '31 days' and cover.hole is distinct from 'infinity'
+        then extract(epoch from coalesce(cover.hole, now()) - now())::float8 end as seconds
+) ahead
 order by covered_seconds nulls last, total_bytes desc, schema, "table"

@@ -17,6 +17,7 @@ from monitoring.evaluator import Judge
 from monitoring.keeper import Keeper
 from monitoring.rounds import Batch
 from monitoring.writer import Writer
+from tests.carrying_out import carry_out, operation
 from tests.fixtures.servers import server_row
 from tests.monitoring.test_epochs import Watcher, scratch_forget
 from tests.monitoring.test_probe_partitions import day
@@ -277,30 +278,33 @@ def test_a_partition_that_is_missing(new_postgres, observed, page, end):
         bounds = f"from ('{day(first)}') to ('{day(last)}')"
         postgres.admin.execute(f"create table {name} partition of events for values {bounds}")
 
-    add("now", -10, 4)
-    one = observed(server_row("shop", postgres), "postgres")
+    add("now", -10, 18)
+    row = server_row("shop", postgres)
+    one = observed(row, "postgres")
     one.look("partitioned_tables")
     found = page("header:partitioned_tables")
-    assert re.fullmatch(r"3 d( \d+ h)?, below 7 d", Alert.objects.get().text)
+    assert re.fullmatch(r"17 d( \d+ h)?, below 28 d", Alert.objects.get().text)
     del found["now"]
+    asked = "schema=public&amp;table=events&amp;ahead=1&amp;database=postgres"
     assert found == {
         "what": "Partition missing: public.events",
         "severity": "warning",
-        "limits": "warning below 7 d, critical below 1 d",
-        "do": "Create the next partitions now: later rows have no place.",
-        "operations": [],
+        "limits": "warning below 28 d, critical below 4 d",
+        "do": "Create the next partitions now: later rows have no place, or go to the default partition.",
+        "operations": [f"create_partitions/?{asked}"],
         "chart": True,
     }
-    add("next", 4, 40)
+    mended = operation("create_partitions", row, table="events", ahead=1, database="postgres")
+    assert carry_out(mended).status == "succeeded"
     one.look("partitioned_tables", later=900)
-    assert re.fullmatch(r"Back at 39 d( \d+ h)?\.", Alert.objects.get().resolved_because)
+    assert re.fullmatch(r"Back at 45 d( \d+ h)?\.", Alert.objects.get().resolved_because)
 
 
 def test_a_partition_that_grows_unusually(new_postgres, observed, page, end):
     postgres = new_postgres(autovacuum="off")
     execute = postgres.admin.execute
     execute("create table events (at date, body text) partition by range (at)")
-    for week in range(-4, 1):
+    for week in range(-4, 2):
         bounds = f"from ('{day(7 * week - 1)}') to ('{day(7 * week + 6)}')"
         execute(f"create table week_{week + 4} partition of events for values {bounds}")
     fill = "insert into events select '{0}', repeat('x', 2000) from generate_series(1, {1}) i"

@@ -34,12 +34,67 @@ def test_says_until_when_new_rows_have_a_place(make, rows, read, key):
     assert read("partitioned_tables").probe.state_of(row) == "warning"
 
 
-def test_default_partition_takes_the_rest_and_its_rows_are_counted(make, rows):
+def test_default_partition_is_no_cover_and_its_rows_are_counted(make, rows):
+    """What it takes forbids the partition that is made too late."""
     make(table("events", more="create table events_rest partition of events default;"))
     make(f"insert into events values (1, '{day(90)}'); analyze events_rest")
     row = rows()["events"]
-    assert row.covered_seconds is None
+    assert 2 * 86400 < row.covered_seconds <= 3 * 86400
     assert row.default_rows == 1
+
+
+DAYS, HOURS = 86400, 3600
+
+
+@pytest.mark.parametrize(
+    "starts,step,lead,wanted",
+    [
+        ("date_trunc('month', now())", "1 month", None, 1),
+        ("date_trunc('day', now())", "1 day", 7 * DAYS, 7),
+        ("date_trunc('hour', now())", "1 hour", 7 * HOURS, 7),
+        ("now() - interval '1 day'", "3 days", 7 * DAYS, 3),
+        ("date_trunc('week', now())", "1 week", 7 * DAYS, 1),
+        ("date_trunc('year', now())", "1 year", 31 * DAYS, 1),
+    ],
+)
+def test_how_far_ahead_there_should_be_partitions_follows_their_length(
+    make, read, starts, step, lead, wanted
+):
+    make(f"""
+        create table events (id int, at timestamptz) partition by range (at);
+        do $$ declare starts timestamptz := {starts}; begin
+            execute format('create table events_1 partition of events for values from (%L) to (%L)',
+                starts, starts + interval '{step}');
+        end $$;
+    """)
+    found = read("partitioned_tables")
+    (row,) = found.rows
+    assert lead in (None, row.lead_seconds)
+    is_short = row.covered_seconds < row.lead_seconds
+    assert row.wanted_count == (wanted if is_short else None)
+    assert found.probe.state_of(row) == (
+        "critical" if row.covered_seconds < row.lead_seconds / 7 else "warning" if is_short else ""
+    )
+
+
+def test_of_months_the_next_whole_one_must_be_there_before_it_begins(make, read):
+    make("""
+        create table events (id int, at date) partition by range (at);
+        do $$ declare starts date := date_trunc('month', now()); begin
+            for ahead in 0..1 loop
+                execute format('create table events_%s partition of events for values from (%L) to (%L)', ahead,
+                    starts + make_interval(months => ahead), starts + make_interval(months => ahead + 1));
+            end loop;
+        end $$;
+    """)
+    found = read("partitioned_tables")
+    assert (found.rows[0].wanted_count, found.probe.state_of(found.rows[0])) == (None, "")
+    make("drop table events_1")
+    found = read("partitioned_tables")
+    row = found.rows[0]
+    assert row.covered_seconds < row.lead_seconds
+    assert row.lead_seconds in {days * DAYS for days in (28, 29, 30, 31)}
+    assert (row.wanted_count, found.probe.state_of(row) in {"warning", "critical"}) == (1, True)
 
 
 def test_a_hole_before_the_last_partition_ends_what_is_covered(make, rows):
