@@ -29,7 +29,7 @@ with role as (
         (22, 'track_activities', '^on$', 'Without it sessions do not say what they do.', false, true),
         (23, 'track_io_timing', '^on$', 'Without it the time of reads and writes stays unknown.', false, true),
         (24, 'compute_query_id', '^(on|auto|regress)$', 'Without it sessions and plans cannot be matched to statements.', false, true),
-        (25, 'track_commit_timestamp', '^on$', 'Without it the exact time of a view''s refresh stays unknown.', true, true),
+        (25, 'track_commit_timestamp', '^on$', 'Without it the exact time of a view''s refresh stays unknown.', true, false),
         (26, 'autovacuum', '^on$', 'Without it dead rows pile up and transaction numbers run out.', false, true),
         (27, 'track_activity_query_size', '^(4kB|[48]kB|1[0-9]kB|[2-9][0-9]kB|[0-9]{3,}kB|.*MB|[0-9]{5,}B|[4-9][0-9]{3}B)$',
             'Texts of running statements are cut at this length.', true, false)
@@ -46,7 +46,11 @@ with role as (
     union all
     select 3, 'PostgreSQL 14 or newer', 'advised', 'Version 13 tells nothing of WAL, COPY, times of sessions and the'
         || ' statements that sessions run; bloat and sequences only to a superuser. It gets no corrections any more.', null
-    where pg_catalog.current_setting('server_version_num')::int < 140000
+    where pg_catalog.current_setting('server_version_num')::int between 130000 and 139999
+    union all
+    select 3, 'PostgreSQL 13 or newer', 'missing', 'dbadmin does not know older versions: what it shows of this one may be wrong.',
+        null
+    where pg_catalog.current_setting('server_version_num')::int < 130000
     union all
     select 11, 'pg_stat_statements is loaded',
         case when library.loads then 'ready' when library.setting is null then 'unknown' else 'missing' end,

@@ -1,10 +1,12 @@
 """Adding a server: each mistake is named where it was made; passwords are sealed and never shown."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import Client
 from psycopg.conninfo import make_conninfo
 
@@ -191,3 +193,22 @@ def test_a_name_that_is_refused_is_told_at_its_field(
     assert answer.status_code == 422
     assert errors(answer, "name")
     assert f"/settings/servers/{server}/remove/" in answer.content.decode()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "tag", "says"),
+    [
+        ("my shop", "a", "name: Use small letters, digits, - and _; start with a letter or digit."),
+        ("x" * 64, "a", "name: Ensure this value has at most 63 characters (it has 64)."),
+        (
+            "shop",
+            "t" * 41,
+            "tags: Item 1 in the array did not validate: Ensure this value has at most 40 characters (it has 41).",
+        ),
+    ],
+)
+def test_the_command_refuses_what_the_page_refuses(name: str, tag: str, says: str, postgres: Any) -> None:
+    with pytest.raises(CommandError, match=f"^{re.escape(says)}$"):
+        call_command("add_server", name, postgres.dsn, tag=[tag])
+    assert not Server.objects.exists()

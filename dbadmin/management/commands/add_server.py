@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from dbadmin import readiness
 from dbadmin.events import record
-from dbadmin.models import Server, slug
+from dbadmin.models import Server
 
 
 class Command(BaseCommand):
@@ -38,16 +39,20 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Test, keep, tell."""
-        slug(options["name"])
         dsn = resolved(options["dsn"])
+        server = Server.objects.filter(name=options["name"]).first() or Server(name=options["name"])
+        self.fill(server, options, dsn)
+        try:
+            server.clean_fields()
+        except ValidationError as error:
+            field, messages = next(iter(error.message_dict.items()))
+            raise CommandError(f"{field}: {messages[0]}") from None
         try:
             checks = readiness.check_dsn(dsn)
         except readiness.Unreachable as error:
             if not options["unchecked"]:
                 raise CommandError(f"{options['name']} is not added. {error}") from None
             checks = []
-        server = Server.objects.filter(name=options["name"]).first() or Server(name=options["name"])
-        self.fill(server, options, dsn)
         server.save()
         record(None, "server", f"Added server {server} by command.", server)
         self.stdout.write(f"{server}: {server.safe_dsn()}")
