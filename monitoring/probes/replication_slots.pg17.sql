@@ -11,7 +11,8 @@ select
     greatest(pg_catalog.pg_wal_lsn_diff(here.lsn, slot.restart_lsn), 0)::int8   as retained_bytes,
     slot.safe_wal_size                                                          as safe_bytes,
     slot.wal_status,
-    greatest(pg_catalog.pg_wal_lsn_diff(here.lsn, slot.confirmed_flush_lsn), 0)::int8 as unconfirmed_bytes,
+    case when slot.confirmed_flush_lsn is not null
+        then greatest(pg_catalog.pg_wal_lsn_diff(here.lsn, slot.confirmed_flush_lsn), 0)::int8 end as unconfirmed_bytes,
     greatest(pg_catalog.age(slot.xmin), pg_catalog.age(slot.catalog_xmin))::int8 as xmin_age_count,
     slot.inactive_since                                                         as inactive_at,
     slot.invalidation_reason                                                    as lost_because,

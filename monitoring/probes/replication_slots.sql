@@ -27,7 +27,8 @@ select
     greatest(pg_catalog.pg_wal_lsn_diff(here.lsn, slot.restart_lsn), 0)::int8   as retained_bytes,
     slot.safe_wal_size                                                          as safe_bytes,
     slot.wal_status,
-    greatest(pg_catalog.pg_wal_lsn_diff(here.lsn, slot.confirmed_flush_lsn), 0)::int8 as unconfirmed_bytes,
+    case when slot.confirmed_flush_lsn is not null
+        then greatest(pg_catalog.pg_wal_lsn_diff(here.lsn, slot.confirmed_flush_lsn), 0)::int8 end as unconfirmed_bytes,
     greatest(pg_catalog.age(slot.xmin), pg_catalog.age(slot.catalog_xmin))::int8 as xmin_age_count,
     null::timestamptz                                                           as inactive_at,
     case when slot.wal_status = 'lost' then 'its WAL was removed' end           as lost_because,

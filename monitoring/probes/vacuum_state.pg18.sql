@@ -8,7 +8,8 @@ with setting as (
         pg_catalog.current_setting('autovacuum_vacuum_insert_scale_factor')::float8     as insert_scale,
         pg_catalog.current_setting('autovacuum_analyze_threshold')::float8              as analyze_base,
         pg_catalog.current_setting('autovacuum_analyze_scale_factor')::float8           as analyze_scale,
-        pg_catalog.current_setting('autovacuum_freeze_max_age')::float8                 as freeze_age
+        pg_catalog.current_setting('autovacuum_freeze_max_age')::float8                 as freeze_age,
+        pg_catalog.current_setting('autovacuum_multixact_freeze_max_age')::float8       as multixact_age
 ), own as (
     select
         relation.oid,
@@ -20,7 +21,8 @@ with setting as (
         max(option.option_value) filter (where option.option_name = 'autovacuum_vacuum_insert_scale_factor')::float8 as insert_scale,
         max(option.option_value) filter (where option.option_name = 'autovacuum_analyze_threshold')::float8          as analyze_base,
         max(option.option_value) filter (where option.option_name = 'autovacuum_analyze_scale_factor')::float8       as analyze_scale,
-        max(option.option_value) filter (where option.option_name = 'autovacuum_freeze_max_age')::float8             as freeze_age
+        max(option.option_value) filter (where option.option_name = 'autovacuum_freeze_max_age')::float8             as freeze_age,
+        max(option.option_value) filter (where option.option_name = 'autovacuum_multixact_freeze_max_age')::float8   as multixact_age
     from pg_catalog.pg_class relation
     cross join lateral pg_catalog.pg_options_to_table(relation.reloptions) option
     where relation.relkind in ('r', 'm') and relation.oid >= 16384 and relation.reloptions is not null
@@ -33,12 +35,24 @@ with setting as (
         -- Only what is not frozen yet counts for the threshold of inserts.
         case when relation.relpages > 0
             then 1 - least(relation.relallfrozen::float8 / relation.relpages, 1) else 1 end as unfrozen,
-        pg_catalog.pg_stat_get_live_tuples(relation.oid)                      as live,
-        pg_catalog.pg_stat_get_dead_tuples(relation.oid)                      as dead,
-        pg_catalog.pg_stat_get_ins_since_vacuum(relation.oid)                 as inserted,
-        pg_catalog.pg_stat_get_mod_since_analyze(relation.oid)                as changed,
-        pg_catalog.age(relation.relfrozenxid)                                 as xid_age
+        case when counted.yes then pg_catalog.pg_stat_get_live_tuples(relation.oid)
+            else nullif(relation.reltuples, -1)::int8 end                     as live,
+        case when counted.yes then pg_catalog.pg_stat_get_dead_tuples(relation.oid) end       as dead,
+        case when counted.yes then pg_catalog.pg_stat_get_ins_since_vacuum(relation.oid) end  as inserted,
+        case when counted.yes then pg_catalog.pg_stat_get_mod_since_analyze(relation.oid) end as changed,
+        pg_catalog.age(relation.relfrozenxid)                                 as xid_age,
+        pg_catalog.mxid_age(relation.relminmxid)                              as multixact_age
     from pg_catalog.pg_class relation
+    cross join lateral (
+        -- Counters at zero may be an empty table or lost statistics: some trace of counting must be there.
+        select relation.reltuples = 0
+            or pg_catalog.pg_stat_get_live_tuples(relation.oid) > 0
+            or pg_catalog.pg_stat_get_dead_tuples(relation.oid) > 0
+            or pg_catalog.pg_stat_get_tuples_inserted(relation.oid) > 0
+            or pg_catalog.pg_stat_get_vacuum_count(relation.oid) + pg_catalog.pg_stat_get_autovacuum_count(relation.oid) > 0
+            or pg_catalog.pg_stat_get_analyze_count(relation.oid) + pg_catalog.pg_stat_get_autoanalyze_count(relation.oid) > 0
+            as yes
+    ) counted
     where relation.relkind in ('r', 'm') and relation.relpersistence <> 't' and relation.oid >= 16384
 ), due as (
     select
@@ -56,14 +70,15 @@ with setting as (
                 + coalesce(own.insert_scale, setting.insert_scale) * state.tuples * state.unfrozen + 1) end as insert_due,
         state.changed / (coalesce(own.analyze_base, setting.analyze_base)
             + coalesce(own.analyze_scale, setting.analyze_scale) * state.tuples + 1)                  as analyze_due,
-        state.xid_age / least(coalesce(own.freeze_age, setting.freeze_age), setting.freeze_age)       as freeze_due
+        greatest(state.xid_age / least(own.freeze_age, setting.freeze_age),
+            state.multixact_age / least(own.multixact_age, setting.multixact_age))                    as freeze_due
     from state
     cross join setting
     left join own on own.oid = state.oid
 ), worst as (
     select *
     from due
-    order by greatest(vacuum_due, insert_due, freeze_due) desc, analyze_due desc, oid
+    order by greatest(vacuum_due, insert_due, freeze_due) desc, analyze_due desc nulls last, oid
     limit 500
 )
 select
@@ -87,4 +102,4 @@ select
 from worst
 join pg_catalog.pg_namespace space on space.oid = worst.relnamespace
 where space.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
-order by greatest(worst.vacuum_due, worst.insert_due, worst.freeze_due) desc, worst.analyze_due desc, schema, "table"
+order by greatest(worst.vacuum_due, worst.insert_due, worst.freeze_due) desc, worst.analyze_due desc nulls last, schema, "table"

@@ -11,8 +11,8 @@
 -- column vacuum_due_ratio:  dead rows against the threshold; at 1 autovacuum comes; empty when it is switched off for the table
 -- column insert_due_ratio:  rows inserted since the last vacuum against their threshold
 -- column analyze_due_ratio: rows changed since the last analyze against their threshold
--- column freeze_ratio:      age of its oldest row against the limit; at 1 autovacuum comes in any case
--- column dead_rows:         still in the table, wanted by nobody
+-- column freeze_ratio:      age of its oldest transaction number or multixact, whichever is nearer its limit; at 1 autovacuum comes in any case
+-- column dead_rows:         still in the table, wanted by nobody; empty when the statistics were lost and nobody has analyzed it since
 -- column autovacuum:        off when switched off for the server or for this table
 with setting as (
     select
@@ -24,7 +24,8 @@ with setting as (
         pg_catalog.current_setting('autovacuum_vacuum_insert_scale_factor')::float8     as insert_scale,
         pg_catalog.current_setting('autovacuum_analyze_threshold')::float8              as analyze_base,
         pg_catalog.current_setting('autovacuum_analyze_scale_factor')::float8           as analyze_scale,
-        pg_catalog.current_setting('autovacuum_freeze_max_age')::float8                 as freeze_age
+        pg_catalog.current_setting('autovacuum_freeze_max_age')::float8                 as freeze_age,
+        pg_catalog.current_setting('autovacuum_multixact_freeze_max_age')::float8       as multixact_age
 ), own as (
     select
         relation.oid,
@@ -36,7 +37,8 @@ with setting as (
         max(option.option_value) filter (where option.option_name = 'autovacuum_vacuum_insert_scale_factor')::float8 as insert_scale,
         max(option.option_value) filter (where option.option_name = 'autovacuum_analyze_threshold')::float8          as analyze_base,
         max(option.option_value) filter (where option.option_name = 'autovacuum_analyze_scale_factor')::float8       as analyze_scale,
-        max(option.option_value) filter (where option.option_name = 'autovacuum_freeze_max_age')::float8             as freeze_age
+        max(option.option_value) filter (where option.option_name = 'autovacuum_freeze_max_age')::float8             as freeze_age,
+        max(option.option_value) filter (where option.option_name = 'autovacuum_multixact_freeze_max_age')::float8   as multixact_age
     from pg_catalog.pg_class relation
     cross join lateral pg_catalog.pg_options_to_table(relation.reloptions) option
     where relation.relkind in ('r', 'm') and relation.oid >= 16384 and relation.reloptions is not null
@@ -47,12 +49,24 @@ with setting as (
         relation.oid, relation.relnamespace, relation.relname,
         greatest(relation.reltuples, 0)                                       as tuples,
         1.0::float8                                                           as unfrozen,
-        pg_catalog.pg_stat_get_live_tuples(relation.oid)                      as live,
-        pg_catalog.pg_stat_get_dead_tuples(relation.oid)                      as dead,
-        pg_catalog.pg_stat_get_ins_since_vacuum(relation.oid)                 as inserted,
-        pg_catalog.pg_stat_get_mod_since_analyze(relation.oid)                as changed,
-        pg_catalog.age(relation.relfrozenxid)                                 as xid_age
+        case when counted.yes then pg_catalog.pg_stat_get_live_tuples(relation.oid)
+            else nullif(relation.reltuples, -1)::int8 end                     as live,
+        case when counted.yes then pg_catalog.pg_stat_get_dead_tuples(relation.oid) end       as dead,
+        case when counted.yes then pg_catalog.pg_stat_get_ins_since_vacuum(relation.oid) end  as inserted,
+        case when counted.yes then pg_catalog.pg_stat_get_mod_since_analyze(relation.oid) end as changed,
+        pg_catalog.age(relation.relfrozenxid)                                 as xid_age,
+        pg_catalog.mxid_age(relation.relminmxid)                              as multixact_age
     from pg_catalog.pg_class relation
+    cross join lateral (
+        -- Counters at zero may be an empty table or lost statistics: some trace of counting must be there.
+        select relation.reltuples = 0
+            or pg_catalog.pg_stat_get_live_tuples(relation.oid) > 0
+            or pg_catalog.pg_stat_get_dead_tuples(relation.oid) > 0
+            or pg_catalog.pg_stat_get_tuples_inserted(relation.oid) > 0
+            or pg_catalog.pg_stat_get_vacuum_count(relation.oid) + pg_catalog.pg_stat_get_autovacuum_count(relation.oid) > 0
+            or pg_catalog.pg_stat_get_analyze_count(relation.oid) + pg_catalog.pg_stat_get_autoanalyze_count(relation.oid) > 0
+            as yes
+    ) counted
     where relation.relkind in ('r', 'm') and relation.relpersistence <> 't' and relation.oid >= 16384
 ), due as (
     select
@@ -70,14 +84,15 @@ with setting as (
                 + coalesce(own.insert_scale, setting.insert_scale) * state.tuples * state.unfrozen + 1) end as insert_due,
         state.changed / (coalesce(own.analyze_base, setting.analyze_base)
             + coalesce(own.analyze_scale, setting.analyze_scale) * state.tuples + 1)                  as analyze_due,
-        state.xid_age / least(coalesce(own.freeze_age, setting.freeze_age), setting.freeze_age)       as freeze_due
+        greatest(state.xid_age / least(own.freeze_age, setting.freeze_age),
+            state.multixact_age / least(own.multixact_age, setting.multixact_age))                    as freeze_due
     from state
     cross join setting
     left join own on own.oid = state.oid
 ), worst as (
     select *
     from due
-    order by greatest(vacuum_due, insert_due, freeze_due) desc, analyze_due desc, oid
+    order by greatest(vacuum_due, insert_due, freeze_due) desc, analyze_due desc nulls last, oid
     limit 500
 )
 select
@@ -101,4 +116,4 @@ select
 from worst
 join pg_catalog.pg_namespace space on space.oid = worst.relnamespace
 where space.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
-order by greatest(worst.vacuum_due, worst.insert_due, worst.freeze_due) desc, worst.analyze_due desc, schema, "table"
+order by greatest(worst.vacuum_due, worst.insert_due, worst.freeze_due) desc, worst.analyze_due desc nulls last, schema, "table"

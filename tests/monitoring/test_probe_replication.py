@@ -186,6 +186,7 @@ def test_forgotten_slot_shows_what_it_keeps(new_postgres):
     (row,) = read(server, "replication_slots").rows
     assert (row.slot, row.is_active, row.wal_status) == ("forgotten", False, "reserved")
     assert row.retained_bytes > 1_000_000
+    assert row.unconfirmed_bytes is None, "only a logical slot confirms"
 
 
 @pytest.mark.django_db

@@ -65,9 +65,13 @@ def test_counts_lost_in_a_crash_are_unknown_not_zero(new_postgres):
     with server.connect() as connection:
         limit(connection)
         row = by_name(PROBES["tables"].read(Session(connection)))["orders"]
+        due = by_name(PROBES["vacuum_state"].read(Session(connection)))["orders"]
     assert row.live_rows == 900
     assert row.dead_rows is None
     assert row.dead_ratio is None
+    assert due.live_rows == 900
+    assert (due.dead_rows, due.vacuum_due_ratio, due.analyze_due_ratio) == (None, None, None)
+    assert (due.inserted_since_vacuum_rows, due.insert_due_ratio) == (None, None)
     changed = {part for part, moment in resets(server).items() if moment != before[part]}
     assert {"server start", "background writer"} <= changed
 
@@ -138,6 +142,26 @@ def test_sequence_counts_against_the_narrower_of_itself_and_its_column(make, rea
     assert rows["narrow_ids"].limit_from == "column"
     assert rows["narrow_ids"].used_ratio == pytest.approx(2000000000 / 2147483647)
     assert rows["small_id_seq"].last_value is None
+    assert rows["small_id_seq"].left_count is None
+
+
+def test_sequences_that_count_down_or_end_where_they_were_told_to_can_run_out(make, read):
+    make("""
+        create sequence down increment -1 minvalue -100; select setval('down', -99);
+        create sequence bounded maxvalue 10000000000; select setval('bounded', 9999999990);
+        create sequence by_ten increment 10 maxvalue 1000; select setval('by_ten', 985);
+        create sequence around maxvalue 10 cycle;
+        create sequence endless increment -1;
+        create table below (id smallint);
+        create sequence below_ids increment -3 owned by below.id; select setval('below_ids', -32760);
+    """)
+    rows = {row.sequence: row for row in read("sequences").rows}
+    assert set(rows) == {"down", "bounded", "by_ten", "below_ids"}
+    assert (rows["down"].used_ratio, rows["down"].left_count, rows["down"].limit_value) == (0.99, 1, "-100")
+    assert (rows["bounded"].used_ratio, rows["bounded"].left_count) == (pytest.approx(1, abs=1e-6), 10)
+    assert (rows["by_ten"].used_ratio, rows["by_ten"].left_count) == (0.985, 1)
+    below = rows["below_ids"]
+    assert (below.left_count, below.limit_value, below.limit_from) == (2, "-32768", "column")
 
 
 @pytest.mark.parametrize(
@@ -200,6 +224,24 @@ def test_healthy_indexes_are_not_called_bloated(make, read, counted, analyzed):
     analyzed("vacuum analyze things", "things")
     rows = {row.index: row for row in read("index_bloat").rows}
     assert rows["by_number"].bloat_low_bytes > 0.7 * rows["by_number"].size_bytes
+
+
+def test_multixacts_count_against_their_own_limit(make, read, target, connection):
+    make("""
+        create table seats (id int primary key) with (autovacuum_multixact_freeze_max_age = 10000);
+        create table rows (id int primary key);
+        insert into seats values (1);
+    """)
+    holder, others = connection(), connection()
+    holder.execute("select from seats for share")
+    for _ in range(50):
+        others.execute("select from seats for share")
+        others.commit()
+    age = target.value("select mxid_age(relminmxid) from pg_class where relname = 'seats'")
+    assert age >= 50
+    for probe in ("vacuum_state", "table_wraparound"):
+        first = read(probe).rows[0]
+        assert (first.table, first.freeze_ratio) == ("seats", pytest.approx(age / 10000)), probe
 
 
 def test_wraparound_watches_databases_that_nobody_may_enter_too(read, target, database):
