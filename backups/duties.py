@@ -22,6 +22,8 @@ log = logging.getLogger("dbadmin.backups")
 LOOK = 60.0
 #: The WAL of a new base backup may take so long to arrive; after a failure we wait as long.
 MERCY, AGAIN = timedelta(minutes=3), timedelta(minutes=10)
+#: Base backups are taken in the name of a person.
+REMEDY = "Let an admin carry out “Change point-in-time recovery”: base backups are then taken in that admin's name."
 #: Repositories of other tools are read so often.
 READ_EVERY = timedelta(hours=1)
 
@@ -42,13 +44,23 @@ def take_due() -> list[Run]:
         reason = why_due(point, recoverable(point.server), timezone.now())
         if not reason or not point.is_received or is_tried(point):
             continue
+        operation = TakeBaseBackup(point.server, {})
         try:
-            begun.append(
-                runs.start(TakeBaseBackup(point.server, {}), point.made_by, Run.Door.SCHEDULE, reason)
-            )
-        except (Refused, PermissionDenied) as refusal:
-            log.warning("no base backup of %s: %s", point.server, refusal)
+            begun.append(runs.start(operation, point.made_by, Run.Door.SCHEDULE, reason))
+        except PermissionDenied as denied:
+            note(point, operation, reason, f"{runs.may_not(point.made_by, denied)} {REMEDY}")
+        except Refused as refusal:
+            note(point, operation, reason, str(refusal))
     return begun
+
+
+def note(point: PointInTime, operation: TakeBaseBackup, reason: str, message: str) -> None:
+    """A run that says why it did not begin: once, not every minute that it is so."""
+    last = Run.objects.filter(server=point.server, operation=operation.name).first()
+    if last is None or (last.status, last.message) != (Run.Status.REFUSED, message):
+        run = runs.filled(operation, point.made_by, Run.Door.SCHEDULE, None)
+        run.reason = reason
+        runs.refused(run, message)
 
 
 def why_due(point: PointInTime, found: Recoverable, now: datetime) -> str:

@@ -127,6 +127,12 @@ def enqueue(run: Run) -> None:
         run.message = waits
 
 
+def may_not(user: Any, denied: PermissionDenied) -> str:
+    """Why what is due does not begin in the name of this person."""
+    who = user.get_username() if user is not None else "Its owner, who is gone,"
+    return f"{who} may not do this (any more): {denied}"
+
+
 def refused(run: Run, message: str) -> Run:
     """Store a run that will not begin, so that a schedule's miss is seen."""
     run.status, run.message, run.finished_at = Run.Status.REFUSED, message, timezone.now()

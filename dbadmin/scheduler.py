@@ -168,8 +168,7 @@ def begin(schedule: Schedule, due_at: datetime, now: datetime) -> Run:
     except Refused as refusal:
         return left_out(schedule, due_at, reason, str(refusal), operation)
     except PermissionDenied as denied:
-        who = schedule.created_by.get_username() if schedule.created_by else "Its owner, who is gone,"
-        return left_out(schedule, due_at, reason, f"{who} may not do this (any more): {denied}", operation)
+        return left_out(schedule, due_at, reason, runs.may_not(schedule.created_by, denied), operation)
     except (LookupError, TypeError, ValueError) as error:
         log.exception("schedule %s", schedule.pk)
         return left_out(

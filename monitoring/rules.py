@@ -210,6 +210,14 @@ WRITTEN: dict[str, dict[str, Any]] = {
         "warning": 8 * DAY,
         "advice": "Read the newest backup back, or restore it into a scratch database.",
     },
+    "base_backup_not_taken": {
+        "name": "Base backup not taken",
+        "probe": "recovery_windows",
+        "column": "base_problem",
+        "comparison": Comparison.PRESENT,
+        "warning": 1.0,
+        "advice": "Read what the last run says: the newest base backup grows old, and recoveries slow.",
+    },
     "foreign_gap": {
         "name": "WAL of another tool has a hole",
         "probe": "foreign_repositories",

@@ -39,12 +39,16 @@ class ChangePointInTime(Operation):
     def plan(self) -> Sequence[Step]:
         point = preflight.point_of(self.server)
         must_be_able(self.server, self.params)
-        says = f"From now on a base backup {rhythm(self.params)}. Until now: {rhythm(vars(point))}."
+        says = (
+            f"From now on a base backup {rhythm(self.params)}, in the name of who changes this. "
+            f"Until now: {rhythm(vars(point))}."
+        )
         return [Call(lambda work: self.record(work, point), says)]
 
     def record(self, work: Work, point: PointInTime) -> None:
         work.result(before=keeping(vars(point)))
-        PointInTime.objects.filter(pk=point.pk).update(**keeping(self.params))
+        owner = {"made_by": work.run.user} if work.run.user else {}
+        PointInTime.objects.filter(pk=point.pk).update(**keeping(self.params), **owner)
 
     def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
         """To what it was."""

@@ -12,6 +12,7 @@ column latest_at:    the latest moment that can be recovered by an unbroken chai
 column loss_seconds: since the latest moment: what would be lost if the server vanished now
 column base_seconds: since the newest base backup was begun
 column problem:      what the receiver of the WAL says
+column base_problem: why the last base backup was not taken
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from django.utils import timezone
 from backups.models import PointInTime
 from backups.physical.chains import recoverable
 from dbadmin.connections import Session
+from dbadmin.models import Run, Server
 
 COLUMNS = (
     "earliest_at", "latest_at", "loss_seconds", "base_seconds", "bases_count", "holes_count", "spool_bytes", "problem",
+    "base_problem",
 )  # fmt: skip
 
 
@@ -42,4 +45,12 @@ def rows(session: Session) -> Iterable[tuple[Any, ...]]:
     newest = max((chain.base.started_at for chain in found.chains), default=None)
     age = (now - newest).total_seconds() if newest else None
     counts = (len(found.chains), len(found.holes))
-    return [(found.earliest, found.latest, loss, age, *counts, point.spool_bytes, point.problem or None)]
+    told = (point.spool_bytes, point.problem or None, base_problem(session.server))
+    return [(found.earliest, found.latest, loss, age, *counts, *told)]
+
+
+def base_problem(server: Server) -> str | None:
+    """Of the newest that ended; who cancels one knows why."""
+    ended = Run.objects.filter(server=server, operation="take_base_backup").exclude(status__in=Run.OPEN)
+    last = ended.exclude(status=Run.Status.CANCELLED).first()
+    return last.message if last and last.status != Run.Status.SUCCEEDED else None
