@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import pyrage
 from backports import zstd
 
+from backups import memory
 from backups.channel import Channel, ChannelClosed
 from backups.stores import Item, Store, StoreError, Upload
 from backups.stores.base import Opened
@@ -196,6 +197,7 @@ def send(
 ) -> Stored:
     """Everything the source gives, as an object of the store; if the source raises, there is no object."""
     started = time.monotonic()
+    memory.give_back()
     out, channel, packed = VolumeWriter(store, key, opened), Channel(tick), compressor(level, workers)
     encryptor = _Encryptor(channel, out, recipients)
     stored = Stored()
@@ -321,6 +323,7 @@ def receive(
     tick: Callable[[], None] = lambda: None,
 ) -> Iterator[bytes]:
     """The plain bytes of a stream; nothing of it may be believed before the iteration has ended."""
+    memory.give_back()
     channel = Channel(tick)
     fetcher = _Fetcher(store, volumes, identities, channel)
     opener = zstd.ZstdDecompressor()
