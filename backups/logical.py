@@ -155,7 +155,7 @@ class Selection:
 
     def arguments(self) -> list[str]:
         chosen = [f"--schema={_pattern(name)}" for name in self.schemas]
-        chosen += [f"--table={_pattern(schema)}.{_pattern(name)}" for schema, name in self.tables]
+        chosen += [f"--table={_full(*table)}" for table in self.tables]
         return [*chosen, "--strict-names"] if chosen else []
 
     def __str__(self) -> str:
@@ -168,6 +168,10 @@ def _pattern(name: str) -> str:
     return '"{}"'.format(name.replace('"', '""'))
 
 
+def _full(schema: str, name: str) -> str:
+    return f"{_pattern(schema)}.{_pattern(name)}"
+
+
 @dataclass(frozen=True)
 class Source:
     """Where and what to dump."""
@@ -176,6 +180,8 @@ class Source:
     dsn: str = field(repr=False)
     database: str = ""
     selection: Selection = field(default_factory=Selection)
+    #: Tables of which only the definition is wanted.
+    without_rows: Sequence[tuple[str, str]] = ()
 
     def environment(self) -> Mapping[str, str]:
         return environment(self.dsn, self.database)
@@ -194,6 +200,7 @@ def dump_command(source: Source, snapshot: str = "", unlogged: bool = True) -> l
         command.append(f"--snapshot={snapshot}")
     if not unlogged:
         command.append("--no-unlogged-table-data")
+    command += [f"--exclude-table-data={_full(*table)}" for table in source.without_rows]
     return [*command, *source.selection.arguments()]
 
 

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any
 
 import psycopg
@@ -25,6 +25,7 @@ from backups.pipeline import receive
 from backups.preflight import spool_folder
 from backups.producer import Producer
 from backups.reading import keys_for, must_be_same
+from backups.reading_ahead import Ahead
 from backups.restore_errors import classify
 from backups.stores import StoreError
 from backups.written_since import counters
@@ -101,6 +102,7 @@ class Restoring:
     started: float = field(default_factory=time.monotonic)
     spool: IO[bytes] = field(default_factory=io.BytesIO)
     entries: Sequence[Entry] = ()
+    ahead: Ahead | None = None
 
     def __post_init__(self) -> None:
         self.server, self.manifest, self.wanted = (
@@ -238,17 +240,32 @@ class Restoring:
         command = logical.restore_command(self.tools, self.scratch, f"/proc/self/fd/{number}", self.jobs)
         command[-1:-1] = [*options, *(["--no-tablespaces"] if self.wanted.tablespaces == SERVERS else [])]
         environment = logical.environment(self.server.dsn("operate"), self.scratch)
+        if not options:
+            tables = self.manifest.contents.tables
+            self.ahead = Ahead(self._source(Selection()), self.entries, tables, work.popen)
         process = work.popen(
             [*command, "--verbose"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, pass_fds=[number, *files],
         )  # fmt: skip
         try:
             self._listen(work, process)
+            if self.ahead:
+                self.ahead.wait(work.stop_if_cancelled)
+                self._tell_ahead(work, self.ahead)
         finally:
+            if self.ahead:
+                self.ahead.stop()
             if process.poll() is None:
                 process.terminate()
                 process.wait()
             self.spool.close()
+
+    def _tell_ahead(self, work: Work, ahead: Ahead) -> None:
+        for trouble in ahead.troubles:
+            work.log(trouble)
+        if ahead.tables:
+            named = ", ".join(str(table) for table in ahead.tables)
+            work.log(f"Read for the comparison while indexes were built: {named}.")
 
     def _listen(self, work: Work, process: subprocess.Popen[bytes]) -> None:
         """Follow pg_restore line by line; the first error that is not known to be harmless ends it."""
@@ -257,6 +274,8 @@ class Restoring:
         for raw in process.stderr or ():
             work.stop_if_cancelled()
             line = raw.decode("utf-8", "replace").rstrip()
+            if self.ahead:
+                self.ahead.hear(line)
             error = classify(line)
             if error and not error.harmless:
                 process.terminate()
@@ -301,8 +320,11 @@ class Restoring:
         self._judge(work, compare(self.manifest.contents, self.dumped(work, selection), by_name=by_name))
 
     def dumped(self, work: Work, selection: Selection) -> Contents:
-        """What a dump of the restored database contains now."""
-        source = Source(self.proving_tools, self.server.dsn("operate"), self.scratch, selection)
+        """What a dump of the restored database contains now, with what was read of it ahead."""
+        source, expected = self._source(selection), self.manifest.plain_bytes
+        if self.ahead:
+            source = replace(source, without_rows=[(each.schema, each.name) for each in self.ahead.tables])
+            expected -= self.ahead.size_bytes
         producer = Producer(
             logical.dump_command(source), source.environment(), work.popen, work.stop_if_cancelled
         )
@@ -310,10 +332,14 @@ class Restoring:
         try:
             for block in producer:
                 scanner.feed(block)
-                work.progress(scanner.size_bytes, max(self.manifest.plain_bytes, scanner.size_bytes), "bytes")
+                work.progress(scanner.size_bytes, max(expected, scanner.size_bytes), "bytes")
         finally:
             producer.stop()
-        return Contents.of(scanner)
+        found = Contents.of(scanner)
+        return self.ahead.add_to(found) if self.ahead else found
+
+    def _source(self, selection: Selection) -> Source:
+        return Source(self.proving_tools, self.server.dsn("operate"), self.scratch, selection)
 
     def _judge(self, work: Work, found: Comparison) -> None:
         for difference in found.differences[:100]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from backups import reading_ahead
 from backups.models import Backup, KeptDatabase
 from backups.written_since import sentences
 from dbadmin.connections import Session
@@ -79,9 +80,15 @@ def rich(target: Session, database: str) -> str:
     return database
 
 
+@pytest.mark.parametrize("large", [reading_ahead.LARGE, 0])
 def test_gives_back_every_row_value_and_definition(
-    rich: str, taken: Callable[..., Backup], run: Callable[..., Run]
+    rich: str,
+    taken: Callable[..., Backup],
+    run: Callable[..., Run],
+    large: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(reading_ahead, "LARGE", large)
     backup = taken()
     done = run("restore_backup", backup=backup.pk, into="new", database=f"{rich}_again")
     log = [line.text for line in done.lines.all()]
