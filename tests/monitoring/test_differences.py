@@ -30,7 +30,7 @@ def two(new_postgres):
 def test_what_differs_is_told_with_both_values_and_places_come_last(two):
     red, blue = (reading_store.latest(each, "settings").rows for each in two)
     found = {row.setting: row for row in differing(red, blue)}
-    assert (found["work_mem"].here, found["work_mem"].there) == ("5120 kB", "6144 kB")
+    assert (found["work_mem"].here, found["work_mem"].there) == ("5MB", "6MB")
     assert (found["cluster_name"].here, found["cluster_name"].there) == ("red", "blue")
     assert "shared_buffers" not in found
     names = list(found)
@@ -41,7 +41,7 @@ def test_what_differs_is_told_with_both_values_and_places_come_last(two):
 def test_a_setting_that_one_version_lacks_is_empty_there(two):
     red = reading_store.latest(two[0], "settings").rows
     (missing,) = differing(red, [row for row in red if row.name != "work_mem"])
-    assert (missing.setting, missing.here, missing.there) == ("work_mem", "5120 kB", None)
+    assert (missing.setting, missing.here, missing.there) == ("work_mem", "5MB", None)
 
 
 def test_the_page_shows_differences_and_history(two, client_as):
@@ -50,7 +50,7 @@ def test_the_page_shows_differences_and_history(two, client_as):
     for mark in changed_settings(before, after):
         Mark.objects.create(server=red, at=mark.at, kind=mark.kind, text=mark.text, facts=mark.facts)
     text = client_as("viewer").get("/servers/red/differences/", {"with": "blue"}).content.decode()
-    for words in ("red and blue", "work_mem", "5120 kB", "6144 kB", "cluster_name"):
+    for words in ("red and blue", "work_mem", "5MB", "6MB", "cluster_name"):
         assert words in text, words
     assert "No setting has changed" not in text
 
@@ -65,12 +65,10 @@ def test_both_lists_are_files_too(two, client_as):
         "server": "red", "of": "differences", "with": "blue",
     }  # fmt: skip
     (memory,) = [row for row in found["rows"] if row["setting"] == "work_mem"]
-    assert (memory["here"], memory["there"]) == ("5120 kB", "6144 kB")
+    assert (memory["here"], memory["there"]) == ("5MB", "6MB")
     lines = client.get(f"{address}csv").content.decode().splitlines()
     assert lines[0] == "setting,here,there,built_in,category,meaning"
-    assert [line.split(",")[1:3] for line in lines if line.startswith("work_mem,")] == [
-        ["5120 kB", "6144 kB"]
-    ]
+    assert [line.split(",")[1:3] for line in lines if line.startswith("work_mem,")] == [["5MB", "6MB"]]
     (row,) = client.get(f"{address}json&panel=changes").json()["rows"]
     assert row["setting"] == mark.facts["setting"]
     assert client.get(f"{address}csv&panel=nosuch").status_code == 404

@@ -15,12 +15,12 @@ def test_limits_of_our_own_session_are_not_taken_for_the_servers(read, target):
     try:
         with_limits = {row.name: row for row in read("settings").rows}
         assert target.value("show work_mem") == LIMITS["work_mem"]
-        assert (with_limits["lock_timeout"].value, with_limits["lock_timeout"].is_changed) == ("0 ms", False)
+        assert (with_limits["lock_timeout"].value, with_limits["lock_timeout"].is_changed) == ("0", False)
         assert (with_limits["default_transaction_read_only"].value, with_limits["lock_timeout"].source) == (
             "off",
             "default",
         )
-        until_it_is(read, "work_mem", "5120 kB")
+        until_it_is(read, "work_mem", "5MB")
     finally:
         target.rows("set default_transaction_read_only = off")
         target.rows("alter system reset work_mem")
@@ -34,6 +34,23 @@ def until_it_is(read, name, value):
         if row.value == value:
             return
     raise AssertionError(f"{name} is {row.value}, not {value}")
+
+
+def test_values_are_written_as_the_server_itself_writes_them(postgres):
+    """On a session without limits of its own: there SHOW tells what the reading tells."""
+    with postgres.connect() as connection:
+        session = Session(connection)
+        shown = dict(
+            connection.execute(
+                "select name, current_setting(name) from pg_settings"
+                " where unit is not null and name not like 'tcp_keepalives%'"  # SHOW asks the socket for these
+            ).fetchall()
+        )
+        said = {row.name: row for row in PROBES["settings"].read(session).rows}
+    assert {name: said[name].value for name in shown} == shown
+    assert said["shared_buffers"].built_in in {"8MB", "128MB"}, "the smaller one until PostgreSQL 14"
+    assert said["wal_buffers"].built_in == "-1"
+    assert said["autovacuum_vacuum_cost_delay"].built_in == "2ms"
 
 
 @pytest.mark.django_db
