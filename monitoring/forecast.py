@@ -18,6 +18,8 @@ SURE = 1.96
 #: What lies farther away than this is not told as a date, seconds.
 HORIZON = 5 * 365 * 86400.0
 DAY = 86400.0
+YEAR = 365.25 * DAY
+NO_LIMIT = "No limit is known."
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,9 @@ def when(points: Points, limit: float | None, least: float = DAY, rises: bool = 
     history = points[-1][0] - points[0][0] if points else 0.0
     found = fit(points) if history >= least else None
     if found is None:
-        return Outcome(f"Too little history: {units.duration(round(history))} of {units.duration(least)}.")
+        return Outcome(too_little(points, history, least))
     if limit is None:
-        return Outcome("No limit is known.", found)
+        return Outcome(NO_LIMIT, found)
     distance = limit - found.level
     if (distance <= 0) if rises else (distance >= 0):
         return Outcome("It is there already.", found, 0.0, 0.0, 0.0)
@@ -136,7 +138,7 @@ def when(points: Points, limit: float | None, least: float = DAY, rises: bool = 
     meets, one, two = (gap / slope if slope > 0 else math.inf for slope in towards)
     earliest, latest = min(one, two), max(one, two)
     if not found.moves or meets > HORIZON:
-        return Outcome(calm(earliest), found, None, known(earliest), None)
+        return Outcome(calm(found, meets, earliest), found, None, known(earliest), None)
     return Outcome(dated(meets, earliest, latest), found, meets, known(earliest), known(latest))
 
 
@@ -145,14 +147,41 @@ def known(seconds: float) -> float | None:
     return seconds if seconds <= HORIZON else None
 
 
-def calm(earliest: float) -> str:
-    """Of a line that does not surely move towards its limit."""
+def too_little(points: Points, history: float, least: float) -> str:
+    """Of a line that cannot be drawn yet: how much is there, and how much it takes."""
+    if history < least:
+        so_far = f"{units.duration(round(history))} so far" if history >= 1 else "none so far"
+        return f"Too little history: {so_far}, a forecast takes {units.duration(least)}."
+    return f"Too few readings: {len(points)} so far, a forecast takes {FEWEST}."
+
+
+def calm(found: Fit, meets: float, earliest: float) -> str:
+    """Of a line that does not surely move towards its limit, or not soon."""
     if earliest > HORIZON:
         return "Not in sight."
-    return f"Not in sight; if it grows as fast as it may, in {units.duration(earliest)}."
+    if found.moves:
+        return f"Not within five years as it looks; at the earliest in {roughly(earliest)}."
+    if meets > HORIZON:
+        return f"Not in sight; at the earliest in {roughly(earliest)}."
+    return (
+        f"Not sure: in about {roughly(meets)} as it looks, or never; at the earliest in {roughly(earliest)}."
+    )
 
 
 def dated(meets: float, earliest: float, latest: float) -> str:
-    """In 12 d; with 95 % between 9 d and 20 d."""
-    end = units.duration(latest) if latest <= HORIZON else "never"
-    return f"In {units.duration(meets)}; with 95 % between {units.duration(earliest)} and {end}."
+    """In about 12 days; 95 % sure: between 9 and 20 days."""
+    first, last = roughly(earliest), roughly(latest)
+    if first == last:
+        return f"In about {roughly(meets)}."
+    number, _, unit = first.partition(" ")
+    between = f"between {number if last.endswith(unit) else first} and {last}"
+    sure = f"not before {first}" if latest > HORIZON else between
+    return f"In about {roughly(meets)}; 95 % sure: {sure}."
+
+
+def roughly(seconds: float) -> str:
+    """A length of time as people say it of what is to come: 40 minutes, 12 days, 7 months, 3 years."""
+    for length, unit in ((YEAR, "years"), (YEAR / 12, "months"), (DAY, "days"), (3600.0, "hours")):
+        if seconds >= 2 * length:
+            return f"{round(seconds / length)} {unit}"
+    return f"{round(seconds / 60)} minutes" if seconds >= 90 else "a minute"

@@ -77,13 +77,16 @@ def verdict(
 ) -> Verdict:
     """The rule's word on one value."""
     multiple = 1.0 if base is None else base
+    severity = severity_of(rule, value, multiple)
+    # What is well and has a sentence of its own says that: a forecast out of sight is no number of days.
+    own = "" if severity else getattr(row, "says", "")
     return Verdict(
         key,
         name,
         value,
-        severity_of(rule, value, multiple),
+        severity,
         is_well(rule, value, multiple),
-        said(rule, value, base) or stands(rule, row),
+        own or said(rule, value, base) or stands(rule, row),
         evidence(row),
         base,
     )

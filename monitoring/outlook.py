@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dbadmin import readings, units
@@ -25,7 +25,10 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Follow:
-    """One column that is followed. span: history that is looked at; least: history that is needed, seconds."""
+    """One column that is followed. span: history that is looked at; least: history that is needed, seconds.
+
+    unlimited: what is said where no limit is known.
+    """
 
     what: str
     probe: str
@@ -38,6 +41,7 @@ class Follow:
     is_saw: bool = False
     most: int = 200
     only_known: bool = False
+    unlimited: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def disk_of(server: Server) -> float | None:
     return None
 
 
+NO_DISK = "How large the disk is, is not known: tell it by a tag of the server, disk=500GB."
 FOLLOWED = (
     Follow("Connections", "server_vitals", "connections_count", lambda row, _: row.connections_limit_count),
     Follow(
@@ -96,14 +101,17 @@ FOLLOWED = (
     ),
     Follow("Sequence", "sequences", "used_ratio", lambda *_: 1.0, span=32 * DAY, step=86400, least=2 * DAY),
     Follow("Wraparound", "wraparound", "used_ratio", lambda *_: 1.0, is_saw=True),
-    Follow("WAL on disk", "wal_files", "size_bytes", lambda _, server: disk_of(server), span=2 * DAY),
+    Follow(
+        "WAL on disk", "wal_files", "size_bytes", lambda _, server: disk_of(server), span=2 * DAY, unlimited=NO_DISK,
+    ),
     Follow(
         "Database size", "database_sizes", "size_bytes", lambda _, server: disk_of(server),
-        span=32 * DAY, least=2 * DAY,
+        span=32 * DAY, least=2 * DAY, unlimited=NO_DISK,
     ),
     Follow(
         "Table size", "tables", "total_bytes", lambda *_: None,
         span=32 * DAY, least=2 * DAY, step=86400, most=MOST_TABLES, only_known=True,
+        unlimited="A table has no limit of its own.",
     ),
 )  # fmt: skip
 
@@ -133,6 +141,8 @@ def of_reading(server: Server, follow: Follow, reading: Reading, database: str) 
         outcome = forecast.when(points, limit, follow.least, follow.rises)
         if follow.only_known and outcome.fit is None:
             continue
+        if limit is None and outcome.fit is not None:
+            outcome = replace(outcome, says=follow.unlimited or outcome.says)
         value = float(getattr(row, follow.column))
         name = ".".join(str(part) for part in key if part is not None and part != database)
         yield Prospect(follow.what, database, name, follow.column, value, limit, outcome, follow.rises)

@@ -52,7 +52,7 @@ def test_the_true_moment_lies_between_the_bounds(seed):
 def test_noise_without_a_direction_promises_nothing():
     found = forecast.when(line(14, 100, 0, noise=10), limit=200)
     assert found.meets is None
-    assert found.says.startswith("Not in sight")
+    assert found.says.startswith("Not sure: in about ")
 
 
 def test_values_that_resemble_their_neighbours_make_it_less_sure():
@@ -65,12 +65,19 @@ def test_values_that_resemble_their_neighbours_make_it_less_sure():
     assert together.high - together.low > alone.high - alone.low
 
 
-@pytest.mark.parametrize("points", [[], [(0.0, 1.0)], line(0.5, 1, 1), line(5, 1, 1)[:5]])
-def test_too_little_history_is_said(points):
+@pytest.mark.parametrize(
+    ("points", "says"),
+    [
+        ([], "Too little history: none so far, a forecast takes 1 d."),
+        ([(0.0, 1.0)], "Too little history: none so far, a forecast takes 1 d."),
+        (line(0.5, 1, 1), "Too little history: 11 h so far, a forecast takes 1 d."),
+        (line(5, 1, 1)[::24], "Too few readings: 5 so far, a forecast takes 8."),
+    ],
+)
+def test_too_little_history_is_said(points, says):
     found = forecast.when(points, limit=100)
     assert found.meets is None
-    assert found.says.startswith("Too little history: ")
-    assert found.says.endswith(" of 1 d.")
+    assert found.says == says
 
 
 def test_a_saw_tooth_is_followed_from_its_last_turn():
@@ -90,6 +97,45 @@ def test_a_line_that_falls_meets_a_limit_below_it():
 def test_what_is_there_already_is_said_and_what_is_years_away_is_not_dated():
     assert forecast.when(line(4, 100, 10), limit=90).says == "It is there already."
     assert forecast.when(line(4, 100, 0.001), limit=1e9).says == "Not in sight."
+
+
+@pytest.mark.parametrize(
+    ("points", "limit", "rises", "says"),
+    [
+        (line(14, 100, 0), 200, True, "Not in sight."),
+        (line(14, 100, -3), 200, True, "Not in sight."),
+        (line(14, 100, 3), 0, False, "Not in sight."),
+        (line(14, 100, 10, noise=1), 250, True, "In about 25 hours."),
+        (line(14, 100, 10, noise=15), 360, True, "In about 11 days; 95 % sure: between 11 and 12 days."),
+        (line(14, 100, -2, noise=1), 50, False, "In about 11 days."),
+        (line(14, 100, 1, noise=20), 700, True, "In about 14 months; 95 % sure: between 10 and 22 months."),
+        (line(14, 100, 0.5, noise=3), 1100, True, "In about 5 years; 95 % sure: not before 4 years."),
+        (
+            line(14, 100, 0, noise=10),
+            200,
+            True,
+            "Not sure: in about 16 months as it looks, or never; at the earliest in 7 months.",
+        ),
+    ],
+)
+def test_a_forecast_is_a_sentence(points, limit, rises, says):
+    assert forecast.when(points, limit, rises=rises).says == says
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (20, "a minute"),
+        (100, "2 minutes"),
+        (2 * HOUR, "2 hours"),
+        (47 * HOUR, "47 hours"),
+        (59 * DAY, "59 days"),
+        (300 * DAY, "10 months"),
+        (1000 * DAY, "3 years"),
+    ],
+)
+def test_a_time_to_come_is_as_exact_as_it_can_be(seconds, words):
+    assert forecast.roughly(seconds) == words
 
 
 def test_without_a_limit_only_the_growth_is_known():
@@ -213,11 +259,11 @@ def test_the_reading_of_forecasts_puts_the_nearest_first(server, target):
     calm = reading.rows[1]
     assert (calm.says, calm.full_seconds, calm.due_seconds) == ("Not in sight.", None, forecast.HORIZON)
 
-    def so(due):
-        row = first._replace(due_seconds=due)
+    def so(due, says=first.says):
+        row = first._replace(due_seconds=due, says=says)
         judge.look(Batch(server, readings=[replace(reading, rows=[row, calm])]))
         alert.refresh_from_db()
         return alert.resolved_because
 
     assert so(None) == "", "where nothing is known nothing ends"
-    assert so(forecast.HORIZON) == "Back at 1825 d."
+    assert so(forecast.HORIZON, "Not in sight.") == "Not in sight."
