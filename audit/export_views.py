@@ -30,8 +30,6 @@ FORMATS: dict[str, tuple[Callable[..., Iterator[str | bytes]], str]] = {
     "parquet": (parquet.file, "application/vnd.apache.parquet"),
 }
 
-
-NO_PARQUET = "Parquet needs the library pyarrow, which is not installed here: pip install pyarrow."
 #: Files that this process writes at the same time: each holds a connection to its server for as long as it takes.
 UNDER_WAY = BoundedSemaphore(2)
 
@@ -64,7 +62,7 @@ def export(request: HttpRequest, server_name: str, kind: str) -> HttpResponseBas
     if kind not in FORMATS:
         raise Http404(f"There is no format {kind}.")
     if kind == "parquet" and not parquet.is_installed():
-        messages.error(request, NO_PARQUET)
+        messages.error(request, parquet.MISSING)
         return log_page(request, server.name)
     _, content_type = FORMATS[kind]
     wanted, database = filter_of(request), request.GET.get("db") or ""

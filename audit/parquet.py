@@ -17,6 +17,7 @@ from audit.exporting import COLUMNS
 
 #: Records of a row group: so many are in memory at once.
 GROUP = 5000
+MISSING = "Parquet needs the library pyarrow, which is not installed here: pip install pyarrow."
 #: Under this name the footer says the digest of all values, and its signature.
 FOOTER = b"dbadmin"
 

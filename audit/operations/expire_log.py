@@ -12,7 +12,7 @@ from typing import Any
 from django import forms
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit import archive, capture, plans, sealing
+from audit import archive, capture, parquet, plans, sealing
 from audit.capture import SCHEMA
 from audit.models import Expiry, Seal
 from audit.operations.watch_table import rows_of
@@ -58,6 +58,13 @@ class ExpireLog(Operation):
             label="Copy them first to",
             help_text="Compressed, signed and read back before anything is dropped; load_month brings a month back.",
         )
+        written_as = forms.ChoiceField(
+            required=False,
+            choices=list(archive.KINDS.items()),
+            initial="jsonl.zst",
+            label="Write the copy as",
+            help_text="Parquet is a file for each table, with types, for DuckDB, Spark and the like; it needs pyarrow.",
+        )
 
     def __init__(self, server: Server, params: Mapping[str, Any]) -> None:
         super().__init__(server, params)
@@ -97,15 +104,23 @@ class ExpireLog(Operation):
             *self.forgets(rows, own, first_kept, database),
         ]
 
+    @property
+    def kind(self) -> str:
+        """How copies are written."""
+        return self.params.get("written_as") or "jsonl.zst"
+
     def copies(self, months: dict[str, list[str]]) -> list[Step]:
         """Each month into the store; one that failed ends the run before anything is dropped."""
         name = self.params.get("store")
         if not name:
             return []
         stores.open_store(name)
-        says = "Copy {} to the store {}, compressed and signed, and read it back"
+        if self.kind == "parquet" and not parquet.is_installed():
+            raise Refused(parquet.MISSING, field="written_as")
+        says = "Copy {} as {} to the store {}, compressed and signed, and read it back"
+        written_as = archive.KINDS[self.kind]
         return [
-            Call(partial(self.copy, month=month, leaves=leaves), says=says.format(month, name))
+            Call(partial(self.copy, month=month, leaves=leaves), says=says.format(month, written_as, name))
             for month, leaves in sorted(months.items())
         ]
 
@@ -114,7 +129,7 @@ class ExpireLog(Operation):
         shelf = stores.open_store(self.params["store"])
         with work.connect(self.params.get("database") or None) as connection:
             database = connection.info.dbname
-            if month in archive.months(shelf, self.server, database):
+            if month in archive.keys(shelf, self.server, database):
                 made = archive.described(shelf, self.server, database, month)
                 work.log(f"{month} is in {self.params['store']} already: {made.lines} lines.")
             else:
@@ -124,6 +139,7 @@ class ExpireLog(Operation):
                     self.server,
                     month,
                     leaves,
+                    self.kind,
                     lambda done: work.progress(done, None, "rows"),
                 )
                 work.log(f"Copied {month} to {made.key}: {made.lines} lines in {made.size_bytes} bytes.")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from django import forms
 from psycopg.sql import SQL, Identifier
 
-from audit import archive, plans
+from audit import archive, parquet, plans
 from audit.capture import SCHEMA
 from audit.operations.ensure_partitions import PARENTS, partition_statements
 from audit.operations.watch_table import rows_of
@@ -55,6 +55,8 @@ class LoadMonth(Operation):
         month, name = self.params["month"], rows("select current_database() as name")[0].name
         found = archive.described(stores.open_store(self.params["store"]), self.server, name, month)
         self.refuse_filled(rows)
+        if found.kind == "parquet" and not parquet.is_installed():
+            raise Refused(parquet.MISSING)
         says = f"Load {found.lines} lines of {found.key}, SHA-256 {found.sha256}, or nothing of them"
         return [*self.partitions(rows, database), Call(self.load, says=says)]
 

@@ -1,9 +1,13 @@
 """A month that expires goes to a store first, signed, and can be loaded again as it was."""
 
+import json
+
+import pyarrow.parquet
 import pytest
 from backports import zstd
 
-from audit.models import Seal
+from audit import archive, parquet
+from audit.models import Expiry, Seal
 from audit.sealing import seal_next
 from audit.verifying import verify
 from backups.models import Store
@@ -25,7 +29,7 @@ def old(audit, execute, target):
     """A sealed log with one statement of an old month, of types that are hard to keep."""
     execute(
         "create table items (id int primary key, name text, data jsonb, price numeric, seen timestamptz,"
-        " tags text[], raw bytea)"
+        " tags text[], raw bytea, side smallint, big bigint, ok boolean, weight float8)"
     )
     audit.watch("items")
     execute("set role dbadmin_audit")
@@ -36,8 +40,9 @@ def old(audit, execute, target):
         )
     execute("reset role")
     values = (
-        "(1, E'a\\tb\\n\\\\ü', '{\"x\": \"é\"}', 'NaN', 'infinity', '{a,NULL,\"b c\"}', '\\x00ff'),"
-        " (2, null, null, 1.10, null, '{}', '')"
+        "(1, E'a\\tb\\n\\\\ü', '{\"x\": \"é\"}', 'NaN', 'infinity', '{a,NULL,\"b c\"}', '\\x00ff', -1,"
+        " 9223372036854775807, true, 'NaN'), (2, null, null, 1.10, null, '{}', '', null, null, null,"
+        " 0.1::float8 + 0.2::float8)"
     )
     execute(f"insert into items values {values}")
     for table in ("statement", "rows_1"):
@@ -58,13 +63,19 @@ def findings(target):
     return [finding.what for finding in verify(target.connection, list(Seal.objects.all()))]
 
 
-def test_an_expired_month_comes_back_from_the_store_as_it_was(old, server, target, execute, vault):
+@pytest.mark.parametrize(("kind", "lines"), [("jsonl.zst", 7), ("parquet", 3)])
+def test_an_expired_month_comes_back_from_the_store_as_it_was(
+    old, server, target, execute, vault, kind, lines
+):
     before = content(execute)
-    run = carry_out(operation("expire_log", server, keep_months=3, store="vault"))
+    run = carry_out(operation("expire_log", server, keep_months=3, store="vault", written_as=kind))
     assert run.status == "succeeded", run.message
-    key = f"audit-log/{server.key}/{target.database}/2020-01.jsonl.zst"
-    size = vault.open().head(key).size_bytes
-    assert log_of(run)[0] == f"Copied 2020-01 to {key}: 7 lines in {size} bytes."
+    key = f"audit-log/{server.key}/{target.database}/2020-01.{kind}"
+    size = sum(item.size_bytes for item in vault.open().items(key) if not item.key.endswith(".json"))
+    assert log_of(run)[0] == f"Copied 2020-01 to {key}: {lines} lines in {size} bytes."
+    said = json.loads(vault.open().get(f"{key}.json"))["text"]
+    recorded = json.loads(Expiry.objects.get().text)["archives"]["2020-01"]
+    assert recorded == {name: json.loads(said)[name] for name in recorded}
     assert len(content(execute)[0]) == 1
     assert findings(target) == []
     run = carry_out(operation("load_month", server, store="vault", month="2020-01"))
@@ -78,7 +89,7 @@ def test_an_expired_month_comes_back_from_the_store_as_it_was(old, server, targe
         operation("load_month", server, store="vault", month="2020-01").plan()
     assert str(refusal.value) == "2020-01 is in the log already."
     run = carry_out(operation("expire_log", server, keep_months=3, store="vault"))
-    assert log_of(run)[0] == "2020-01 is in vault already: 7 lines."
+    assert log_of(run)[0] == f"2020-01 is in vault already: {lines} lines."
 
 
 def test_an_altered_archive_is_not_loaded(old, server, target, execute, vault):
@@ -97,9 +108,14 @@ def test_an_altered_archive_is_not_loaded(old, server, target, execute, vault):
         str(refusal.value)
         == "The description of 2020-01 in the store was altered: its signature does not fit."
     )
+    shelf.put(f"{key}.json", signed)
+    shelf.put(f"{key.replace('2020-01', '2020-02')}.json", signed)
+    with pytest.raises(Refused) as refusal:
+        operation("load_month", server, store="vault", month="2020-02").plan()
+    assert str(refusal.value) == f"The description of 2020-02 in the store is that of {key}."
     with pytest.raises(Refused) as refusal:
         operation("load_month", server, store="vault", month="2019-01").plan()
-    assert str(refusal.value) == "The store holds no archive of 2019-01. It holds: 2020-01."
+    assert str(refusal.value) == "The store holds no archive of 2019-01. It holds: 2020-01, 2020-02."
 
 
 def test_nothing_is_dropped_when_the_store_fails(old, server, execute, vault):
@@ -110,4 +126,90 @@ def test_nothing_is_dropped_when_the_store_fails(old, server, execute, vault):
         "failed",
         f"Step 1 of 3 failed: The store's directory {vault.path} is not there. Create it, or mount its disk.",
     )
+    assert content(execute) == before
+
+
+def expired_as_parquet(server, vault):
+    run = carry_out(operation("expire_log", server, keep_months=3, store="vault", written_as="parquet"))
+    assert run.status == "succeeded", run.message
+    return vault.path / f"audit-log/{server.key}"
+
+
+def test_a_month_as_parquet_has_the_tables_own_names_and_types(old, server, target, vault):
+    folder = expired_as_parquet(server, vault) / target.database / "2020-01.parquet"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "loose.parquet",
+        "rows_1.parquet",
+        "statement.parquet",
+    ]
+    table = pyarrow.parquet.read_table(folder / "rows_1.parquet")
+    assert [(field.name, str(field.type)) for field in table.schema] == [
+        ("at", "timestamp[us, tz=UTC]"),
+        ("statement_id", "int64"),
+        ("n", "int32"),
+        ("side", "string"),
+        ("id", "int32"),
+        ("name", "string"),
+        ("data", "string"),
+        ("price", "string"),
+        ("seen", "string"),
+        ("tags", "string"),
+        ("raw", "string"),
+        ("side (c8)", "int16"),
+        ("big", "int64"),
+        ("ok", "bool"),
+        ("weight", "double"),
+    ]
+    row = table.to_pylist()[1]
+    assert {name: row[name] for name in ("id", "price", "n", "side (c8)", "weight")} == {
+        "id": 2,
+        "price": "1.10",
+        "n": 2,
+        "side (c8)": None,
+        "weight": 0.1 + 0.2,
+    }
+    registry = json.loads(table.schema.metadata[b"dbadmin.registry"])
+    assert (registry["month"], [one["table_name"] for one in registry["tables"]]) == ("2020-01", ["items"])
+
+
+def test_an_altered_parquet_file_is_not_loaded(old, server, target, execute, vault):
+    path = expired_as_parquet(server, vault) / target.database / "2020-01.parquet/rows_1.parquet"
+    table = pyarrow.parquet.read_table(path)
+    names = pyarrow.array(["forged", "forged"])
+    path.chmod(0o644)
+    pyarrow.parquet.write_table(table.set_column(table.schema.get_field_index("name"), "name", names), path)
+    run = carry_out(operation("load_month", server, store="vault", month="2020-01"))
+    key = f"audit-log/{server.key}/{target.database}/2020-01.parquet/rows_1.parquet"
+    assert run.message == f"{key} was altered: its digest does not fit. Nothing was loaded."
+    assert execute("select count(*) from dbadmin_audit.statement_2020_01").fetchone()[0] == 0
+
+
+def test_without_the_library_parquet_is_refused_before_anything_runs(old, server, vault, monkeypatch):
+    told = "Parquet needs the library pyarrow, which is not installed here: pip install pyarrow."
+    with monkeypatch.context() as patch:
+        patch.setattr(parquet, "find_spec", lambda name: None)
+        with pytest.raises(Refused) as refusal:
+            operation("expire_log", server, keep_months=3, store="vault", written_as="parquet").plan()
+    assert str(refusal.value) == told
+    expired_as_parquet(server, vault)
+    monkeypatch.setattr(parquet, "find_spec", lambda name: None)
+    with pytest.raises(Refused) as refusal:
+        operation("load_month", server, store="vault", month="2020-01").plan()
+    assert str(refusal.value) == told
+
+
+def test_many_rows_are_written_and_loaded_in_groups(old, server, target, execute, vault, monkeypatch):
+    monkeypatch.setattr(archive.archive_parquet, "GROUP", 100)
+    execute("set role dbadmin_audit")
+    execute(
+        "insert into dbadmin_audit.rows_1 (at, statement_id, n, side, c1, c2)"
+        " select '2020-01-06 00:00+00', 1, n, '+', n, repeat('x', n % 100) from generate_series(3, 1050) n"
+    )
+    execute("reset role")
+    before = content(execute)
+    folder = expired_as_parquet(server, vault) / target.database / "2020-01.parquet"
+    file = pyarrow.parquet.ParquetFile(folder / "rows_1.parquet")
+    assert (file.num_row_groups, file.metadata.num_rows) == (11, 1050)
+    run = carry_out(operation("load_month", server, store="vault", month="2020-01"))
+    assert log_of(run)[-1] == "Loaded 1051 rows of 2020-01. expire_log drops them again."
     assert content(execute) == before
