@@ -12,12 +12,10 @@ from audit import prepared, search
 from audit.capture import SCHEMA
 from audit.prepared import BLOCK, Month, Reached
 from audit.registry import Installed
-from audit.search import COLUMNS, PAGE, Filter, Page, conditions, where
+from audit.search import COLUMNS, PAGE, SECONDS, Filter, Page, conditions, where
 from audit.tables import Rows
 from audit.values import check, matching
 
-#: Seconds that one page may look before it says how far it came, and asks whether to go on.
-SECONDS = 1.2
 #: Seconds of reading on from row to row before an index is asked: what is common is found at once.
 FIRST = 0.15
 #: Statements of one look; row images that one look may read.
@@ -41,8 +39,9 @@ def find(
 
 
 def of_one_row(rows: Rows, state: Installed, wanted: Filter, before: int | None, limit: int) -> Page:
-    """The life of one row is short enough to be looked through."""
+    """The life of one row, looked through."""
     shown: list[Any] = []
+    began = time.monotonic()
     while True:
         page = search.find(rows, state, wanted, before, None, 500)
         hits = matching(rows, state, wanted, page.statements)
@@ -51,6 +50,8 @@ def of_one_row(rows: Rows, state: Installed, wanted: Filter, before: int | None,
             more = len(shown) > limit
             return Page(shown[:limit], None, shown[limit - 1].id if more else None)
         before = page.older
+        if time.monotonic() - began > SECONDS:
+            return Page(shown, None, before, page.searched_to or page.statements[-1].at)
 
 
 class Look:

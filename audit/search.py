@@ -4,6 +4,8 @@ direction."""
 from __future__ import annotations
 
 import datetime as dt
+import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +18,10 @@ from dbadmin.addresses import whole
 
 #: Statements per page.
 PAGE = 50
+#: Seconds that one page may look before it says how far it came, and asks whether to go on.
+SECONDS = 1.2
+#: Statements of one row that are looked through at a time.
+MANY = 5000
 #: Numbers and times rise together, but two sessions may take them in another order: never further apart than
 #: this.
 SKEW = dt.timedelta(seconds=30)
@@ -180,7 +186,7 @@ def find(rows: Rows, state: Installed, wanted: Filter, before: int | None = None
     if not state.version:
         return Page()
     if wanted.key:
-        return with_ids(rows, state, wanted, before, after, limit, key_statements)
+        return of_key(rows, state, wanted, before, after, limit)
     parts = conditions(rows, state, wanted)
     return page_of(select(rows, parts, before, after, limit + 1, wanted.is_grouped), before, after, limit)
 
@@ -224,17 +230,39 @@ def page_of(found: list[Any], before: int | None, after: int | None, limit: int)
     return Page(shown, newer, shown[-1].id if shown and more else None)
 
 
-def with_ids(rows: Rows, state: Installed, wanted: Filter, before: int | None, after: int | None, limit: int,
-             source: Any) -> Page:  # fmt: skip
-    """A page whose numbers come from the rows of one table."""
-    ids = source(rows, state, wanted, before, after, limit + 1)
-    if not ids:
-        return Page()
-    parts = conditions(rows, state, replace(wanted, table=""))
-    parts.append(SQL("id = any({})").format(Literal(sorted(ids))))
-    return page_of(
-        select(rows, parts, None, None if after is None else 0, limit + 1, False), before, after, limit
+def of_key(
+    rows: Rows, state: Installed, wanted: Filter, before: int | None, after: int | None, limit: int
+) -> Page:
+    """A page of the statements that touched one row: its numbers, newest first, then those that fit the rest."""
+    parts = conditions(rows, state, replace(wanted, table="", since=None, until=None))
+    found: list[Any] = []
+    began, size, down = time.monotonic(), 2 * limit + 1, after is None
+    while True:
+        touched, is_end = key_statements(rows, state, wanted, before, after, size)
+        if touched:
+            found += of_numbers(rows, parts, touched, down)
+            before, after = (touched[-1][0], None) if down else (None, touched[-1][0])
+        if len(found) > limit or is_end:
+            break
+        if down and time.monotonic() - began > SECONDS:
+            return Page(found, None, before, touched[-1][1])
+        size = min(size * 5, MANY)
+    found = found[: limit + 1]
+    return page_of(found if down else found[::-1], before, after, limit)
+
+
+def of_numbers(
+    rows: Rows, parts: list[Composable], touched: list[tuple[int, dt.datetime]], down: bool
+) -> list[Any]:
+    """Statements by their numbers, under conditions, in the order of the walk. Their times tell in which months."""
+    moments = [at for _, at in touched]
+    numbers = SQL("id = any({}) and at between {} and {}").format(
+        Literal([number for number, _ in touched]), Literal(min(moments)), Literal(max(moments))
     )
+    query = SQL("select {} from {}.statement {} order by id {}").format(
+        COLUMNS, Identifier(SCHEMA), where([*parts, numbers]), SQL("desc" if down else "asc")
+    )
+    return list(rows(query))
 
 
 def key_condition(shape: Shape, values: list[str | None], alias: str = "r") -> Composable | None:
@@ -274,31 +302,43 @@ def key_text(key: dict[str, str | None]) -> str:
 
 
 def key_statements(rows: Rows, state: Installed, wanted: Filter, before: int | None, after: int | None,
-                   limit: int) -> list[int]:  # fmt: skip
-    """Numbers of the statements that touched one row."""
+                   limit: int) -> tuple[list[tuple[int, dt.datetime]], bool]:  # fmt: skip
+    """Numbers and times of the next statements that touched one row within the times of the search, in the order of
+    the walk; are these all?"""
     tables = tables_named(state, wanted.table)
     if not tables:
         raise BadFilter("Choose the table whose row is looked for.", "table")
-    parts = []
+    parts, down = [], after is None
+    bounds = bound_parts("r.statement_id", before, after)
+    for moment, compare in ((wanted.since, ">="), (wanted.until, "<")):
+        if moment is not None:
+            bounds.append(SQL("r.at {} {}").format(SQL(compare), Literal(moment)))
     for shape in [shape for table in tables for shape in table.shapes]:
         condition = key_condition(shape, key_values(wanted.key))
         if condition is None:
             continue
-        bounds = bound_parts("r.statement_id", before, after)
         parts.append(
-            SQL("(select statement_id from {} r where {} order by statement_id {} limit {})").format(
-                Identifier(SCHEMA, f"rows_{shape.id}"), SQL(" and ").join([condition, *bounds]),
-                SQL("desc" if after is None else "asc"), Literal(limit * 2),
+            SQL("(select {} as shape, statement_id, at from {} r where {} order by statement_id {} limit {})").format(
+                Literal(shape.id), Identifier(SCHEMA, f"rows_{shape.id}"), SQL(" and ").join([condition, *bounds]),
+                SQL("desc" if down else "asc"), Literal(limit),
             )
         )  # fmt: skip
     if not parts:
         raise BadFilter(f"The key of {tables[0]} is {key_name(tables[0])}.", "key")
     try:
-        found = {row.statement_id for row in rows(SQL(" union all ").join(parts))}
+        found = rows(SQL(" union all ").join(parts))
     except Exception as error:
         raise bad_value(error) from error
-    ordered = sorted(found, reverse=after is None)
-    return ordered[:limit]
+    ordered = sorted({(row.statement_id, row.at) for row in found}, reverse=down)
+    # A version of the columns with more than were asked for says nothing of what lies beyond its last one.
+    full = {number for number, count in Counter(row.shape for row in found).items() if count == limit}
+    ends = [
+        (min if down else max)(row.statement_id for row in found if row.shape == number) for number in full
+    ]
+    if not ends:
+        return ordered, True
+    end = max(ends) if down else min(ends)
+    return [one for one in ordered if (one[0] >= end if down else one[0] <= end)], False
 
 
 def bad_value(error: Exception) -> Exception:
