@@ -88,7 +88,7 @@ def entries(connection: psycopg.Connection[Any], state: Installed, span: Range) 
         shapes.add(int(parts[5]))
     for number in sorted(shapes):
         shape_or_none, prefix = state.shapes.get(number), row_prefix(number)
-        for line in lines(connection, row_query(shape_or_none, span, found)):
+        for line in lines(connection, row_query(shape_or_none, found)):
             statement, n, side, _ = line.split(b"\t", 3)
             entry = found.get(int(statement))
             if entry is not None:
@@ -106,11 +106,8 @@ def row_prefix(shape: int) -> bytes:
     return b"rows %d\n" % shape
 
 
-def row_query(shape: Shape | None, span: Range, found: dict[int, Entry]) -> Composable:
-    """The rows of one version of columns in a range; without a version, those that were kept whole.
-
-    Numbers of a batch mostly lie together: then the rows are one stretch of their index, and no join is needed.
-    """
+def row_query(shape: Shape | None, found: dict[int, Entry]) -> Composable:
+    """The rows of one version of columns in a range; without a version, those that were kept whole."""
     if shape is None:
         table = Identifier(SCHEMA, "loose")
         columns: Composable = SQL("r.image::text")
@@ -119,25 +116,18 @@ def row_query(shape: Shape | None, span: Range, found: dict[int, Entry]) -> Comp
         columns = SQL(", ").join(
             [SQL("null")] + [SQL("r.{}::text").format(Identifier(c.kept_name)) for c in shape.kept]
         )
-    low, high = min(found), max(found)
-    if high - low <= 4 * len(found) + 1000:
-        return SQL(
-            "select r.statement_id, r.n, r.side, {at}, {columns} from {table} r"
-            " where r.statement_id between {low} and {high}"
-        ).format(
-            at=MICROSECONDS.format(SQL("r")),
-            columns=columns,
-            table=table,
-            low=Literal(low),
-            high=Literal(high),
-        )
-    return SQL(
-        "select r.statement_id, r.n, r.side, {at}, {columns} from {schema}.statement s"
-        " join {table} r on r.statement_id = s.id and r.at = s.at where {where} and s.shape_id = {shape}"
-    ).format(
-        at=MICROSECONDS.format(SQL("r")), columns=columns, schema=Identifier(SCHEMA), table=table,
-        where=span.where("s"), shape=Literal(shape.id if shape else 0),
-    )  # fmt: skip
+    return SQL("select r.statement_id, r.n, r.side, {at}, {columns} from {table} r where r.{which}").format(
+        at=MICROSECONDS.format(SQL("r")), columns=columns, table=table, which=numbered(sorted(found))
+    )
+
+
+def numbered(numbers: Sequence[int]) -> Composable:
+    """The rows of statements by their numbers, in order: as one stretch of the index where they lie together, else each
+    looked up."""
+    low, high = numbers[0], numbers[-1]
+    if high - low <= 4 * len(numbers) + 1000:
+        return SQL("statement_id between {} and {}").format(Literal(low), Literal(high))
+    return SQL("statement_id = any({})").format(Literal(list(numbers)))
 
 
 REGISTRY = {

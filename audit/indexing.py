@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
+from audit import canonical
 from audit.canonical import Range
 from audit.capture import SCHEMA, rows_table
 from audit.prepared import BLOCK
@@ -43,7 +44,10 @@ ACTIVITY = SQL(
     " statements = a.statements + excluded.statements, rows = a.rows + excluded.rows,"
     " hours = a.hours | excluded.hours, last_at = greatest(a.last_at, excluded.last_at)"
 )
-UPDATED = SQL("select distinct shape_id from {schema}.statement s where {where} and operation = 'U'")
+UPDATED = SQL(
+    "select shape_id, array_agg(id order by id) as ids, min(at) as first_at, max(at) as last_at"
+    " from {schema}.statement s where {where} and operation = 'U' group by 1"
+)
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def add_touched(connection: psycopg.Connection[Any], state: Installed, where: Co
         if shape is None or not shape.kept:
             connection.execute(whole_touched(row.shape_id, where))
         else:
-            connection.execute(shape_touched(shape, where))
+            connection.execute(shape_touched(shape, row))
 
 
 def whole_touched(shape_id: int, where: Composable) -> Composed:
@@ -124,25 +128,37 @@ def whole_touched(shape_id: int, where: Composable) -> Composed:
     ).format(schema=Identifier(SCHEMA), block=Literal(BLOCK), where=where, shape=Literal(shape_id))
 
 
-def shape_touched(shape: Shape, where: Composable) -> Composed:
-    """One version of columns: before and after of the same place side by side."""
+def shape_touched(shape: Shape, updates: Any) -> Composed:
+    """One version of columns: before and after of the same place side by side, each row of the log read once.
+
+    updates: numbers and times of the updates. What is found of other statements among them is true as well.
+    """
     differs = SQL(", ").join(
         [
-            SQL("case when bool_or(o.{c}::text is distinct from n.{c}::text) then {a} end").format(
-                c=Identifier(column.kept_name), a=Literal(column.attnum)
+            SQL("case when bool_or(o{n} is distinct from n{n}) then {n} end").format(n=Literal(column.attnum))
+            for column in shape.kept
+        ]
+    )
+    sides = SQL(", ").join(
+        [
+            SQL(
+                "max({c}::text) filter (where side <> '+') as {o}, max({c}::text) filter (where side = '+') as {n}"
+            ).format(
+                c=Identifier(column.kept_name),
+                o=Identifier(f"o{column.attnum}"),
+                n=Identifier(f"n{column.attnum}"),
             )
             for column in shape.kept
         ]
     )
     return SQL(
-        "with r as materialized (select r.* from {schema}.statement s join {table} r on r.statement_id = s.id"
-        " and r.at = s.at where {where} and s.operation = 'U' and s.shape_id = {shape})"
-        " insert into {schema}.touched select {shape}, a, b.block from ("
-        " select n.statement_id >> {block} as block, array[{differs}]::smallint[] as attnums"
-        " from r n join r o on o.statement_id = n.statement_id and o.n = n.n and o.side <> '+'"
-        " where n.side = '+' group by 1) b cross join unnest(b.attnums) a where a is not null"
-        " on conflict do nothing"
+        "insert into {schema}.touched select {shape}, a, b.block from ("
+        " select statement_id >> {block} as block, array[{differs}]::smallint[] as attnums from ("
+        " select statement_id, n, {sides} from {table} where {which} and at between {first} and {last}"
+        " group by 1, 2 having bool_or(side = '+') and bool_or(side <> '+')) r group by 1) b"
+        " cross join unnest(b.attnums) a where a is not null on conflict do nothing"
     ).format(
-        schema=Identifier(SCHEMA), table=rows_table(shape.id), where=where, shape=Literal(shape.id),
-        block=Literal(BLOCK), differs=differs,
+        schema=Identifier(SCHEMA), table=rows_table(shape.id), shape=Literal(shape.id), block=Literal(BLOCK),
+        differs=differs, sides=sides, which=canonical.numbered(updates.ids), first=Literal(updates.first_at),
+        last=Literal(updates.last_at),
     )  # fmt: skip

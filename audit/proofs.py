@@ -58,8 +58,7 @@ def proof(
         shape, prefix = state.shapes.get(number), canonical.row_prefix(number)
         own = canonical.Entry(statement, canonical.statement_digest(whole))
         clear: dict[tuple[int, bytes], bytes] = {}
-        span = canonical.Range(seal.low, seal.high, seal.above)
-        for line in canonical.lines(connection, canonical.row_query(shape, span, {statement: own})):
+        for line in canonical.lines(connection, canonical.row_query(shape, {statement: own})):
             _, place, side, _ = line.split(b"\t", 3)
             own.rows.append((int(place), side, sha256(prefix + line).digest()))
             if int(place) == n:
