@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from shlex import quote
 from typing import Any
 
@@ -20,7 +20,10 @@ def kit_lines(backup: Backup, manifest: Manifest) -> list[tuple[str, list[str]]]
     """Headings, each with its shell lines."""
     database, globals_ = manifest.pieces["database"], manifest.pieces["globals"]
     return [
-        ("Fetch the objects", fetch(backup.store, [*globals_.volumes, *database.volumes])),
+        (
+            "Fetch the objects",
+            [*reach([backup.store]), *fetch(backup.store, [*globals_.volumes, *database.volumes])],
+        ),
         ("Check that they are what was written", check([*globals_.volumes, *database.volumes])),
         (
             "Unpack them",
@@ -41,7 +44,25 @@ def _name(volume: Volume) -> str:
 def aws(store: Store, command: str) -> str:
     """The beginning of a line that asks an S3 store."""
     endpoint = f" --endpoint-url {quote(store.endpoint)}" if store.endpoint else ""
-    return f"aws s3 {command}{endpoint}"
+    region = f" --region {quote(store.region)}" if store.region else ""
+    return f"aws s3 {command}{endpoint}{region}"
+
+
+def reach(stores: Iterable[Store]) -> list[str]:
+    """Before any of them is asked: another service than Amazon's has its bucket in the path, unless aws is told."""
+    if any(store.kind == Store.Kind.S3 and store.endpoint and not store.path_style for store in stores):
+        return ["aws configure set default.s3.addressing_style virtual"]
+    return []
+
+
+def for_buckets(stores: Iterable[Store]) -> str:
+    """What is needed besides, in words, where something lies in a bucket."""
+    if not any(store.kind == Store.Kind.S3 for store in stores):
+        return ""
+    return (
+        "aws (Amazon's command line; with keys that may read the bucket in AWS_ACCESS_KEY_ID and"
+        " AWS_SECRET_ACCESS_KEY), "
+    )
 
 
 def place(store: Store, key: str) -> str:

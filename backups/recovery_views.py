@@ -20,12 +20,12 @@ from django.views.decorators.http import require_GET
 from backups.keeping_form import rhythm
 from backups.manifest import NoManifest
 from backups.models import BaseBackup, Drill, PointInTime, RecoveredCluster
-from backups.physical.base_kit import base_kit_lines
+from backups.physical.base_kit import base_kit_lines, stores_of
 from backups.physical.chains import Chain, Recoverable, recoverable
 from backups.physical.combining import Layer
 from backups.physical.layers import layers
 from backups.physical.taking import manifest_of
-from backups.recovery_kit import keys_of
+from backups.recovery_kit import for_buckets, keys_of
 from backups.stores import StoreError
 from dbadmin import history
 from dbadmin.charts import ChartView, Line, Mark
@@ -256,8 +256,9 @@ def base_kit(request: HttpRequest, server_name: str, pk: int) -> HttpResponse:
         "server": server,
         "what": base,
         "crumbs": [("Point in time", reverse("recovery", args=[server.name]))],
-        "needs": f"the programs of PostgreSQL {manifest.major} (server and client; the server was"
-        f" {manifest.server_version}). Do it as the user that PostgreSQL is to run as, not as root, in an empty folder",
+        "needs": f"{for_buckets(stores_of(below))}the programs of PostgreSQL {manifest.major} (server and client;"
+        f" the server was {manifest.server_version}). Do it as the user that PostgreSQL is to run as, not as root, in"
+        " an empty folder",
         "note": "It ends at the last commit that is there. For an earlier moment write recovery_target_time ="
         " '2026-05-31 14:03:59 UTC' into server.conf before pg_ctl. psql --host=. leads in.",
         "lines": base_kit_lines(below),

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_GET, require_POST
 from backups.catalogue import proofs
 from backups.manifest import NAME, Manifest, NoManifest
 from backups.models import Backup, BackupKey, ForeignRepository, KeptDatabase, Store
-from backups.recovery_kit import keys_of, kit_lines
+from backups.recovery_kit import for_buckets, keys_of, kit_lines
 from backups.stores import Store as OpenStore
 from backups.stores import StoreError
 from backups.written_since import sentences
@@ -173,7 +173,8 @@ def recovery_kit(request: HttpRequest, server_name: str, pk: int) -> HttpRespons
             ("Backups", reverse("backups", args=[server.name])),
             (found.database, found.get_absolute_url()),
         ],
-        "needs": f"the client programs of PostgreSQL {manifest.tool_major} (psql, createdb, pg_restore, vacuumdb);"
+        "needs": f"{for_buckets([found.store])}the client programs of PostgreSQL {manifest.tool_major}"
+        f" (psql, createdb, pg_restore, vacuumdb);"
         f" the server was {manifest.server_version}",
         "note": "globals.sql also names roles that are there already: psql says so and goes on. For a single table add"
         " --table=name to pg_restore.",

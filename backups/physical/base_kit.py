@@ -10,19 +10,20 @@ from backups.physical.combining import Layer
 from backups.physical.manifest import LIST
 from backups.physical.scratch_cluster import AT_LEAST
 from backups.physical.wal import segment_name
-from backups.recovery_kit import PIPES, aws, check, decrypt, fetch, opened, place, unpack
+from backups.recovery_kit import PIPES, aws, check, decrypt, fetch, opened, place, reach, unpack
 
 
 def base_kit_lines(layers: Sequence[Layer]) -> list[tuple[str, list[str]]]:
     """Headings, each with its shell lines, for a folder of a host that has room for it twice."""
     base = layers[-1].base
-    wal = (
-        WalSegment.objects.filter(server=base.server, system_id=base.system_id).order_by("-stored_at").first()
-    )
+    wal = _newest_wal(base)
     several = len(layers) > 1
     targets = [f"layers/{number}" for number, _ in enumerate(layers, 1)] if several else ["data"]
     found = [
-        ("Fetch the base backup", ["umask 077", *(line for layer in layers for line in _fetch(layer))]),
+        (
+            "Fetch the base backup",
+            ["umask 077", *reach(stores_of(layers)), *(line for layer in layers for line in _fetch(layer))],
+        ),
         ("Check that it is what was written", [line for layer in layers for line in _check(layer)]),
         (
             "Unpack it",
@@ -38,6 +39,17 @@ def base_kit_lines(layers: Sequence[Layer]) -> list[tuple[str, list[str]]]:
             ("Unpack it, and see that none is missing", _unpack_wal(layers[-1].manifest.segment_bytes))
         )
     return [*found, ("Recover", _recover(layers[-1]))]
+
+
+def stores_of(layers: Sequence[Layer]) -> list[Store]:
+    """Of the layers and of the WAL."""
+    wal = _newest_wal(layers[-1].base)
+    return [*(layer.base.store for layer in layers), *([wal.store] if wal else [])]
+
+
+def _newest_wal(base: BaseBackup) -> WalSegment | None:
+    found = WalSegment.objects.filter(server=base.server, system_id=base.system_id).select_related("store")
+    return found.order_by("-stored_at").first()
 
 
 def _folder(layer: Layer) -> str:

@@ -24,14 +24,13 @@ from backups.physical.scratch_cluster import give, popen_options, recovered_fold
 from dbadmin.models import Run
 from dbadmin.operations import REGISTRY, Refused
 from dbadmin.work import Work
-from devtools import stock
 from devtools.stack import stop_keepers
 from tests.backups.recovering import Source
+from tests.backups.stock_tools import programs, reaching
 from tests.backups.test_point_in_time import numbers, recover, stop
 from tests.carrying_out import carry_out, log_of, operation
 from tests.fixtures.runtime import are_gone, until
 from tests.fixtures.servers import Postgres
-from tests.running import scratch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
@@ -238,12 +237,20 @@ def test_the_page_shows_what_each_is_built_on(source: Source, client_as: Callabl
     )
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(("count", "kept_in"), [(1, "store"), (3, "store"), (1, "bucket")])
 def test_stock_tools_alone_recover_it_by_the_printed_kit(
-    make_source: Callable[..., Source], postgres: Postgres, client_as: Callable[..., Client], count: int
+    make_source: Callable[..., Source],
+    postgres: Postgres,
+    client_as: Callable[..., Client],
+    count: int,
+    kept_in: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
 ) -> None:
     """With a tablespace, and the last commit in the part of a segment."""
-    source = summarizing(postgres, make_source) if count > 1 else make_source()
+    store = request.getfixturevalue(kept_in)
+    reached = reaching(store, tmp_path)
+    source = summarizing(postgres, make_source) if count > 1 else make_source(kept_in=store)
     place = made_tablespace(source)
     source.execute("create table far tablespace beside as select n from generate_series(1, 2000) n")
     bases = []
@@ -259,7 +266,7 @@ def test_stock_tools_alone_recover_it_by_the_printed_kit(
     )
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         folder = Path(name)
-        follow(kit, folder, source)
+        follow(kit, folder, source, reached)
         try:
             with psycopg.connect(host=name, user=source.postgres.superuser, dbname="postgres") as connection:
                 found = connection.execute("select array_agg(number order by number) from moments").fetchone()
@@ -283,20 +290,16 @@ def test_the_kit_names_a_segment_that_is_missing(source: Source, client_as: Call
     source.store.open().delete(gone.key)
     kit = client_as("admin").get(reverse("base_kit", args=[source.server.name, base.pk])).context["lines"]
     with tempfile.TemporaryDirectory(dir="/tmp") as name, pytest.raises(AssertionError) as failed:
-        follow(kit, Path(name), source)
+        follow(kit, Path(name), source, {})
     assert f"A segment before wal/{following.name} is missing." in str(failed.value)
 
 
-def follow(kit: list[tuple[str, list[str]]], folder: Path, source: Source) -> None:
+def follow(kit: list[tuple[str, list[str]]], folder: Path, source: Source, reached: dict[str, str]) -> None:
     """In an empty folder; what starts the server as the user that it may run as."""
     (folder / "key.txt").write_text(BackupKey.objects.get().identity + "\n")
     major = source.postgres.major
-    programs = [
-        server_tools(major).folder,
-        verifying_folder(major),
-        *stock.directories(scratch().places, scratch().say),
-    ]
-    environment = {"PATH": ":".join([*map(str, programs), "/usr/bin:/bin"])}
+    places = [server_tools(major).folder, verifying_folder(major), *programs(), reached.get("PATH", "")]
+    environment = {**reached, "PATH": ":".join(map(str, places))}
     for title, lines in kit:
         last = title == "Recover"
         if last:

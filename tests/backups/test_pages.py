@@ -17,13 +17,12 @@ from django.utils import timezone
 
 from backups import logical
 from backups.models import Backup, BackupKey, Drill, Store
-from backups.recovery_kit import TRANSACTION_TIMEOUT_FROM
+from backups.recovery_kit import TRANSACTION_TIMEOUT_FROM, aws, reach
 from dbadmin import runs
 from dbadmin.models import ApiToken, Event, Grant, Role, Run, Server
 from dbadmin.operations import REGISTRY
-from devtools import stock
+from tests.backups.stock_tools import programs, reaching
 from tests.fixtures.servers import Postgres, server_row
-from tests.running import scratch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
@@ -125,6 +124,7 @@ def test_a_key_shows_its_private_half_once_and_comes_back_only_with_the_right_on
     assert key.identity == identity[0]
 
 
+@pytest.mark.parametrize("place", ["store", "bucket"])
 def test_stock_tools_alone_bring_it_back_by_the_printed_kit(
     server: Server,
     shop: str,
@@ -132,10 +132,24 @@ def test_stock_tools_alone_bring_it_back_by_the_printed_kit(
     client_as: Callable[..., Client],
     postgres: Postgres,
     tmp_path: Path,
+    place: str,
+    request: pytest.FixtureRequest,
 ) -> None:
-    admin = client_as("admin")
-    address = reverse("recovery_kit", args=[server.name, taken().pk])
-    follow(admin.get(address).context["lines"], postgres, shop, tmp_path / "elsewhere")
+    store = request.getfixturevalue(place)
+    reached = reaching(store, tmp_path)
+    page = client_as("admin").get(reverse("recovery_kit", args=[server.name, taken(store=store.name).pk]))
+    assert ("AWS_ACCESS_KEY_ID" in page.content.decode()) == (place == "bucket")
+    follow(page.context["lines"], postgres, shop, tmp_path / "elsewhere", reached)
+
+
+def test_the_kit_tells_aws_where_a_bucket_has_a_host_of_its_own() -> None:
+    bucket = Store(kind=Store.Kind.S3, endpoint="https://s3.example.org", bucket="b", region="eu central")
+    assert aws(bucket, "cp") == "aws s3 cp --endpoint-url https://s3.example.org --region 'eu central'"
+    assert reach([bucket]) == []
+    bucket.path_style = False
+    assert reach([bucket]) == ["aws configure set default.s3.addressing_style virtual"]
+    bucket.endpoint = ""
+    assert reach([bucket]) == []
 
 
 def test_the_kit_of_an_archive_by_newer_programs_passes_over_what_the_server_does_not_know(
@@ -155,7 +169,7 @@ def test_the_kit_of_an_archive_by_newer_programs_passes_over_what_the_server_doe
     address = reverse("recovery_kit", args=[server.name, taken().pk])
     page = admin.get(address)
     assert f"the client programs of PostgreSQL {newest.major} (psql" in page.content.decode()
-    follow(page.context["lines"], postgres, shop, tmp_path / "elsewhere")
+    follow(page.context["lines"], postgres, shop, tmp_path / "elsewhere", {})
 
 
 def test_unpacking_by_the_kit_fails_where_a_byte_is_flipped_and_leaves_no_half_file(
@@ -170,28 +184,33 @@ def test_unpacking_by_the_kit_fails_where_a_byte_is_flipped_and_leaves_no_half_f
     content = found.read_bytes()
     found.write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
     (tmp_path / "key.txt").write_text(BackupKey.objects.get().identity + "\n")
-    programs = [str(path) for path in stock.directories(scratch().places, scratch().say)]
     kept = ["Fetch the objects", "Unpack them"]
     done = subprocess.run(
         ["bash", "-c", "\n".join(line for title in kept for line in lines[title])], cwd=tmp_path, text=True,
-        env={"PATH": ":".join([*programs, "/usr/bin:/bin"])}, capture_output=True,
+        env={"PATH": ":".join(programs())}, capture_output=True,
     )  # fmt: skip
     assert (done.returncode, "age: error: " in done.stderr) == (1, True), done.stderr
     assert (tmp_path / "globals.sql").exists()
     assert not (tmp_path / "database.dump").exists()
 
 
-def follow(kit: list[tuple[str, list[str]]], postgres: Postgres, shop: str, folder: Path) -> None:
+def follow(
+    kit: list[tuple[str, list[str]]],
+    postgres: Postgres,
+    shop: str,
+    folder: Path,
+    reached: dict[str, str],
+) -> None:
     """Lose the database, and do what the kit says in an empty directory, as far as the last line."""
     folder.mkdir()
     (folder / "key.txt").write_text(BackupKey.objects.get().identity + "\n")
     with postgres.connect() as connection:
         connection.execute(f"drop database {shop} with (force)")
-    programs = [str(path) for path in stock.directories(scratch().places, scratch().say)]
     # On the server's own host lie programs of the version that made the backup.
     client = logical.choose(postgres.major).folder
     environment = {
-        "PATH": ":".join([str(client), *programs, "/usr/bin:/bin"]),
+        **reached,
+        "PATH": ":".join([str(client), *programs(), reached.get("PATH", "")]),
         "PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGUSER": postgres.superuser,
         "PGPASSWORD": postgres.password,
     }  # fmt: skip
