@@ -49,6 +49,7 @@ FRESHNESS = (
     "refreshed_at", "stale_seconds", "base_changes_total", "is_populated", "refreshable_beside_readers",
     "base_tables_count",
 )  # fmt: skip
+SIZE = ("total_bytes", "heap_bytes", "index_bytes", "toast_bytes")
 READ = ("sequential_rows_total", "index_rows_total")
 WRITTEN = ("inserted_rows_total", "updated_rows_total", "hot_updated_rows_total", "deleted_rows_total")
 TABLE_INDEX = (
@@ -177,7 +178,7 @@ PAGES = [
         [
             Figures("table_facts", columns=FACTS),
             Figures("materialized_views", "Freshness", columns=FRESHNESS, if_any=True),
-            Chart("tables", "Size", "half", series="total_bytes"),
+            Chart("tables", "Size", "half", series=SIZE, together=True),
             Chart("tables", "Rows", "half", series=("live_rows", "dead_rows"), together=True),
             Chart("tables", "Rows read", "half", series=READ, together=True),
             Chart("tables", "Rows written", "half", series=WRITTEN, together=True),

@@ -4,7 +4,7 @@
 -- scope:    database
 -- every:    5m
 -- key:      schema, table
--- series:   total_bytes, live_rows, dead_rows, sequential_scans_total, sequential_rows_total, index_rows_total, inserted_rows_total, updated_rows_total, hot_updated_rows_total, deleted_rows_total
+-- series:   total_bytes, heap_bytes, index_bytes, toast_bytes, live_rows, dead_rows, sequential_scans_total, sequential_rows_total, index_rows_total, inserted_rows_total, updated_rows_total, hot_updated_rows_total, deleted_rows_total
 -- timeout:  10s
 -- column total_bytes:         heap, indexes and TOAST together, as of the last vacuum or analyze (relpages)
 -- column toast_bytes:         long values kept outside the rows, with the index of that store

@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +20,9 @@ from dbadmin.probes import PROBES, Problem
 from monitoring.keeper import Keeper
 from monitoring.layouts import Look
 from monitoring.models import Name, Statement, Text
-from monitoring.recorder import Known, Sample
+from monitoring.pages import SIZE
+from monitoring.recorder import Known, Moment, Recorder, Sample
+from monitoring.series import series
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
@@ -109,6 +112,30 @@ def test_a_table_is_told_in_full(shop, page_of, rows_of, target):
     assert (indexes["orders_pkey"]["enforces"], indexes["orders_pkey"]["plain"]) == ("primary key", None)
     constraints = {row["constraint"]: row for row in rows_of("table_constraints", "customers")}
     assert constraints["orders_customer_id_fkey"]["kind"] == "referenced by a foreign key"
+
+
+def test_its_growth_is_told_in_heap_indexes_and_toast(shop, make, page_of, server, target):
+    recorder, keeper, sizes = Recorder(), Keeper(), []
+    start = timezone.now().replace(microsecond=0) - dt.timedelta(minutes=20)
+    for minutes in (0, 5, 10):
+        if minutes == 10:
+            make("insert into shop.orders (id) select generate_series(3001, 9000)")
+            make("vacuum analyze shop.orders")
+        reading, at = PROBES["tables"].read(target), start + dt.timedelta(minutes=minutes)
+        reading = replace(reading, server_name=server.name, taken_at=at)
+        sample, _ = recorder.record(reading, Moment(at, at.timestamp(), None, None))
+        keeper.keep(server, [sample] if sample else [], [], [])
+        orders = next(row for row in reading.rows if row.table == "orders")
+        sizes.append({name: getattr(orders, name) for name in SIZE})
+    assert sizes[0] == sizes[1]
+    assert all(sizes[2][name] > sizes[0][name] for name in SIZE if name != "toast_bytes")
+    place = {"key": ["shop", "orders"], "start": start, "end": timezone.now(), "database": target.database}
+    for name in SIZE:
+        known = [value for value in series(server, "tables", name, **place).values if value is not None]
+        assert (known[0], known[-1]) == (sizes[0][name], sizes[2][name])
+    page = page_of("orders")
+    for name in ("Total", "Heap", "Index", "TOAST"):
+        assert f'"{name}"' in page
 
 
 def test_its_operations_are_offered_filled_in(shop, page_of):
