@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from dbadmin.models import Server
 from dbadmin.pages import Chart, Figures, Page, Panel, Table
 from dbadmin.permissions import may
 from dbadmin.probes import PROBES, Probe, Reading
+from dbadmin.readings import Question
 from dbadmin.tables import CELLS, FiguresView, TableView
 from dbadmin.units import LABEL, rate_name
 
@@ -29,21 +30,27 @@ def is_live(probe: Probe) -> bool:
     return probe.every is None or probe.every < LIVE_BELOW
 
 
-def reading(
-    probe: Probe, server: Server, database: str = "", about: Mapping[str, str] | None = None
-) -> Reading:
-    """The newest reading at hand; what was never read says so. about: what a page about one thing is about."""
-    if probe.scope == "database" and not database:
-        database = readings.main_database(server)
-    if probe.params:
-        told = {name: about.get(name) if about else None for name in probe.params}
-        return readings.live(server, probe.name, database, params=told)
-    if is_live(probe):
-        return readings.live(server, probe.name, database)
-    found = readings.latest(server, probe.name, database)
-    if found is None:
-        found = readings.live(server, probe.name, database)
-    return found
+def readings_of(
+    probes: Iterable[Probe], server: Server, database: str = "", about: Mapping[str, str] | None = None
+) -> dict[str, Reading]:
+    """The newest readings at hand, all asked for at once; what was never read says so.
+
+    about: what a page about one thing is about.
+    """
+    asked = list(probes)
+    if not database and any(probe.scope == "database" for probe in asked):
+        main = readings.main_database(server)
+    else:
+        main = database
+    where_to = {probe.name: main if probe.scope == "database" else database for probe in asked}
+    kept = [(where_to[probe.name], probe.name) for probe in asked if not (probe.params or is_live(probe))]
+    stored = readings.latest_among(server, kept) if kept else {}
+    found = {name: stored[database, name] for database, name in kept if (database, name) in stored}
+    rest = [probe for probe in asked if probe.name not in found]
+    told = {probe.name: {name: (about or {}).get(name) for name in probe.params} for probe in rest}
+    questions = [Question.of(probe, where_to[probe.name], told[probe.name]) for probe in rest]
+    answers = readings.live_all(server, questions) if questions else []
+    return found | {probe.name: answer for probe, answer in zip(rest, answers, strict=True)}
 
 
 def build(page: Page, server: Server, request: HttpRequest, time_range: TimeRange) -> list[dict[str, Any]]:
@@ -52,7 +59,7 @@ def build(page: Page, server: Server, request: HttpRequest, time_range: TimeRang
     scene = Scene(page, server, request, time_range, subjects.asked(page, request.GET))
     built: list[dict[str, Any]] = []
     for panel in scene.panels:
-        if not may(request.user, f"{PROBES[panel.probe].app}.view", server):
+        if not scene.may_see(panel):
             continue
         if isinstance(panel, Chart):
             for columns in charts_of(panel):
@@ -61,10 +68,10 @@ def build(page: Page, server: Server, request: HttpRequest, time_range: TimeRang
                     if not drawn.empty or scene.is_there:
                         built.append({"kind": "chart", "width": panel.width, "chart": drawn})
         elif wanted in {"", panel.probe}:
-            if panel.on_demand and request.GET.get("ask") != panel.probe:
+            if not scene.is_wanted(panel):
                 built.append({"kind": "table", "width": panel.width, "table": offered(panel, scene)})
                 continue
-            answer = scene.reading(PROBES[panel.probe])
+            answer = scene.reading(panel.probe)
             if panel.if_any and not answer.rows and not answer.problem:
                 continue
             if isinstance(panel, Figures):
@@ -104,7 +111,6 @@ class Scene:
     request: HttpRequest
     time_range: TimeRange
     about: dict[str, str]
-    known: dict[str, Reading] = field(default_factory=dict)
     pasts: dict[str, dict[str, Line]] = field(default_factory=dict)
 
     @property
@@ -117,7 +123,7 @@ class Scene:
         """Does the thing exist? What is not known is taken to."""
         if not self.page.subject:
             return True
-        answer = self.reading(PROBES[self.page.panels[0].probe])
+        answer = self.reading(self.page.panels[0].probe)
         return bool(answer.rows or answer.problem)
 
     @property
@@ -154,12 +160,32 @@ class Scene:
         db = f"&{urlencode({'db': self.database})}" if self.database else ""
         return f"{where('server', self.server.name)}{where_to}{db}" if where_to else ""
 
-    def reading(self, probe: Probe) -> Reading:
+    def may_see(self, panel: Panel) -> bool:
+        """Has the person the right to what a panel shows?"""
+        return may(self.request.user, f"{PROBES[panel.probe].app}.view", self.server)
+
+    def is_wanted(self, panel: Panel) -> bool:
+        """Is it to be asked now? What costs much is asked when somebody wants it."""
+        return not panel.on_demand or self.request.GET.get("ask") == panel.probe
+
+    @cached_property
+    def known(self) -> dict[str, Reading]:
+        """What the panels ask that the address wants: all at once."""
+        one = self.request.GET.get("panel", "")
+        probes = {
+            panel.probe: PROBES[panel.probe]
+            for place, panel in enumerate(self.page.panels)
+            if not isinstance(panel, Chart)
+            and (one in {"", panel.probe} or (self.page.subject and not place))
+            and self.is_wanted(panel)
+            and self.may_see(panel)
+        }
+        found = readings_of(probes.values(), self.server, self.database, self.about)
+        return {name: subjects.of(self.page, answer, self.about) for name, answer in found.items()}
+
+    def reading(self, probe: str) -> Reading:
         """What a probe says, of the page's thing where it has one."""
-        if probe.name not in self.known:
-            answer = reading(probe, self.server, self.database, self.about)
-            self.known[probe.name] = subjects.of(self.page, answer, self.about)
-        return self.known[probe.name]
+        return self.known[probe]
 
 
 #: What shows one panel alone.

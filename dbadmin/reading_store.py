@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +34,7 @@ select stored.server_id, stored.database, stored.probe, stored.taken_at, stored.
     stored.trouble::text, case when known.version is null then stored.body end
 from dbadmin_storedreading stored
 left join unnest(%s::int8[]) known (version) on known.version = stored.version
-where stored.server_id = any(%s) and stored.probe = any(%s)
+where stored.server_id = any(%s) and stored.probe = any(%s) and (%s::text[] is null or stored.database = any(%s))
 order by stored.server_id, stored.database, stored.probe
 """
 SAME = """
@@ -121,8 +121,24 @@ def latest(server: Server, probe_name: str, database: str = "") -> Reading | Non
 def latest_of(servers: Iterable[Server], probe_names: Sequence[str]) -> dict[Key, Reading]:
     """The last answers of several probes of several servers, by (server's id, database, probe)."""
     names = {server.pk: server.name for server in servers}
+    return read_many(names, probe_names, None, DECODED.versions(names, probe_names))
+
+
+def latest_among(server: Server, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], Reading]:
+    """The last answers of several probes of one server, asked for and given by (database, probe)."""
+    known = [DECODED.get((server.pk, *each)) for each in wanted]
+    databases = list({database for database, _ in wanted})
+    versions = [each[0] for each in known if each]
+    found = read_many({server.pk: server.name}, [probe for _, probe in wanted], databases, versions)
+    return {(database, probe): reading for (_, database, probe), reading in found.items()}
+
+
+def read_many(
+    names: Mapping[int, str], probes: Sequence[str], databases: list[str] | None, versions: list[int]
+) -> dict[Key, Reading]:
+    """What is stored of these servers, probes and databases; the bodies only of versions that are not known."""
     with connection.cursor() as cursor:
-        cursor.execute(READ_MANY, [DECODED.versions(names, probe_names), list(names), list(probe_names)])
+        cursor.execute(READ_MANY, [versions, list(names), list(probes), databases, databases])
         rows = cursor.fetchall()
     found = {}
     for row in rows:

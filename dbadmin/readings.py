@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from dbadmin.reading_store import databases, latest, latest_of, main_database, store, store_many
-from dbadmin.single_flight import ask, live
+from dbadmin.reading_store import (
+    databases,
+    latest,
+    latest_among,
+    latest_of,
+    main_database,
+    store,
+    store_many,
+)
+from dbadmin.single_flight import Question, live, live_all
 
-__all__ = ["ask", "databases", "latest", "latest_of", "live", "main_database", "store", "store_many"]
+__all__ = [
+    "Question", "databases", "latest", "latest_among", "latest_of", "live", "live_all", "main_database", "store",
+    "store_many",
+]  # fmt: skip

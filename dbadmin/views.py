@@ -192,4 +192,5 @@ def exported(request: HttpRequest, server: Server, shown: Page, found: Probe) ->
 def reading_of(request: HttpRequest, server: Server, shown: Page, found: Probe) -> Reading:
     """As the pages read it."""
     about = subjects.asked(shown, request.GET)
-    return subjects.of(shown, panels.reading(found, server, request.GET.get("db", ""), about), about)
+    read = panels.readings_of([found], server, request.GET.get("db", ""), about)
+    return subjects.of(shown, read[found.name], about)

@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 from dbadmin import readiness
 from dbadmin.connections import Session
 from dbadmin.probes import PROBES
-from dbadmin.single_flight import ask
+from dbadmin.readings import live
 from devtools import ports, processes
 from monitoring.probes import redis_cache
 from tests.running import scratch
@@ -66,13 +66,13 @@ def test_a_page_asks_the_pooler_itself(pooler, database, server):
     with pooler(database) as client:
         client.execute("begin")
         for _ in range(2):  # a new session, and one from our own pool
-            reading = ask(server, PROBES["pools"], "")
+            reading = live(server, "pools", max_age=0)
             assert reading.problem is None
             assert {row.database: row.active_clients_count for row in reading.rows} == {database: 1}
 
 
 def test_a_page_says_that_no_pooler_is_known(server):
-    problem = ask(server, PROBES["pools"], "").problem
+    problem = live(server, "pools").problem
     assert (problem.kind, problem.message) == ("unsupported", "No PgBouncer is known for this server.")
 
 
