@@ -1,4 +1,4 @@
-"""What holds for every address: what it may not contain, who keeps its answers, and forms that came too late."""
+"""What holds for every address: what it may not contain, who keeps its answers, forms that came too late or twice."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import functools
 from collections.abc import Callable, Iterable
 from urllib.parse import urlencode
 
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.db import IntegrityError
+from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import render
 from django.urls import get_script_prefix, reverse
+from psycopg.errors import UniqueViolation
 
 Answer = Callable[[HttpRequest], HttpResponse]
 NUL = "\0"
@@ -61,6 +63,28 @@ def form_of_another_time(request: HttpRequest, reason: str = "") -> HttpResponse
     why = "The form was opened before you signed in, or on another site. Nothing was done. "
     again = "Open its page again, and send it anew."
     return render(request, "400.html", {"exception": why + again}, status=403)
+
+
+class SentTwice:
+    """Of two forms that make the same thing at the same moment one is late: it is told so, and nothing broke."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Only the error is ours."""
+        return self.answer(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """The database let only one of them in."""
+        if not isinstance(error, IntegrityError) or not isinstance(error.__cause__, UniqueViolation):
+            return None
+        says = "It is there already: somebody sent the same a moment ago, or you sent it twice."
+        if request.path.startswith("/api/"):
+            return JsonResponse({"error": says}, status=409)
+        return render(
+            request, "400.html", {"exception": f"{says} Look before you send it again."}, status=409
+        )
 
 
 def whole(text: str) -> int | None:

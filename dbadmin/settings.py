@@ -121,6 +121,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "dbadmin.addresses.SentTwice",
 ]
 CSRF_FAILURE_VIEW = "dbadmin.addresses.form_of_another_time"
 ROOT_URLCONF = "dbadmin.urls"

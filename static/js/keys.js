@@ -44,6 +44,17 @@
     if (event.target.closest("form[data-submit-on-change]")) event.target.form.requestSubmit();
   });
 
+  // A form is sent once: a second click while it is on its way does nothing.
+  const sent = new Set();
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.method !== "post" || event.defaultPrevented) return;
+    if (sent.has(form)) event.preventDefault();
+    sent.add(form);
+    setTimeout(() => sent.delete(form), 10000); // what is downloaded may be asked for again
+  });
+  addEventListener("pageshow", () => sent.clear());
+
   // Paper shows statements in full.
   let opened = [];
   addEventListener("beforeprint", () => {
