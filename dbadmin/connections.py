@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Purpose = Literal["monitor_dsn", "operate_dsn", "pgbouncer_dsn", "redis_url"]
 
+#: What the one connection is called that the sampler keeps to each server.
+READER = "dbadmin reader"
 #: The least PostgreSQL that we read; older ones are refused when a server is added.
 LEAST_VERSION = 130000
 
@@ -135,10 +137,14 @@ def session(
 
 
 def connect(
-    server: Server, role: Role = "operate", database: str | None = None, read_only: bool = False
+    server: Server,
+    role: Role = "operate",
+    database: str | None = None,
+    read_only: bool = False,
+    application_name: str = "dbadmin",
 ) -> psycopg.Connection[Any]:
     """A dedicated connection in autocommit mode: for runs, and (read only) for the sampler."""
-    connection = open_dsn(server.dsn(role, database))
+    connection = open_dsn(server.dsn(role, database), application_name)
     if read_only:
         limit(connection)
     return connection

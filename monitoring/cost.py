@@ -22,33 +22,25 @@ class Budget:
     def __init__(self, budget: float | None = None) -> None:
         self.budget = budget or settings.OBSERVER_BUDGET
         self.since: float | None = None
+        self.is_counted = False
         self.counted: tuple[float, float] | None = None
         self.spent = 0.0
 
     def after(self, readings: Iterable[Reading], slower: float) -> tuple[float | None, float]:
         """(our share of one core, how much slower to be from now on); the share is None until it is known.
 
-        The server's own account of our statements counts, else the time that our questions took.
+        Where the server counts our statements it decides: our clock also counts the way, and a busy machine of ours.
         """
-        readings = list(readings)
+        readings, now = list(readings), time.monotonic()
+        told = [counted_seconds(reading) for reading in readings if reading.probe.name == "own_cost"]
+        self.is_counted = told[-1] is not None if told else self.is_counted
         if self.since is None:
             # The first round asks everything at once; it is no measure of what follows.
-            self.since = time.monotonic()
+            self.since = now
             return None, slower
-        self.spent += sum(reading.took_ms for reading in readings) / 1000
-        now = time.monotonic()
-        if now - self.since < SPAN:
-            return None, slower
-        span, self.since = now - self.since, now
-        used, self.spent = self.spent, 0.0
-        counted = next((found for found in map(counted_seconds, readings) if found is not None), None)
-        if counted is not None:
-            if self.counted is not None and counted >= self.counted[0]:
-                used, span = counted - self.counted[0], now - self.counted[1]
-            self.counted = (counted, now)
-        share = used / span
-        if share > self.budget and counted is None and self.counted is not None:
-            # Our clock also counts the way and a busy machine of ours: where the server counts, it decides.
+        counted = next(filter(None, told), None)
+        share = self.counted_share(counted, now) if self.is_counted else self.timed_share(readings, now - self.since)
+        if share is None:
             return None, slower
         if share > self.budget:
             return share, min(SLOWEST, slower * 2)
@@ -56,11 +48,30 @@ class Budget:
             return share, max(1.0, slower / 2)
         return share, slower
 
+    def counted_share(self, counted: tuple[float, int] | None, now: float) -> float | None:
+        """By the server's count, between two looks at it; of readers that share a role each has its part."""
+        if counted is None:
+            return None
+        seconds, readers = counted
+        before, self.counted = self.counted, (seconds, now)
+        if before is None or seconds < before[0]:
+            return None
+        return (seconds - before[0]) / readers / (now - before[1])
 
-def counted_seconds(reading: Reading) -> float | None:
-    """The execution time of our own statements, as the server counted it."""
-    if reading.probe.name != "own_cost" or reading.problem or not reading.rows:
+    def timed_share(self, readings: Iterable[Reading], span: float) -> float | None:
+        """By the time that our questions took."""
+        self.spent += sum(reading.took_ms for reading in readings) / 1000
+        if span < SPAN:
+            return None
+        used, self.spent = self.spent, 0.0
+        self.since = time.monotonic()
+        return used / span
+
+
+def counted_seconds(reading: Reading) -> tuple[float, int] | None:
+    """The execution time of our role's statements, as the server counted it, and how many readers share the role."""
+    if reading.problem or not reading.rows:
         return None
     row: Any = reading.rows[0]
     value = getattr(row, "exec_seconds_total", None)
-    return None if value is None else float(value)
+    return None if value is None else (float(value), max(1, row.readers_count or 1))

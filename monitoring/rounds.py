@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ import psycopg
 from django.db import connections
 from django.utils import timezone
 
-from dbadmin.connections import Session, connect, without_secrets
+from dbadmin.connections import READER, Session, connect, without_secrets
 from dbadmin.deadlines import deadline
 from dbadmin.models import Server
 from dbadmin.probes import NO_POOLER, PROBES, Probe, Problem, Reading
@@ -74,8 +75,15 @@ class Past:
 class Round:
     """Everything that is due on one server now."""
 
-    def __init__(self, server: Server, put: Callable[[Batch], None], past: Past | None = None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        put: Callable[[Batch], None],
+        past: Past | None = None,
+        turn: AbstractContextManager[Any] | None = None,
+    ) -> None:
         self.server, self.put = server, put
+        self.turn = turn or nullcontext()
         past = past or Past()
         self.cadence = Cadence(str(server.key))
         self.connection: psycopg.Connection[Any] | None = None
@@ -98,10 +106,10 @@ class Round:
         self.asked = None
         try:
             session = self.open()
-            if ("", "databases") in due or not self.databases:
-                self.databases = batch.databases = self.discover(session)
-                due += self.take_due()
-            self.read_all(session, due, batch)
+            # The first round asks everything: a whole fleet's at once would keep each from its cadence for minutes.
+            with self.turn if self.is_first else nullcontext():
+                batch.taken_at = timezone.now()
+                self.ask(session, due, batch)
             self.rest, self.is_first = REST, False
         except psycopg.Error as error:
             self.close()
@@ -111,6 +119,13 @@ class Round:
             self.rest = min(self.rest * 2, LONGEST_REST)
         self.put(batch)
         return self.rest if batch.trouble else self.cadence.pause(5.0)
+
+    def ask(self, session: Session, due: list[tuple[str, str]], batch: Batch) -> None:
+        """Look which databases there are when it is time, then read what is due."""
+        if ("", "databases") in due or not self.databases:
+            self.databases = batch.databases = self.discover(session)
+            due += self.take_due()
+        self.read_all(session, due, batch)
 
     def read_all(self, session: Session, due: list[tuple[str, str]], batch: Batch) -> None:
         """The readings between two looks at the epoch, then their samples."""
@@ -188,7 +203,7 @@ class Round:
     def open(self) -> Session:
         """The monitoring connection, opened anew when it was lost."""
         if self.connection is None or self.connection.closed:
-            self.connection = connect(self.server, "monitor", read_only=True)
+            self.connection = connect(self.server, "monitor", read_only=True, application_name=READER)
         return Session(self.connection, self.server)
 
     def close(self) -> None:
@@ -270,9 +285,9 @@ class Round:
 class ServerThread(threading.Thread):
     """Repeats rounds until told to stop."""
 
-    def __init__(self, server: Server, put: Callable[[Batch], None], past: Past | None = None) -> None:
-        super().__init__(name=f"server {server.name}", daemon=True)
-        self.round, self.stopping = Round(server, put, past), threading.Event()
+    def __init__(self, made: Round) -> None:
+        super().__init__(name=f"server {made.server.name}", daemon=True)
+        self.round, self.stopping = made, threading.Event()
 
     def run(self) -> None:
         """Rounds for ever; an error of ours is logged and costs one round."""

@@ -19,13 +19,15 @@ from monitoring.ddl import heard
 from monitoring.deliveries import Sender
 from monitoring.evaluator import Evaluator
 from monitoring.leases import Leases
-from monitoring.rounds import Past, ServerThread
+from monitoring.rounds import Past, Round, ServerThread
 from monitoring.writer import Writer
 
 logger = logging.getLogger(__name__)
 
 #: How often the list of servers is looked at, seconds: a new server is read that soon.
 LOOK = 2.0
+#: First rounds at once: each asks everything there is.
+FIRST_ROUNDS = 8
 #: How long a server's thread may take to end when its lease is given back, seconds.
 PATIENCE = 5.0
 
@@ -39,6 +41,7 @@ class Sampler:
         self.evaluator, self.sender = Evaluator(), Sender()
         self.writer.listeners.append(self.evaluator.put)
         self.closer = Closer(lambda: list(self.threads))
+        self.turn = threading.BoundedSemaphore(FIRST_ROUNDS)
         self.threads: dict[int, ServerThread] = {}
         self.known: dict[int, Server] = {}
         self.stopping = threading.Event()
@@ -79,7 +82,7 @@ class Sampler:
         self.known[server.pk] = server
         ServerState.objects.update_or_create(server=server, defaults={"sampler": self.name})
         past = Past(reading_store.latest(server, "settings"), texts.known_texts(server), heard(server))
-        self.threads[server.pk] = ServerThread(server, self.writer.put, past)
+        self.threads[server.pk] = ServerThread(Round(server, self.writer.put, past, self.turn))
         self.threads[server.pk].start()
 
     def give_back(self, server_id: int) -> None:

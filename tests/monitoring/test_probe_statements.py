@@ -2,12 +2,14 @@
 
 import os
 import signal
+from contextlib import ExitStack
 
 import psycopg
 import pytest
 
 from dbadmin.connections import Session, limit
 from dbadmin.probes import PROBES
+from monitoring.rounds import Round
 from monitoring.texts import fingerprint
 from tests.monitoring.test_epochs import scratch_forget
 
@@ -198,3 +200,15 @@ def test_readiness_names_every_missing_right_with_a_statement_that_works(postgre
 def test_a_statement_is_known_again_after_an_upgrade_that_counts_it_otherwise(before, after):
     assert fingerprint(before) == fingerprint(after)
     assert fingerprint(before) != fingerprint(after.replace("t", "u", 1) + " limit 1")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_our_own_cost_says_how_often_the_server_is_read_with_our_role(server):
+    with ExitStack() as stack:
+        rows = []
+        for _ in range(2):
+            one = Round(server, lambda batch: rows.extend(batch.readings))
+            stack.callback(one.close)
+            one.run()
+        first, second = [row for each in rows if each.probe.name == "own_cost" for row in each.rows]
+    assert second.readers_count == first.readers_count + 1

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 import psycopg
 import pytest
+from django.db import connections
+from django.utils import timezone
 from psycopg.conninfo import make_conninfo
 
 from dbadmin import reading_store, readings, single_flight
@@ -255,18 +257,46 @@ def test_too_much_of_our_own_cost_makes_us_slower_and_little_makes_us_fast_again
     assert shares == [(None, 1.0), (0.025, 2.0), (0.025, 4.0), (0.001, 2.0), (0.001, 1.0), (0.001, 1.0)]
 
 
-def test_a_slow_way_to_a_server_that_counts_our_cost_makes_nothing_slower(monkeypatch):
+def test_a_first_round_waits_for_its_turn_and_holds_it_no_longer_than_it_reads(server):
+    batches, turn = [], threading.BoundedSemaphore(1)
+    one = Round(server, batches.append, turn=turn)
+    with turn:
+        thread = threading.Thread(target=lambda: (one.run(), connections.close_all()))
+        thread.start()
+        until(lambda: one.connection)
+        time.sleep(0.3)
+        assert batches == []
+        released = timezone.now()
+    thread.join()
+    assert batches[0].taken_at > released
+    assert turn.acquire(blocking=False)
+    one.cadence.due.clear()
+    one.run()
+    assert len(batches) == 2, "who was read once waits for nobody"
+    one.close()
+
+
+@pytest.mark.parametrize(("readers", "much"), [(1, (0.0833, 2.0)), (25, (0.0033, 1.0))])
+def test_a_slow_way_to_a_server_that_counts_our_cost_makes_nothing_slower(monkeypatch, readers, much):
     clock = [0.0]
     monkeypatch.setattr("monitoring.cost.time.monotonic", lambda: clock[0])
     budget, slower, told = Budget(0.01), 1.0, []
-    for exec_seconds, took_ms in ((None, 0), (10.0, 0), (None, 9000), (None, 9000), (10.2, 0), (30.2, 0)):
+    counts = (9.0, None, 10.0, None, None, 10.2, None, 30.2, 1.0, 1.1)
+    for exec_seconds in counts:
+        took_ms = 9000
         name = "server_vitals" if exec_seconds is None else "own_cost"
-        rows = [] if exec_seconds is None else [SimpleNamespace(exec_seconds_total=exec_seconds)]
+        rows = (
+            [SimpleNamespace(exec_seconds_total=exec_seconds, readers_count=readers)] if exec_seconds else []
+        )
         reading = Reading(PROBES[name], "shop", "", None, took_ms, [], rows)
         share, slower = budget.after([reading], slower)
         told.append((share if share is None else round(share, 4), slower))
         clock[0] += 120
-    assert told == [(None, 1.0), (0.0, 1.0), (None, 1.0), (None, 1.0), (0.0006, 1.0), (0.1667, 2.0)]
+    little = 0.2 / 360 / readers
+    assert told[:7] == [(None, 1.0)] * 5 + [(round(little, 4), 1.0), (None, 1.0)]
+    assert told[7] == much
+    assert told[8] == (None, much[1]), "a reset says nothing"
+    assert told[9] == (round(0.1 / 120 / readers, 4), 1.0)
 
 
 def test_a_deadline_ends_a_statement_that_never_answers(proxy, postgres):
