@@ -39,7 +39,8 @@ class Budget:
             self.since = now
             return None, slower
         counted = next(filter(None, told), None)
-        share = self.counted_share(counted, now) if self.is_counted else self.timed_share(readings, now - self.since)
+        span = now - self.since
+        share = self.counted_share(counted, now) if self.is_counted else self.timed_share(readings, span)
         if share is None:
             return None, slower
         if share > self.budget:
