@@ -13,6 +13,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -91,7 +92,7 @@ class PolicyForm(PolicyModelForm):
     def hold_against_stores(self, rules: Rules, stores: Iterable[Store]) -> None:
         """What stores do against the rules, told at the field; where one deletes too early, nothing is saved."""
         for found in store_rules.against(rules, stores):
-            if self.is_bound and found.state == "critical":
+            if found.state == "critical":
                 self.is_contradicted = True
                 self.add_error(found.rule, found.says)
             else:
@@ -159,10 +160,22 @@ def edit(request: HttpRequest, name: str = "") -> HttpResponse:
         found = preview(form.instance)
     elif policy and request.method == "GET":
         if policy.enabled:
-            form.hold_against_stores(Rules.of(policy.rules), _places(policy.store, policy.copies.all()))
+            # A store that does not answer keeps nobody from the page.
+            rule, _ = store_rules.longest(Rules.of(policy.rules))
+            vars(form.fields[rule])["told_at"] = reverse("policy_stores", args=[policy.name])
         found = preview(policy)
     context = {"form": form, "policy": policy, "verdicts": [_shown(each) for each in found]}
     return render(request, "backups/policy.html", context, status=422 if form.errors else 200)
+
+
+@login_required
+@require_GET
+def stores(request: HttpRequest, name: str) -> HttpResponse:
+    """What the stores of a policy do against its rules, for its place at the field."""
+    require(request.user, RIGHT)
+    policy = get_object_or_404(Policy, name=name)
+    notes = store_rules.against(Rules.of(policy.rules), _places(policy.store, policy.copies.all()))
+    return render(request, "backups/_policy_stores.html", {"notes": list(notes)})
 
 
 def preview(policy: Policy) -> list[Verdict]:

@@ -25,6 +25,7 @@ settings_urlpatterns = [
     path("policies/", policy_views.policies, name="policies"),
     path("policies/add/", policy_views.edit, name="policy_add"),
     path("policies/<slug:name>/", policy_views.edit, name="policy"),
+    path("policies/<slug:name>/stores/", policy_views.stores, name="policy_stores"),
     path("policies/<slug:name>/remove/", policy_views.remove, name="policy_remove"),
     path("backup-keys/", key_views.keys, name="backup_keys"),
     path("backup-keys/<slug:name>/", key_views.change, name="backup_key"),

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
 
 #: Answers that mean "there is none", and those that mean "I do not do such a thing".
 NONE = {
@@ -15,6 +16,7 @@ NONE = {
     "ServerSideEncryptionConfigurationNotFoundError", "NoSuchBucketPolicy",
 }  # fmt: skip
 FOREIGN = {"NotImplemented", "MethodNotAllowed", "501", "405", "InvalidRequest", "MalformedXML", "NoSuchKey"}
+AWAY = "it cannot be reached or does not answer; check its address and the network"
 #: Classes whose objects must be thawed for hours before they can be read.
 COLD = {"GLACIER", "DEEP_ARCHIVE"}
 
@@ -49,6 +51,9 @@ def read_facts(client: Any, bucket: str, prefix: str) -> Facts:
     why: dict[str, str] = {}
 
     def ask(fact: str, method: str, holds: str = "") -> dict[str, Any] | None:
+        if AWAY in why.values():  # each further question would be waited for as long
+            why[fact] = AWAY
+            return None
         return _answer(lambda: getattr(client, method)(Bucket=bucket), fact, holds, why)
 
     lifecycle = ask("rules", "get_bucket_lifecycle_configuration", "Rules")
@@ -79,6 +84,8 @@ def _answer(
         if code in NONE:
             return {}
         why[fact] = "the service does not tell" if code in FOREIGN else f"the keys may not ask ({code})"
+    except (HTTPClientError, NoConnection):
+        why[fact] = AWAY
     except BotoCoreError as error:
         why[fact] = str(error).rstrip(".")
     else:

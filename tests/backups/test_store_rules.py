@@ -14,8 +14,8 @@ from backups import store_rules
 from backups.models import Policy, Store
 from backups.retention import Rules
 from backups.store_rules import Wanted, longest_days
-from backups.stores.bucket import concerning
-from backups.stores.s3 import S3Settings
+from backups.stores.bucket import Facts, concerning
+from backups.stores.s3 import S3Settings, S3Store
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
@@ -191,7 +191,7 @@ def test_a_policy_that_its_bucket_does_not_keep_is_contradicted_at_the_field(
     tried(admin, "save", monthly=12, most_days=20)
     assert Policy.objects.get().rules["most_days"] == 20
     give(client, rule("tidy", "night/", Expiration={"Days": 10}))
-    page = html.unescape(admin.get(reverse("policy", args=["year"])).content.decode())
+    page = html.unescape(admin.get(reverse("policy_stores", args=["year"])).content.decode())
     assert (
         "Lifecycle rules of cloud: The rule tidy deletes objects after 10 days, but this policy keeps backups for up "
         "to 20 days. Lengthen the rule, or shorten the policy."
@@ -232,3 +232,33 @@ def test_a_store_that_does_not_answer_leaves_its_rules_unknown_and_the_policy_ca
     assert "Lifecycle rules of cloud: Unknown: " in tried(admin, "preview")
     tried(admin, "save")
     assert Policy.objects.get().name == "year"
+
+
+def test_the_page_of_a_policy_opens_before_its_stores_answer(
+    cloud: Store, client_as: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = client_as("admin")
+    tried(admin, "save", monthly=12)
+    asked: list[str] = []
+    facts = S3Store.facts
+
+    def asking(store: S3Store) -> Facts:
+        asked.append(store.settings.bucket)
+        return facts(store)
+
+    monkeypatch.setattr(S3Store, "facts", asking)
+    page = admin.get(reverse("policy", args=["year"])).content.decode()
+    assert asked == []
+    months = page.partition('id="id_monthly"')[2].partition('id="id_yearly"')[0]
+    address = reverse("policy_stores", args=["year"])
+    assert f'hx-get="{address}" hx-trigger="load"' in months
+    assert "The stores are being asked whether they keep as long." in months
+    told = admin.get(address).content.decode()
+    assert asked == ["ruled"]
+    assert "No store deletes earlier, or holds longer or shorter, than these rules." in told
+    Store.objects.update(endpoint="http://127.0.0.1:1")
+    assert (
+        "Lifecycle rules of cloud: Unknown: it cannot be reached or does not answer; check its address and the network."
+        in admin.get(address).content.decode()
+    )
+    assert client_as("operator").get(address).status_code == 403
