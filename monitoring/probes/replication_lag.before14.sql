@@ -1,4 +1,4 @@
-with receiver as (
+with recursive receiver as (
     select * from pg_catalog.pg_stat_wal_receiver
 ), moment as (
     select
@@ -16,6 +16,20 @@ with receiver as (
         greatest(receiver.latest_end_lsn, moment.received) as reported
     from moment
     left join receiver on true
+), look as (
+    -- A long transaction commits nothing for hours while it is replayed at once: whoever is behind is looked at again,
+    -- until all that was there at the first look is replayed.
+    select 0 as times, known.replayed, pg_catalog.clock_timestamp() as at
+    from known
+    union all
+    select look.times + 1,
+        case when pg_catalog.pg_sleep(0.1) is not null then pg_catalog.pg_last_wal_replay_lsn() end,
+        pg_catalog.clock_timestamp()
+    from look
+    join known on known.is_heard and not known.is_paused and look.replayed < known.reported
+    where look.times < 6
+), took as (
+    select max(replayed) as replayed, extract(epoch from max(at) - min(at)) as seconds from look
 )
 select
     case
@@ -29,6 +43,7 @@ select
         then greatest(pg_catalog.pg_wal_lsn_diff(known.reported, known.replayed), 0)::int8 end as lag_bytes,
     case
         when known.is_heard and known.replayed >= known.reported then 0
+        when known.is_heard and not known.is_paused and took.replayed >= known.reported then took.seconds
         else extract(epoch from pg_catalog.clock_timestamp() - known.replayed_at)
     end::float8                                                                         as lag_seconds,
     extract(epoch from pg_catalog.clock_timestamp() - known.last_msg_receipt_time)::float8 as silent_seconds,
@@ -38,3 +53,4 @@ select
     known.sender_host || ':' || known.sender_port                                       as follows,
     known.slot_name                                                                     as slot
 from known
+cross join took

@@ -1,7 +1,9 @@
 """Replication: a standby that is cut off says so, whatever the usual formula would say."""
 
+import datetime as dt
 import shutil
 import subprocess
+import threading
 import time
 from dataclasses import replace
 
@@ -76,6 +78,34 @@ def test_standby_that_follows_is_at_zero_and_seen_from_the_primary(pair):
     seen = until(lambda: read(primary, "standbys").rows)
     assert [(one.application, one.state) for one in seen] == [("follower", "streaming")]
     assert until(lambda: read(primary, "standbys").rows[0].replay_lag_bytes == 0)
+
+
+def test_a_long_transaction_that_is_replayed_at_once_is_no_lag(pair):
+    """Nothing is committed while it loads: the age of the last commit grows, the standby is near all the time."""
+    primary, standby = pair
+    with primary.connect() as connection:
+        connection.execute("insert into notes values (0)")
+    until(lambda: read(standby, "replication_lag").rows[0].replayed_at)
+    loaded = threading.Event()
+
+    def load():
+        with primary.connect() as connection, connection.transaction():
+            while not loaded.is_set():
+                connection.execute("insert into notes select generate_series(1, 20000)")
+
+    loader = threading.Thread(target=load)
+    loader.start()
+
+    def is_near():
+        (row,) = read(standby, "replication_lag").rows
+        age = (dt.datetime.now(dt.UTC) - row.replayed_at).total_seconds()
+        return row.state == "catching up" and age > 3 and row.lag_seconds < 3
+
+    try:
+        until(is_near, seconds=60)
+    finally:
+        loaded.set()
+        loader.join()
 
 
 def test_what_only_receives_wal_has_no_lag_of_replay(new_postgres, tmp_path):
