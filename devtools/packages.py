@@ -37,8 +37,13 @@ def directory(places: Places, name: str) -> Path:
     return places.packages / name
 
 
-def unpack(places: Places, name: str, wanted: Sequence[str], say: Say, log: Path) -> Path:
-    """Fetch packages and what they need beyond this machine's own; nothing when that is done already."""
+def unpack(
+    places: Places, name: str, wanted: Sequence[str], say: Say, log: Path, with_needed: bool = True
+) -> Path:
+    """Fetch packages and what they need beyond this machine's own; nothing when that is done already.
+
+    with_needed: not for a program that runs alone.
+    """
     root, mark = directory(places, name), hashlib.sha256(" ".join(wanted).encode()).hexdigest()
     complete = root / "complete"
     if complete.exists() and complete.read_text() == mark:
@@ -46,7 +51,7 @@ def unpack(places: Places, name: str, wanted: Sequence[str], say: Say, log: Path
     places.packages.mkdir(parents=True, exist_ok=True)
     places.packages.chmod(0o755)
     apt = Apt(places.local / "apt", log, say)
-    files = apt.download(apt.needed(wanted))
+    files = apt.download(apt.needed(wanted) if with_needed else wanted)
     part = root.with_name(f"{name}.part")
     remove(part)
     part.mkdir()
@@ -83,11 +88,15 @@ class Apt:
             cwd=cwd,
         )
 
-    def needed(self, wanted: Sequence[str]) -> list[str]:
-        """What apt would install here for these packages, without what a private copy can do without."""
+    def update(self) -> None:
+        """Read the lists, once."""
         if not self.is_updated:
             self.run("update")
             self.is_updated = True
+
+    def needed(self, wanted: Sequence[str]) -> list[str]:
+        """What apt would install here for these packages, without what a private copy can do without."""
+        self.update()
         argv = ["apt-get", "-c", str(self.settings), "-s", "--no-install-recommends", "install", *wanted]
         done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C.UTF-8"})
         if done.returncode != 0:
@@ -97,6 +106,7 @@ class Apt:
 
     def download(self, names: Iterable[str]) -> list[Path]:
         """Fetch the packages' files; apt checks them against the signed lists."""
+        self.update()
         archives = self.directory / "archives"
         remove(archives)
         archives.mkdir()

@@ -1,4 +1,4 @@
-"""Find the stock tools that a recovery without us needs: installed, or unpacked privately."""
+"""Find the stock tools that tests need beside us: installed, or unpacked privately."""
 
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from devtools.say import Say
 from devtools.servers import on_path
 
 NAMES = ("age", "zstd", "openssl")
+#: The package that has promtool; it is one program that needs no other.
+PROMETHEUS = "prometheus"
 
 
 def directories(places: Places, say: Say) -> list[Path]:
@@ -24,3 +26,15 @@ def directories(places: Places, say: Say) -> list[Path]:
     with waiting(places.local / "install.lock", say):
         root = packages.unpack(places, "stock", missing, say, places.logs / "install.log")
         return [packages.wrap(root, [root / "usr/bin" / name for name in missing]), *sorted(here)]
+
+
+def promtool(places: Places, say: Say) -> Path | None:
+    """Prometheus' judge of what is scraped: installed, or unpacked privately; None where neither can be had."""
+    if found := on_path("promtool"):
+        return found
+    if not packages.is_available():
+        return None
+    with waiting(places.local / "install.lock", say):
+        log = places.logs / "install.log"
+        root = packages.unpack(places, "promtool", [PROMETHEUS], say, log, with_needed=False)
+        return root / "usr/bin/promtool"

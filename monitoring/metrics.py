@@ -184,12 +184,13 @@ def statements(found: dict[Key, Any], columns: tuple[str, ...]) -> Lines:
 
 
 def name_of(probe: Probe, column: str) -> str:
-    """dbadmin_tables_total_bytes; of an aggregate its function too, unless there is but one row."""
+    """dbadmin_tables_total_bytes; of an aggregate its function too, unless it is a sum or there is but one row."""
     function, _, rest = column.partition("(")
     name = rest.removesuffix(")") if rest else column
     name = name.removesuffix("_total") if is_counter(column) else name
     name = name.removesuffix("_count") if name.endswith("_count") else name
-    suffix = f"_{function}" if rest and (function != "max" or probe.key) else ""
+    # A name that ends with _sum is a histogram's: Prometheus complains of it.
+    suffix = f"_{function}" if rest and (function not in {"max", "sum"} or probe.key) else ""
     return f"dbadmin_{probe.name}_{name}{suffix}"
 
 

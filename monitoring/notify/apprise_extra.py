@@ -24,7 +24,10 @@ def is_there() -> bool:
 def send(channel: Channel, notice: Notice) -> str:
     """By all addresses; Apprise only says whether all went well."""
     if not is_there():
-        raise NotSent("Apprise is not installed here: pip install apprise.", is_final=True)
+        raise NotSent(
+            "Apprise is not installed here: pip install apprise, where the scheduler and the samplers run.",
+            is_final=True,
+        )
     apprise: Any = import_module("apprise")
     target = apprise.Apprise()
     if not target.add(channel.settings["urls"].split()):

@@ -3,8 +3,6 @@
 import datetime as dt
 import hashlib
 import hmac
-import sys
-import types
 
 import pytest
 from django.utils import timezone
@@ -274,25 +272,60 @@ def test_settings_are_kept_sealed_for_this_channel_alone():
         _ = other.settings
 
 
-def test_apprise_is_used_where_it_is_and_said_to_be_missing_where_not(raised, monkeypatch):
-    made = channel("apprise", {"urls": "json://127.0.0.1"})
+def by_json(hook):
+    """The listener as an address of Apprise's own."""
+    return hook.url.replace("http://", "json://")
+
+
+def test_apprise_tells_what_happened_and_that_it_is_over(raised, hook):
+    """By the library itself and one of its own services, which posts JSON."""
+    channel("apprise", {"urls": by_json(hook)})
+    alert = raised("a", severity="critical")
+    work()
+    resolve(alert, timezone.now(), "Back at 1 s.")
+    work()
+    begun, over = (request["json"] for request in hook.requests)
+    since = f"since {alert.since:%Y-%m-%d %H:%M} UTC"
+    assert begun == {
+        "version": "1.0",
+        "title": "shop: Replication lag: a",
+        "message": f"[critical] Replication lag: a\n  2 min, above 1 min\n  {since}\n  Look.",
+        "attachments": [],
+        "type": "failure",
+    }
+    assert (over["title"], over["message"], over["type"]) == (
+        "Over: shop: Replication lag: a",
+        f"[over] Replication lag: a\n  Back at 1 s.\n  {since}",
+        "success",
+    )
+    assert {each.answer for each in Delivery.objects.all()} == {"taken by every service"}
+
+
+def test_what_apprise_could_not_deliver_is_sent_again_and_a_wrong_address_is_not(raised, hook):
+    made = channel("apprise", {"urls": by_json(hook)})
+    hook.answers.append((503, {}))
+    raised()
+    work()
+    waiting = Delivery.objects.get()
+    assert (waiting.state, waiting.answer) == (
+        "waiting",
+        "One of the services did not take it; Apprise does not say why.",
+    )
+    made.seal({"urls": "nowhere://x"})
+    made.save()
+    waiting.channel = made
+    attempt(waiting)
+    assert (waiting.state, waiting.answer) == (
+        "given up",
+        "Apprise does not understand one of the addresses.",
+    )
+
+
+def test_apprise_is_said_to_be_missing_where_it_is(raised, monkeypatch):
+    channel("apprise", {"urls": "json://127.0.0.1"})
     raised()
     monkeypatch.setattr(apprise_extra, "find_spec", lambda name: None)
     work()
-    assert Delivery.objects.get().answer == "Apprise is not installed here: pip install apprise."
-    told = []
-
-    class Apprise:
-        def add(self, urls):
-            return bool(urls)
-
-        def notify(self, **what):
-            told.append(what)
-            return True
-
-    monkeypatch.setitem(sys.modules, "apprise", types.SimpleNamespace(Apprise=Apprise))
-    monkeypatch.setattr(apprise_extra, "find_spec", lambda name: True)
-    again = Delivery.objects.create(channel=made, notice=Delivery.objects.get().notice)
-    attempt(again)
-    assert again.answer == "taken by every service"
-    assert (told[0]["title"], told[0]["notify_type"]) == ("shop: Replication lag", "warning")
+    assert Delivery.objects.get().answer == (
+        "Apprise is not installed here: pip install apprise, where the scheduler and the samplers run."
+    )
