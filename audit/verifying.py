@@ -167,29 +167,38 @@ def registry(connection: psycopg.Connection[Any], seals: list[Seal]) -> list[Fin
     return said
 
 
+def was_put_back(seal: Seal, place: Place, again: Container[int]) -> bool:
+    """Was the server put back to before this seal? Another cluster, a new timeline, a counter of transactions that is
+    behind what was sealed, or a later seal over the same transactions says so."""
+    return (
+        place.system_identifier != seal.system_identifier
+        or place.timeline > seal.timeline
+        or place.horizon < seal.high
+        or bool(again)
+    )
+
+
 def compare(
     seal: Seal, known: list[Packed], there: dict[int, Entry], place: Place, again: Container[int] = ()
 ) -> list[Finding]:
     """What differs, statement by statement, in order."""
     found: list[Finding] = []
     missing = [packed.id for packed in known if packed.id not in there]
-    was_put_back = place.system_identifier != seal.system_identifier or place.timeline > seal.timeline
+    is_lost = (
+        was_put_back(seal, place, again)
+        and bool(missing)
+        and len(missing) == len(known) - known_before(known, missing)
+    )
     for packed in known:
         if len(found) >= MOST:
             break
         entry = there.get(packed.id)
         if entry is None:
-            kind = (
-                "lost"
-                if was_put_back and len(missing) == len(known) - known_before(known, missing)
-                else "removed"
-            )
             what = "another one" if packed.id in again else "gone"
             words = (
-                f"is {what} since the server was put back to an earlier moment"
-                if kind == "lost"
-                else "was removed"
+                f"is {what} since the server was put back to an earlier moment" if is_lost else "was removed"
             )
+            kind = "lost" if is_lost else "removed"
             found.append(Finding(kind, seal.number, f"Statement {packed.id} {words}.", packed.id))
         elif entry.leaf() != packed.leaf:
             found += differences(seal, packed, entry)
@@ -197,6 +206,13 @@ def compare(
     for number in sorted(set(there) - sealed)[:MOST]:
         found.append(Finding("inserted", seal.number, f"Statement {number} was inserted later.", number))
     return found
+
+
+END_GONE = (
+    "All that was sealed from statement {} on is missing ({} statements), and the sequence dbadmin_audit.statement_id"
+    " stands at {}: most likely the server was put back to a copy of an earlier moment (its files, or a snapshot)."
+    " Then these changes are not in the watched tables either. If they are, somebody removed the end of the log."
+)
 
 
 def known_before(known: list[Packed], missing: list[int]) -> int:
@@ -239,4 +255,28 @@ def verify(
             found += verify_seal(connection, seal, expired, again.get(seal.number))
         if progress:
             progress(done, len(seals))
-    return found
+    return [*end_gone(connection, seals, found), *found]
+
+
+END = """
+select s.id from dbadmin_audit.statement s where s.id >= %s
+"""
+GIVEN = "select last_value from dbadmin_audit.statement_id"
+
+
+def end_gone(connection: psycopg.Connection[Any], seals: list[Seal], found: list[Finding]) -> list[Finding]:
+    """Where all that is missing is the end of the log, and its numbers were not even given out: what that most likely
+    is. A copy of the server's files or a snapshot that was put back begins no new timeline."""
+    gone = [one for one in found if one.kind == "removed" and not one.row]
+    if not gone or any((one.statement and one.kind in {"altered", "inserted"}) or one.row for one in found):
+        return []
+    first = min(gone, key=lambda one: one.statement)
+    known = {packed.id for seal in seals for packed in leaves_of(seal) or ()}
+    missing = {number for number in known if number >= first.statement}
+    given = int((connection.execute(GIVEN).fetchone() or (0,))[0])
+    there = {row[0] for row in connection.execute(END, [first.statement])}
+    if given >= first.statement or missing & there or missing == known:
+        return []
+    return [
+        Finding("lost", first.seal, END_GONE.format(first.statement, len(missing), given), first.statement)
+    ]

@@ -50,7 +50,16 @@ ROWS = (
     " from dbadmin_audit.statement s join dbadmin_audit.{table} r on r.statement_id = s.id and r.at = s.at"
     " where {where} and s.shape_id = {shape}) to stdout"
 )
-
+PLACE = (
+    "copy (select pg_snapshot_xmin(pg_current_snapshot()), (select system_identifier from pg_control_system()),"
+    " (select timeline_id from pg_control_checkpoint())) to stdout"
+)
+GIVEN = "select last_value from dbadmin_audit.statement_id"
+END_GONE = (
+    "All that was sealed from statement {} on is missing ({} statements), and the sequence dbadmin_audit.statement_id"
+    " stands at {}: most likely the server was put back to a copy of an earlier moment (its files, or a snapshot)."
+    " Then these changes are not in the watched tables either. If they are, somebody removed the end of the log."
+)
 REGISTRY = {
     "watched": ("id, since", "The numbers of watched tables, or since when they are watched, were altered."),
     "shape": (
@@ -190,8 +199,11 @@ def sealed_again(seals: list[dict[str, str]]) -> dict[int, dict[int, bytes]]:
     return found
 
 
-def check(dsn: str, seal: dict[str, str], previous: str, key: str, again: dict[int, bytes]) -> Iterator[str]:
-    """What is wrong with one seal and what it covers; again: statements that a later seal covers too."""
+def check(
+    dsn: str, seal: dict[str, str], previous: str, key: str, again: dict[int, bytes], gone: set[int]
+) -> Iterator[str]:
+    """What is wrong with one seal and what it covers; again: statements that a later seal covers too; gone: gets those
+    that are missing."""
     header, facts = seal["header"], json.loads(seal["header"])
     name = f"Seal {facts['number']}"
     if not is_signed(header, seal["signature"], key or seal["public"]):
@@ -203,22 +215,64 @@ def check(dsn: str, seal: dict[str, str], previous: str, key: str, again: dict[i
         yield f"The leaves of {name} were altered."
     known = {number: one for number, one in known.items() if again.get(number) != one[1]}
     there = {number: one for number, one in there.items() if number not in again}
-    for number in sorted(known.keys() - there.keys()):
-        words = "is another one since the server was put back" if number in again else "was removed"
+    missing = sorted(known.keys() - there.keys())
+    is_end = bool(missing) and missing == sorted(known)[-len(missing) :]
+    is_lost = is_end and (bool(again) or was_put_back(dsn, facts))
+    gone |= set() if is_lost else set(missing)
+    for number in missing:
+        what = "another one" if number in again else "gone"
+        words = f"is {what} since the server was put back to an earlier moment" if is_lost else "was removed"
         yield f"Statement {number} {words}."
     for number in sorted(there.keys() - known.keys()):
         yield f"Statement {number} was inserted later."
     for number in sorted(known.keys() & there.keys()):
-        own, rows = there[number]
-        rows.sort()
-        if sha256(b"\x00S" + own + b"".join(digest for _, _, digest in rows)).digest() == known[number][1]:
-            continue
-        if own != known[number][0]:
-            yield f"Statement {number} was altered: who, when, what or how many."
-        now = {(n, side): digest[:8] for n, side, digest in rows}
-        for n, side in sorted(now.keys() | known[number][2].keys()):
-            if now.get((n, side)) != known[number][2].get((n, side)):
-                yield f"Row {n} ({side.decode()}) of statement {number} differs."
+        yield from differences(number, known[number], there[number])
+
+
+def was_put_back(dsn: str, facts: dict[str, Any]) -> bool:
+    """Was the server put back to before this seal?"""
+    horizon, cluster, timeline = next(iter(psql(dsn, PLACE))).decode().split("\t")
+    return (
+        cluster != facts["system_identifier"]
+        or int(timeline) > facts["timeline"]
+        or int(horizon) < facts["before_transaction"]
+    )
+
+
+def differences(
+    number: int,
+    known: tuple[bytes, bytes, dict[tuple[int, bytes], bytes]],
+    there: tuple[bytes, list[tuple[int, bytes, bytes]]],
+) -> Iterator[str]:
+    """Where one statement differs: in itself, or in which of its rows."""
+    (own, rows), is_told = there, False
+    rows.sort()
+    if sha256(b"\x00S" + own + b"".join(digest for _, _, digest in rows)).digest() == known[1]:
+        return
+    if own != known[0]:
+        is_told = True
+        yield f"Statement {number} was altered: who, when, what or how many."
+    now = {(n, side): digest[:8] for n, side, digest in rows}
+    for place in sorted(now.keys() | known[2].keys()):
+        if now.get(place) != known[2].get(place):
+            is_told = True
+            words = "removed" if place not in now else "altered" if place in known[2] else "inserted later"
+            where = f"Row {place[0]} ({SIDES.get(place[1].decode(), '?')}) of statement {number}"
+            yield f"{where} was {words}."
+    if not is_told:
+        yield f"The rows of statement {number} were altered."
+
+
+def end_gone(dsn: str, seals: list[dict[str, str]], gone: set[int]) -> Iterator[str]:
+    """Where all that is missing is the end of the log, and its numbers were not even given out: what that most likely
+    is."""
+    known = {number for seal in seals for number in unpack(base64.b64decode(seal["leaves"]))}
+    missing = {number for number in known if gone and number >= min(gone)}
+    if not gone or missing == known or gone != missing:
+        return
+    given = int(next(iter(psql(dsn, GIVEN))))
+    if given < min(gone):
+        yield END_GONE.format(min(gone), len(missing), given)
 
 
 def registry(dsn: str, seals: list[dict[str, str]]) -> Iterator[str]:
@@ -397,21 +451,19 @@ def main() -> int:
     if told.export:
         return check_export(told.export, told.key)
     seals = [json.loads(line) for line in told.witness.read_text().splitlines()]
-    previous, wrong, statements = json.loads(seals[0]["header"])["previous"] if seals else "", 0, 0
-    for text in registry(told.dsn, seals):
-        wrong += 1
-        sys.stdout.write(text + "\n")
+    previous, statements = json.loads(seals[0]["header"])["previous"] if seals else "", 0
+    found, gone = list(registry(told.dsn, seals)), set[int]()
     again = sealed_again(seals)
     for seal in seals:
-        for text in check(
-            told.dsn, seal, previous, told.key, again.get(json.loads(seal["header"])["number"], {})
-        ):
-            wrong += 1
-            sys.stdout.write(text + "\n")
+        number = json.loads(seal["header"])["number"]
+        found += check(told.dsn, seal, previous, told.key, again.get(number, {}), gone)
         previous = sha256(seal["header"].encode()).hexdigest()
         statements += json.loads(seal["header"])["statements"]
-    sys.stdout.write(f"{len(seals)} seals, {statements} statements: {wrong or 'no'} differences.\n")
-    return 1 if wrong else 0
+    if gone and sum("tatement" in text for text in found) == len(gone):
+        found += end_gone(told.dsn, seals, gone)
+    sys.stdout.write("".join(f"{text}\n" for text in found))
+    sys.stdout.write(f"{len(seals)} seals, {statements} statements: {len(found) or 'no'} differences.\n")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 from audit import canonical
 from audit.models import Seal
 from audit.operations.expire_log import ExpireLog
+from audit.seal_copies import line_of
 from audit.seal_views import SCRIPT
 from audit.sealing import seal_next, sign
 from audit.verifying import verify
@@ -299,8 +300,55 @@ def test_a_second_party_checks_the_witness_file_without_dbadmin(
     assert (done.stdout, done.returncode) == ("2 seals, 4 statements: no differences.\n", 0)
     execute(f"update {ROWS} set c3 = 99 where statement_id = 2 and side = '+'")
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stdout == "Row 1 (+) of statement 2 differs.\n2 seals, 4 statements: 1 differences.\n"
+    assert done.stdout == "Row 1 (after) of statement 2 was altered.\n2 seals, 4 statements: 1 differences.\n"
     assert done.returncode == 1
+
+
+def by_the_script(tmp_path, dsn):
+    file = tmp_path / "witness.jsonl"
+    file.write_text("".join(line_of(seal) for seal in Seal.objects.order_by("number")))
+    done = subprocess.run([sys.executable, str(SCRIPT), str(file), dsn], capture_output=True, text=True)
+    return done.stdout.splitlines()[:-1]
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        f"update {ROWS} set c3 = 99 where statement_id = 2 and side = '+'",
+        f"update {ROWS} set n = 2 {AFTER}",
+        f"insert into {ROWS} select * from {ROWS} {AFTER}",
+        f"update {STATEMENT} set app_user = 'joe' where id = 2",
+        f"insert into {STATEMENT} select 99, {COLUMNS} from {STATEMENT} where id = 3",
+        f"delete from {STATEMENT} where id = 2",
+        f"delete from {STATEMENT} where id >= 3",
+        f"delete from {STATEMENT} where id >= 3; select setval('dbadmin_audit.statement_id', 2)",
+        f"delete from {STATEMENT} where id in (1, 4); select setval('dbadmin_audit.statement_id', 2)",
+        f"truncate {STATEMENT} cascade; select setval('dbadmin_audit.statement_id', 1)",
+    ],
+)
+def test_the_second_partys_script_says_the_same(sealed, target, execute, tampering, tmp_path, postgres):
+    execute(tampering)
+    said = by_the_script(tmp_path, postgres.dsn_for(target.database))
+    assert sorted(said) == sorted(findings(sealed, target))
+    assert said
+
+
+def test_an_end_whose_numbers_were_never_given_out_is_told_as_a_copy_that_was_put_back(
+    sealed, target, execute
+):
+    execute(f"delete from {STATEMENT} where id >= 3")
+    removed = ["Statement 3 was removed.", "Statement 4 was removed."]
+    assert findings(sealed, target) == removed
+    execute("select setval('dbadmin_audit.statement_id', 2)")
+    put_back = (
+        "All that was sealed from statement 3 on is missing (2 statements), and the sequence"
+        " dbadmin_audit.statement_id stands at 2: most likely the server was put back to a copy of an earlier moment"
+        " (its files, or a snapshot). Then these changes are not in the watched tables either. If they are, somebody"
+        " removed the end of the log."
+    )
+    assert findings(sealed, target) == [put_back, *removed]
+    execute(f"update {STATEMENT} set app_user = 'joe' where id = 1")
+    assert findings(sealed, target) == ["Statement 1 was altered: who, when, what or how many.", *removed]
 
 
 def test_a_second_party_sees_what_was_altered_beside_the_log(
