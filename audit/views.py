@@ -16,6 +16,7 @@ from audit.models import CountedTable, SavedSearch
 from audit.moments import row_at
 from audit.overview import capture_overview
 from audit.registry import Watched, outdated
+from audit.routine import lacks
 from audit.timeline import Places
 from dbadmin import readings
 from dbadmin.addresses import whole
@@ -254,5 +255,7 @@ def capture_state(asked: Asked) -> HttpResponse:
         compared_at=max((one.compared_at for one in counts if one.compared_at), default=None),
         is_outdated=bool(outdated(asked.rows, asked.state)),
         databases=readings.databases(asked.server),
+        lacks=lacks(asked.server, asked.database) if asked.state.active() else [],
+        may_schedule=may(asked.request.user, "schedules.change", asked.server),
     )
     return render(asked.request, "audit/capture.html", context)

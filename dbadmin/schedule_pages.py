@@ -85,7 +85,8 @@ def add(request: HttpRequest) -> HttpResponse:
     """Choose server and operation by the address, then fill in when and with what."""
     server = get_object_or_404(Server.objects.visible_to(request.user), name=request.GET.get("server", ""))
     operation = operation_or_404(request.GET.get("operation", ""))
-    return edit(request, Schedule(server=server, operation=operation.name), operation)
+    schedule = Schedule(server=server, operation=operation.name, cron=request.GET.get("cron", ""))
+    return edit(request, schedule, operation)
 
 
 @login_required
@@ -102,7 +103,9 @@ def edit(request: HttpRequest, schedule: Schedule, operation_class: type[Operati
     require(request.user, "schedules.change", server)
     require(request.user, operation_class.permission(), server)
     form = ScheduleForm(request.POST or None, instance=schedule)
-    given = {name: value for name, value in request.GET.items() if name not in {"server", "operation"}}
+    given = {
+        name: value for name, value in request.GET.items() if name not in {"server", "operation", "cron"}
+    }
     params = operation_class.form(
         server, request.POST or None, initial=schedule.params or given, prefix="params"
     )

@@ -1,0 +1,39 @@
+"""The page of capture says what nothing does again and again for the log, and leads to the schedule that would."""
+
+import pytest
+
+from audit.routine import ROUTINES, lacks
+from dbadmin.models import Schedule
+
+pytestmark = pytest.mark.servers
+
+
+def capture(client_as, role):
+    return client_as(role).get("/servers/shop/audit/capture/").content.decode()
+
+
+def test_an_unwatched_database_lacks_nothing(audit, client_as):
+    assert "On no schedule" not in capture(client_as, "admin")
+
+
+def test_what_no_schedule_runs_is_named_with_the_form_that_makes_one(items, client_as, server):
+    page = capture(client_as, "admin")
+    for routine in ROUTINES:
+        assert f"{routine.lack}." in page
+        assert f"/schedules/add/?server=shop&amp;operation={routine.operation}&amp;cron=" in page
+    form = client_as("admin").get(lacks(server, items.session.database)[0].url).content.decode()
+    assert 'name="cron" value="*/5 * * * *"' in form
+    assert "/schedules/add/" not in capture(client_as, "auditor")
+    assert "On no schedule" in capture(client_as, "auditor")
+
+
+def test_schedules_of_another_database_or_switched_off_count_for_nothing(items, server):
+    here, there = items.session.database, "postgres"
+    Schedule.objects.create(server=server, operation="seal_log", cron="@hourly", params={"database": there})
+    Schedule.objects.create(
+        server=server, operation="ensure_partitions", cron="@daily", params={"database": None}
+    )
+    Schedule.objects.create(server=server, operation="index_log", cron="@hourly", params={}, enabled=False)
+    assert [one.routine.operation for one in lacks(server, here)] == ["seal_log", "index_log"]
+    assert [one.routine.operation for one in lacks(server, there)] == ["ensure_partitions", "index_log"]
+    assert lacks(server, there)[0].url.endswith("&cron=%40daily&database=postgres")
