@@ -11,7 +11,7 @@ from django.conf import settings
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit.capture import SCHEMA
-from audit.prepared import Reached, reached
+from audit.prepared import Reached, open_from, reached
 from audit.registry import Installed
 from audit.search import OPERATIONS, PERSON, SKEW
 from audit.tables import Rows
@@ -19,7 +19,6 @@ from audit.tables import Rows
 #: Statements behind the end of the sums that a summary looks at; beyond, it says so.
 MOST = 200_000
 FIRST = "select dbadmin_audit.first_id(%s) as id"
-OPEN = SQL("select min(id) as id from {}.statement where xid::text::bigint >= {} and id > {}")
 SUMMED = SQL(
     "select day, person, watched_id, operation, statements, rows, hours, last_at from {schema}.activity"
     " where day >= {day}{person}"
@@ -79,7 +78,7 @@ def sums(rows: Rows, days: int, person: str = "") -> tuple[Composable, bool]:
     until = reached(rows)
     if until is not None and until.zone != zone:
         until = None
-    first = open_id(rows, until) if until else rows(FIRST, [since - SKEW])[0].id
+    first = open_from(rows, until) if until else rows(FIRST, [since - SKEW])[0].id
     parts: list[Composable] = []
     whose = SQL(" and person = {}").format(Literal(person)) if person else SQL("")
     if until is not None:
@@ -89,12 +88,6 @@ def sums(rows: Rows, days: int, person: str = "") -> tuple[Composable, bool]:
     if not parts:
         parts.append(SUMMED.format(schema=Identifier(SCHEMA), day=Literal(day), person=SQL(" and false")))
     return SQL(" union all ").join(parts), until is None
-
-
-def open_id(rows: Rows, until: Reached) -> int | None:
-    """The first statement that is not in the sums yet."""
-    found: int | None = rows(OPEN.format(Identifier(SCHEMA), Literal(until.high), Literal(until.above)))[0].id
-    return found
 
 
 def fresh(since: dt.datetime, first: int, until: Reached | None, person: str) -> Composable:

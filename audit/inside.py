@@ -8,7 +8,7 @@ from typing import Any
 from psycopg.errors import QueryCanceled
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit import prepared, search
+from audit import days, prepared, search
 from audit.capture import SCHEMA
 from audit.prepared import BLOCK, Month, Reached
 from audit.registry import Installed
@@ -31,7 +31,7 @@ def find(
     if not state.version:
         return Page()
     if not wanted.is_inside:
-        return search.find(rows, state, wanted, before, after, limit)
+        return days.find(rows, state, wanted, before, after, limit)
     check(state, wanted)
     if wanted.key:
         return of_one_row(rows, state, wanted, before, limit)
@@ -160,10 +160,7 @@ class Look:
     def by_column(self, until: Reached) -> list[Any] | None:
         """Statements of blocks in which the column changed; None where the map does not reach yet."""
         if self.open_from is None:
-            query = SQL("select min(id) as id from {}.statement where xid::text::bigint >= {}").format(
-                Identifier(SCHEMA), Literal(until.high)
-            )
-            self.open_from = self.rows(query)[0].id or until.last_id + 1
+            self.open_from = prepared.open_from(self.rows, until) or until.last_id + 1
         position = self.position
         if position is None:
             position = until.last_id + 1 if self.open_from > until.last_id else None

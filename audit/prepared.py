@@ -27,6 +27,11 @@ READY = "select to_regclass('dbadmin_audit.summary') is not null as is_there"
 REACHED = """
 select system_identifier, high, above, last_id, at, zone from dbadmin_audit.summary
 """
+# Few are open; without OFFSET 0 the planner looks for the least number from the beginning of the log on.
+OPEN = """
+select min(id) as id from (
+    select id from dbadmin_audit.statement where xid::text::bigint >= %s and id > %s offset 0) s
+"""
 #: Neighbours in number that share one entry of the map of changed columns: id >> 6.
 BLOCK = 6
 
@@ -49,6 +54,12 @@ def reached(rows: Rows) -> Reached | None:
         return None
     found = rows(REACHED)
     return Reached(*found[0]) if found else None
+
+
+def open_from(rows: Rows, until: Reached) -> int | None:
+    """The first statement that is not prepared yet."""
+    found: int | None = rows(OPEN, [until.high, until.above])[0].id
+    return found
 
 
 @dataclass(frozen=True)

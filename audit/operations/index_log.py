@@ -17,7 +17,8 @@ from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Call, Sql, Step, Transaction
 
-TABLES = "select to_regclass('dbadmin_audit.summary') is not null as is_there"
+#: The last thing that the script makes: an older dbadmin made less of it.
+TABLES = "select to_regclass('dbadmin_audit.activity_table') is not null as is_there"
 #: Nobody writes to a month that is over; should somebody, we give way.
 LOCK = {"lock_timeout": "3s", "maintenance_work_mem": "128MB"}
 

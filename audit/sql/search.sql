@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS dbadmin_audit.activity (
     PRIMARY KEY (person, day, watched_id, operation)
 );
 CREATE INDEX IF NOT EXISTS activity_day ON dbadmin_audit.activity (day);
+CREATE INDEX IF NOT EXISTS activity_table ON dbadmin_audit.activity (watched_id, operation, day);
 
 -- Where a column changed: 64 neighbours in number share one line.
 CREATE TABLE IF NOT EXISTS dbadmin_audit.touched (

@@ -160,3 +160,58 @@ def test_a_log_that_was_put_into_another_cluster_is_summed_on(audit, execute, se
     execute("insert into t values (2)")
     carry_out(operation("index_log", server))
     assert execute("select sum(statements) from dbadmin_audit.activity").fetchone()[0] == 2
+
+
+def walked(audit, look, after=None, **wanted):
+    """All pages of a search, from new to old, or from old to new."""
+    found, before = [], None
+    while True:
+        page = look(audit.session.rows, audit.state, search.Filter(**wanted), before, after, 4)
+        found += [row.id for row in page.statements][:: -1 if after is not None else 1]
+        before, after = (page.older, None) if after is None else (None, page.newer)
+        if before is None and after is None:
+            return found
+
+
+TOGETHER = [
+    {"table": "people", "person": "user1"},
+    {"table": "people", "operation": "insert"},
+    {"person": "user2", "operation": "U"},
+    {"table": "people", "person": "user0", "operation": "update"},
+    {"table": "others", "person": "user1"},
+    {"table": "others", "operation": "update"},
+    {"person": "late", "operation": "insert"},
+]
+
+
+@pytest.mark.parametrize("state", ["summed", "some open", "loaded again", "all forgotten"])
+def test_two_filters_together_find_by_days_what_a_look_at_all_finds(old, server, execute, state):
+    execute("create table others (id int primary key)")
+    old.watch("others")
+    execute("set app.current_user_id = 'late'; insert into others values (1)")
+    assert carry_out(operation("index_log", server)).status == "succeeded"
+    if state == "some open":
+        execute("insert into others values (2); update people set name = 'open' where id = 3")
+    elif state == "loaded again":  # expire_log forgets the sums of the months that it drops
+        execute("delete from dbadmin_audit.activity where day < current_date - 60")
+    elif state == "all forgotten":
+        execute("delete from dbadmin_audit.activity")
+    for wanted in TOGETHER:
+        expected = [
+            row.id
+            for row in search.find(old.session.rows, old.state, search.Filter(**wanted), limit=999).statements
+        ]
+        assert walked(old, inside.find, **wanted) == expected
+        assert walked(old, inside.find, after=0, **wanted) == expected[::-1]
+        half = {"until": old.statements()[30].at}
+        assert walked(old, inside.find, **wanted, **half) == walked(old, search.find, **wanted, **half)
+
+
+def test_an_older_preparation_gets_what_it_lacks(old, server, execute):
+    assert carry_out(operation("index_log", server)).status == "succeeded"
+    execute("drop index dbadmin_audit.activity_table")
+    assert carry_out(operation("index_log", server)).status == "succeeded"
+    assert (
+        execute("select to_regclass('dbadmin_audit.activity_table')::text").fetchone()[0]
+        == "dbadmin_audit.activity_table"
+    )
