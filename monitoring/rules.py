@@ -68,6 +68,7 @@ NAMES = {
     ("readiness", "missing_count"): "Something is missing for full monitoring",
     ("redis_cache", "used_ratio"): "Redis is full",
     ("recovery_windows", "loss_seconds"): "WAL does not reach the store",
+    ("replication_lag", "cut_off_count"): "Standby is cut off",
     ("replication_slots", "retained_bytes"): "Replication slot keeps WAL",
     ("roles", "connections_ratio"): "Role near its connection limit",
     ("row_security", "ineffective_count"): "Row security without effect",

@@ -420,7 +420,7 @@ def test_a_standby_that_is_cut_off_and_one_that_falls_behind(pair, db, observed,
     one.look("replication_lag", later=60)
     one.look("replication_lag", later=120)
     found = page("header:replication_lag")
-    assert (found["what"], found["severity"], found["now"]) == ("Replication lag", "critical", "cut off")
+    assert (found["what"], found["severity"], found["now"]) == ("Standby is cut off", "critical", "cut off")
     assert found["limits"] == "critical at any"
     primary.start()
     until(lambda: not one.take("replication_lag").readings[0].rows[0].cut_off_count)
@@ -465,3 +465,9 @@ def test_transaction_numbers_that_run_out(new_postgres, observed, page, end):
     postgres.admin.execute("vacuum freeze")
     one.look("wraparound", later=300)
     assert found.get(row_name="postgres").resolved_because.startswith("Back at ")
+
+
+def test_each_rule_has_a_name_of_its_own():
+    """One is silenced, switched off and read by its name."""
+    names = list(AlertRule.objects.values_list("name", flat=True))
+    assert sorted(names) == sorted(set(names))
