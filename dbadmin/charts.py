@@ -1,9 +1,10 @@
 """What is drawn: sparklines and meters as SVG, and the data that charts.js turns into lines."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby, pairwise
 from typing import Any
 
 from django.http import QueryDict
@@ -218,20 +219,17 @@ class ChartView:
 
     @property
     def data(self) -> dict[str, Any]:
-        """For json_script: times in ms; offset is the page's zone against UTC, in minutes."""
+        """For json_script: times in ms; offset is the page's zone against UTC, in minutes.
+
+        The moments of a line are the steps from its first; one that has none has those of the line before.
+        """
         offset = timezone.localtime(self.end).utcoffset() or dt.timedelta()
         return {
             "unit": self.unit.prometheus,
             "from": self.start.timestamp() * 1000,
             "to": self.end.timestamp() * 1000,
             "offset": offset.total_seconds() / 60,
-            "lines": [
-                {
-                    "label": line.label,
-                    "points": [[round(at * 1000), short(value)] for at, value in line.points],
-                }
-                for line in self.lines
-            ],
+            "lines": list(packed(self.lines)),
             "limits": [
                 {"value": limit.value, "word": limit.word, "state": limit.state} for limit in self.limits
             ],
@@ -251,6 +249,24 @@ class ChartView:
             moment = dt.datetime.fromtimestamp(at, tz=dt.UTC)
             html.append(f'<tr><td class="when">{units.moment(moment)}</td>{cells}</tr>')
         return mark_safe("".join(html))  # noqa: S308 - each value is escaped above
+
+
+def packed(lines: Iterable[Line]) -> Iterator[dict[str, Any]]:
+    """Lines for charts.js: written one by one, their moments would be half of a page."""
+    before: list[int] = []
+    for line in lines:
+        moments = [round(at * 1000) for at, _ in line.points]
+        said: dict[str, Any] = {"label": line.label, "values": [short(value) for _, value in line.points]}
+        if moments != before:
+            said |= {"first": next(iter(moments), None), "steps": steps(moments)}
+        before = moments
+        yield said
+
+
+def steps(moments: Sequence[int]) -> list[list[int]]:
+    """[how far from the moment before, how often] in a row."""
+    distances = (later - earlier for earlier, later in pairwise(moments))
+    return [[distance, sum(1 for _ in same)] for distance, same in groupby(distances)]
 
 
 def short(value: float | None) -> float | None:

@@ -32,7 +32,7 @@
     const text = document.getElementById(box.dataset.chart).textContent;
     if (drawn.get(canvas)?.text === text) return;
     drawn.get(canvas)?.chart.destroy();
-    const data = JSON.parse(text);
+    const data = window.dbadminChart(text);
     const shift = (data.offset + new Date(data.to).getTimezoneOffset()) * 60000; // to the page's zone
     const [ink, hair, line] = ["muted", "hair", "surface"].map((css) => colour(box, `c-${css}`));
     const show = unitOf(data.unit);

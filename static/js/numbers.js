@@ -2,7 +2,7 @@
 (() => {
   function write(details) {
     const box = details.closest("[data-chart]");
-    const data = JSON.parse(document.getElementById(box.dataset.chart).textContent);
+    const data = window.dbadminChart(document.getElementById(box.dataset.chart).textContent);
     const show = window.dbadminUnits(data.unit);
     const moments = [...new Set(data.lines.flatMap((one) => one.points.map(([at]) => at)))].sort((a, b) => b - a);
     const step = Math.max(1, Math.ceil(moments.length / 200));

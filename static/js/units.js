@@ -18,4 +18,18 @@
   };
   const plain = (v) => scaled(v, 1000, ["", "k", "M", "G"]);
   window.dbadminUnits = (name) => units[name] || plain;
+
+  // The data of a chart: moments are steps from the first; a line that has none has those of the line before.
+  window.dbadminChart = (text) => {
+    const data = JSON.parse(text);
+    let moments = [];
+    data.lines.forEach((line) => {
+      if (line.steps) {
+        moments = [line.first];
+        line.steps.forEach(([distance, count]) => { for (let n = 0; n < count; n += 1) moments.push(moments[moments.length - 1] + distance); });
+      }
+      line.points = line.values.map((value, n) => [moments[n], value]);
+    });
+    return data;
+  };
 })();

@@ -1,6 +1,7 @@
 """What is drawn keeps its gaps, states its unit and reads its window from the address."""
 
 import datetime as dt
+import json
 
 from django.http import QueryDict
 from django.utils import timezone
@@ -45,11 +46,25 @@ def test_a_meter_never_leaves_its_frame():
 
 def test_a_gap_stays_a_gap_in_the_data_and_in_the_numbers():
     view = chart([(NOON.timestamp(), 1024), (NOON.timestamp() + 60, None)])
-    assert view.data["lines"][0]["points"] == [
-        [NOON.timestamp() * 1000, 1024],
-        [(NOON.timestamp() + 60) * 1000, None],
-    ]
+    assert view.data["lines"][0] == {
+        "label": "shop",
+        "first": NOON.timestamp() * 1000,
+        "steps": [[60_000, 1]],
+        "values": [1024, None],
+    }
     assert view.rows.startswith('<tr><td class="when">2026-03-01 12:01</td><td class="number">–</td></tr>')
+
+
+def test_lines_of_the_same_moments_say_them_once_and_a_week_of_hours_is_light():
+    hours = [(NOON.timestamp() + 3600 * n, 1234567.0 + n) for n in range(168)]
+    late = [*hours[:-1], (hours[-1][0] - 1800, 7.0)]
+    view = ChartView(
+        "x", "Rows", "live_rows", [Line("a", hours), Line("b", hours), Line("c", late)], NOON, NOON
+    )
+    first, second, third = view.data["lines"]
+    assert (first["steps"], third["steps"]) == ([[3_600_000, 167]], [[3_600_000, 166], [1_800_000, 1]])
+    assert "steps" not in second
+    assert len(json.dumps(view.data)) < 7000
 
 
 def test_limits_and_events_reach_the_canvas():

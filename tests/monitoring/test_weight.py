@@ -149,3 +149,23 @@ def test_the_list_of_statements_is_light_with_an_hour_of_history(
     assert re.search(r"(1–60|121–180) of \d\u202f\d{3}<", text)
     assert len(text.encode()) <= BYTES - 5_000  # longer names of roles and databases find room
     assert len(re.findall(r"<[a-z]", text)) <= TAGS
+
+
+def test_the_page_of_a_wide_table_is_light(
+    make: Callable[[str], None], server: Server, client_as: Callable[[str], Client]
+) -> None:
+    columns = ", ".join(f"measured_value_{number} numeric default {number} not null" for number in range(300))
+    indexes = "; ".join(
+        f"create index on wide (measured_value_{number}, measured_value_{number + 1})" for number in range(60)
+    )
+    checks = ", ".join(f"check (measured_value_{number} >= 0)" for number in range(60))
+    make(f"create table wide (id int primary key, {columns}, {checks}); {indexes}")
+    client, address = client_as("admin"), f"/servers/{server.name}/table/?schema=public&table=wide"
+    text = ""
+    for _ in range(50):
+        text = client.get(address).content.decode()
+        if "has not answered yet" not in text:
+            break
+    assert " of 301<" in text
+    assert len(text.encode()) <= BYTES
+    assert len(re.findall(r"<[a-z]", text)) <= TAGS
