@@ -51,6 +51,9 @@ class Seal(models.Model):
     last_at = models.DateTimeField(null=True)
     store = models.CharField(max_length=63, blank=True)
     sealed_at = models.DateTimeField(auto_now_add=True)
+    stamp = models.BinaryField(null=True, help_text="The answer of a time stamp authority, as it came.")
+    stamped_at = models.DateTimeField(null=True)
+    stamp_store = models.CharField(max_length=63, blank=True)
 
     class Meta:
         ordering = ("-number",)

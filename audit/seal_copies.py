@@ -33,6 +33,20 @@ def line_of(seal: Seal) -> str:
     return json.dumps(facts) + "\n"
 
 
+def stamp_key(seal: Seal, server: Server) -> str:
+    """The name of the copy of its time stamp: it may come later, and a locked copy of the seal cannot be changed."""
+    return key_of(seal, server).removesuffix(".json") + ".tsr"
+
+
+def witness_of(seal: Seal) -> str:
+    """The same with the time stamp."""
+    if not seal.stamp:
+        return line_of(seal)
+    return (
+        json.dumps(json.loads(line_of(seal)) | {"stamp": base64.b64encode(bytes(seal.stamp)).decode()}) + "\n"
+    )
+
+
 def copy_seals(shelf: Shelf, server: Server, database: str, name: str) -> int:
     """Copy the seals that are not in this store yet; a copy that is there already is left as it is."""
     waiting = Seal.objects.filter(server=server, database=database).exclude(store=name)
@@ -42,7 +56,18 @@ def copy_seals(shelf: Shelf, server: Server, database: str, name: str) -> int:
             shelf.put(key_of(seal, server), line_of(seal).encode())
         Seal.objects.filter(pk=seal.pk).update(store=name)
         count += 1
+    stamped = Seal.objects.filter(server=server, database=database, stamp__isnull=False)
+    for seal in stamped.exclude(stamp_store=name).iterator(20):
+        if shelf.head(stamp_key(seal, server)) is None:
+            shelf.put(stamp_key(seal, server), bytes(seal.stamp or b""))
+        Seal.objects.filter(pk=seal.pk).update(stamp_store=name)
     return count
+
+
+def copied_stamp(shelf: Shelf, seal: Seal, server: Server) -> bytes | None:
+    """The copy of a time stamp; None: it is gone."""
+    key = stamp_key(seal, server)
+    return shelf.get(key) if shelf.head(key) is not None else None
 
 
 def differences(shelf: Shelf, name: str, server: Server, seals: list[Seal]) -> Iterator[tuple[str, int, str]]:
@@ -64,6 +89,9 @@ def differences(shelf: Shelf, name: str, server: Server, seals: list[Seal]) -> I
             continue
         if copied != line_of(seal):
             yield "signature", seal.number, f"Seal {seal.number} is not the one that was copied to {name}."
+        if seal.stamp_store == name and copied_stamp(shelf, seal, server) != bytes(seal.stamp or b""):
+            text = f"The time stamp of seal {seal.number} is not the one that was copied to {name}."
+            yield "stamp", seal.number, text
     last = seals[-1].number
     for item in shelf.items(folder(server, database)):
         number = int(item.key.rpartition("/")[2].partition(".")[0])

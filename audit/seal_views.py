@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET
 from audit.asking import Asked, auditors, number, trouble
 from audit.models import Seal, SealCheck
 from audit.proofs import NoProof, proof
-from audit.seal_copies import line_of
+from audit.seal_copies import witness_of
 from dbadmin.events import record
 from dbadmin.models import Server
 from dbadmin.probes import Problem
@@ -35,7 +35,7 @@ def seals(asked: Asked) -> HttpResponse:
     found = (
         Seal.objects.filter(server=asked.server, database=asked.database)
         .select_related("key")
-        .defer("leaves")
+        .defer("leaves", "stamp")
     )
     before = number(asked.request, "before")
     shown = list(found.filter(number__lt=before) if before else found)[: PAGE + 1]
@@ -93,7 +93,7 @@ def witness_lines(server: Server, database: str) -> Iterator[str]:
     """Seal by seal, oldest first."""
     found = Seal.objects.filter(server=server, database=database).select_related("key").order_by("number")
     for seal in found.iterator(20):
-        yield line_of(seal)
+        yield witness_of(seal)
 
 
 @login_required

@@ -57,6 +57,9 @@ OBSERVER_BUDGET = float(os.environ.get("OBSERVER_BUDGET", "0.01"))
 DBADMIN_TWO_PEOPLE = names("DBADMIN_TWO_PEOPLE")
 # Where local backups, exports and scratch clusters live.
 DBADMIN_STATE = Path(os.environ.get("DBADMIN_STATE", BASE_DIR / ".local" / "dbadmin"))
+# A time stamp authority (RFC 3161) for the seals of audit logs, and the certificates that vouch for it.
+DBADMIN_TSA_URL = os.environ.get("DBADMIN_TSA_URL", "")
+DBADMIN_TSA_CA = os.environ.get("DBADMIN_TSA_CA", "")
 # Where pgBackRest, Barman and WAL-G leave their JSON for workers to read; empty: no such file is read.
 DBADMIN_REPOSITORIES = os.environ.get("DBADMIN_REPOSITORIES", "") or None
 

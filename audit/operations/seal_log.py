@@ -15,7 +15,9 @@ from audit.operations.watch_table import rows_of
 from audit.registry import installed_version
 from audit.seal_copies import copy_seals
 from audit.sealing import seal_next
+from audit.stamping import NotStamped, stamp_last
 from dbadmin import stores
+from dbadmin.events import record
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Call, Step
@@ -68,6 +70,7 @@ class SealLog(Operation):
         """Batch after batch."""
         statements = images = seals = 0
         with work.connect(self.params.get("database") or None) as connection:
+            database = connection.info.dbname
             self.record_unseen(connection, work)
             while seal := seal_next(connection, self.server):
                 seals += 1
@@ -76,7 +79,26 @@ class SealLog(Operation):
                 work.progress(statements, None, "rows")
                 work.stop_if_cancelled()
         work.log(f"Sealed {statements} statements with {images} row images in {seals} seals.")
+        self.stamp(work, database)
         work.result(seals=seals, statements=statements, images=images)
+
+    def stamp(self, work: Work, database: str) -> None:
+        """Where an authority is set: without its answer the seal stands as it is, and the next run asks again."""
+        try:
+            seal = stamp_last(self.server, database)
+        except NotStamped as reason:
+            work.log(f"Seal not time-stamped, the next run asks again: {reason}")
+            record(
+                None,
+                "audit.unstamped",
+                f"The newest seal of {self.server} has no time stamp: {reason}",
+                self.server,
+            )
+            return
+        if seal:
+            work.log(
+                f"Seal {seal.number} and all before it existed at {seal.stamped_at:%Y-%m-%d %H:%M:%S} UTC: stamped."
+            )
 
     def record_unseen(self, connection: psycopg.Connection[Any], work: Work) -> None:
         """Into the log, so that they are sealed; where that is not allowed, the watch over gaps goes on naming them."""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from django import forms
+from django.conf import settings
 
-from audit import seal_copies, verifying
+from audit import seal_copies, stamping, verifying
 from audit.models import Seal, SealCheck
 from dbadmin import stores
 from dbadmin.events import record
@@ -63,7 +64,7 @@ class VerifySeals(Operation):
         """Compare, and keep what was found."""
         started, seals = time.monotonic(), self.seals()
         with work.connect(self.params.get("database") or None) as connection:
-            found = self.compare_copies(seals)
+            found = [*self.compare_copies(seals), *self.stamps(work, seals)]
             found += verifying.verify(connection, seals, lambda done, of: work.progress(done, of, "objects"))
         check = SealCheck.objects.create(
             server=self.server,
@@ -85,6 +86,21 @@ class VerifySeals(Operation):
                 f"The audit log differs from its seals in {len(found)} places. The first: {found[0].what}"
             )
         work.log(f"{check.statements} statements with {check.images} row images are as they were sealed.")
+
+    def stamps(self, work: Work, seals: list[Seal]) -> list[verifying.Finding]:
+        """Time stamps against their seals."""
+        stamped = [seal for seal in seals if seal.stamp]
+        if stamped and not settings.DBADMIN_TSA_CA:
+            work.log(f"{len(stamped)} time stamps were not checked: DBADMIN_TSA_CA names no certificates.")
+            return []
+        try:
+            found = [verifying.Finding(*one) for one in stamping.differences(stamped)]
+        except stamping.NotStamped as reason:
+            work.log(f"{len(stamped)} time stamps were not checked: {reason}")
+            return []
+        if stamped:
+            work.log(f"{len(stamped) - len(found)} of {len(stamped)} time stamps fit their seals.")
+        return found
 
     def compare_copies(self, seals: list[Seal]) -> list[verifying.Finding]:
         """Dbadmin's seals against their copies in stores."""

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check a dbadmin audit log against its witness file, without dbadmin: Python, psql and openssl are all it needs.
 
-    verify_audit_log.py WITNESS.jsonl "host=… dbname=… user=…" [--key PUBLIC_KEY_HEX]
+    verify_audit_log.py WITNESS.jsonl "host=… dbname=… user=…" [--key PUBLIC_KEY_HEX] [--ca CERTIFICATES.pem]
     verify_audit_log.py --proof PROOF.json [--key PUBLIC_KEY_HEX]
     verify_audit_log.py --export FILE [--key PUBLIC_KEY_HEX]
 
@@ -116,9 +116,8 @@ def is_signed(header: str, signature: str, public: str) -> bool:
             str(folder / "key"),
             "-keyform",
             "DER",
-            "-rawin",
         ]
-        files = ["-in", str(folder / "header"), "-sigfile", str(folder / "signature")]
+        files = ["-rawin", "-in", str(folder / "header"), "-sigfile", str(folder / "signature")]
         return subprocess.run([*command, *files], capture_output=True).returncode == 0
 
 
@@ -232,11 +231,8 @@ def check(
 def was_put_back(dsn: str, facts: dict[str, Any]) -> bool:
     """Was the server put back to before this seal?"""
     horizon, cluster, timeline = next(iter(psql(dsn, PLACE))).decode().split("\t")
-    return (
-        cluster != facts["system_identifier"]
-        or int(timeline) > facts["timeline"]
-        or int(horizon) < facts["before_transaction"]
-    )
+    is_elsewhere = cluster != facts["system_identifier"] or int(timeline) > int(facts["timeline"])
+    return is_elsewhere or int(horizon) < int(facts["before_transaction"])
 
 
 def differences(
@@ -261,6 +257,30 @@ def differences(
             yield f"{where} was {words}."
     if not is_told:
         yield f"The rows of statement {number} were altered."
+
+
+def stamps(seals: list[dict[str, str]], ca: Path | None) -> Iterator[str]:
+    """Time stamps of an authority, by openssl: those that do not fit, and when the last one existed."""
+    stamped = [seal for seal in seals if "stamp" in seal]
+    if stamped and ca is None:
+        sys.stderr.write("The time stamps were not checked: give --ca the certificates of their authority.\n")
+        return
+    fitting = ""
+    for seal in stamped:
+        number, digest = json.loads(seal["header"])["number"], sha256(seal["header"].encode()).hexdigest()
+        with tempfile.TemporaryDirectory() as name:
+            file = Path(name) / "stamp"
+            file.write_bytes(base64.b64decode(seal["stamp"]))
+            verify = ["openssl", "ts", "-verify", "-digest", digest, "-in", str(file), "-CAfile", str(ca)]
+            shown = subprocess.run(
+                ["openssl", "ts", "-reply", "-in", str(file), "-text"], capture_output=True
+            )
+            if subprocess.run(verify, capture_output=True).returncode:
+                yield f"The time stamp of seal {number} does not fit it."
+            else:
+                told = re.search(r"(?m)^Time stamp: (.+)$", shown.stdout.decode(errors="replace"))
+                fitting = f"Seal {number} and all before it existed at {told[1] if told else '?'}.\n"
+    sys.stdout.write(fitting)
 
 
 def end_gone(dsn: str, seals: list[dict[str, str]], gone: set[int]) -> Iterator[str]:
@@ -438,6 +458,7 @@ def main() -> int:
     parser.add_argument("dsn", nargs="?")
     parser.add_argument("--proof", type=Path, help="the proof of one change, instead of a witness file")
     parser.add_argument("--export", type=Path, help="an exported search, instead of a witness file")
+    parser.add_argument("--ca", type=Path, help="certificates of the time stamp authority, as PEM")
     parser.add_argument("--key", default="", help="the public key that you trust, in hexadecimal")
     told = parser.parse_args()
     if not told.proof and not told.export and not told.dsn:
@@ -459,6 +480,7 @@ def main() -> int:
         found += check(told.dsn, seal, previous, told.key, again.get(number, {}), gone)
         previous = sha256(seal["header"].encode()).hexdigest()
         statements += json.loads(seal["header"])["statements"]
+    found += stamps(seals, told.ca)
     if gone and sum("tatement" in text for text in found) == len(gone):
         found += end_gone(told.dsn, seals, gone)
     sys.stdout.write("".join(f"{text}\n" for text in found))
