@@ -1,27 +1,18 @@
-"""What capture costs a writer, against no audit and the usual row trigger; how fast the log is searched and sealed."""
+"""What capture costs a writer, against no audit and the usual row trigger."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from audit import activity, changes, search
-from audit.operations.watch_table import WatchTable
-from audit.registry import installed
-from audit.sealing import seal_next
-from audit.verifying import verify_seal
-from dbadmin.connections import named_rows
-from dbadmin.models import Server
+from tests.bench.audited import cpu, fresh, watch
 from tests.bench.frame import Bench, Figure
 
-#: Rows of the bulk statements, changes in the log that is searched; fewer are enough for a quick look.
+#: Rows of the bulk statements; fewer are enough for a quick look.
 ROWS = int(os.environ.get("BENCH_AUDIT_ROWS", "500000"))
-CHANGES = int(os.environ.get("BENCH_AUDIT_CHANGES", "10000000"))
 ROUNDS = 2
 TABLE = """
 drop table if exists learners cascade;
@@ -88,34 +79,6 @@ BALANCES = (
     ("branches", "bid", "bbalance", 10),
 )
 BANK_TABLES = ("branches", "tellers", "accounts", "bank_history")
-
-
-def cpu(connection: psycopg.Connection[Any]) -> float:
-    """Seconds of processor that the session's backend has used."""
-    return int(Path(f"/proc/{connection.info.backend_pid}/schedstat").read_text().split()[0]) / 1e9
-
-
-def fresh(bench: Bench, name: str) -> tuple[psycopg.Connection[Any], Server]:
-    """A new database and its server row."""
-    from tests.fixtures.servers import server_row
-
-    with bench.postgres.connect() as connection:
-        connection.execute(f"drop database if exists {name} with (force)")
-        connection.execute(f"create database {name}")
-    Server.objects.filter(name=name.replace("_", "-")).delete()
-    server = server_row(name.replace("_", "-"), bench.postgres, name)
-    connection = bench.postgres.connect(name)
-    connection.execute("set max_parallel_workers_per_gather = 0")
-    return connection, server
-
-
-def watch(connection: psycopg.Connection[Any], server: Server, tables: tuple[str, ...]) -> None:
-    """Watch tables as the operation does."""
-    for table in tables:
-        for step in WatchTable(server, {"schema": "public", "table": table}).plan():
-            with connection.transaction():
-                for each in step.statements:  # type: ignore[attr-defined]
-                    connection.execute(each.statement, each.params)
 
 
 def contend(bench: Bench, contender: str, schema: str, tables: tuple[str, ...]) -> psycopg.Connection[Any]:
@@ -190,13 +153,7 @@ def bank(bench: Bench, contender: str) -> float:
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
-    """Ratios to the naive trigger of the same run; milliseconds of the log's pages."""
-    yield from write_figures(bench)
-    yield from read_figures(bench)
-
-
-def write_figures(bench: Bench) -> Iterator[Figure]:
-    """What capture adds, as a share of what the naive trigger adds."""
+    """What capture adds, as a share of what the naive trigger of the same run adds."""
     runs = {name: [bulk(bench, name) for _ in range(ROUNDS)] for name in ("none", "naive", "ours")}
     least = {name: {key: min(run[key] for run in some) for key in some[0]} for name, some in runs.items()}
     none, naive, ours = (least[name] for name in ("none", "naive", "ours"))
@@ -212,103 +169,3 @@ def write_figures(bench: Bench) -> Iterator[Figure]:
     yield Figure("single_update_added_us", (ours["one"] - none["one"]) * 1e6, 60)
     banks = {name: min(bank(bench, name) for _ in range(ROUNDS)) for name in ("naive", "ours")}
     yield Figure("tpcb_cpu_of_naive", banks["ours"] / banks["naive"], 1.0)
-
-
-#: A log of many changes: half of them statements of one row, half statements of fifty.
-GROW = """
-insert into dbadmin_audit.statement (id, at, xid, images, watched_id, shape_id, operation, session_role, app_user,
-    client, application)
-select g, now() - ({count} - g) * {step} * interval '1 second', (g + 1000)::text::xid8,
-    case when g % 51 = 0 then 50 else 1 end, 1, 1, (array['I', 'D', 'I'])[1 + g % 3]::"char", 'app',
-    'user' || g * 7919 % 2000, '10.0.0.1', 'web'
-from generate_series(1::bigint, {count}) g
-"""
-GROW_ROWS = """
-insert into dbadmin_audit.rows_1 (at, statement_id, n, side, c1, c2, c3, c4, c5)
-select s.at, s.id, n, case when s.operation = 'D' then 'x' else '+' end::"char", (s.id * 50 + n) % 1000000,
-    'learner' || s.id || '@example.com', 'Person ' || s.id, 'active', n
-from dbadmin_audit.statement s cross join lateral generate_series(1, s.images) n
-where s.id between {low} and {high}
-"""
-
-
-def grown(bench: Bench) -> tuple[psycopg.Connection[Any], Server]:
-    """A log with many changes, spread over this month."""
-    connection, server = fresh(bench, "bench_audit_log")
-    connection.execute(
-        "create table learners (id bigint primary key, email text, name text, status text, place int)"
-    )
-    watch(connection, server, ("learners",))
-    count = CHANGES * 51 // 100
-    day = connection.execute("select extract(day from now())::int").fetchone()
-    step = min(20, day[0] if day else 1) * 80000 / count
-    connection.execute(GROW.format(count=count, step=step))
-    for low in range(1, count + 1, 500_000):
-        connection.execute(GROW_ROWS.format(low=low, high=min(low + 499_999, count)))
-    connection.execute(f"select setval('dbadmin_audit.statement_id', {count + 1})")
-    connection.execute("vacuum analyze")
-    return connection, server
-
-
-def milliseconds(action: Callable[[], object]) -> float:
-    """The median of several, warm."""
-    taken = []
-    for _ in range(9):
-        started = time.perf_counter()
-        action()
-        taken.append((time.perf_counter() - started) * 1000)
-    return sorted(taken)[4]
-
-
-def read_figures(bench: Bench) -> Iterator[Figure]:
-    """Pages of a log of many changes, the size of its indexes, and seals."""
-    connection, server = grown(bench)
-
-    def rows(query: Any, params: Any = None) -> list[Any]:
-        return named_rows(connection.execute(query, params))
-
-    state = installed(rows)
-    top = rows("select max(id) as id, min(at) as low, max(at) as high from dbadmin_audit.statement")[0]
-    middle = top.low + (top.high - top.low) / 2
-    pages = {
-        "first_page": lambda: search.find(rows, state, search.Filter()),
-        "page_in_the_middle": lambda: search.find(rows, state, search.Filter(), before=top.id // 2),
-        "filter_table": lambda: search.find(rows, state, search.Filter(table="learners")),
-        "filter_person": lambda: search.find(rows, state, search.Filter(person="user77")),
-        "filter_operation": lambda: search.find(rows, state, search.Filter(operation="delete")),
-        "filter_time": lambda: search.find(rows, state, search.Filter(until=middle)),
-        "filter_person_table_time": lambda: search.find(
-            rows, state, search.Filter(person="user77", table="learners", operation="insert", since=middle)
-        ),
-        "filter_transaction": lambda: search.find(rows, state, search.Filter(xid=str(top.id // 3))),
-        "filter_key": lambda: search.find(rows, state, search.Filter(table="learners", key="4711")),
-        "life_of_a_row": lambda: changes.life(rows, state, state.watched[1], "4711"),
-    }
-    for name, action in pages.items():
-        yield Figure(f"{name}_ms", milliseconds(action), 20)
-    yield Figure(
-        "person_30_days_ms", milliseconds(lambda: activity.of_person(rows, state, "user77", 30)), 100
-    )
-    size = rows(
-        "select sum(pg_indexes_size(c.oid))::bigint as size from pg_class c"
-        " where relnamespace = 'dbadmin_audit'::regnamespace and relkind = 'r'"
-    )[0].size
-    yield Figure("index_bytes_per_change", size / CHANGES, 110)
-    yield from seal_figures(connection, server)
-    connection.close()
-
-
-def seal_figures(connection: psycopg.Connection[Any], server: Server) -> Iterator[Figure]:
-    """Changes sealed and verified in a second of processor, ours and the server's together."""
-
-    def used() -> float:
-        return time.process_time() + cpu(connection)
-
-    started = used()
-    seals = [seal for seal in (seal_next(connection, server) for _ in range(3)) if seal]
-    count = sum(seal.images for seal in seals)
-    yield Figure("sealed_per_processor_second", count / (used() - started), 50_000, "higher")
-    started = used()
-    wrong = [finding for seal in seals for finding in verify_seal(connection, seal)]
-    yield Figure("verified_per_processor_second", count / (used() - started), 50_000, "higher")
-    yield Figure("false_alarms", len(wrong), 0)
