@@ -2,6 +2,7 @@
 
 import datetime as dt
 import functools
+import unicodedata
 from typing import Any
 from urllib.parse import urlencode
 
@@ -107,6 +108,19 @@ def run_status(run: Any) -> SafeString:
 def run_state(value: str) -> str:
     """queued -> idle, failed -> critical."""
     return RUN_STATES.get(value, "unknown")
+
+
+@register.filter
+def unseen(text: str) -> str:
+    """Whether a plan reads otherwise than it runs: it holds characters that are not seen, or turn the line."""
+    line = text.replace("\n", "").replace("\t", "")
+    if line.isprintable():  # as nearly all are: not letter by letter
+        return ""
+    found = {letter for letter in line if unicodedata.category(letter) in {"Cc", "Cf", "Zl", "Zp"}}
+    if not found:
+        return ""
+    codes = (f"U+{ord(letter):04X} {unicodedata.name(letter, '')}".strip() for letter in sorted(found))
+    return f"It reads otherwise than it looks, for it holds characters that are not seen: {', '.join(codes)}."
 
 
 @register.filter

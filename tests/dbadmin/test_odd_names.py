@@ -41,6 +41,18 @@ def test_a_table_of_any_name_is_vacuumed_from_its_page(target, server, client_as
 
 @pytest.mark.servers
 @pytest.mark.django_db
+def test_a_name_that_turns_the_line_of_a_plan_is_told(target, server, client_as):
+    target.rows('create table "\u202eredro" (id int); create table plain (id int)')
+    says = "It reads otherwise than it looks, for it holds characters that are not seen: U+202E RIGHT-TO-LEFT OVERRIDE."
+    for name, told in (("\u202eredro", True), ("plain", False)):
+        params = {"schema": "public", "table": name, "preview": "1"}
+        page = client_as("admin").get(f"/servers/{server.name}/do/vacuum_table/", params).content.decode()
+        assert "What will run" in page
+        assert (says in page) is told
+
+
+@pytest.mark.servers
+@pytest.mark.django_db
 def test_an_index_whose_name_ends_in_a_blank_can_be_confirmed(target, server):
     target.rows('create table orders (id int); create index "odd " on orders (id)')
     drop = operation("drop_index", server, index="odd ")
