@@ -9,8 +9,8 @@ SESSION = (
     "client", "state_seconds", "connected_seconds", "xmin_age_count", "leader_pid",
 )  # fmt: skip
 BLOCKED = (
-    "pid", "wait_seconds", "blocked_by", "wanted_lock", "relation", "query", "role", "application", "database",
-    "lock_kind",
+    "pid", "wait_seconds", "front_pid", "blocked_by", "wanted_lock", "relation", "query", "role", "application",
+    "database", "lock_kind",
 )  # fmt: skip
 FORECAST = (
     "what", "database", "object", "says", "now", "limit", "growth", "full_seconds", "earliest_seconds",

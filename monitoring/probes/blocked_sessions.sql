@@ -7,11 +7,26 @@
 -- series:   rows, max(wait_seconds)
 -- warning:  wait_seconds > 30
 -- critical: wait_seconds > 300
--- actions:  cancel_backend(pid), terminate_backend(pid)
+-- actions:  terminate_backend(pid=front_pid), cancel_backend(pid)
 -- column wait_seconds: time since the lock was asked for
 -- column relation:     empty when it is no relation or lies in another database than the one asked
 -- column blocked_by:   process ids; 0 stands for a prepared transaction
+-- column front_pid:    who stands at the front of the queue, for whom all behind wait: End session ends that one; empty when it is a prepared transaction
 -- column lock_kind:    what is locked: a relation, a row (tuple), another transaction's end (transactionid), ...
+with recursive waiting as materialized (
+    -- Asked once for each: it holds up the lock manager for a moment.
+    select pid, pg_catalog.pg_blocking_pids(pid) as blocked_by
+    from pg_catalog.pg_stat_activity
+    where wait_event_type = 'Lock'
+), chain as (
+    -- From each to the one that it waits for, and on to the one that waits for nobody.
+    select pid, blocked_by[1] as front, 1 as depth from waiting
+    union all
+    select chain.pid, waiting.blocked_by[1], chain.depth + 1
+    from chain
+    join waiting on waiting.pid = chain.front and waiting.blocked_by[1] is not null
+    where chain.depth < 30
+)
 select
     waiter.pid,
     waiter.datname                                                                 as database,
@@ -26,10 +41,14 @@ select
               from pg_catalog.pg_class relation
               join pg_catalog.pg_namespace space on space.oid = relation.relnamespace
               where relation.oid = lock.relation) end                              as relation,
-    pg_catalog.pg_blocking_pids(waiter.pid)                                        as blocked_by,
+    waiting.blocked_by,
+    (select nullif(chain.front, 0) from chain
+     where chain.pid = waiter.pid and chain.front not in (select pid from waiting) limit 1)
+                                                                                   as front_pid,
     waiter.query_id::text                                                          as query_id,
     waiter.query
 from pg_catalog.pg_stat_activity waiter
+join waiting using (pid)
 join pg_catalog.pg_locks lock on lock.pid = waiter.pid and not lock.granted
 where waiter.wait_event_type = 'Lock'
 order by wait_seconds desc nulls last, waiter.pid

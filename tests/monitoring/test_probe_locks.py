@@ -6,6 +6,7 @@ import pytest
 
 from dbadmin.connections import Session
 from dbadmin.probes import PROBES
+from dbadmin.reading_store import action_of
 
 pytestmark = pytest.mark.servers
 
@@ -44,9 +45,27 @@ def test_names_the_session_that_blocks(blocked, read):
     (row,) = read("blocked_sessions").rows
     assert row.pid == waiter.info.backend_pid
     assert row.blocked_by == [holder.info.backend_pid]
+    assert row.front_pid == holder.info.backend_pid
     assert row.lock_kind == "transactionid"
     assert row.query == "update seats set taken = false where id = 1"
     assert 0 <= row.wait_seconds < 10
+
+
+def test_what_mends_it_is_the_end_of_the_session_at_the_front(blocked, read, connection, postgres, database):
+    """Also of who waits for a waiter: to cancel that one would help nobody."""
+    holder, waiter = blocked
+    third = connection()
+    third.pgconn.send_query(b"update seats set taken = null where id = 1")
+    wait_for(postgres, database, "select count(*) = 2 from pg_stat_activity where wait_event_type = 'Lock'")
+    reading = read("blocked_sessions")
+    found = {row.pid: (row.blocked_by, row.front_pid) for row in reading.rows}
+    front = holder.info.backend_pid
+    assert found == {
+        waiter.info.backend_pid: ([front], front),
+        third.info.backend_pid: ([waiter.info.backend_pid], front),
+    }
+    mends = {"operation": "terminate_backend", "params": {"pid": front}}
+    assert [action_of(reading, row) for row in reading.rows] == [mends, mends]
 
 
 def test_tree_shows_the_holder_first_with_those_it_holds_up(blocked, read):
