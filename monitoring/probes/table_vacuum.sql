@@ -8,12 +8,21 @@
 -- critical: reached_ratio > 10
 -- column part:        the table, or its TOAST store, which is vacuumed by itself
 -- column counts:      what is counted against the threshold
+-- column now_count:   empty when the statistics were lost and nobody has analyzed the table since
 -- column reached_ratio:   at 100 % autovacuum comes; empty when it is switched off for the table
 -- column due_seconds: until then, at the pace since the last one; empty when that is not known
 -- column last_at:     by hand or by autovacuum
 -- column runs_total:  since the statistics began
 with chosen as (
-    select relation.*, relation.oid as number, 'table'::text as part, relation.reloptions as options
+    select relation.*, relation.oid as number, 'table'::text as part, relation.reloptions as options,
+        -- Counters at zero may be an empty table or lost statistics: some trace of counting must be there.
+        relation.reltuples = 0
+            or pg_catalog.pg_stat_get_live_tuples(relation.oid) > 0
+            or pg_catalog.pg_stat_get_dead_tuples(relation.oid) > 0
+            or pg_catalog.pg_stat_get_tuples_inserted(relation.oid) > 0
+            or pg_catalog.pg_stat_get_vacuum_count(relation.oid) + pg_catalog.pg_stat_get_autovacuum_count(relation.oid) > 0
+            or pg_catalog.pg_stat_get_analyze_count(relation.oid) + pg_catalog.pg_stat_get_autoanalyze_count(relation.oid) > 0
+            as counted
     from pg_catalog.pg_class relation
     join pg_catalog.pg_namespace space on space.oid = relation.relnamespace
     where space.nspname = %(schema)s::text and relation.relname = %(table)s::text
@@ -21,7 +30,7 @@ with chosen as (
 ), target as (
     select * from chosen
     union all
-    select store.*, store.oid, 'TOAST store', coalesce(store.reloptions, chosen.options)
+    select store.*, store.oid, 'TOAST store', coalesce(store.reloptions, chosen.options), chosen.counted
     from chosen
     join pg_catalog.pg_class store on store.oid = chosen.reltoastrelid
 ), own as (
@@ -65,7 +74,7 @@ with chosen as (
     ) value
 ), state as (
     select
-        target.number, target.part, target.relfrozenxid, target.relminmxid, limits.*,
+        target.number, target.part, target.counted, target.relfrozenxid, target.relminmxid, limits.*,
         greatest(target.reltuples, 0)                                           as tuples,
         -- From version 18 on only what is not frozen yet counts for the threshold of inserts.
         coalesce(1 - least((to_jsonb(target) ->> 'relallfrozen')::float8 / nullif(target.relpages, 0), 1), 1) as unfrozen,
@@ -111,10 +120,10 @@ select
     line.part,
     line.leads_to,
     line.counts,
-    line.now::int8                                                              as now_count,
+    case when line.place > 3 or line.counted then line.now::int8 end            as now_count,
     line.bound::int8                                                            as limit_count,
-    case when line.is_on or line.place > 3 then line.now / (line.bound + 1) end as reached_ratio,
-    case when line.place > 3 or not line.is_on then null
+    case when line.is_on and line.counted or line.place > 3 then line.now / (line.bound + 1) end as reached_ratio,
+    case when line.place > 3 or not (line.is_on and line.counted) then null
         when line.now > line.bound then 0
         else (line.bound - line.now) * extract(epoch from now() - line.last_at)::float8 / nullif(line.now, 0) end as due_seconds,
     case when line.is_on then 'on' else 'off' end                               as autovacuum,

@@ -66,12 +66,18 @@ def test_counts_lost_in_a_crash_are_unknown_not_zero(new_postgres):
         limit(connection)
         row = by_name(PROBES["tables"].read(Session(connection)))["orders"]
         due = by_name(PROBES["vacuum_state"].read(Session(connection)))["orders"]
+        lines = PROBES["table_vacuum"].read(Session(connection), schema="public", table="orders").rows
     assert row.live_rows == 900
     assert row.dead_rows is None
     assert row.dead_ratio is None
     assert due.live_rows == 900
     assert (due.dead_rows, due.vacuum_due_ratio, due.analyze_due_ratio) == (None, None, None)
     assert (due.inserted_since_vacuum_rows, due.insert_due_ratio) == (None, None)
+    lost = {line.counts: line.now_count is None for line in lines}
+    assert lost.pop("age of its oldest transaction number") is False
+    assert lost.pop("age of its oldest multixact") is False
+    assert len(lost) == 3
+    assert all(lost.values())
     changed = {part for part, moment in resets(server).items() if moment != before[part]}
     assert {"server start", "background writer"} <= changed
 
