@@ -145,7 +145,7 @@ def one_update(table: Described, choices: Choices) -> Composable:
     """An update of one row, the usual case: no numbering, and nothing at all when nothing changed."""
     both = SQL("old_rows o, new_rows n")
     if choices.skip_unchanged:
-        both = SQL("old_rows o, new_rows n WHERE o *<> n")
+        both = SQL("old_rows o, new_rows n WHERE (o.*) *<> (n.*)")
     keys = [
         SQL("{} IS NOT DISTINCT FROM {}").format(comparable(column, "o"), comparable(column, "n"))
         for column in comparable_key(table)
@@ -259,8 +259,10 @@ LOOSE_ROW = (
     + "\n        END IF;\n        GET DIAGNOSTICS written = ROW_COUNT;"
 )
 
+#: A column may bear the name of a variable: ours is always written with its row.
 BODY = """
 -- dbadmin audit capture {version}
+#variable_conflict use_variable
 DECLARE
     moment timestamptz := clock_timestamp();
     number bigint := nextval('dbadmin_audit.statement_id');

@@ -67,7 +67,7 @@ DECLARE
         SELECT string_agg(CASE WHEN types[place] < '16384'::oid THEN 'r.' || name
             ELSE format('dbadmin_audit.own_text(r.%s) AS %s', name, name) END, ', ' ORDER BY place)
         FROM unnest(dbadmin_audit.column_list(relation, '%I')) WITH ORDINALITY AS c (name, place));
-    rows text := 'SELECT $1, $2, row_number() OVER (), %L::"char", dbadmin_audit.hidden(r, $3, $2) FROM (SELECT %s FROM %s r) r';
+    rows text := 'SELECT $1, $2, row_number() OVER (), %L::"char", dbadmin_audit.hidden(r.*, $3, $2) FROM (SELECT %s FROM %s r) r';
     old_rows text := format(rows, CASE operation WHEN 'UPDATE' THEN 'o' ELSE 'x' END, columns, 'old_rows');
     new_rows text := format(rows, '+', columns, 'new_rows');
 BEGIN

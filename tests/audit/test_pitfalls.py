@@ -382,3 +382,31 @@ def test_a_session_that_has_the_plan_notices_the_change_of_another(items, postgr
         other.execute("commit")
         other.execute("insert into items values (13, 'z')")
     assert [new.get("title") for _, _, new in items.told()][10:] == ["y", "z", "z"]
+
+
+#: What the capture functions call things: variables, rows, columns of the log.
+OURS = ("number", "moment", "version", "written", "types", "salt", "o", "n", "r", "old_rows", "new_rows", "side", "at",
+        "statement_id", "watched", "tg_op", "new", "old")  # fmt: skip
+
+
+@pytest.mark.parametrize("altered", [False, True], ids=["typed", "kept whole"])
+def test_columns_may_bear_any_name_of_ours(audit, execute, altered):
+    columns = ", ".join(f'"{name}" text' for name in OURS)
+    execute(f"create table names (id int primary key, {columns})")
+    audit.watch("names", hashed="written")
+    if altered:
+        execute("alter table names add more text")
+    listed = ", ".join(f'"{name}"' for name in OURS)
+    values = ", ".join(f"'{name} ' || g" for name in OURS)
+    execute(f"insert into names (id, {listed}) select g, {values} from generate_series(1, 2) g")
+    execute("update names set \"o\" = 'other' where id = 1")
+    execute('update names set "n" = \'others\', "number" = null')
+    execute("delete from names where id = 2")
+    told = audit.told()
+    assert [kind for kind, _, _ in told] == ["insert", "insert", "update", "update", "update", "delete"]
+    for name in OURS:
+        expected = f"{name} 1"
+        kept = told[0][2][name]
+        assert kept == expected if name != "written" else kept.startswith("sha256:")
+    assert (told[2][1]["o"], told[2][2]["o"]) == ("o 1", "other")
+    assert (told[3][2]["n"], told[3][2]["number"], told[5][1]["moment"]) == ("others", None, "moment 2")
