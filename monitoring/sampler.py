@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 #: How often the list of servers is looked at, seconds: a new server is read that soon.
 LOOK = 2.0
 #: First rounds at once: each asks everything there is.
-FIRST_ROUNDS = 8
+FIRST_ROUNDS = 25
 #: How long a server's thread may take to end when its lease is given back, seconds.
 PATIENCE = 5.0
 
@@ -70,6 +70,8 @@ class Sampler:
         servers = {server.pk: server for server in Server.objects.filter(enabled=True)}
         held = self.leases.renew(servers, self.give_back)
         for server_id in held:
+            if self.stopping.is_set():
+                return
             server, before = servers[server_id], self.known.get(server_id)
             if before is not None and before.changed_at != server.changed_at:
                 self.give_back(server_id)

@@ -23,6 +23,7 @@ from monitoring.cadence import Cadence
 from monitoring.cost import Budget
 from monitoring.models import Gap, Minute, Statement
 from monitoring.rounds import Round
+from monitoring.sampler import Sampler
 from tests.fixtures.runtime import Process, until
 from tests.fixtures.servers import server_row
 from tests.fixtures.stopwatch import took
@@ -255,6 +256,14 @@ def test_too_much_of_our_own_cost_makes_us_slower_and_little_makes_us_fast_again
         shares.append((round(share, 3) if share is not None else None, slower))
         clock[0] += 120
     assert shares == [(None, 1.0), (0.025, 2.0), (0.025, 4.0), (0.001, 2.0), (0.001, 1.0), (0.001, 1.0)]
+
+
+def test_a_sampler_that_was_told_to_end_takes_up_no_more_servers(server):
+    one = Sampler()
+    one.stop()
+    one.look()
+    assert one.threads == {}
+    one.leases.drop(lambda _: None)
 
 
 def test_a_first_round_waits_for_its_turn_and_holds_it_no_longer_than_it_reads(server):
