@@ -58,10 +58,10 @@ def roles_for_risk(risk: Risk) -> set[Role]:
 
 def grants_of(user: AbstractBaseUser | AnonymousUser) -> list[Grant]:
     """A person's grants, read once per request."""
-    if not user.is_authenticated or not user.is_active:
-        return []
     known: list[Grant] | None = getattr(user, "_dbadmin_grants", None)
     if known is None:
+        if not user.is_authenticated or not user.is_active:
+            return []
         known = list(Grant.objects.filter(user_id=user.pk))
         know_grants(user, known)
     return known

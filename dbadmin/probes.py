@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -101,7 +102,7 @@ class Column:
     unit: Unit
     about: str = ""
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Its heading: the name without the unit's suffix; what is said with yes or no needs no "is"."""
         if self.name in HEADINGS:
@@ -150,6 +151,7 @@ class Probe:
 
     def __init__(self, app: str, name: str, header: Mapping[str, str], notes: Mapping[str, str]) -> None:
         self.app, self.name, self.header, self.notes = app, name, header, notes
+        self.columns: dict[str, Column] = {}
         self.title, self.about = header["title"], header["about"]
         self.empty = header.get("empty", "Nothing to show.")
         self.scope = header.get("scope", "instance")
@@ -188,8 +190,10 @@ class Probe:
         return self.judged != "primary" or server is None or server.primary_id is None
 
     def column(self, name: str) -> Column:
-        """A column, with the header's note on it."""
-        return Column(name, unit_of(name), self.notes.get(name, ""))
+        """A column, with the header's note on it; made once, as every page names hundreds."""
+        if name not in self.columns:
+            self.columns[name] = Column(name, unit_of(name), self.notes.get(name, ""))
+        return self.columns[name]
 
     def read(self, session: Session, **params: Any) -> Reading:
         """Ask. Database trouble becomes the reading's problem; errors of ours still raise."""

@@ -1,6 +1,7 @@
 """The suffix of a column's name is its unit: what people read, how it sorts, what Prometheus calls it."""
 
 import datetime as dt
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,6 +148,7 @@ def rate_name(column: str) -> str:
     return column.removesuffix("_total") + "_per_second" if column.endswith("_total") else column
 
 
+@functools.lru_cache(4096)
 def unit_of(column: str) -> Unit:
     """The unit that a column's name states; LABEL when it states none."""
     return next((unit for unit in UNITS if column.endswith(unit.suffix)), LABEL)
