@@ -2,11 +2,19 @@
 
 from dbadmin.pages import Page, Table
 
+PARTITIONED = (
+    "schema", "table", "partitioned_by", "partitions_count", "total_bytes", "covered_seconds", "lead_seconds",
+    "hole_at", "ends_at", "outgrown_ratio", "default_rows", "live_rows", "index_bytes",
+)  # fmt: skip
+PARTITION = (
+    "parent", "partition", "holds", "total_bytes", "live_rows", "inserted_rows_total", "is_being_detached",
+)  # fmt: skip
+
 PAGES = [
     Page(
         "partitions",
         "Partitions",
-        [Table("partitioned_tables"), Table("partitions")],
+        [Table("partitioned_tables", columns=PARTITIONED), Table("partitions", columns=PARTITION)],
         "Data",
         "maintenance.view",
         order=23,

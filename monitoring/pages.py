@@ -23,9 +23,9 @@ TREE = (
 IDLE = (
     "pid",
     "idle_seconds",
+    "last_query",
     "role",
     "application",
-    "last_query",
     "transaction_seconds",
     "database",
     "client",

@@ -42,8 +42,6 @@ class Row(NamedTuple):
     """One kind of statement, by one role in one database."""
 
     query: str
-    database: str
-    role: str
     total_seconds: float
     share_ratio: float
     calls_count: int
@@ -53,6 +51,8 @@ class Row(NamedTuple):
     read_bytes: int
     temp_bytes: int
     wal_bytes: int
+    database: str
+    role: str
     line: int
 
 
@@ -100,8 +100,6 @@ def row_of(found: StatementRow) -> Row:
     calls = found.calls_total
     return Row(
         found.text or f"(the text of statement {found.query_id} is not known yet)",
-        found.database,
-        found.role,
         found.exec_seconds_total,
         found.share_ratio,
         round(calls),
@@ -111,6 +109,8 @@ def row_of(found: StatementRow) -> Row:
         round(read * BLOCK),
         round(found.temp_written_blocks_total * BLOCK),
         round(found.wal_bytes_total),
+        found.database,
+        found.role,
         found.id,
     )
 
