@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET
 
+from backups.bars import Bar, Scale, text
 from backups.keeping_form import rhythm
 from backups.manifest import NoManifest
 from backups.models import BaseBackup, Drill, PointInTime, RecoveredCluster
@@ -32,26 +33,12 @@ from dbadmin.charts import ChartView, Line, Mark
 from dbadmin.models import Run, Server
 from dbadmin.permissions import may, require
 
-#: The drawing is so wide in units of its own; it is stretched to the page.
-WIDTH = 1000
 SLICES = 50
-TICKS = 4
 ROWS = 20
 #: Of a year of nights.
 MOST_DRILLS = 400
 #: Things that happened, each with the moment before it.
 MOST_BEFORE = 20
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One rectangle of the drawing."""
-
-    x: float
-    width: float
-    kind: str
-    title: str
-    href: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +74,7 @@ def recovery(request: HttpRequest, server_name: str) -> HttpResponse:
         "bars": bars(found, happened),
         "axis": _axis(found, chosen),
         "lost": _lost(point),
-        "moment": _text(chosen, exact="moment" in request.GET) if chosen else "",
+        "moment": text(chosen, exact="moment" in request.GET) if chosen else "",
         "bases": _bases(server, found),
         "standing": RecoveredCluster.objects.filter(server=server, ended_at=None).select_related("base"),
         "drills": drills[:ROWS],
@@ -140,7 +127,7 @@ def _axis(found: Recoverable, chosen: datetime | None) -> dict[str, Any]:
         "last": int(last.timestamp()),
         "chosen": int((chosen or last).timestamp()),
         "offset": int(offset.total_seconds() // 60),
-        "ticks": [first + (last - first) / TICKS * number for number in range(TICKS + 1)],
+        "ticks": Scale(first, last).ticks,
     }
 
 
@@ -154,50 +141,26 @@ def bars(found: Recoverable, happened: Sequence[Before] = ()) -> list[Bar]:
     """Windows, holes, what happened in them, and over all slices of time that can be chosen."""
     if not found.windows or found.earliest is None:
         return []
-    start, end = found.earliest, _end(found)
-    whole = max((end - start).total_seconds(), 1)
-
-    def place(first: datetime, last: datetime) -> tuple[float, float]:
-        x = (first - start).total_seconds() / whole * WIDTH
-        return round(x, 2), round(max((last - first).total_seconds() / whole * WIDTH, 1.5), 2)
-
-    drawn = [
-        Bar(*place(window.start, window.end), "window", f"{_text(window.start)} to {_text(window.end)}")
-        for window in found.windows
-    ]
+    scale = Scale(found.earliest, _end(found))
+    start, end = scale.start, scale.end
+    drawn = scale.drawn(
+        [(window.start, window.end) for window in found.windows],
+        [(hole.start, hole.end or end, hole.missing) for hole in found.holes],
+        [chain.base.consistent_at for chain in found.chains],
+    )
     drawn += [
-        Bar(*place(hole.start, hole.end or end), "hole", f"Missing: {hole.missing or 'a base backup'}")
-        for hole in found.holes
-    ]
-    for chain in found.chains:
-        at = chain.base.consistent_at
-        if start <= at <= end:
-            drawn.append(Bar(place(at, at)[0], 2, "base", f"Base backup {_text(at)}"))
-    drawn += [
-        Bar(place(each.at, each.at)[0], 1.5, "happened", f"{_text(each.at)} {each.text}")
+        scale.bar(each.at, each.at, "happened", f"{text(each.at)} {each.text}")
         for each in happened
         if start <= each.at <= end
     ]
-    length = timedelta(seconds=whole / SLICES)
+    length = timedelta(seconds=scale.seconds / SLICES)
     for number in range(SLICES):
         moment = start + length * number + length / 2
         if any(moment in window for window in found.windows):
             link = urlencode({"moment": moment.isoformat(timespec="seconds")})
-            drawn.append(
-                Bar(
-                    *place(start + length * number, start + length * (number + 1)),
-                    "slice",
-                    _text(moment),
-                    link,
-                )
-            )
+            edges = (start + length * number, start + length * (number + 1))
+            drawn.append(scale.bar(*edges, "slice", text(moment), link))
     return drawn
-
-
-def _text(moment: datetime, exact: bool = False) -> str:
-    """As the field takes it: down, so that it stays inside its window; exact keeps fractions of a second."""
-    local = timezone.localtime(moment)
-    return f"{local:%Y-%m-%d %H:%M:%S}" + (f".{local:%f}" if exact and local.microsecond else "")
 
 
 def _bases(server: Server, found: Recoverable) -> list[dict[str, Any]]:

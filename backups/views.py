@@ -14,6 +14,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
+from backups import bars
 from backups.catalogue import proofs
 from backups.manifest import NAME, Manifest, NoManifest
 from backups.models import Backup, BackupKey, ForeignRepository, KeptDatabase, Store
@@ -53,7 +54,9 @@ def catalogue(request: HttpRequest, server_name: str) -> HttpResponse:
         "chosen": chosen,
         "latest": [_latest(server, name) for name in databases],
         "kept": _kept(server),
-        "repositories": ForeignRepository.objects.filter(server=server),
+        "repositories": [
+            (each, bars.of_repository(each)) for each in ForeignRepository.objects.filter(server=server)
+        ],
         "has_store": Store.objects.filter(enabled=True).exists(),
         "has_key": BackupKey.objects.filter(retired_at=None).exists(),
         "may_set_up": may(request.user, "stores.change"),

@@ -1,8 +1,9 @@
-"""Barman: what `-f json` of list-backups, show-backup and list-files prints."""
+"""Barman: what `-f json` of list-backups, show-backup and list-files prints, and barman-cloud-backup-list."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backups.foreign.contents import (
@@ -24,6 +25,11 @@ TITLE, PROGRAM = "Barman", "barman"
 #: Of older backups only the list tells: each costs two calls.
 MOST_ASKED = 30
 _ID = re.compile(r"^[0-9]{8}T[0-9]{6}$")
+#: The key of barman-cloud-backup-list.
+CLOUD = "backups_list"
+_START = re.compile(r"START TIME: (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:UTC|GMT)\b")
+#: Time zones lie so far apart.
+QUARTER = timedelta(minutes=15)
 _BAD = {"FAILED": "Barman says that it failed.", "EMPTY": "Barman says that it is empty."}
 
 
@@ -43,6 +49,8 @@ def parse(found: list[Any], name: str, size: int) -> Contents:
     entries: dict[str, dict[str, Any]] = {}
     names: set[str] | None = None
     there: set[str] = set()
+    cloud: list[Saved] = []
+    ids: set[str] = set()
     for document in found:
         if not isinstance(document, dict):
             raise Unreadable("This is JSON, but not what “barman -f json list-backups” prints.")
@@ -50,6 +58,12 @@ def parse(found: list[Any], name: str, size: int) -> Contents:
             raise Unreadable(f"Barman says: {' '.join(_lines(document['_ERROR']))}.")
         if "_INFO" in document:
             names = (names or set()) | {line.rpartition("/")[2] for line in _lines(document["_INFO"])}
+        if CLOUD in document:
+            # It holds one server, which the command that listed it named.
+            cloud += [_saved_in_cloud(entry) for entry in of(document, CLOUD)]
+            ids |= {str(entry["systemid"]) for entry in document[CLOUD] if entry.get("systemid")}
+            there.add(name)
+            continue
         there |= {key for key in document if not key.startswith("_")}
         told = document.get(name, [])
         for entry in told if isinstance(told, list) else [told]:
@@ -57,8 +71,10 @@ def parse(found: list[Any], name: str, size: int) -> Contents:
             entries[label] = {**entries.get(label, {}), **entry}
     if name not in there:
         raise Unreadable(f"It has no server {name}. It has {', '.join(sorted(there)) or 'none'}.")
-    saved = without_base([_saved(label, entries[label]) for label in sorted(entries, reverse=True)])
-    ids = {str(entry["system_id"]) for entry in entries.values() if entry.get("system_id")}
+    saved = without_base(
+        [*cloud, *(_saved(label, entries[label]) for label in sorted(entries, reverse=True))]
+    )
+    ids |= {str(entry["system_id"]) for entry in entries.values() if entry.get("system_id")}
     wal = None if names is None else _wal(names, size)
     return Contents(saved, wal, wal is not None, ids.pop() if len(ids) == 1 else "")
 
@@ -88,6 +104,51 @@ def _saved(label: str, entry: dict[str, Any]) -> Saved:
         _BAD.get(status, ""),
         str(entry.get("retention_status", "")).startswith("KEEP"),
     )
+
+
+def _saved_in_cloud(entry: dict[str, Any]) -> Saved:
+    """Of a bucket only the backups are listed, not their WAL."""
+    label, status = str(of(entry, "backup_id")), str(of(entry, "status"))
+    span = None
+    if entry.get("begin_xlog") and entry.get("end_xlog"):
+        timeline = number(of(entry, "timeline"), "timeline")
+        span = Span(timeline, parse_lsn(entry["begin_xlog"]), parse_lsn(entry["end_xlog"]))
+    plain, stored = entry.get("cluster_size"), entry.get("size")
+    return Saved(
+        label,
+        str(entry.get("backup_type") or "full"),
+        _moment_in_cloud(entry, "begin_time"),
+        _moment_in_cloud(entry, "end_time") if status not in {"STARTED", *_BAD} else None,
+        span,
+        None if plain is None else number(plain, "cluster_size"),
+        None if stored is None else number(stored, "size"),
+        problem=_BAD.get(status, ""),
+    )
+
+
+def _moment_in_cloud(entry: dict[str, Any], name: str) -> datetime | None:
+    """Newer versions tell the time zone; of older ones the backup's label does, as long as it is UTC."""
+    if exact := entry.get(f"{name}_iso"):
+        return moment(exact, f"{name}_iso")
+    if not entry.get(name):
+        return None
+    begun = _START.search(str(entry.get("backup_label")))
+    if begun is None:
+        raise Unreadable(
+            f"Barman tells the moments of {of(entry, 'backup_id')} without their time zone. List the bucket with a "
+            "newer barman-cloud-backup-list, which tells it."
+        )
+    start = datetime.strptime(begun[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    ahead = round((_bare(entry, "begin_time") - start) / QUARTER) * QUARTER
+    return _bare(entry, name) - ahead
+
+
+def _bare(entry: dict[str, Any], name: str) -> datetime:
+    """As its host's clock showed it, taken for UTC."""
+    try:
+        return datetime.strptime(str(of(entry, name)), "%a %b %d %H:%M:%S %Y").replace(tzinfo=UTC)
+    except ValueError:
+        raise Unreadable(f"“{name}” is no moment in the JSON: {str(entry[name])[:60]}") from None
 
 
 def _span(base: dict[str, Any]) -> Span | None:

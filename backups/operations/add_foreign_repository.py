@@ -27,8 +27,8 @@ class AddForeignRepositoryForm(forms.Form):
 
     tool = forms.ChoiceField(choices=Tool.choices)
     name = forms.CharField(
-        help_text="The stanza of pgBackRest (shop/2: in its second repository), the server of Barman; for WAL-G any"
-        " name.",
+        help_text="The stanza of pgBackRest (shop/2: in its second repository), the server of Barman; for WAL-G and"
+        " for Barman in a bucket any name.",
     )  # fmt: skip
     source = forms.ChoiceField(
         choices=Source.choices,

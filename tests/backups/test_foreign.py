@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from backups.bars import of_repository
 from backups.foreign import barman, contents, pgbackrest, walg
 from backups.foreign.contents import Source, Unreadable, documents, seen
 from backups.foreign.models import ForeignRepository
@@ -52,6 +53,24 @@ def test_a_segment_that_pgbackrest_lost_is_a_hole_though_it_says_ok() -> None:
     found = held(pgbackrest, "shop", "pgbackrest_info", "pgbackrest_listing_with_hole")
     assert found["holes"] == [{"start": at("20:17:00"), "end": None, "missing": "00000001000000000000000C"}]
     assert found["windows"] == [{"start": at("20:16:56"), "end": at("20:17:00")}]
+
+
+def test_windows_and_holes_are_drawn_as_bars() -> None:
+    found = held(pgbackrest, "shop", "pgbackrest_info", "pgbackrest_listing_with_hole")
+    read_at = datetime(2026, 11, 27, 20, 17, 6, tzinfo=UTC)
+    drawing = of_repository(ForeignRepository(seen=found, as_of=read_at))
+    assert [(bar.kind, bar.x, bar.width) for bar in drawing.bars] == [
+        ("window", 0.0, 400.0), ("hole", 400.0, 600.0), ("base", 400.0, 2), ("base", 200.0, 2), ("base", 0.0, 2),
+    ]  # fmt: skip
+    assert drawing.bars[1].title == "Missing: 00000001000000000000000C"
+    assert (drawing.ticks[0].isoformat(), drawing.ticks[-1]) == (at("20:16:56"), read_at)
+    whole = held(pgbackrest, "shop", "pgbackrest_info", "pgbackrest_listing")
+    (window, *_) = of_repository(ForeignRepository(seen=whole, as_of=read_at)).bars
+    assert (window.x, window.width) == (0.0, 1000.0)
+    assert (
+        of_repository(ForeignRepository(seen=held(barman, "shop", "barman_list"), as_of=read_at)).bars == ()
+    )
+    assert of_repository(ForeignRepository()).bars == ()
 
 
 def test_of_the_ends_alone_nobody_says_that_there_is_no_hole() -> None:
@@ -133,6 +152,35 @@ def test_of_a_bare_list_the_windows_are_unknown() -> None:
         assert found["problems"] == []
 
 
+def test_a_bucket_of_barman_is_read_and_its_windows_are_unknown() -> None:
+    found = held(barman, "shop", "barman_cloud_list", system_id="7713003242623839078")
+    assert [(each["label"], each["finished_at"], each["problem"]) for each in found["backups"]] == [
+        ("20261127T235257", at("23:53:00"), ""),
+        ("20261127T235216", at("23:52:20"), ""),
+    ]
+    assert (found["windows"], found["holes_known"], found["problems"]) == ([], False, [])
+    listed = json.loads(printed("barman_cloud_list"))
+    first, second = listed["backups_list"]
+    # A host six hours behind; a version that tells the zone; one that failed.
+    first |= {"begin_time": "Fri Nov 27 17:52:19 2026", "end_time": "Fri Nov 27 17:58:20 2026"}
+    second |= {"end_time_iso": "2026-11-28T01:53:00.123456+02:00", "size": 1234, "cluster_size": 5678}
+    listed["backups_list"].append(second | {"backup_id": "20261128T000000", "status": "FAILED"})
+    told = seen(barman.parse([listed], "shop", SIZE), Source(SIZE), datetime.now(UTC))
+    assert [(each["label"], each["finished_at"], each["stored_bytes"]) for each in told["backups"]] == [
+        ("20261128T000000", None, 1234),
+        ("20261127T235216", at("23:58:20"), None),
+        ("20261127T235257", "2026-11-28T01:53:00.123456+02:00", 1234),
+    ]
+    assert told["backups"][0]["problem"] == "Barman says that it failed."
+    first["backup_label"] = first["backup_label"].replace(" UTC", " CET")
+    with pytest.raises(Unreadable) as unread:
+        barman.parse([listed], "shop", SIZE)
+    assert str(unread.value) == (
+        "Barman tells the moments of 20261127T235216 without their time zone. List the bucket with a newer "
+        "barman-cloud-backup-list, which tells it."
+    )
+
+
 def test_walg_is_read_with_its_timelines_and_what_they_miss() -> None:
     found = held(walg, "shop", "walg_backups", "walg_wal", system_id=CLUSTER)
     assert [
@@ -164,7 +212,9 @@ def test_the_server_is_asked_whose_repository_it_is_and_what_it_archived() -> No
 
 
 def test_an_empty_repository_has_a_problem_and_no_zeros() -> None:
-    for tool, name in ((pgbackrest, "pgbackrest_empty"), (barman, "barman_empty")):
+    for tool, name in (
+        (pgbackrest, "pgbackrest_empty"), (barman, "barman_empty"), (barman, "barman_cloud_empty"),
+    ):  # fmt: skip
         found = held(tool, "shop", name)
         assert (found["backups"], found["problems"]) == ([], ["It holds no backup that is whole."])
     assert seen(walg.parse([None, None], "any", SIZE), Source(SIZE), datetime.now(UTC))["problems"] == [
@@ -252,6 +302,7 @@ def changed(value: Any, chance: random.Random) -> Any:
         ("pgbackrest", ["pgbackrest_promoted_info", "pgbackrest_promoted_listing"]),
         ("pgbackrest", ["pgbackrest_info"]),
         ("barman", [*BARMAN, "barman_files_newest"]),
+        ("barman", ["barman_cloud_list"]),
         ("walg", ["walg_backups", "walg_wal"]),
     ],
 )
