@@ -103,8 +103,9 @@ def _fetch_wal(wal: WalSegment, base: BaseBackup, segment_bytes: int) -> list[st
 
 
 def _unpack_wal(segment_bytes: int) -> list[str]:
-    """The part of the last segment is filled up with zeros; PostgreSQL would take a gap for the end."""
-    fill = f'{{ truncate --size={segment_bytes} "$each" && mv "$each" "${{each%.partial}}"; }}'
+    """The longest part of the last segment is filled up with zeros; PostgreSQL would take a gap for the end."""
+    longest = "ls --reverse wal | awk '/partial$/'"
+    fill = f'{{ truncate --size={segment_bytes} "wal/$each" && mv "wal/$each" "$whole"; }}'
     number = f"number=$((16#${{each:12:8}} * {(1 << 32) // segment_bytes} + 16#${{each:20:8}}))"
     seen = '[ -z "$last" ] || [ "$number" -le $((last + 1)) ]'
     gap = '{ echo "A segment before $each is missing."; false; }'
@@ -113,7 +114,7 @@ def _unpack_wal(segment_bytes: int) -> list[str]:
         "mkdir --parents wal",
         _open_all(".zst.age", decrypt(["anybody"])),
         _open_all(".zst", ""),
-        f'for each in wal/*.partial; do [ ! -e "$each" ] || [ -e "${{each%.partial}}" ] || {fill}; done',
+        f'{longest} | while read -r each; do whole="wal/${{each%%.*}}"; [ -e "$whole" ] || {fill} || exit 1; done',
         "last=",
         f"for each in wal/{'?' * 24}; do {number}; {seen} || {gap}; last=$number; done",
     ]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 #: How often a part that is being replaced is asked for again.
-ATTEMPTS = 5
+ATTEMPTS = 20
 
 
 class MissingWal(Told):

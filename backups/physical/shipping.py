@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from dbadmin.failures import Told
 
 Kind = WalSegment.Kind
 
+#: Ends the key of an object that holds the beginning of a segment.
+PART_KEY = re.compile(r"\.partial\.zst(\.age)?$")
+
 
 class OtherContent(Told):
     """A segment of this name is stored with other bytes: two clusters write one history."""
@@ -34,6 +38,7 @@ class Shipper:
         self.store = point.store.open()
         self.marks: list[Mark] = []
         self._partials: dict[str, tuple[int, int]] = {}
+        self._outdated: str | None = None
 
     def rows(self) -> Any:
         return WalSegment.objects.filter(server=self.point.server, system_id=self.point.system_id)
@@ -67,7 +72,9 @@ class Shipper:
         known_marks = kept_marks.unpacked(partial.marks) if partial else []
         self._send(path, Kind.SEGMENT, self.spool.segment_bytes, known_marks)
         if partial is not None:
-            self.store.delete(partial.key)
+            for part in list(self.store.items(f"{self.point.folder}/{path.name}.")):
+                if PART_KEY.search(part.key):
+                    self.store.delete(part.key)
             partial.delete()
 
     def ship_partial(self, flushed: int | None) -> int | None:
@@ -94,15 +101,26 @@ class Shipper:
         length, start = filled_bytes(path), self._place(path)[1] * self.spool.segment_bytes
         end = min(max(start + length, flushed or 0), start + self.spool.segment_bytes)
         seen = (state.st_mtime_ns, length)
-        if length and self._partials.get(path.name) == seen:
+        known = self.rows().filter(name=path.name).first()
+        if length and (self._partials.get(path.name) == seen or self._is_stored(known, path, length)):
             # Nothing new but the position: the server sent what is all zeros.
             self.rows().filter(name=path.name, end_lsn__lt=end).update(end_lsn=end)
         elif length:
-            known = self.rows().filter(name=path.name).first()
             known_marks = kept_marks.unpacked(known.marks) if known else []
-            self._send(path, Kind.PARTIAL, whole_pages(length), known_marks, end=end)
+            called = part_name(path.name, length)
+            self._send(path, Kind.PARTIAL, whole_pages(length), known_marks, end=end, called=called)
+        if length:
             self._partials = {path.name: seen}
         return end
+
+    def _is_stored(self, known: WalSegment | None, path: Path, length: int) -> bool:
+        """Whether a receiver before this one has sent the same part."""
+        return (
+            known is not None
+            and not known.problem
+            and known.plain_bytes == whole_pages(length)
+            and known.plain_sha256 == digest_of(path, known.plain_bytes)
+        )
 
     def _send(
         self,
@@ -112,10 +130,16 @@ class Shipper:
         known: list[Mark] | None = None,
         content: str = "",
         end: int = 0,
+        called: str = "",
     ) -> None:
-        """The object first, then its row: a row always finds an object."""
+        """The object first, then its row: a row always finds its object.
+
+        So a part that grew is an object of its own, named by its length, and the shorter one goes when the next one
+        is there: whoever reads meanwhile, or after we died in between, finds what the row says.
+        """
         digest, recipients = hashlib.sha256(), BackupKey.recipients()
-        key = f"{self.point.folder}/{path.name}{SUFFIX[bool(recipients)]}"
+        key = f"{self.point.folder}/{called or path.name}{SUFFIX[bool(recipients)]}"
+        replaced = self.rows().filter(name=path.name).values_list("key", flat=True).first()
         stored = send(blocks_of(path, length), self.store, key, recipients, workers=0, inspect=digest.update)
         timeline, number = (int(path.name[:8], 16), 0) if kind == Kind.HISTORY else self._place(path)
         end_lsn = end or (number + 1) * self.spool.segment_bytes if kind != Kind.HISTORY else 0
@@ -134,6 +158,10 @@ class Shipper:
                 "marks": kept_marks.packed(known), "content": content, "problem": "",
             },
         )  # fmt: skip
+        if replaced not in (None, stored.volumes[0].key):
+            if self._outdated:
+                self.store.delete(self._outdated)
+            self._outdated = replaced
         if kind == Kind.SEGMENT:
             self.marks = [mark for mark in self.marks if mark.lsn > end_lsn]
 
@@ -144,6 +172,11 @@ class Shipper:
             return None
         self.marks = [done[-1], *(mark for mark in self.marks if mark.lsn > position)]
         return done[-1].at
+
+
+def part_name(name: str, length: int) -> str:
+    """NAME.partial with its length in bytes, in hexadecimal, before the ending: the last by name is the longest."""
+    return f"{name.removesuffix('.partial')}.{length:08x}.partial"
 
 
 def digest_of(path: Path, length: int) -> str:

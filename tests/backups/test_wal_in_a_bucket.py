@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
+from django.db import connection as control
 from django.db.models import F
 
 from backups.models import BaseBackup, Store
@@ -34,6 +36,11 @@ def keys(store: Store, prefix: str) -> list[str]:
     return sorted(item.key.rpartition("/")[2] for item in store.open().items(prefix))
 
 
+def parts(store: Store, source: Source) -> list[str]:
+    """The objects that hold the beginning of a segment; the newest is the last."""
+    return [key for key in keys(store, source.point.folder) if ".partial." in key]
+
+
 def test_rows_are_exactly_those_of_the_moment(make_source: Callable[..., Source], bucket: Store) -> None:
     source = make_source(kept_in=bucket)
     source.insert(1)
@@ -42,8 +49,7 @@ def test_rows_are_exactly_those_of_the_moment(make_source: Callable[..., Source]
     source.switch()
     source.insert(4)
     source.covered()
-    stored = keys(bucket, source.point.folder)
-    assert [name.endswith(".partial.zst.age") for name in stored].count(True) == 1
+    assert parts(bucket, source)
     assert source.spool.is_dir()
     row = recover(source, moments[0])
     assert numbers(row) == [1, 2]
@@ -51,6 +57,45 @@ def test_rows_are_exactly_those_of_the_moment(make_source: Callable[..., Source]
     row = recover(source)
     assert numbers(row) == [1, 2, 3, 4]
     stop(source, row)
+
+
+def test_a_part_is_read_while_the_receiver_is_between_its_object_and_its_row(
+    make_source: Callable[..., Source], bucket: Store
+) -> None:
+    """It may stay there for ever: a receiver that is killed then changes the row no more."""
+    source = make_source(kept_in=bucket)
+    source.insert(1)
+    source.base()
+    source.switch()
+    source.insert(2)
+    source.covered()
+    part = source.server.wal_segments.filter(kind="partial").latest("number")
+    with psycopg.connect(**control.get_connection_params()) as other:
+        locked = "select key from backups_walsegment where id = %s for update"
+        (read,) = other.execute(locked, [part.pk]).fetchone() or ("gone",)
+        source.insert(3)
+        until(lambda: parts(bucket, source)[-1] > read.rpartition("/")[2], 60)
+        row = recover(source)
+        assert numbers(row) == [1, 2]
+        stop(source, row)
+        other.rollback()
+    source.covered()
+    row = recover(source)
+    assert numbers(row) == [1, 2, 3]
+    stop(source, row)
+
+
+def test_parts_leave_the_bucket_when_their_segment_is_there_whole(
+    make_source: Callable[..., Source], bucket: Store
+) -> None:
+    source = make_source(kept_in=bucket)
+    source.insert(1)
+    source.covered()
+    part = source.server.wal_segments.filter(kind="partial").latest("number")
+    left = f"{part.key.rpartition('/')[0]}/{part.name[:24]}.00000001.partial.zst.age"
+    bucket.open().put(left, b"what a receiver left that was killed after it")
+    source.switch()
+    until(lambda: not any(key.startswith(f"{part.name[:24]}.0") for key in keys(bucket, source.point.folder)))
 
 
 def test_a_segment_that_somebody_deleted_is_named(make_source: Callable[..., Source], bucket: Store) -> None:
@@ -86,7 +131,8 @@ def test_what_expired_leaves_the_bucket(make_source: Callable[..., Source], buck
     assert keys(bucket, first.prefix) == []
     assert "base.json" in keys(bucket, second.prefix)
     kept = list(source.server.wal_segments.values_list("key", flat=True))
-    assert keys(bucket, source.point.folder) == sorted(key.rpartition("/")[2] for key in kept)
+    left = [key for key in keys(bucket, source.point.folder) if ".partial." not in key]
+    assert left == sorted(key.rpartition("/")[2] for key in kept if ".partial." not in key)
     assert len(kept) < len(before)
     BaseBackup.objects.filter(pk=second.pk).update(consistent_at=F("consistent_at") + timedelta(days=9))
     row = recover(source)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
+from backups import logical
 from dbadmin import readings
 from dbadmin.connections import Session, limit
 from dbadmin.models import Server
@@ -111,7 +112,7 @@ def test_a_long_transaction_that_is_replayed_at_once_is_no_lag(pair):
 def test_what_only_receives_wal_has_no_lag_of_replay(new_postgres, tmp_path):
     primary = new_postgres()
     receiver = subprocess.Popen(
-        [primary.cluster.programs.pg("pg_receivewal"), "-D", tmp_path, "-s", "1", "-d", primary.dsn],
+        [logical.choose(primary.major).path("pg_receivewal"), "-D", tmp_path, "-s", "1", "-d", primary.dsn],
     )
     try:
         with primary.connect() as connection:
