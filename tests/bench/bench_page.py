@@ -36,6 +36,8 @@ def figures(bench: Bench) -> Iterator[Figure]:
     yield from compare("fleet", client, "/")
     for page in PAGES:
         yield from compare(page.strip("/") or "overview", client, f"/servers/{server.name}/{page}")
+    table = f"/servers/{server.name}/table/?schema=public&table=enrollments"
+    yield from compare("table", client, table)
     yield from compare("runs", client, "/runs/")
     large = large_reading(server)
     large.database = server.name
