@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit.capture import SCHEMA
+from audit.log_tables import SCHEMA
 from audit.prepared import Reached, open_from, reached
 from audit.registry import Installed
 from audit.search import OPERATIONS, PERSON, SKEW

@@ -12,7 +12,7 @@ import psycopg
 from backports import zstd
 from psycopg.sql import SQL, Composable, Identifier
 
-from audit.capture import SCHEMA
+from audit.log_tables import SCHEMA
 from dbadmin.operations import Refused
 from dbadmin.stores import Shelf
 

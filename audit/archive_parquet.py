@@ -16,7 +16,7 @@ import psycopg
 from psycopg.sql import SQL, Composable, Identifier
 
 from audit.archive_lines import File, put_in
-from audit.capture import SCHEMA
+from audit.log_tables import SCHEMA, before_name
 from audit.parquet import GROUP, Unseekable, taken
 from dbadmin.operations import Refused
 from dbadmin.stores import Shelf
@@ -59,18 +59,22 @@ class Column:
 
 def columns_of(connection: psycopg.Connection[Any], leaf: str, registry: dict[str, Any]) -> list[Column]:
     """The columns of one partition. Those of the watched table have its names, apart from the log's own."""
-    known = {f"rows_{shape['id']}": shape["columns"] for shape in registry["shapes"] or []}
-    names = {f"c{column['attnum']}": column["name"] for column in known.get(leaf[:-8], [])}
+    shapes = {str(shape["id"]): shape["columns"] for shape in registry["shapes"] or []}
+    names: dict[str, str] = {}
+    if leaf.startswith(("rows_", "pairs_")):
+        for column in shapes.get(leaf[:-8].partition("_")[2], []):
+            names[f"c{column['attnum']}"] = column["name"]
+            names[before_name(f"c{column['attnum']}")] = f"{column['name']} before"
     name = Identifier(SCHEMA, leaf).as_string(None)
     found = connection.execute(COLUMNS, [name]).fetchall()
-    own = {kept for kept, _ in found if kept not in names}
+    taken = [names.get(kept, kept) for kept, _ in found]
     return [
         Column(
             kept,
-            f"{names[kept]} ({kept})" if names.get(kept) in own else names.get(kept, kept),
+            f"{names[kept]} ({kept})" if names.get(kept) in taken[:place] else names.get(kept, kept),
             "moment" if kept == "at" else EXACT.get(type_name, ""),
         )
-        for kept, type_name in found
+        for place, (kept, type_name) in enumerate(found)
     ]
 
 

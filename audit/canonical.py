@@ -13,8 +13,8 @@ import psycopg
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit import merkle
-from audit.capture import SCHEMA, rows_table
-from audit.registry import Installed, Shape
+from audit.log_tables import SCHEMA
+from audit.registry import Installed, Shape, images_of
 
 #: Named in each seal: another form gets another name.
 FORM = "dbadmin-audit-1"
@@ -109,10 +109,10 @@ def row_prefix(shape: int) -> bytes:
 def row_query(shape: Shape | None, found: dict[int, Entry]) -> Composable:
     """The rows of one version of columns in a range; without a version, those that were kept whole."""
     if shape is None:
-        table = Identifier(SCHEMA, "loose")
+        table: Composable = Identifier(SCHEMA, "loose")
         columns: Composable = SQL("r.image::text")
     else:
-        table = rows_table(shape.id)
+        table = images_of(shape)
         columns = SQL(", ").join(
             [SQL("null")] + [SQL("r.{}::text").format(Identifier(c.kept_name)) for c in shape.kept]
         )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
+from audit.log_tables import SCHEMA, before_name, has_pairs, key_columns, pairs_table, rows_table
 from audit.tables import Column, Described
 
-SCHEMA = "dbadmin_audit"
 OWNER = "dbadmin_audit"
-VERSION = 3
+VERSION = 4
 TRIGGERS = {
     operation: f"dbadmin_audit_{operation.lower()}"
     for operation in ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
@@ -43,53 +42,6 @@ class Choices:
     user_setting: str = "app.current_user_id"
 
 
-def rows_table(shape_id: int) -> Identifier:
-    """The typed log table of one shape."""
-    return Identifier(SCHEMA, f"rows_{shape_id}")
-
-
-def kept_type(column: Column) -> Composable:
-    """The type that a column is kept in."""
-    return Identifier("pg_catalog", column.kept_type if column.kept_type and not column.rule else "text")
-
-
-def create_rows_table(shape_id: int, table: Described) -> list[Composable]:
-    """The typed log table of a shape, its catch-all partition and its two indexes."""
-    name = rows_table(shape_id)
-    columns = [SQL("{} {}").format(Identifier(c.kept_name), kept_type(c)) for c in table.kept]
-    fixed = SQL(
-        'at timestamptz NOT NULL, statement_id bigint NOT NULL, n integer NOT NULL, side "char" NOT NULL'
-    )
-    statements: list[Composable] = [
-        SQL("CREATE TABLE {} ({}) PARTITION BY RANGE (at)").format(name, SQL(", ").join([fixed, *columns])),
-        SQL("CREATE TABLE {} PARTITION OF {} DEFAULT").format(
-            Identifier(SCHEMA, f"rows_{shape_id}_default"), name
-        ),
-        SQL("CREATE INDEX {} ON {} (statement_id, (n >> 8))").format(
-            Identifier(f"rows_{shape_id}_statement"), name
-        ),
-    ]
-    key = [key_index_part(column) for column in key_columns(table)]
-    if key:
-        parts = SQL(", ").join([*key, SQL("statement_id")])
-        index = SQL("CREATE INDEX {} ON {} ({}) WHERE side <> '-'")
-        statements.append(index.format(Identifier(f"rows_{shape_id}_key"), name, parts))
-    return statements
-
-
-def key_columns(table: Described) -> list[Column]:
-    """The key's columns that an index can hold."""
-    columns = [table.column(name) for name in table.key]
-    return [c for c in columns if c is not None and c.is_kept and (c.sortable or not c.kept_type)]
-
-
-def key_index_part(column: Column) -> Composable:
-    """A long text could be more than an index entry takes, and would then fail the application's write: its
-    start serves."""
-    kept = Identifier(column.kept_name)
-    return SQL('(left({}::text, 100) COLLATE "C")').format(kept) if column.long_text or column.rule else kept
-
-
 def text_of(source: Composable, is_users: bool) -> Composable:
     """A value as the log keeps it.
 
@@ -97,7 +49,7 @@ def text_of(source: Composable, is_users: bool) -> Composable:
     owner. A composite is null only as a whole, which IS NOT NULL does not ask.
     """
     if not is_users:
-        return SQL("{}::text").format(source)
+        return SQL("{}::pg_catalog.text").format(source)
     return SQL("CASE WHEN {0} IS DISTINCT FROM NULL THEN pg_catalog.concat({0}) END").format(source)
 
 
@@ -114,13 +66,19 @@ def value(column: Column, row: str) -> Composable:
     return Identifier(row, column.name) if column.kept_type else as_text(column, row)
 
 
+def same(column: Column) -> Composable:
+    """The row before and after have the same value in this column of a key."""
+    before, after = comparable(column, "o"), comparable(column, "n")
+    return SQL("({0} OPERATOR(pg_catalog.=) {1} OR {0} IS NULL AND {1} IS NULL)").format(before, after)
+
+
 def comparable(column: Column, row: str) -> Composable:
     """What two values of a key are compared by: the operators of a user's type could be reached by a cast of theirs."""
     return as_text(column, row) if column.is_users else Identifier(row, column.name)
 
 
 #: The place of a row in its statement.
-NUMBERED = SQL("row_number() OVER ()")
+NUMBERED = SQL("pg_catalog.row_number() OVER ()")
 
 
 def images(
@@ -137,25 +95,22 @@ def images(
 
 
 OLD, NEW = SQL("old_rows o"), SQL("new_rows n")
+#: The row is another byte for byte; there is no second row.
+CHANGED, SINGLE = "(o.*) OPERATOR(pg_catalog.*<>) (n.*)", "NOT EXISTS (SELECT FROM old_rows OFFSET 1)"
 #: What a row of the log is: before and after an update, deleted, or before an update that changed keys.
-BEFORE, AFTER, DELETED, REKEYED = (SQL(f"'{side}'::\"char\"") for side in "-+xo")
+BEFORE, AFTER, DELETED, REKEYED = (SQL(f"'{side}'::pg_catalog.\"char\"") for side in "-+xo")
 
 
 def one_update(table: Described, choices: Choices) -> Composable:
     """An update of one row, the usual case: no numbering, and nothing at all when nothing changed."""
     both = SQL("old_rows o, new_rows n")
     if choices.skip_unchanged:
-        both = SQL("old_rows o, new_rows n WHERE (o.*) *<> (n.*)")
-    keys = [
-        SQL("{} IS NOT DISTINCT FROM {}").format(comparable(column, "o"), comparable(column, "n"))
-        for column in comparable_key(table)
-    ]
-    same = (
-        SQL("CASE WHEN {} THEN {} ELSE {} END").format(SQL(" AND ").join(keys), BEFORE, REKEYED)
-        if keys
-        else BEFORE
-    )
-    before = images(table, "o", same, both, SQL("1"))
+        both = SQL(f"old_rows o, new_rows n WHERE {CHANGED}")
+    keys = [same(column) for column in comparable_key(table)]
+    side: Composable = BEFORE
+    if keys:
+        side = SQL("CASE WHEN {} THEN {} ELSE {} END").format(SQL(" AND ").join(keys), BEFORE, REKEYED)
+    before = images(table, "o", side, both, SQL("1"))
     return SQL("{}\n                UNION ALL {}").format(before, images(table, "n", AFTER, both, SQL("1")))
 
 
@@ -166,7 +121,9 @@ def many_updates(table: Described) -> Composable:
     side: Composable = BEFORE
     if keys:
         sums = [key_sum(keys, "o", OLD), key_sum(keys, "n", NEW)]
-        side = SQL("CASE WHEN {} THEN {} ELSE {} END").format(SQL(" = ").join(sums), BEFORE, REKEYED)
+        side = SQL("CASE WHEN {} THEN {} ELSE {} END").format(
+            SQL(" OPERATOR(pg_catalog.=) ").join(sums), BEFORE, REKEYED
+        )
     before = images(table, "o", side, OLD)
     return SQL("{}\n                UNION ALL {}").format(before, images(table, "n", AFTER, NEW))
 
@@ -179,45 +136,70 @@ def comparable_key(table: Described) -> list[Column]:
 
 def key_sum(keys: list[Column], row: str, source: Composable) -> Composable:
     """A number that two sets of keys share only if they are the same set."""
-    hashes = SQL(" # ").join([key_hash(column, row, place) for place, column in enumerate(keys)])
-    return SQL("(SELECT sum({}) FROM {})").format(hashes, source)
+    hashes = SQL(" OPERATOR(pg_catalog.#) ").join(
+        [key_hash(column, row, place) for place, column in enumerate(keys)]
+    )
+    return SQL("(SELECT pg_catalog.sum({}) FROM {})").format(hashes, source)
 
 
 def key_hash(column: Column, row: str, place: int) -> Composable:
     """A number for one column of a key; the place goes in, so that two columns do not cancel each other out."""
     source = Identifier(row, column.name)
     if column.kept_type in {"int2", "int4", "int8"}:
-        return SQL("hashint8extended({}, {})").format(source, Literal(place))
+        return SQL("pg_catalog.hashint8extended({}, {})").format(source, Literal(place))
     if column.kept_type == "uuid":
-        return SQL("uuid_hash_extended({}, {})").format(source, Literal(place))
-    return SQL("hashtextextended({}, {})").format(as_text(column, row), Literal(place))
+        return SQL("pg_catalog.uuid_hash_extended({}, {})").format(source, Literal(place))
+    return SQL("pg_catalog.hashtextextended({}, {})").format(as_text(column, row), Literal(place))
 
 
 def branches(insert: Composable, update: Composable, delete: Composable, into: Composable) -> Composable:
     """IF on the operation, one INSERT in each branch."""
     return SQL(
-        "IF TG_OP = 'UPDATE' THEN\n            {update}\n"
-        "        ELSIF TG_OP = 'INSERT' THEN\n            {into}\n            {insert};\n"
+        "IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN\n            {update}\n"
+        "        ELSIF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN\n            {into}\n            {insert};\n"
         "            GET DIAGNOSTICS written = ROW_COUNT;\n"
         "        ELSE\n            {into}\n            {delete};\n"
         "            GET DIAGNOSTICS written = ROW_COUNT;\n        END IF;"
     ).format(into=into, insert=insert, update=update, delete=delete)
 
 
-def typed_branches(table: Described, choices: Choices, into: Composable) -> Composable:
+def single_update(watched_id: int, shape_id: int, table: Described, choices: Choices) -> Composable:
+    """An update of one row that keeps its key, the usual case: before and after in one line, in the fewest steps."""
+    if not has_pairs(table):
+        return SQL("")
+    after = [Identifier(column.kept_name) for column in table.kept]
+    before = [Identifier(before_name(column.kept_name)) for column in table.kept]
+    values = [value(column, row) for row in ("n", "o") for column in table.kept]
+    conditions = [same(column) for column in comparable_key(table)] + [SQL(SINGLE)]
+    if choices.skip_unchanged:
+        conditions.insert(0, SQL(CHANGED))
+    return SQL(
+        "INSERT INTO {into} ({names})\n            SELECT {values} FROM old_rows o, new_rows n\n"
+        "            WHERE {conditions};\n            IF FOUND THEN\n                {line};\n"
+        "                RETURN NULL;\n            END IF;\n            "
+    ).format(
+        into=pairs_table(shape_id),
+        names=SQL(", ").join([SQL("at, statement_id"), *after, *before]),
+        values=SQL(", ").join([SQL("moment, number"), *values]),
+        conditions=SQL(" AND ").join(conditions),
+        line=line(watched_id, choices, "2", "'U'::pg_catalog.\"char\""),
+    )
+
+
+def typed_branches(table: Described, choices: Choices, into: Composable, single: Composable) -> Composable:
     """What is written for a table that still looks as it did when the function was made."""
     update = SQL(
-        "IF EXISTS (SELECT FROM old_rows OFFSET 1) THEN\n                {into}\n                {many};\n"
+        "{single}IF EXISTS (SELECT FROM old_rows OFFSET 1) THEN\n                {into}\n                {many};\n"
         "                GET DIAGNOSTICS written = ROW_COUNT;\n"
         "            ELSE\n                {into}\n                {one};\n"
         "                GET DIAGNOSTICS written = ROW_COUNT;\n"
         # A row that left for another partition, whose trigger kept it back.
-        "                IF written = 0 AND EXISTS (SELECT FROM old_rows)\n"
+        "                IF written OPERATOR(pg_catalog.=) 0 AND EXISTS (SELECT FROM old_rows)\n"
         "                    AND NOT EXISTS (SELECT FROM new_rows) THEN\n"
         "                    {into}\n                    {many};\n"
         "                    GET DIAGNOSTICS written = ROW_COUNT;\n                END IF;\n"
         "            END IF;"
-    ).format(into=into, many=many_updates(table), one=one_update(table, choices))
+    ).format(single=single, into=into, many=many_updates(table), one=one_update(table, choices))
     return branches(images(table, "n", AFTER, NEW), update, images(table, "o", DELETED, OLD), into)
 
 
@@ -228,8 +210,10 @@ ONE_OLD, ONE_NEW = SQL("old_rows AS (SELECT OLD.*)"), SQL("new_rows AS (SELECT N
 def row_branches(table: Described, choices: Choices, into: Composable) -> Composable:
     """The same for a trigger that fires for each row."""
     return SQL(
-        "IF TG_OP = 'UPDATE' THEN\n            WITH {old}, {new}\n            {into}\n            {update};\n"
-        "        ELSIF TG_OP = 'INSERT' THEN\n            WITH {new}\n            {into}\n            {insert};\n"
+        "IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN\n            WITH {old}, {new}\n            {into}\n"
+        "            {update};\n"
+        "        ELSIF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN\n            WITH {new}\n            {into}\n"
+        "            {insert};\n"
         "        ELSE\n            WITH {old}\n            {into}\n            {delete};\n        END IF;\n"
         "        GET DIAGNOSTICS written = ROW_COUNT;"
     ).format(
@@ -243,16 +227,20 @@ LOOSE = """EXECUTE dbadmin_audit.loose_types(TG_RELID, TG_OP) INTO types;
         EXECUTE dbadmin_audit.loose_insert(TG_RELID, TG_OP, types) USING moment, number, {watched};
         GET DIAGNOSTICS written = ROW_COUNT;"""
 LOOSE_ROW = (
-    "IF TG_OP = 'UPDATE' THEN"
+    "IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN"
     + "".join(
         f"""{otherwise}
-            EXECUTE '{source}' || dbadmin_audit.loose_types(TG_RELID, TG_OP) INTO types
+            EXECUTE '{source}' OPERATOR(pg_catalog.||) dbadmin_audit.loose_types(TG_RELID, TG_OP) INTO types
                 USING moment, number, {{watched}}, {rows};
-            EXECUTE '{source}' || dbadmin_audit.loose_insert(TG_RELID, TG_OP, types)
+            EXECUTE '{source}' OPERATOR(pg_catalog.||) dbadmin_audit.loose_insert(TG_RELID, TG_OP, types)
                 USING moment, number, {{watched}}, {rows};"""
         for otherwise, source, rows in (
             ("", "WITH old_rows AS (SELECT ($4).*), new_rows AS (SELECT ($5).*) ", "OLD, NEW"),
-            ("\n        ELSIF TG_OP = 'INSERT' THEN", "WITH new_rows AS (SELECT ($4).*) ", "NEW"),
+            (
+                "\n        ELSIF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN",
+                "WITH new_rows AS (SELECT ($4).*) ",
+                "NEW",
+            ),
             ("\n        ELSE", "WITH old_rows AS (SELECT ($4).*) ", "OLD"),
         )
     )
@@ -260,55 +248,82 @@ LOOSE_ROW = (
 )
 
 #: A column may bear the name of a variable: ours is always written with its row.
+#: Every name and operator says its schema, since most functions run under the search_path of whoever writes: to set
+#: another for each call takes longer than the insert of a line.
 BODY = """
 -- dbadmin audit capture {version}
 #variable_conflict use_variable
 DECLARE
-    moment timestamptz := clock_timestamp();
-    number bigint := nextval('dbadmin_audit.statement_id');
+    moment timestamp with time zone := pg_catalog.clock_timestamp();
+    number bigint := pg_catalog.nextval('dbadmin_audit.statement_id'::pg_catalog.regclass);
     version integer := {shape};
     written bigint := 0;
-    types oid[];{salt_declared}
+    types pg_catalog.oid[];{salt_declared}
 BEGIN
-    IF (current_setting('session_replication_role') = 'replica') <> {is_for_replicas} THEN
-        RETURN NULL; -- Whatever made it fire, the other one records this.
-    ELSIF TG_OP = 'TRUNCATE' THEN
-        NULL;
     -- A partition that left the table may since have got columns of other types.
-    ELSIF dbadmin_audit.signature({relid}::regclass) = {signature}
-            AND (TG_RELID = {relid} OR pg_partition_root(TG_RELID) = {relid}::regclass) THEN{salt_read}
+    IF dbadmin_audit.signature({relid}::pg_catalog.regclass) OPERATOR(pg_catalog.=) {signature}
+            AND (TG_RELID OPERATOR(pg_catalog.=) {relid}::pg_catalog.oid
+                OR pg_catalog.pg_partition_root(TG_RELID) OPERATOR(pg_catalog.=) {relid}::pg_catalog.regclass)
+            AND TG_OP OPERATOR(pg_catalog.<>) 'TRUNCATE' AND {is_due} THEN{salt_read}
         {typed}
-    ELSE
+    ELSIF NOT {is_due} THEN
+        RETURN NULL; -- Whatever made it fire, the other one records this.
+    ELSIF TG_OP OPERATOR(pg_catalog.<>) 'TRUNCATE' THEN
         version := 0;
         {loose}
     END IF;
-    IF written = 0 AND TG_OP <> 'TRUNCATE' THEN
+    IF written OPERATOR(pg_catalog.=) 0 AND TG_OP OPERATOR(pg_catalog.<>) 'TRUNCATE' THEN
         RETURN NULL;
     END IF;
-    INSERT INTO dbadmin_audit.statement (id, at, xid, images, watched_id, shape_id, operation,
-        session_role, set_role,
-        app_user, client, application{query_column})
-    VALUES (number, moment, pg_current_xact_id(), written, {watched}, version, left(TG_OP, 1)::"char",
-        session_user,
-        nullif(current_setting('role'), 'none'), nullif(current_setting({user_setting}, true), ''),
-        inet_client_addr(), nullif(current_setting('application_name'), ''){query_value});
+    {line};
     RETURN NULL;{on_failure}
 END
 """
+
+LINE = """INSERT INTO dbadmin_audit.statement (id, at, xid, images, watched_id, shape_id, operation,
+        session_role, set_role, app_user, client, application{query_column})
+    VALUES (number, moment, pg_catalog.pg_current_xact_id(), {images}, {watched}, version, {operation},
+        session_user::pg_catalog.text, {set_role}, {app_user}, pg_catalog.inet_client_addr(),
+        {application}{query_value})"""
 
 CONTINUE = """
 EXCEPTION WHEN OTHERS THEN
     BEGIN
         INSERT INTO dbadmin_audit.gap (watched_id, kind, text) VALUES ({watched}, 'not recorded', TG_OP
-            || ': ' || SQLERRM);
+            OPERATOR(pg_catalog.||) ': ' OPERATOR(pg_catalog.||) SQLERRM);
     EXCEPTION WHEN OTHERS THEN
         RAISE WARNING 'dbadmin_audit could not record %: %', TG_OP, SQLERRM;
     END;
     RETURN NULL;"""
 
 
+def setting(arguments: Composable, otherwise: str = "") -> Composable:
+    """A setting of the session; null when it is not made."""
+    return SQL(
+        "CASE WHEN pg_catalog.current_setting({0}) OPERATOR(pg_catalog.<>) {1}"
+        " THEN pg_catalog.current_setting({0}) END"
+    ).format(arguments, Literal(otherwise))
+
+
+def line(watched_id: int, choices: Choices, images: str, operation: str) -> Composable:
+    """The statement's own line in the log."""
+    return SQL(LINE).format(
+        watched=Literal(watched_id),
+        images=SQL(images),
+        operation=SQL(operation),
+        set_role=setting(Literal("role"), "none"),
+        app_user=setting(SQL("{}, true").format(Literal(choices.user_setting))),
+        application=setting(Literal("application_name")),
+        query_column=SQL(", query") if choices.query_text else SQL(""),
+        query_value=SQL(", pg_catalog.left(pg_catalog.current_query(), 4000)")
+        if choices.query_text
+        else SQL(""),
+    )
+
+
 #: Only for tables that need it, as each costs: values kept as text must not follow the taste of the session.
 EXACT = (
+    "\nSET search_path = pg_catalog, pg_temp"
     " SET \"TimeZone\" = 'UTC' SET \"DateStyle\" = 'ISO, YMD' SET \"IntervalStyle\" = 'postgres'"
     " SET extra_float_digits = 1 SET bytea_output = 'hex'"
 )
@@ -341,24 +356,33 @@ def create_function(
         salt_read=SQL("\n        SELECT s.salt INTO salt FROM dbadmin_audit.secret s;")
         if salted
         else SQL(""),
-        is_for_replicas=SQL("true") if row else SQL("(TG_NAME = {})").format(Literal(REPLICA_TRUNCATE)),
-        typed=(row_branches if row else typed_branches)(table, choices, into),
+        is_due=is_due(row),
+        typed=row_branches(table, choices, into)
+        if row
+        else typed_branches(table, choices, into, single_update(watched_id, shape_id, table, choices)),
         loose=SQL(LOOSE_ROW if row else LOOSE).format(watched=Literal(watched_id)),
-        query_column=SQL(", query") if choices.query_text else SQL(""),
-        query_value=SQL(", left(current_query(), 4000)") if choices.query_text else SQL(""),
-        user_setting=Literal(choices.user_setting),
+        line=line(watched_id, choices, "written", 'pg_catalog.left(TG_OP, 1)::pg_catalog."char"'),
         on_failure=SQL(CONTINUE).format(watched=Literal(watched_id))
         if choices.on_failure == "continue"
         else SQL(""),
     )
-    settings = EXACT if any((not c.kept_type and not c.is_enum) or c.rule for c in table.kept) else ""
+    is_exact = any((not c.kept_type and not c.is_enum) or c.rule for c in table.kept)
     quoted = SQL("$capture${}$capture$").format(body)
     if body.as_string(None).count("$capture"):  # a column may bear any name
         quoted = Composed([Literal(body.as_string(None))])
     return SQL(
-        "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER\n"
-        "SET search_path = pg_catalog, pg_temp{} AS {}"
-    ).format(function_name(watched_id, row), SQL(settings), quoted)
+        "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER{} AS {}"
+    ).format(function_name(watched_id, row), SQL(EXACT if is_exact else ""), quoted)
+
+
+def is_due(row: bool) -> Composable:
+    """Does this trigger record what the session does? Others do where session_replication_role is replica."""
+    replica = SQL("pg_catalog.current_setting('session_replication_role') {} 'replica'")
+    if row:
+        return SQL("({})").format(replica.format(SQL("OPERATOR(pg_catalog.=)")))
+    return SQL("(({}) OPERATOR(pg_catalog.=) (TG_NAME OPERATOR(pg_catalog.<>) {}))").format(
+        replica.format(SQL("OPERATOR(pg_catalog.<>)")), Literal(REPLICA_TRUNCATE)
+    )
 
 
 def function_name(watched_id: int, row: bool = False) -> Identifier:
@@ -408,21 +432,6 @@ def drop_triggers(relations: list[tuple[str, str]]) -> list[Composable]:
         for relation in relations
         for name in (*TRIGGERS.values(), REPLICA, REPLICA_TRUNCATE)
     ]
-
-
-def month(start: dt.date, ahead: int) -> dt.date:
-    """The first day of the month that lies so many months ahead."""
-    number = start.year * 12 + start.month - 1 + ahead
-    return dt.date(number // 12, number % 12 + 1, 1)
-
-
-def create_partition(parent: str, first: dt.date) -> Composable:
-    """One month of a log table, in UTC."""
-    name = Identifier(SCHEMA, f"{parent}_{first:%Y_%m}")
-    bounds = [Literal(f"{day.isoformat()} 00:00:00+00") for day in (first, month(first, 1))]
-    return SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF {} FOR VALUES FROM ({}) TO ({})").format(
-        name, Identifier(SCHEMA, parent), *bounds
-    )
 
 
 def whole(statements: list[Composable]) -> Composed:

@@ -6,8 +6,8 @@ from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit.capture import SCHEMA, rows_table
-from audit.registry import Installed, Shape, Watched
+from audit.log_tables import SCHEMA
+from audit.registry import Installed, Shape, Watched, images_of
 from audit.search import (
     COLUMNS,
     EXACT,
@@ -60,7 +60,7 @@ def statement_changes(
         " and (r.n >> 8) between ({first} >> 8) and ({last} >> 8) and r.n between {first} and {last}"
         " and r.at = {at} order by r.n, r.side"
     ).format(
-        columns=columns_of(shape, "r"), table=rows_table(shape.id), id=Literal(statement.id),
+        columns=columns_of(shape, "r"), table=images_of(shape), id=Literal(statement.id),
         first=Literal(first), last=Literal(first + limit - 1), at=Literal(statement.at),
     )  # fmt: skip
     return paired(
@@ -134,7 +134,7 @@ def shape_life(
         " r.statement_id"
         "   and (o.n >> 8) = (r.n >> 8) and o.n = r.n and o.at = r.at and o.side <> r.side) o on true"
     ).format(
-        mine=columns_of(shape, "r"), theirs=columns_of(shape, "o"), table=rows_table(shape.id),
+        mine=columns_of(shape, "r"), theirs=columns_of(shape, "o"), table=images_of(shape),
         where=SQL(" and ").join([condition, *bounds]), limit=Literal(limit),
     )  # fmt: skip
     found = {}

@@ -8,10 +8,10 @@ from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit.capture import SCHEMA, rows_table
 from audit.changes import columns_of, exact, image
+from audit.log_tables import SCHEMA
 from audit.moments import row_at
-from audit.registry import Installed, Shape, Watched
+from audit.registry import Installed, Shape, Watched, images_of
 from audit.search import SKEW, BadFilter, Change, bad_value, key_text, key_values
 from audit.tables import Rows
 
@@ -69,7 +69,7 @@ def images(
         "select r.statement_id, r.n, r.side::text as side, {columns} as texts from {table} r"
         " where r.statement_id between {low} and {high} and {within} limit {most}"
     ).format(
-        columns=columns_of(shape, "r"), table=rows_table(shape.id), low=Literal(bounds.low),
+        columns=columns_of(shape, "r"), table=images_of(shape), low=Literal(bounds.low),
         high=Literal(bounds.high), within=SQL(within.format(a="r")), most=Literal(MOST + 1),
     )  # fmt: skip
     return [
@@ -168,9 +168,9 @@ def keys_of(shape: Shape, columns: list[Any], newest: Shape, after: list[str | N
         beyond = SQL(" and ({}) > ({})").format(SQL(", ").join(names), SQL(", ").join(values))
     typed = [SQL("{}::text::{}").format(name, kind) for name, kind in zip(names, types, strict=True)]
     return SQL(
-        "(select distinct {names}, array[{texts}] as keys, row({typed}) as sort from {table}"
+        "(select distinct {names}, array[{texts}] as keys, row({typed}) as sort from {table} r"
         " where side <> '-'{beyond} order by {names} limit {most})"
     ).format(
         names=SQL(", ").join(names), texts=SQL(", ").join([SQL("{}::text").format(name) for name in names]),
-        typed=SQL(", ").join(typed), table=rows_table(shape.id), beyond=beyond, most=Literal(PAGE + 1),
+        typed=SQL(", ").join(typed), table=images_of(shape), beyond=beyond, most=Literal(PAGE + 1),
     )  # fmt: skip

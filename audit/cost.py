@@ -12,7 +12,8 @@ import psycopg
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit import plans
-from audit.capture import Choices, rows_table
+from audit.capture import Choices
+from audit.log_tables import rows_table
 from audit.registry import installed, next_numbers
 from audit.tables import Described, Rows, describe
 from dbadmin.connections import named_rows

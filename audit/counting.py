@@ -24,23 +24,26 @@ PER_ROLLBACK = 100
 RACES = 500
 
 # Counters alone: no lock on any table. A partition holds the rows of its table; all tables share the log's "loose".
+# images: what a line there stands for.
 COUNTERS = """
 with recursive member as (
-    select w.id as watched_id, true as is_table, w.relid from dbadmin_audit.watched w where w.until is null
+    select w.id as watched_id, true as is_table, w.relid, 1 as images from dbadmin_audit.watched w where w.until is null
     union
-    select s.watched_id, false, to_regclass('dbadmin_audit.rows_' || s.id) from dbadmin_audit.shape s
+    select s.watched_id, false, to_regclass('dbadmin_audit.rows_' || s.id), 1 from dbadmin_audit.shape s
     union
-    select 0, false, 'dbadmin_audit.loose'::regclass
+    select s.watched_id, false, to_regclass('dbadmin_audit.pairs_' || s.id), 2 from dbadmin_audit.shape s
     union
-    select m.watched_id, m.is_table, i.inhrelid from member m
+    select 0, false, 'dbadmin_audit.loose'::regclass, 1
+    union
+    select m.watched_id, m.is_table, i.inhrelid, m.images from member m
     join pg_catalog.pg_class c on c.oid = m.relid and c.relkind = 'p'
     join pg_catalog.pg_inherits i on i.inhparent = m.relid
 )
 select m.watched_id, m.is_table, m.relid::bigint as relid,
-       pg_catalog.pg_stat_get_tuples_inserted(m.relid) as inserted,
-       pg_catalog.pg_stat_get_tuples_updated(m.relid) as updated,
-       pg_catalog.pg_stat_get_tuples_deleted(m.relid) as deleted,
-       pg_catalog.pg_stat_get_mod_since_analyze(m.relid) as lasting,
+       m.images * pg_catalog.pg_stat_get_tuples_inserted(m.relid) as inserted,
+       m.images * pg_catalog.pg_stat_get_tuples_updated(m.relid) as updated,
+       m.images * pg_catalog.pg_stat_get_tuples_deleted(m.relid) as deleted,
+       m.images * pg_catalog.pg_stat_get_mod_since_analyze(m.relid) as lasting,
        pg_catalog.pg_stat_get_analyze_count(m.relid) + pg_catalog.pg_stat_get_autoanalyze_count(m.relid) as analyzed
 from member m join pg_catalog.pg_class c on c.oid = m.relid and c.relkind = 'r'
 order by 1, 2, 3

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit import search
-from audit.capture import SCHEMA
+from audit.log_tables import SCHEMA
 from audit.prepared import Reached, open_from, reached
 from audit.registry import Installed
 from audit.search import SKEW, Filter, Page, conditions, page_of, select, tables_named

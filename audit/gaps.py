@@ -8,7 +8,8 @@ from typing import Any
 
 import psycopg
 
-from audit.capture import SCHEMA, VERSION
+from audit.capture import VERSION
+from audit.log_tables import SCHEMA
 from audit.registry import installed_version
 from audit.tables import Rows
 from dbadmin.connections import named_rows

@@ -10,9 +10,9 @@ from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from audit import canonical
 from audit.canonical import Range
-from audit.capture import SCHEMA, rows_table
+from audit.log_tables import SCHEMA
 from audit.prepared import BLOCK
-from audit.registry import Installed, Shape
+from audit.registry import Installed, Shape, images_of
 from audit.sealing import Place, place_of
 from audit.search import PERSON
 from dbadmin.connections import named_rows
@@ -154,11 +154,11 @@ def shape_touched(shape: Shape, updates: Any) -> Composed:
     return SQL(
         "insert into {schema}.touched select {shape}, a, b.block from ("
         " select statement_id >> {block} as block, array[{differs}]::smallint[] as attnums from ("
-        " select statement_id, n, {sides} from {table} where {which} and at between {first} and {last}"
+        " select statement_id, n, {sides} from {table} r where {which} and at between {first} and {last}"
         " group by 1, 2 having bool_or(side = '+') and bool_or(side <> '+')) r group by 1) b"
         " cross join unnest(b.attnums) a where a is not null on conflict do nothing"
     ).format(
-        schema=Identifier(SCHEMA), table=rows_table(shape.id), shape=Literal(shape.id), block=Literal(BLOCK),
+        schema=Identifier(SCHEMA), table=images_of(shape), shape=Literal(shape.id), block=Literal(BLOCK),
         differs=differs, sides=sides, which=canonical.numbered(updates.ids), first=Literal(updates.first_at),
         last=Literal(updates.last_at),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from psycopg.errors import QueryCanceled
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit import days, prepared, search
-from audit.capture import SCHEMA
+from audit.log_tables import SCHEMA
 from audit.prepared import BLOCK, Month, Reached
 from audit.registry import Installed
 from audit.search import COLUMNS, PAGE, SECONDS, Filter, Page, conditions, where

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from psycopg.sql import SQL, Identifier, Literal
+from psycopg.sql import SQL, Literal
 
 from audit import diff
-from audit.capture import SCHEMA
 from audit.changes import columns_of, exact, image, paired
-from audit.registry import Installed, Watched
+from audit.registry import Installed, Watched, images_of
 from audit.search import OPERATIONS, Change, key_text
 from audit.tables import Rows
 
@@ -99,7 +98,7 @@ def single_rows(rows: Rows, state: Installed, statements: list[Any]) -> dict[int
             "select r.statement_id, r.n, r.side::text as side, {columns} as texts from {table} r"
             " where r.statement_id = any({ids}) and r.at between {low} and {high} order by 1, 2, 3"
         ).format(
-            columns=columns_of(shape, "r"), table=Identifier(SCHEMA, f"rows_{shape.id}"),
+            columns=columns_of(shape, "r"), table=images_of(shape),
             ids=Literal([each.id for each in group]),
             low=Literal(min(each.at for each in group)), high=Literal(max(each.at for each in group)),
         )  # fmt: skip

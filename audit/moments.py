@@ -6,9 +6,8 @@ import datetime as dt
 
 from psycopg.sql import SQL, Identifier, Literal
 
-from audit.capture import rows_table
 from audit.changes import columns_of, exact, image, life
-from audit.registry import Installed, Shape, Watched
+from audit.registry import Installed, Shape, Watched, images_of
 from audit.search import SKEW, Change
 from audit.tables import Rows
 
@@ -51,7 +50,7 @@ def table_at(rows: Rows, table: Watched, statement_id: int) -> dict[tuple[str | 
         query = SQL(
             "select r.statement_id, r.n, r.side::text as side, {columns} as texts from {table} r"
             " where r.statement_id <= {last}"
-        ).format(columns=columns_of(shape, "r"), table=rows_table(shape.id), last=Literal(statement_id))
+        ).format(columns=columns_of(shape, "r"), table=images_of(shape), last=Literal(statement_id))
         for row in rows(exact(query)):
             # Within a statement all rows leave before any comes: keys may have been swapped.
             order = 1 if row.side == "+" else 0

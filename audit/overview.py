@@ -40,7 +40,7 @@ select substring(parent.relname from '\\d+')::int as shape_id,
 from pg_catalog.pg_class c
 join pg_catalog.pg_inherits i on i.inhrelid = c.oid
 join pg_catalog.pg_class parent on parent.oid = i.inhparent
-where parent.relnamespace = 'dbadmin_audit'::regnamespace and parent.relname ~ '^rows_\\d+$'
+where parent.relnamespace = 'dbadmin_audit'::regnamespace and parent.relname ~ '^(rows|pairs)_\\d+$'
 group by 1
 """
 LAST = """

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit import capture
-from audit.capture import OWNER, SCHEMA, Choices
-from audit.registry import Installed, Watched, held, is_current
+from audit import capture, log_tables
+from audit.capture import OWNER, Choices
+from audit.log_tables import SCHEMA
+from audit.registry import Installed, Shape, Watched, held, is_current
 from audit.tables import Described, Rows
 from dbadmin.steps import Sql, Step, Transaction
 
@@ -91,7 +92,7 @@ def events(rows: Rows) -> list[Sql]:
 def months(parent: str, today: dt.date) -> list[Composable]:
     """The partitions of this month and the next ones."""
     first = today.replace(day=1)
-    return [capture.create_partition(parent, capture.month(first, ahead)) for ahead in range(AHEAD + 1)]
+    return [log_tables.create_partition(parent, log_tables.month(first, ahead)) for ahead in range(AHEAD + 1)]
 
 
 def shape_columns(table: Described) -> str:
@@ -124,11 +125,23 @@ def shape_statements(
         Literal(shape_columns(table)), Literal(table.key),
     )  # fmt: skip
     return [
-        *[Sql(statement) for statement in capture.create_rows_table(shape_id, table)],
+        *[Sql(statement) for statement in log_tables.create_rows_table(shape_id, table)],
         *[Sql(statement) for statement in months(f"rows_{shape_id}", today)],
+        *pairs_statements(shape_id, table, today),
         Sql(insert),
         *function_statements(watched_id, shape_id, table, choices),
     ]
+
+
+def pairs_statements(shape_id: int, table: Described, today: dt.date) -> list[Sql]:
+    """The table of a shape's updates of one row, if it has one, and its months."""
+    made = log_tables.create_pairs_table(shape_id, table)
+    return [Sql(statement) for statement in [*made, *(months(f"pairs_{shape_id}", today) if made else [])]]
+
+
+def missing_pairs(shape: Shape, table: Described, today: dt.date) -> list[Sql]:
+    """The same for a shape that an older version made."""
+    return [] if shape.has_pairs else pairs_statements(shape.id, table, today)
 
 
 def function_statements(watched_id: int, shape_id: int, table: Described, choices: Choices) -> list[Sql]:
@@ -221,7 +234,7 @@ def renewal(
         (s for s in known.shapes if s.signature == table.signature and rules_of(s) == rules(table)), None
     )
     inside = (
-        function_statements(known.id, same.id, table, choices)
+        [*missing_pairs(same, table, today), *function_statements(known.id, same.id, table, choices)]
         if same
         else shape_statements(known.id, shape_id, table, choices, today)
     )
@@ -243,7 +256,9 @@ def upgrade_steps(
     last = known.shapes[-1] if known.shapes else None
     if last is None or last.signature != table.signature or rules_of(last) != rules(table):
         return [renewal(rows, known, shape_id, table, choices, database)]
-    statements = as_owner(owned(rows), function_statements(known.id, last.id, table, choices))
+    today = rows(ABILITIES)[0].today
+    inside = [*missing_pairs(last, table, today), *function_statements(known.id, last.id, table, choices)]
+    statements = as_owner(owned(rows), inside)
     says = f"Renew the capture functions of {known}; nobody waits"
     return [Transaction(statements, database=database, says=says)]
 

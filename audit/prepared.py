@@ -8,13 +8,13 @@ from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit.capture import SCHEMA
+from audit.log_tables import SCHEMA
 from audit.registry import Installed, Shape
 from audit.search import Filter, tables_named
 from audit.tables import Rows
 from audit.values import needles, pattern
 
-MONTH = re.compile(r"^(statement|loose|rows_(\d+))_(\d{4}_\d{2}|default)$")
+MONTH = re.compile(r"^(statement|loose|(?:rows|pairs)_(\d+))_(\d{4}_\d{2}|default)$")
 LEAVES = """
 select c.relname as name, pg_get_expr(i.indexprs, i.indrelid) as expression
 from pg_catalog.pg_class c

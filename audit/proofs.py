@@ -9,7 +9,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier, Literal
 
 from audit import canonical, merkle
-from audit.capture import SCHEMA
+from audit.log_tables import SCHEMA
 from audit.models import Seal
 from audit.registry import Installed
 from dbadmin.models import Server

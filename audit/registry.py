@@ -6,7 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from audit.capture import SCHEMA, VERSION
+from psycopg.sql import SQL, Composable, Identifier
+
+from audit.capture import VERSION
+from audit.log_tables import SCHEMA, before_name, pairs_table, rows_table
 from audit.tables import Rows
 
 
@@ -29,13 +32,14 @@ class KeptColumn:
 
 @dataclass(frozen=True)
 class Shape:
-    """One version of a watched table's columns."""
+    """One version of a watched table's columns. has_pairs: updates of one row lie in a table of their own."""
 
     id: int
     watched_id: int
     signature: str
     columns: list[KeptColumn]
     key: list[str]
+    has_pairs: bool = False
 
     @property
     def kept(self) -> list[KeptColumn]:
@@ -109,13 +113,40 @@ def installed(rows: Rows) -> Installed:
     }
     shapes: dict[int, Shape] = {}
     for row in rows(
-        "select id, watched_id, signature, columns, key_columns from dbadmin_audit.shape order by id"
+        "select id, watched_id, signature, columns, key_columns,"
+        " to_regclass('dbadmin_audit.pairs_' || id) is not null as has_pairs from dbadmin_audit.shape order by id"
     ):
         columns = [KeptColumn(**column) for column in row.columns]
-        shape = Shape(row.id, row.watched_id, row.signature, columns, list(row.key_columns))
+        shape = Shape(row.id, row.watched_id, row.signature, columns, list(row.key_columns), row.has_pairs)
         shapes[shape.id] = shape
         watched[row.watched_id].shapes.append(shape)
     return Installed(version, watched, shapes)
+
+
+def images_of(shape: Shape) -> Composable:
+    """All rows before and after of a version of columns, as a table to select from: at, statement_id, n, side, c1 …"""
+    if not shape.has_pairs:
+        return rows_table(shape.id)
+    names: list[Composable] = [Identifier(column.kept_name) for column in shape.kept]
+    before: list[Composable] = [
+        SQL("{} as {}").format(Identifier(before_name(column.kept_name)), Identifier(column.kept_name))
+        for column in shape.kept
+    ]
+
+    def side(fixed: str, columns: list[Composable], table: Identifier) -> Composable:
+        return SQL("select {} from {}").format(
+            SQL(", ").join([SQL("at, statement_id"), SQL(fixed), *columns]), table
+        )
+
+    return SQL("({})").format(
+        SQL(" union all ").join(
+            [
+                side("n, side", names, rows_table(shape.id)),
+                side("1 as n, '-'::\"char\" as side", before, pairs_table(shape.id)),
+                side("1 as n, '+'::\"char\" as side", names, pairs_table(shape.id)),
+            ]
+        )
+    )
 
 
 def is_current(state: Installed) -> bool:

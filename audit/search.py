@@ -11,8 +11,8 @@ from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit.capture import SCHEMA
-from audit.registry import Installed, Shape, Watched
+from audit.log_tables import SCHEMA
+from audit.registry import Installed, Shape, Watched, images_of
 from audit.tables import Rows
 from dbadmin.addresses import whole
 
@@ -319,7 +319,7 @@ def key_statements(rows: Rows, state: Installed, wanted: Filter, before: int | N
             continue
         parts.append(
             SQL("(select {} as shape, statement_id, at from {} r where {} order by statement_id {} limit {})").format(
-                Literal(shape.id), Identifier(SCHEMA, f"rows_{shape.id}"), SQL(" and ").join([condition, *bounds]),
+                Literal(shape.id), images_of(shape), SQL(" and ").join([condition, *bounds]),
                 SQL("desc" if down else "asc"), Literal(limit),
             )
         )  # fmt: skip

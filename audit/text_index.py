@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from psycopg.sql import SQL, Composable, Identifier
 
-from audit.capture import SCHEMA, month
+from audit.log_tables import SCHEMA, before_name, month
 from audit.registry import Installed, Shape
 from audit.tables import Rows
 
@@ -31,7 +31,7 @@ select t.typname as name from pg_catalog.pg_type t join pg_catalog.pg_proc p on 
 where t.typnamespace = 'pg_catalog'::regnamespace and p.provolatile = 'i' and t.typtype = 'b' and t.typelem = 0
   and t.typname not in ('bytea', 'float4', 'float8', 'interval', 'time', 'timetz', 'money', 'xml')
 """
-MONTH = re.compile(r"^(statement|loose|rows_(\d+))_(\d{4})_(\d{2})$")
+MONTH = re.compile(r"^(statement|loose|(?:rows|pairs)_(\d+))_(\d{4})_(\d{2})$")
 #: Columns that one index takes in; a table with more is searched row by row.
 MOST_COLUMNS = 200
 
@@ -76,14 +76,17 @@ def expression(state: Installed, leaf: str, plain: set[str]) -> tuple[Composable
     shape = state.shapes.get(int(known[2]))
     if shape is None or not shape.kept or len(shape.kept) > MOST_COLUMNS:
         return None
-    return row_text(shape, plain), SQL("")
+    return row_text(shape, plain, has_before=leaf.startswith("pairs")), SQL("")
 
 
-def row_text(shape: Shape, plain: set[str]) -> Composable:
-    """The values of a row, one on each line."""
+def row_text(shape: Shape, plain: set[str], has_before: bool) -> Composable:
+    """The values of a row, one on each line; has_before: those before the update stand beside them."""
     parts = []
-    for column in shape.kept:
-        name = Identifier(column.kept_name)
+    named = [(column, column.kept_name) for column in shape.kept]
+    if has_before:
+        named += [(column, before_name(column.kept_name)) for column in shape.kept]
+    for column, kept_name in named:
+        name = Identifier(kept_name)
         if column.kept_type in plain:
             text: Composable = SQL("{}::text").format(name)
         else:

@@ -9,8 +9,8 @@ from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit.capture import SCHEMA, rows_table
-from audit.registry import Installed, KeptColumn, Shape
+from audit.log_tables import SCHEMA
+from audit.registry import Installed, KeptColumn, Shape, images_of
 from audit.search import BadFilter, Filter, tables_named
 from audit.tables import Rows
 
@@ -108,7 +108,7 @@ def needles(rows: Rows, shape: Shape, wanted: Filter) -> list[str]:
 
 def match_query(rows: Rows, shape: Shape, wanted: Filter, ids: list[int]) -> Composable | None:
     """Which of these statements fulfil all that is asked of their rows."""
-    table = rows_table(shape.id)
+    table = images_of(shape)
     parts: list[Composable] = [SQL("r.statement_id = any({})").format(Literal(ids))]
     column = column_named(shape, wanted.column) if wanted.column else None
     if wanted.column and column is None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from django import forms
 from psycopg.sql import SQL, Identifier, Literal
 
-from audit import capture, plans
-from audit.capture import SCHEMA
+from audit import log_tables, plans
+from audit.log_tables import SCHEMA
 from audit.operations.watch_table import rows_of
 from audit.registry import installed
 from audit.tables import Rows
@@ -57,7 +57,7 @@ class EnsurePartitions(Operation):
         steps: list[Step] = []
         for parent in (row.name for row in rows(PARENTS)):
             for ahead in range((self.params.get("months") or 2) + 1):
-                day = capture.month(first, ahead)
+                day = log_tables.month(first, ahead)
                 if f"{parent}_{day:%Y_%m}" in having:
                     continue
                 statements = plans.as_owner(own, partition_statements(rows, parent, day))
@@ -74,10 +74,10 @@ def partition_statements(rows: Rows, parent: str, day: dt.date) -> list[Sql]:
     """A month's partition; rows that wait in the catch-all go into it in the same transaction."""
     default, whole = Identifier(SCHEMA, f"{parent}_default"), Identifier(SCHEMA, parent)
     low = Literal(f"{day.isoformat()} 00:00:00+00")
-    high = Literal(f"{capture.month(day, 1).isoformat()} 00:00:00+00")
+    high = Literal(f"{log_tables.month(day, 1).isoformat()} 00:00:00+00")
     within = SQL("at >= {} AND at < {}").format(low, high)
     strays = rows(SQL("select exists (select from {} where {}) as found").format(default, within))[0].found
-    create = Sql(capture.create_partition(parent, day), settings={"lock_timeout": "3s"})
+    create = Sql(log_tables.create_partition(parent, day), settings={"lock_timeout": "3s"})
     if not strays:
         return [create]
     return [

@@ -12,8 +12,8 @@ from typing import Any
 from django import forms
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit import archive, capture, parquet, plans, sealing
-from audit.capture import SCHEMA
+from audit import archive, log_tables, parquet, plans, sealing
+from audit.log_tables import SCHEMA
 from audit.models import Expiry, Seal
 from audit.operations.watch_table import rows_of
 from audit.prepared import reached
@@ -30,7 +30,7 @@ select c.relname as name, c.relpages::bigint * current_setting('block_size')::bi
 from pg_catalog.pg_class c
 where c.relnamespace = 'dbadmin_audit'::regnamespace and c.relispartition and c.relkind = 'r' order by 1
 """
-MONTH = re.compile(r"^(statement|loose|rows_\d+)_(\d{4})_(\d{2})$")
+MONTH = re.compile(r"^(statement|loose|rows_\d+|pairs_\d+)_(\d{4})_(\d{2})$")
 
 
 class ExpireLog(Operation):
@@ -79,7 +79,7 @@ class ExpireLog(Operation):
         if not installed_version(rows):
             raise Refused("No table is watched here yet.")
         today: dt.date = rows(plans.ABILITIES)[0].today
-        first_kept = capture.month(today.replace(day=1), -int(self.params["keep_months"]))
+        first_kept = log_tables.month(today.replace(day=1), -int(self.params["keep_months"]))
         months: dict[str, list[str]] = {}
         for row in rows(PARTITIONS):
             found = MONTH.match(row.name)

@@ -9,7 +9,7 @@ from django import forms
 from psycopg.sql import SQL, Identifier
 
 from audit import archive, parquet, plans
-from audit.capture import SCHEMA
+from audit.log_tables import SCHEMA
 from audit.operations.ensure_partitions import PARENTS, partition_statements
 from audit.operations.watch_table import rows_of
 from audit.registry import installed_version

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from django import forms
 
 from audit import plans
-from audit.capture import SCHEMA, VERSION, Choices
+from audit.capture import VERSION, Choices
+from audit.log_tables import SCHEMA
 from audit.operations.watch_table import rows_of, rules_before
 from audit.registry import Watched, installed, name_now, next_numbers, outdated
 from audit.tables import Described, Rows, describe

@@ -1,5 +1,5 @@
 -- The functions that every watched table shares. Runs again without harm, and without a lock that a writer could meet.
-COMMENT ON SCHEMA dbadmin_audit IS 'dbadmin audit log, version 3';
+COMMENT ON SCHEMA dbadmin_audit IS 'dbadmin audit log, version 4';
 
 -- The columns that a table has now, as one text. It is declared immutable on purpose: the planner computes it once,
 -- keeps the result as a constant, and throws the plan away when the table is altered. So the check costs nothing per
@@ -53,8 +53,9 @@ END $$;
 -- as they are read in this very statement.
 CREATE OR REPLACE FUNCTION dbadmin_audit.loose_types(relation oid, operation text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT 'SELECT ARRAY[' || array_to_string(dbadmin_audit.column_list(relation, 'pg_typeof(r.%I)::oid'), ', ')
-        || ']::oid[] FROM (SELECT) nothing LEFT JOIN ' || CASE operation WHEN 'INSERT' THEN 'new_rows' ELSE 'old_rows' END
+    SELECT 'SELECT ARRAY[' || array_to_string(dbadmin_audit.column_list(relation,
+            'pg_catalog.pg_typeof(r.%I)::pg_catalog.oid'), ', ')
+        || ']::pg_catalog.oid[] FROM (SELECT) nothing LEFT JOIN ' || CASE operation WHEN 'INSERT' THEN 'new_rows' ELSE 'old_rows' END
         || ' r ON false'
 $$;
 
@@ -67,7 +68,7 @@ DECLARE
         SELECT string_agg(CASE WHEN types[place] < '16384'::oid THEN 'r.' || name
             ELSE format('dbadmin_audit.own_text(r.%s) AS %s', name, name) END, ', ' ORDER BY place)
         FROM unnest(dbadmin_audit.column_list(relation, '%I')) WITH ORDINALITY AS c (name, place));
-    rows text := 'SELECT $1, $2, row_number() OVER (), %L::"char", dbadmin_audit.hidden(r.*, $3, $2) FROM (SELECT %s FROM %s r) r';
+    rows text := 'SELECT $1, $2, pg_catalog.row_number() OVER (), %L::pg_catalog."char", dbadmin_audit.hidden(r.*, $3, $2) FROM (SELECT %s FROM %s r) r';
     old_rows text := format(rows, CASE operation WHEN 'UPDATE' THEN 'o' ELSE 'x' END, columns, 'old_rows');
     new_rows text := format(rows, '+', columns, 'new_rows');
 BEGIN

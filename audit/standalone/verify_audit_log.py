@@ -45,9 +45,15 @@ STATEMENT = (
     " from dbadmin_audit.statement s where {where} order by s.id) to stdout"
 )
 SHAPE = "select columns from dbadmin_audit.shape where id = {shape}"
+IMAGES = (
+    "(select at, statement_id, n, side{after} from {table}"
+    " union all select at, statement_id, 1, '-'::\"char\"{before} from {pairs}"
+    " union all select at, statement_id, 1, '+'::\"char\"{after} from {pairs})"
+)
+PAIRS = "select to_regclass('dbadmin_audit.pairs_{shape}') is not null"
 ROWS = (
     "copy (select r.statement_id, r.n, r.side, (extract(epoch from r.at) * 1000000)::bigint, {columns}"
-    " from dbadmin_audit.statement s join dbadmin_audit.{table} r on r.statement_id = s.id and r.at = s.at"
+    " from dbadmin_audit.statement s join {table} r on r.statement_id = s.id and r.at = s.at"
     " where {where} and s.shape_id = {shape}) to stdout"
 )
 PLACE = (
@@ -107,16 +113,7 @@ def is_signed(header: str, signature: str, public: str) -> bool:
         (folder / "header").write_bytes(header.encode())
         (folder / "signature").write_bytes(bytes.fromhex(signature))
         (folder / "key").write_bytes(DER + bytes.fromhex(public))
-        command = [
-            "openssl",
-            "pkeyutl",
-            "-verify",
-            "-pubin",
-            "-inkey",
-            str(folder / "key"),
-            "-keyform",
-            "DER",
-        ]
+        command = [*"openssl pkeyutl -verify -pubin -keyform DER -inkey".split(), str(folder / "key")]  # noqa: SIM905
         files = ["-rawin", "-in", str(folder / "header"), "-sigfile", str(folder / "signature")]
         return subprocess.run([*command, *files], capture_output=True).returncode == 0
 
@@ -171,11 +168,21 @@ def read(dsn: str, facts: dict[str, int]) -> dict[int, tuple[bytes, list[tuple[i
 def rows_query(dsn: str, shape: int, where: str) -> str:
     """The rows of one version of columns; version 0 is of rows that were kept whole."""
     if not shape:
-        return ROWS.format(columns="r.image::text", table="loose", where=where, shape=0)
+        return ROWS.format(columns="r.image::text", table="dbadmin_audit.loose", where=where, shape=0)
     known = next(iter(psql(dsn, SHAPE.format(shape=int(shape)))))
     kept = [column for column in json.loads(known) if column["rule"] != "excluded"]
     columns = ", ".join(["null", *(f"r.c{int(column['attnum'])}::text" for column in kept)])
-    return ROWS.format(columns=columns, table=f"rows_{shape}", where=where, shape=shape)
+    return ROWS.format(columns=columns, table=images(dsn, shape, kept), where=where, shape=shape)
+
+
+def images(dsn: str, shape: int, kept: list[dict[str, Any]]) -> str:
+    """Rows before and after; updates of one row hold both in one line, in a table of their own."""
+    table = f"dbadmin_audit.rows_{int(shape)}"
+    if next(iter(psql(dsn, PAIRS.format(shape=int(shape))))) != b"t":
+        return table
+    after = "".join(f", c{int(column['attnum'])}" for column in kept)
+    before = "".join(f", b{int(column['attnum'])} as c{int(column['attnum'])}" for column in kept)
+    return IMAGES.format(after=after, before=before, table=table, pairs=table.replace("rows_", "pairs_"))
 
 
 def sealed_again(seals: list[dict[str, str]]) -> dict[int, dict[int, bytes]]:

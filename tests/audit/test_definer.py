@@ -3,6 +3,7 @@
 import pytest
 
 from audit.operations.undo_changes import UndoChanges
+from tests.audit.conftest import letters
 
 pytestmark = pytest.mark.servers
 
@@ -135,3 +136,65 @@ def test_a_cast_of_the_owners_is_not_run_when_a_change_is_taken_back(audit, mall
             assert audit.session.connection.execute(one.statement).rowcount == 1
     assert mallory("select * from t").fetchall() == []
     assert caught(mallory) == []
+
+
+#: What stands in the way of names and operators that say no schema.
+TRAPS = """
+create schema trap; create table trap.caught (who name); grant all on schema trap, public to public;
+grant all on trap.caught to public;
+create function trap.spy() returns boolean language plpgsql as $$
+begin insert into trap.caught values (current_user); return true; end $$;
+create domain trap.text as pg_catalog.text check (trap.spy());
+create domain trap.timestamptz as pg_catalog.timestamptz check (trap.spy());
+create domain trap.oid as pg_catalog.oid check (trap.spy());
+create domain trap."char" as pg_catalog."char" check (trap.spy());
+create function trap.current_setting(text, boolean) returns text language sql as $$select trap.spy()::text$$;
+create function trap.current_setting(text) returns text language sql as $$select trap.spy()::text$$;
+create function trap.nextval(regclass) returns bigint language sql as $$select trap.spy()::int::bigint$$;
+create function trap.clock_timestamp() returns timestamptz language sql as $$select trap.spy()::text::timestamptz$$;
+create function trap.inet_client_addr() returns inet language sql as $$select trap.spy()::text::inet$$;
+create function trap.current_query() returns text language sql as $$select trap.spy()::text$$;
+create function trap.pg_current_xact_id() returns xid8 language sql as $$select trap.spy()::text::xid8$$;
+create function trap.pg_partition_root(regclass) returns regclass language sql as $$select trap.spy()::text::regclass$$;
+create function trap.pg_typeof("any") returns regtype language internal as 'pg_typeof';
+create function trap.left(text, integer) returns text language sql as $$select trap.spy()::text$$;
+create function trap.concat(anyelement) returns text language sql as $$select trap.spy()::text$$;
+create function trap.hashint8extended(bigint, bigint) returns bigint language sql as $$select trap.spy()::int::bigint$$;
+create function trap.hashtextextended(text, bigint) returns bigint language sql as $$select trap.spy()::int::bigint$$;
+create function trap.eq(text, text) returns boolean language sql as $$select trap.spy()$$;
+create function trap.eq(bigint, bigint) returns boolean language sql as $$select trap.spy()$$;
+create function trap.eq(oid, oid) returns boolean language sql as $$select trap.spy()$$;
+create function trap.eq(numeric, numeric) returns boolean language sql as $$select trap.spy()$$;
+create function trap.eq(boolean, boolean) returns boolean language sql as $$select trap.spy()$$;
+create function trap.eq(record, record) returns boolean language plpgsql as $$begin return trap.spy(); end$$;
+create function trap.glue(text, text) returns text language sql as $$select trap.spy()::text$$;
+create operator trap.|| (leftarg = text, rightarg = text, function = trap.glue);
+"""
+OPERATORS = (("=", "text bigint oid numeric boolean"), ("<>", "text bigint oid boolean"), ("*<>", "record"))
+
+
+@pytest.mark.parametrize("choice", ["", "continue"])
+def test_the_search_path_of_whoever_writes_leads_to_nothing_of_theirs(audit, execute, mallory, choice):
+    mallory("reset role")
+    mallory(TRAPS)
+    for name, kinds in OPERATORS:
+        for kind in kinds.split():
+            mallory(f"create operator trap.{name} (leftarg = {kind}, rightarg = {kind}, function = trap.eq)")
+    mallory("create type public.mood as enum ('sad', 'glad')")
+    mallory("create table t (id bigint primary key, v numeric, w public.mood); grant all on t to mallory")
+    mallory("create table u (id text primary key, v text); grant all on u to mallory")
+    for table in "tu":
+        audit.watch(table, query_text=True, on_failure=choice or "fail")
+    mallory("set role mallory; set search_path = trap, pg_catalog, public")
+    mallory("insert into public.t values (1, 1.0, 'sad'), (2, 2, null); update public.t set v = 7")
+    mallory("update public.t set w = 'glad' where id operator(pg_catalog.=) 1")
+    mallory("update public.t set id = 3 where id operator(pg_catalog.=) 1; update public.t set id = id;")
+    mallory(
+        "insert into public.u values ('a', 'b'); update public.u set v = 'c'; update public.u set id = 'd'"
+    )
+    mallory("reset role; alter table public.t add z pg_catalog.text default 'z'; set role mallory")
+    mallory("update public.t set z = 'y'; delete from public.t; truncate public.u")
+    mallory("reset search_path; reset role")
+    assert execute("select * from trap.caught").fetchall() == []
+    assert letters(audit) == "I2 U2 U1 U1 U2 I1 U1 U1 A0 U2 D2 T0"
+    execute("drop schema trap cascade")

@@ -7,17 +7,17 @@ from tests.carrying_out import carry_out, log_of, operation
 
 pytestmark = pytest.mark.servers
 
-MONTHS = ("statement", "loose", "rows_1")
+MONTHS = {"statement": "id", "loose": "statement_id", "rows_1": "statement_id", "pairs_1": "statement_id"}
 
 
-@pytest.fixture
-def old(audit, execute):
+@pytest.fixture(params=["pin", ""], ids=["with a hashed column", "with updates of one row in one line"])
+def old(audit, execute, request):
     """A log whose first half happened months ago, in two months of their own."""
     execute("create extension pg_trgm")
     execute(
         "create table people (id int primary key, name text, seen timestamptz, data jsonb, pin text, tags text[])"
     )
-    audit.watch("people", hashed="pin")
+    audit.watch("people", hashed=request.param)
     for number in range(1, 41):
         execute("select set_config('app.current_user_id', %s, false)", [f"user{number % 3}"])
         execute(
@@ -39,17 +39,20 @@ def old(audit, execute):
     execute("reset app.current_user_id")
     top = execute("select max(id) from dbadmin_audit.statement").fetchone()[0]
     execute("set role dbadmin_audit")
+    months = {
+        parent: number for parent, number in MONTHS.items() if request.param == "" or parent != "pairs_1"
+    }
     for back, low, high in ((3, 0, top // 3), (2, top // 3, top * 2 // 3)):
         month = execute("select to_char(now() - make_interval(months => %s), 'YYYY_MM')", [back]).fetchone()[
             0
         ]
         first = month.replace("_", "-") + "-01"
-        for parent in MONTHS:
+        for parent in months:
             execute(
                 f"create table dbadmin_audit.{parent}_{month} partition of dbadmin_audit.{parent}"
                 f" for values from ('{first} 00:00+00') to ('{first} 00:00+00'::timestamptz + interval '1 month')"
             )
-        for parent, number in (("statement", "id"), ("rows_1", "statement_id")):
+        for parent, number in months.items():
             execute(
                 f"update dbadmin_audit.{parent} set at = '{first} 05:00+00'::timestamptz"
                 f" + {number} * interval '1 second' where {number} > %s and {number} <= %s",
@@ -97,7 +100,10 @@ def test_asks_the_indexes_of_months_that_are_over(old, server, monkeypatch):
     carry_out(operation("index_log", server))
     months = prepared.months(old.session.rows, old.state, search.Filter(text="town"))
     assert [month.is_prepared for month in months] == [False, True, True]
-    assert {leaf.rpartition("_20")[0] for leaf in months[1].texts} == {"rows_1", "statement"}
+    paired = {
+        f"pairs_{number}" for number, shape in old.state.shapes.items() if shape.has_pairs and number == 1
+    }
+    assert {leaf.rpartition("_20")[0] for leaf in months[1].texts} == {"rows_1", "statement"} | paired
     asked = []
     monkeypatch.setattr(inside, "FIRST", -1)
 

@@ -33,7 +33,7 @@ def test_tells_watched_tables_and_gaps_to_the_monitoring_role(audit, execute, mo
     assert PROBES["audit_gaps"].state_of(gap) == "critical"
 
 
-@pytest.mark.parametrize("table", ["statement", "loose", "rows_1", "secret"])
+@pytest.mark.parametrize("table", ["statement", "loose", "rows_1", "pairs_1", "secret"])
 def test_shows_nothing_of_the_log_to_the_monitoring_role(audit, execute, monitor, table):
     execute("create table items (id int primary key, name text)")
     audit.watch("items")

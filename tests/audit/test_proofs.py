@@ -99,7 +99,7 @@ def test_there_is_no_proof_of_what_is_not_sealed_or_was_altered(sealed, execute,
     said = "Statement 10 is not sealed yet. seal_log seals it when its transaction has ended."
     assert said in taken(client, tmp_path, 10, 1, 409).read_text()
     assert "Statement 8 has no row 2." in taken(client, tmp_path, 8, 2, 409).read_text()
-    execute("update dbadmin_audit.rows_1 set c3 = 1 where statement_id = 8")
+    execute("update dbadmin_audit.pairs_1 set c3 = 1 where statement_id = 8")
     said = "Statement 8 is not as it was sealed in seal 1. Verify the audit log."
     assert said in taken(client, tmp_path, 8, 1, 409).read_text()
 

@@ -48,6 +48,7 @@ def test_an_untouched_log_is_as_it_was_sealed(sealed, target, execute):
 
 
 ROWS = "dbadmin_audit.rows_1"
+PAIRS = "dbadmin_audit.pairs_1"
 STATEMENT = "dbadmin_audit.statement"
 COLUMNS = "at, xid, images, watched_id, shape_id, operation, session_role"
 
@@ -55,7 +56,16 @@ COLUMNS = "at, xid, images, watched_id, shape_id, operation, session_role"
 @pytest.mark.parametrize(
     "tampering, found",
     [
-        (f"update {ROWS} set c3=9 where statement_id = 2 and side='+'", ["Row 1 (after) of statement 2 was altered."]),
+        (f"update {PAIRS} set c3 = 9 where statement_id = 2", ["Row 1 (after) of statement 2 was altered."]),
+        (f"update {PAIRS} set b3 = 9 where statement_id = 2", ["Row 1 (before) of statement 2 was altered."]),
+        (
+            f"delete from {PAIRS} where statement_id = 2",
+            ["Row 1 (after) of statement 2 was removed.", "Row 1 (before) of statement 2 was removed."],
+        ),
+        (
+            f"insert into {PAIRS} select at, 3, 77, c2, c3, 77, b2, b3 from {PAIRS} where statement_id = 2",
+            ["Row 1 (after) of statement 3 was inserted later.", "Row 1 (before) of statement 3 was inserted later."],
+        ),
         (f"update {ROWS} set c2 = null where statement_id=1 and n = 4", ["Row 4 (after) of statement 1 was altered."]),
         (f"delete from {ROWS} where statement_id = 1 and n = 4", ["Row 4 (after) of statement 1 was removed."]),
         (f"delete from {STATEMENT} where id = 2", ["Statement 2 was removed."]),
@@ -71,7 +81,7 @@ COLUMNS = "at, xid, images, watched_id, shape_id, operation, session_role"
             f"update {ROWS} set n = 6 - n where statement_id = 1 and n in (1, 5)",
             ["Row 1 (after) of statement 1 was altered.", "Row 5 (after) of statement 1 was altered."],
         ),
-        (f"truncate {ROWS} cascade", None),
+        (f"truncate {ROWS}, {PAIRS} cascade", None),
         *[
             (
                 f"update {STATEMENT} set {change} where id = 3",
@@ -96,7 +106,7 @@ WHOLE = "Statement 2 was altered: who, when, what or how many."
 COLUMNS_ALTERED = "The versions of columns were altered."
 TABLES_ALTERED = "The numbers of watched tables, or since when they are watched, were altered."
 GAPS_ALTERED = "The recorded gaps were altered."
-SECOND, AFTER = "where statement_id = 2", "where statement_id = 2 and side = '+'"
+FIRST, SECOND = "where statement_id = 1 and n = 1", "where statement_id = 2"
 LINES = {
     f"update {STATEMENT} set at = at + interval '1 us' where id = 2": WHOLE,
     f"update {STATEMENT} set xid = '3'::xid8 where id = 2": WHOLE,
@@ -104,13 +114,18 @@ LINES = {
     f"update {STATEMENT} set shape_id = 0 where id = 2": WHOLE,
     f"update {STATEMENT} set id = 200 where id = 2": "Statement 2 was removed.",
     f"truncate {STATEMENT} cascade": "Statement 1 was removed.",
-    f"update {ROWS} set at = at + interval '1 us' {AFTER}": "Row 1 (after) of statement 2 was altered.",
-    f"update {ROWS} set statement_id = 3 {AFTER}": "Row 1 (after) of statement 2 was removed.",
-    f"update {ROWS} set n = 2 {AFTER}": "Row 1 (after) of statement 2 was removed.",
-    f"update {ROWS} set side = 'o' {SECOND} and side = '-'": "Row 1 (before) of statement 2 was removed.",
-    f"update {ROWS} set side = translate(side, '+-', '-+')::\"char\" {SECOND}":
-        "Row 1 (after) of statement 2 was altered.",
-    f"insert into {ROWS} select * from {ROWS} {AFTER}": "The rows of statement 2 were altered.",
+    f"update {ROWS} set at = at + interval '1 us' {FIRST}": "Row 1 (after) of statement 1 was altered.",
+    f"update {ROWS} set statement_id = 3 {FIRST}": "Row 1 (after) of statement 1 was removed.",
+    f"update {ROWS} set n = 6 {FIRST}": "Row 1 (after) of statement 1 was removed.",
+    f"update {ROWS} set side = '-' {FIRST}": "Row 1 (after) of statement 1 was removed.",
+    f"insert into {ROWS} select * from {ROWS} {FIRST}": "The rows of statement 1 were altered.",
+    f"update {PAIRS} set at = at + interval '1 us' {SECOND}": "Row 1 (after) of statement 2 was altered.",
+    f"update {PAIRS} set statement_id = 3 {SECOND}": "Row 1 (after) of statement 2 was removed.",
+    f"update {PAIRS} set c1 = 7 {SECOND}": "Row 1 (after) of statement 2 was altered.",
+    f"update {PAIRS} set b2 = null {SECOND}": "Row 1 (before) of statement 2 was altered.",
+    f"update {PAIRS} set c3 = b3, b3 = c3 {SECOND}": "Row 1 (after) of statement 2 was altered.",
+    f"insert into {PAIRS} select * from {PAIRS} {SECOND}": "The rows of statement 2 were altered.",
+    f"drop table {PAIRS}": "Row 1 (after) of statement 2 was removed.",
     "update dbadmin_audit.shape set columns = jsonb_set(columns, '{1,name}', '\"price\"')": COLUMNS_ALTERED,
     "delete from dbadmin_audit.gap": GAPS_ALTERED,
     "update dbadmin_audit.watched set since = now()": TABLES_ALTERED,
@@ -119,9 +134,9 @@ LINES = {
     "update dbadmin_audit.watched set choices = choices || '{\"on_failure\": \"continue\"}'":
         "The choices for public.items are not those that were sealed.",
     "create or replace function dbadmin_audit.capture_1() returns trigger language plpgsql as 'begin return null; end'":
-        "The capture function of public.items is not the one that was sealed in version 3.",
+        "The capture function of public.items is not the one that was sealed in version 4.",
     "drop function dbadmin_audit.capture_1 cascade":
-        "The capture function of public.items is gone; it was sealed in version 3.",
+        "The capture function of public.items is gone; it was sealed in version 4.",
     "update dbadmin_audit.watched set table_name = 'innocent'":
         "Table 1 is called public.innocent since; it was sealed as public.items.",
 }  # fmt: skip
@@ -298,7 +313,7 @@ def test_a_second_party_checks_the_witness_file_without_dbadmin(
     )
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("2 seals, 4 statements: no differences.\n", 0)
-    execute(f"update {ROWS} set c3 = 99 where statement_id = 2 and side = '+'")
+    execute(f"update {PAIRS} set c3 = 99 where statement_id = 2")
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout == "Row 1 (after) of statement 2 was altered.\n2 seals, 4 statements: 1 differences.\n"
     assert done.returncode == 1
@@ -314,9 +329,9 @@ def by_the_script(tmp_path, dsn):
 @pytest.mark.parametrize(
     "tampering",
     [
-        f"update {ROWS} set c3 = 99 where statement_id = 2 and side = '+'",
-        f"update {ROWS} set n = 2 {AFTER}",
-        f"insert into {ROWS} select * from {ROWS} {AFTER}",
+        f"update {PAIRS} set c3 = 99 where statement_id = 2",
+        f"update {ROWS} set n = 6 {FIRST}",
+        f"insert into {PAIRS} select * from {PAIRS} {SECOND}",
         f"update {STATEMENT} set app_user = 'joe' where id = 2",
         f"insert into {STATEMENT} select 99, {COLUMNS} from {STATEMENT} where id = 3",
         f"delete from {STATEMENT} where id = 2",

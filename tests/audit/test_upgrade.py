@@ -6,6 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from audit import changes
 from audit.capture import VERSION
 from audit.gaps import find_gaps
 from audit.operations.upgrade_capture import UpgradeCapture
@@ -52,8 +53,12 @@ def test_what_the_older_version_recorded_stays_readable(old, execute):
     before = old.told()
     assert [kind for kind, _, _ in before] == ["insert", "update", "delete"]
     old.run(upgrade(old).plan())
-    execute("insert into users values (2, 'b', 'sad')")
-    assert old.told() == [*before, ("insert", None, {"id": "2", "name": "b", "mood": "sad"})]
+    execute("insert into users values (2, 'b', 'sad'); update users set name = 'c'")
+    row = {"id": "2", "name": "b", "mood": "sad"}
+    assert old.told() == [*before, ("insert", None, row), ("update", row, row | {"name": "c"})]
+    assert execute("select b2, c2 from dbadmin_audit.pairs_1").fetchall() == [("b", "c")]
+    life = changes.life(old.session.rows, old.state, old.state.watched[1], "2")
+    assert [change.kind for change in life] == ["update", "insert"]
 
 
 def test_an_older_version_is_named_as_a_finding_until_it_is_upgraded(old, execute):

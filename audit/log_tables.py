@@ -1,0 +1,123 @@
+"""The tables that hold the rows of a watched table's log, one pair of them for each version of its columns."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from audit.tables import Column, Described
+
+SCHEMA = "dbadmin_audit"
+#: Columns of a table whose rows before and after may lie side by side: twice as many must fit on a page.
+MOST_PAIRED = 100
+
+
+def rows_table(shape_id: int) -> Identifier:
+    """The typed log table of one version of columns: a line for each row before or after."""
+    return Identifier(SCHEMA, f"rows_{shape_id}")
+
+
+def pairs_table(shape_id: int) -> Identifier:
+    """Updates of one row, the usual case: before and after in one line."""
+    return Identifier(SCHEMA, f"pairs_{shape_id}")
+
+
+def before_name(kept_name: str) -> str:
+    """The column beside `c7` that holds its value before the update."""
+    return f"b{kept_name[1:]}"
+
+
+def kept_type(column: Column) -> Composable:
+    """The type that a column is kept in."""
+    return Identifier("pg_catalog", column.kept_type if column.kept_type and not column.rule else "text")
+
+
+def partitioned(name: str, columns: list[Composable]) -> list[Composable]:
+    """A log table with its catch-all partition."""
+    return [
+        SQL("CREATE TABLE {} ({}) PARTITION BY RANGE (at)").format(
+            Identifier(SCHEMA, name), SQL(", ").join(columns)
+        ),
+        SQL("CREATE TABLE {} PARTITION OF {} DEFAULT").format(
+            Identifier(SCHEMA, f"{name}_default"), Identifier(SCHEMA, name)
+        ),
+    ]
+
+
+def create_rows_table(shape_id: int, table: Described) -> list[Composable]:
+    """The typed log table of a version of columns, its catch-all partition and its two indexes."""
+    columns = [SQL("{} {}").format(Identifier(c.kept_name), kept_type(c)) for c in table.kept]
+    fixed = SQL(
+        'at timestamptz NOT NULL, statement_id bigint NOT NULL, n integer NOT NULL, side "char" NOT NULL'
+    )
+    statements = [
+        *partitioned(f"rows_{shape_id}", [fixed, *columns]),
+        SQL("CREATE INDEX {} ON {} (statement_id, (n >> 8))").format(
+            Identifier(f"rows_{shape_id}_statement"), rows_table(shape_id)
+        ),
+    ]
+    if key := key_parts(table):
+        index = SQL("CREATE INDEX {} ON {} ({}) WHERE side <> '-'")
+        statements.append(index.format(Identifier(f"rows_{shape_id}_key"), rows_table(shape_id), key))
+    return statements
+
+
+def has_pairs(table: Described) -> bool:
+    """Can its rows before and after lie side by side? Hashing and masking take more steps than that spares."""
+    return len(table.kept) <= MOST_PAIRED and not any(
+        column.rule in {"hashed", "masked"} or column.kept_type == "name" for column in table.kept
+    )
+
+
+def create_pairs_table(shape_id: int, table: Described) -> list[Composable]:
+    """The table of its updates of one row, likewise; nothing when there can be none."""
+    if not has_pairs(table):
+        return []
+    after = [SQL("{} {}").format(Identifier(c.kept_name), kept_type(c)) for c in table.kept]
+    before = [SQL("{} {}").format(Identifier(before_name(c.kept_name)), kept_type(c)) for c in table.kept]
+    fixed = SQL("at timestamptz NOT NULL, statement_id bigint NOT NULL")
+    statements = [
+        *partitioned(f"pairs_{shape_id}", [fixed, *after, *before]),
+        SQL("CREATE INDEX {} ON {} (statement_id)").format(
+            Identifier(f"pairs_{shape_id}_statement"), pairs_table(shape_id)
+        ),
+    ]
+    if key := key_parts(table):
+        index = SQL("CREATE INDEX {} ON {} ({})")
+        statements.append(index.format(Identifier(f"pairs_{shape_id}_key"), pairs_table(shape_id), key))
+    return statements
+
+
+def key_columns(table: Described) -> list[Column]:
+    """The key's columns that an index can hold."""
+    columns = [table.column(name) for name in table.key]
+    return [c for c in columns if c is not None and c.is_kept and (c.sortable or not c.kept_type)]
+
+
+def key_parts(table: Described) -> Composable | None:
+    """What the index over keys holds; None: there is no key to look for."""
+    parts = [key_index_part(column) for column in key_columns(table)]
+    return SQL(", ").join([*parts, SQL("statement_id")]) if parts else None
+
+
+def key_index_part(column: Column) -> Composable:
+    """A long text could be more than an index entry takes, and would then fail the application's write: its
+    start serves."""
+    kept = Identifier(column.kept_name)
+    return SQL('(left({}::text, 100) COLLATE "C")').format(kept) if column.long_text or column.rule else kept
+
+
+def month(start: dt.date, ahead: int) -> dt.date:
+    """The first day of the month that lies so many months ahead."""
+    number = start.year * 12 + start.month - 1 + ahead
+    return dt.date(number // 12, number % 12 + 1, 1)
+
+
+def create_partition(parent: str, first: dt.date) -> Composable:
+    """One month of a log table, in UTC."""
+    name = Identifier(SCHEMA, f"{parent}_{first:%Y_%m}")
+    bounds = [Literal(f"{day.isoformat()} 00:00:00+00") for day in (first, month(first, 1))]
+    return SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF {} FOR VALUES FROM ({}) TO ({})").format(
+        name, Identifier(SCHEMA, parent), *bounds
+    )
