@@ -6,7 +6,8 @@ import io
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any
 
@@ -90,6 +91,18 @@ def _tools(major: int) -> Tools:
         return logical.choose(major)
     except NoTools as reason:
         raise Refused(str(reason)) from reason
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """The disk of the worker may fill up though there was room when it was looked at."""
+    try:
+        yield
+    except OSError as error:
+        raise RestoreFailed(
+            f"The archive cannot be unpacked on this worker: {error.strerror}. Free space in {spool_folder()} and "
+            "restore again. The original is untouched."
+        ) from error
 
 
 @dataclass
@@ -197,10 +210,12 @@ class Restoring:
         volumes = self.manifest.pieces["database"].volumes
         for block in receive(place.open(), volumes, keys, work.stop_if_cancelled):
             scanner.feed(block)
-            self.spool.write(block)
+            with _room():
+                self.spool.write(block)
             work.progress(scanner.size_bytes, self.manifest.plain_bytes, "bytes")
             work.stop_if_cancelled()
-        self.spool.flush()
+        with _room():
+            self.spool.flush()
         must_be_same(self.manifest, scanner)
         self.entries = scanner.header.entries if scanner.header else ()
 
