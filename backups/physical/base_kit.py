@@ -91,15 +91,27 @@ def _combine(targets: Sequence[str], oids: Sequence[str]) -> str:
 
 
 def _fetch_wal(wal: WalSegment, base: BaseBackup, segment_bytes: int) -> list[str]:
-    """Everything from the segment on in which the base backup begins, as far as it is there then."""
+    """Everything from the segment on in which the base backup begins, as far as it is there then.
+
+    Where WAL is still received, a part that was listed may be gone for a longer one: then everything is listed anew,
+    and what is whole is not fetched again.
+    """
     folder = place(wal.store, wal.key.rpartition("/")[0])
     first = segment_name(base.timeline, base.start_lsn // segment_bytes, segment_bytes)
     is_local = wal.store.kind == Store.Kind.LOCAL
     listed = f"ls {folder}" if is_local else f"{aws(wal.store, 'ls')} {folder}/ | awk '{{ print $4 }}'"
     copy = "cp" if is_local else aws(wal.store, "cp")
     chosen = f"{listed} | awk '$1 >= \"{first}\" || /history/'"
-    each = f'while read -r name; do {copy} {folder}/"$name" fetched/wal/ || exit 1; done'
-    return [PIPES, "mkdir --parents fetched/wal", f"{chosen} | {each}"]
+    fetched = f'{copy} {folder}/"$name" "fetched/$name" && mv "fetched/$name" fetched/wal/'
+    each = f'while read -r name; do [ -e "fetched/wal/$name" ] || {{ {fetched}; }} || exit 1; done'
+    again = f"rm --force fetched/wal/*.partial.*; ! {{ {chosen} | {each}; }}"
+    return [
+        PIPES,
+        "mkdir --parents fetched/wal",
+        "tries=5",
+        f'while {again}; do tries=$((tries - 1)); [ "$tries" -gt 0 ] || break; sleep 1; done',
+        '[ "$tries" -gt 0 ] || { echo "Not all of the WAL could be fetched."; false; }',
+    ]
 
 
 def _unpack_wal(segment_bytes: int) -> list[str]:
