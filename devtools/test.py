@@ -79,8 +79,11 @@ class Outcome:
 
 
 def run_on_both_cores(places: Places, say: Say, words: Iterable[str], **more: str) -> Outcome:
-    """Run the tests two at a time; a few that failed run once more, alone, and are named when they pass then."""
-    status, last = run_pytest(places, ["-n", "2", "--dist", "loadfile", "--cache-clear", *words], **more)
+    """Run the tests three at a time; a few that failed run once more, alone, and are named when they pass then.
+
+    Two cores hold three: half of the time a test waits for a server, a worker process or a browser.
+    """
+    status, last = run_pytest(places, ["-n", "3", "--dist", "loadfile", "--cache-clear", *words], **more)
     if status != TESTS_FAILED or not 0 < len(first := failures(places)) <= AGAIN:
         return Outcome(status, last)
     say.step("tests", f"{len(first)} failed on a busy machine; those once more, alone")
