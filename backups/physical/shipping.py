@@ -101,17 +101,31 @@ class Shipper:
         length, start = filled_bytes(path), self._place(path)[1] * self.spool.segment_bytes
         end = min(max(start + length, flushed or 0), start + self.spool.segment_bytes)
         seen = (state.st_mtime_ns, length)
-        known = self.rows().filter(name=path.name).first()
-        if length and (self._partials.get(path.name) == seen or self._is_stored(known, path, length)):
+        if not length:
+            return end
+        if self._partials.get(path.name) == seen or not self._send_part(path, length, end):
             # Nothing new but the position: the server sent what is all zeros.
             self.rows().filter(name=path.name, end_lsn__lt=end).update(end_lsn=end)
-        elif length:
-            known_marks = kept_marks.unpacked(known.marks) if known else []
-            called = part_name(path.name, length)
-            self._send(path, Kind.PARTIAL, whole_pages(length), known_marks, end=end, called=called)
-        if length:
-            self._partials = {path.name: seen}
+        self._partials = {path.name: seen}
         return end
+
+    def _send_part(self, path: Path, length: int, end: int) -> bool:
+        """Send the beginning of a segment, unless a receiver before this one has sent the same.
+
+        A part that grew is an object of its own, named by its length, and the shorter one goes when the next one is
+        there: whoever reads meanwhile, or after we died in between, finds what the row says.
+        """
+        known = self.rows().filter(name=path.name).first()
+        if self._is_stored(known, path, length):
+            return False
+        known_marks = kept_marks.unpacked(known.marks) if known else []
+        called = part_name(path.name, length)
+        key = self._send(path, Kind.PARTIAL, whole_pages(length), known_marks, end=end, called=called)
+        if known is not None and known.key != key:
+            if self._outdated:
+                self.store.delete(self._outdated)
+            self._outdated = known.key
+        return True
 
     def _is_stored(self, known: WalSegment | None, path: Path, length: int) -> bool:
         """Whether a receiver before this one has sent the same part."""
@@ -131,15 +145,10 @@ class Shipper:
         content: str = "",
         end: int = 0,
         called: str = "",
-    ) -> None:
-        """The object first, then its row: a row always finds its object.
-
-        So a part that grew is an object of its own, named by its length, and the shorter one goes when the next one
-        is there: whoever reads meanwhile, or after we died in between, finds what the row says.
-        """
+    ) -> str:
+        """The object first, then its row: a row always finds its object. Returns the object's key."""
         digest, recipients = hashlib.sha256(), BackupKey.recipients()
         key = f"{self.point.folder}/{called or path.name}{SUFFIX[bool(recipients)]}"
-        replaced = self.rows().filter(name=path.name).values_list("key", flat=True).first()
         stored = send(blocks_of(path, length), self.store, key, recipients, workers=0, inspect=digest.update)
         timeline, number = (int(path.name[:8], 16), 0) if kind == Kind.HISTORY else self._place(path)
         end_lsn = end or (number + 1) * self.spool.segment_bytes if kind != Kind.HISTORY else 0
@@ -158,12 +167,9 @@ class Shipper:
                 "marks": kept_marks.packed(known), "content": content, "problem": "",
             },
         )  # fmt: skip
-        if replaced not in (None, stored.volumes[0].key):
-            if self._outdated:
-                self.store.delete(self._outdated)
-            self._outdated = replaced
         if kind == Kind.SEGMENT:
             self.marks = [mark for mark in self.marks if mark.lsn > end_lsn]
+        return stored.volumes[0].key
 
     def cover(self, position: int) -> datetime | None:
         """The newest moment before which everything is stored; marks that a part carries already are let go."""
