@@ -51,16 +51,9 @@ def create_rows_table(shape_id: int, table: Described) -> list[Composable]:
     fixed = SQL(
         'at timestamptz NOT NULL, statement_id bigint NOT NULL, n integer NOT NULL, side "char" NOT NULL'
     )
-    statements = [
-        *partitioned(f"rows_{shape_id}", [fixed, *columns]),
-        SQL("CREATE INDEX {} ON {} (statement_id, (n >> 8))").format(
-            Identifier(f"rows_{shape_id}_statement"), rows_table(shape_id)
-        ),
-    ]
-    if key := key_parts(table):
-        index = SQL("CREATE INDEX {} ON {} ({}) WHERE side <> '-'")
-        statements.append(index.format(Identifier(f"rows_{shape_id}_key"), rows_table(shape_id), key))
-    return statements
+    name = f"rows_{shape_id}"
+    made = partitioned(name, [fixed, *columns])
+    return [*made, *indexes(name, table, "statement_id, (n >> 8)", " WHERE side <> '-'")]
 
 
 def has_pairs(table: Described) -> bool:
@@ -77,16 +70,21 @@ def create_pairs_table(shape_id: int, table: Described) -> list[Composable]:
     after = [SQL("{} {}").format(Identifier(c.kept_name), kept_type(c)) for c in table.kept]
     before = [SQL("{} {}").format(Identifier(before_name(c.kept_name)), kept_type(c)) for c in table.kept]
     fixed = SQL("at timestamptz NOT NULL, statement_id bigint NOT NULL")
-    statements = [
-        *partitioned(f"pairs_{shape_id}", [fixed, *after, *before]),
-        SQL("CREATE INDEX {} ON {} (statement_id)").format(
-            Identifier(f"pairs_{shape_id}_statement"), pairs_table(shape_id)
-        ),
+    name = f"pairs_{shape_id}"
+    return [*partitioned(name, [fixed, *after, *before]), *indexes(name, table, "statement_id")]
+
+
+def indexes(name: str, table: Described, by_statement: str, keyed: str = "") -> list[Composable]:
+    """By statement, and by the key if there is one; keyed: which rows a key is looked for in."""
+    made: list[Composable] = [
+        SQL("CREATE INDEX {} ON {} ({})").format(
+            Identifier(f"{name}_statement"), Identifier(SCHEMA, name), SQL(by_statement)
+        )
     ]
     if key := key_parts(table):
-        index = SQL("CREATE INDEX {} ON {} ({})")
-        statements.append(index.format(Identifier(f"pairs_{shape_id}_key"), pairs_table(shape_id), key))
-    return statements
+        index = SQL("CREATE INDEX {} ON {} ({}){}")
+        made.append(index.format(Identifier(f"{name}_key"), Identifier(SCHEMA, name), key, SQL(keyed)))
+    return made
 
 
 def key_columns(table: Described) -> list[Column]:
