@@ -12,6 +12,7 @@ from psycopg import sql
 
 from dbadmin.operations import Refused
 from dbadmin.steps import Sql, Step, Transaction
+from maintenance.partitioned_index import Attach
 from maintenance.ranges import Range, at_midnight
 from maintenance.relations import ATTEMPTS, SHORT_LOCK
 
@@ -188,18 +189,6 @@ class NewTable(Transaction):
         super().run(work)
 
 
-@dataclass(frozen=True)
-class AttachLast(Sql):
-    """The last partition, and what there is with it."""
-
-    says_at_end: str = ""
-
-    def run(self, work: Work) -> None:
-        """Attach, and say what was done."""
-        super().run(work)
-        work.say(self.says_at_end)
-
-
 def steps(found: Partitioned, name: str, starts: str, ends: str) -> list[Step]:
     """Make the table as the last partition is, then attach it."""
     table = sql.Identifier(found.divided.schema, name)
@@ -220,7 +209,7 @@ def last(step: Step, sentence: str) -> Step:
     """The last attachment, which says what was done."""
     if not isinstance(step, Sql):
         raise TypeError("the last step attaches")
-    return AttachLast(
+    return Attach(
         step.statement,
         database=step.database,
         settings=step.settings,

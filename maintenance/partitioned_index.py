@@ -54,7 +54,7 @@ class Part(BuildIndex):
 
 @dataclass(frozen=True)
 class Attach(Sql):
-    """The last step of each partition; with the last partition's the frame becomes valid."""
+    """The last step of each partition, of an index (with the last one's the frame becomes valid) or of a table."""
 
     says_at_end: str = ""
 
