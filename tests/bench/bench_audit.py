@@ -15,8 +15,8 @@ from tests.bench.frame import Bench, Figure
 #: Rows of the bulk statements; fewer are enough for a quick look.
 ROWS = int(os.environ.get("BENCH_AUDIT_ROWS", "500000"))
 ROUNDS = 2
-#: Rows of the table that is updated one by one; batches of which the median counts, actions before each.
-FEW, BATCHES, WARMED = 20_000, 15, 20
+#: Rows of the table that is updated one by one; batches of small actions.
+FEW, BATCHES, TRANSFERS = 20_000, 40, 60
 CONTENDERS = ("none", "naive", "ours")
 TABLE = """
 drop table if exists learners cascade;
@@ -43,7 +43,14 @@ from generate_series(1, %s) g
 UPDATE = (
     "update learners set visit_count = visit_count + 1, updated_at = now(), description = description || '.'"
 )
-ONE = "update learners set visit_count = visit_count + 1, updated_at = now() where id = %s"
+#: Updates of one row each, without the way to the server and back, which disturbs more than is measured.
+ONES = """
+do $$ begin
+    for number in 1..300 loop
+        update learners set visit_count = visit_count + 1, updated_at = now() where id = number * 37 % 20000 + 1;
+    end loop;
+end $$
+"""
 NAIVE = """
 create schema naive;
 create table naive.log (id bigserial primary key, table_name text, operation text, at timestamptz default now(),
@@ -124,41 +131,33 @@ def bulk(bench: Bench, contender: str) -> dict[str, float]:
 
 
 def in_turn(
-    connections: dict[str, psycopg.Connection[Any]],
-    action: Callable[[psycopg.Connection[Any], int], object],
-    tables: tuple[str, ...],
-    times: int,
+    connections: dict[str, psycopg.Connection[Any]], action: Callable[[psycopg.Connection[Any]], object]
 ) -> dict[str, float]:
-    """Processor seconds that one of many small actions takes under each contender: the median of batches.
+    """Processor seconds of many small actions under each contender: the lower quartile of batches.
 
-    They take turns, so that what disturbs the machine disturbs them all; each batch finds no dead rows.
+    They take turns, so that what disturbs the machine disturbs them all.
     """
     batches: dict[str, list[float]] = {name: [] for name in connections}
     for batch in range(BATCHES):
         for name, connection in connections.items():
-            connection.execute(f"vacuum {', '.join(tables)}")
-            for number in range(WARMED):  # after vacuum plans are made anew
-                action(connection, number * 31)
+            if batch % 8 == 0:  # as many dead rows for each; plans are made anew after it
+                connection.execute("vacuum")
+                action(connection)
             started = cpu(connection)
-            for number in range(times):
-                action(connection, number * 37 + batch)
-            batches[name].append((cpu(connection) - started) / times)
-    return {name: statistics.median(taken) for name, taken in batches.items()}
+            action(connection)
+            batches[name].append(cpu(connection) - started)
+    return {name: statistics.quantiles(taken, n=4)[0] for name, taken in batches.items()}
 
 
-def update_one(connection: psycopg.Connection[Any], number: int) -> None:
-    """One row by its key."""
-    connection.execute(ONE, [number % FEW + 1], prepare=True)
-
-
-def transfer(connection: psycopg.Connection[Any], number: int) -> None:
-    """A TPC-B transaction: three updates and an insert."""
-    with connection.transaction():
-        for table, key, balance, count in BALANCES:
-            statement = f"update {table} set {balance} = {balance} + 1 where {key} = %s"
-            connection.execute(statement, [number % count + 1], prepare=True)
-        history = "insert into bank_history (tid, bid, aid, delta) values (1, 1, %s, 1)"
-        connection.execute(history, [number], prepare=True)
+def transfers(connection: psycopg.Connection[Any]) -> None:
+    """TPC-B transactions: three updates and an insert."""
+    for number in range(TRANSFERS):
+        with connection.transaction():
+            for table, key, balance, count in BALANCES:
+                statement = f"update {table} set {balance} = {balance} + 1 where {key} = %s"
+                connection.execute(statement, [number * 37 % count + 1], prepare=True)
+            history = "insert into bank_history (tid, bid, aid, delta) values (1, 1, %s, 1)"
+            connection.execute(history, [number], prepare=True)
 
 
 def small(bench: Bench) -> tuple[dict[str, float], dict[str, float]]:
@@ -166,15 +165,18 @@ def small(bench: Bench) -> tuple[dict[str, float], dict[str, float]]:
     ones = {name: contend(bench, name, TABLE, ("learners",)) for name in CONTENDERS}
     for connection in ones.values():
         connection.execute(FILL.replace("%s", str(FEW)))
-        connection.execute("vacuum analyze")
-    one = in_turn(ones, update_one, ("learners",), 400)
+        connection.execute("analyze")
+    one = in_turn(ones, lambda connection: connection.execute(ONES))
     for connection in ones.values():
         connection.close()
     banks = {name: contend(bench, name, BANK, BANK_TABLES) for name in CONTENDERS}
-    bank = in_turn(banks, transfer, BANK_TABLES, 150)
+    bank = in_turn(banks, transfers)
     for connection in banks.values():
         connection.close()
-    return one, bank
+    return (
+        {name: taken / 300 for name, taken in one.items()},
+        {name: taken / TRANSFERS for name, taken in bank.items()},
+    )
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
