@@ -64,6 +64,7 @@ class Work:
         self.line_count = 0
         self.flushed_at = 0.0
         self.lock = threading.Lock()
+        self.flushing = threading.Lock()
 
     # -- what is remembered ------------------------------------------------
 
@@ -95,15 +96,16 @@ class Work:
 
     def flush(self) -> None:
         """Write the lines that wait; while the control database is away they go on waiting."""
-        with self.lock:
-            lines, self.lines = self.lines, []
-        self.flushed_at = time.monotonic()
-        try:
-            if lines:
-                RunLine.objects.bulk_create(lines)
-        except DatabaseError:
+        with self.flushing:  # two at once would write later lines before earlier ones
             with self.lock:
-                self.lines = lines + self.lines
+                lines, self.lines = self.lines, []
+            self.flushed_at = time.monotonic()
+            try:
+                if lines:
+                    RunLine.objects.bulk_create(lines)
+            except DatabaseError:
+                with self.lock:
+                    self.lines = lines + self.lines
 
     def progress(self, done: int, total: int | None, unit: str) -> None:
         """How far the step is; stored within a second, however often it is called."""

@@ -95,7 +95,8 @@ def databases(postgres: Postgres, name: str) -> list[str]:
         return [
             row[0]
             for row in connection.execute(
-                "select datname from pg_database where datname like %s order by 1", [f"{name}%"]
+                "select datname from pg_database where datname = %s or datname like %s order by 1",
+                [name, f"{name}\\_%"],
             )
         ]
 

@@ -15,7 +15,7 @@ from dbadmin import runs
 from dbadmin.models import Run, Server
 from dbadmin.work import Work
 from tests.backups.conftest import queue
-from tests.backups.test_faults import died, refusal, when, worker
+from tests.backups.test_faults import databases, died, refusal, when, worker
 from tests.carrying_out import log_of
 from tests.fixtures.servers import Postgres
 
@@ -104,11 +104,7 @@ def test_they_come_back_beside_the_live_ones_and_each_row_that_differs_is_told(
         "public.keyless": (1, 0, 0, 2),
         "public.elder": (0, 0, 0, 1),  # not the row of the table that inherits from it
     }
-    with postgres.connect(shop) as connection:
-        assert (
-            connection.execute("select datname from pg_database where datname like '%restore%'").fetchall()
-            == []
-        )
+    assert databases(postgres, shop) == [shop]
     admin = client_as("admin")
     page = admin.get(side.get_absolute_url()).content.decode()
     assert "No key tells the rows apart: they are compared as a whole, and cannot be copied back." in page

@@ -1,12 +1,15 @@
 """A run is what was previewed, done once, by somebody who may, and it tells in words how it ended."""
 
+from threading import Thread
+
 import pytest
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import connection, transaction
 
 from dbadmin import queues, runner, runs
-from dbadmin.models import Run
+from dbadmin.models import Run, RunLine
 from dbadmin.operations import Refused, plan_texts
+from dbadmin.work import Work
 from tests.carrying_out import carry_out, log_of, operation
 from tests.fixtures.runtime import until
 from tests.trial_operations import PASSWORD
@@ -167,6 +170,36 @@ def test_a_lock_that_is_held_is_asked_for_again_and_then_given_up(server, target
         " Somebody holds a lock on it for long: the locks page says who. This step changed nothing."
     )
     assert log_of(run) == ["Somebody holds a lock on it; attempt 2 of 2 follows."]
+
+
+def test_lines_of_the_log_keep_their_order_when_two_threads_write_them(server):
+    work = Work(start(server, "quick"))
+
+    def write():
+        work.flush()
+        connection.close()
+
+    def waiting():
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "select count(*) from pg_locks where not granted and relation = 'dbadmin_runline'::regclass"
+            )
+            return cursor.fetchone()[0]
+
+    work.lines.append(RunLine(run=work.run, text="first"))
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("lock table dbadmin_runline in share mode")
+        watcher = Thread(target=write)
+        watcher.start()
+        until(lambda: waiting() == 1)
+        work.lines.append(RunLine(run=work.run, text="second"))
+        main = Thread(target=write)
+        main.start()
+        main.join(0.5)
+        assert (waiting(), [line.text for line in work.lines]) == (1, ["second"])
+    watcher.join()
+    main.join()
+    assert log_of(work.run) == ["first", "second"]
 
 
 def test_a_wrong_password_is_said_without_it(server, target):
