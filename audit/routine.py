@@ -55,11 +55,11 @@ def lacks(server: Server, database: str) -> list[Lack]:
         for schedule in Schedule.objects.filter(server=server, enabled=True)
         if (schedule.params.get("database") or main) == database
     }
-    return [Lack(one, address(one, server, database)) for one in ROUTINES if one.operation not in run]
+    named = {"database": database} if database != main else {}
+    return [Lack(one, address(one, server, named)) for one in ROUTINES if one.operation not in run]
 
 
-def address(routine: Routine, server: Server, database: str) -> str:
-    """The form of a schedule, filled in."""
-    named = {"database": database} if database != main_database(server) else {}
+def address(routine: Routine, server: Server, named: dict[str, str]) -> str:
+    """The form of a schedule, filled in; named: the database where it is not the server's own."""
     query = {"server": server.name, "operation": routine.operation, "cron": routine.cron, **named}
     return f"{reverse('schedule_add')}?{urlencode(query)}"
