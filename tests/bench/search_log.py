@@ -6,9 +6,9 @@ import datetime as dt
 from typing import Any
 
 import psycopg
-from psycopg.sql import SQL, Composed, Identifier, Literal
+from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
-from audit import capture
+from audit.log_tables import before_name, create_partition, month, pairs_table, rows_table
 from audit.registry import Installed, Shape, installed
 from dbadmin.connections import named_rows
 from dbadmin.models import Server
@@ -50,7 +50,15 @@ cross join lateral generate_series(1, case when s.id % 51 = 0 then 50 else 1 end
 cross join lateral unnest(case s.operation when 'U' then array['-', '+'] when 'I' then array['+'] else array['x'] end)
     as side
 cross join lateral (select case when s.id % 100 = 0 then 7 else (s.id * 50 + n) % 1000000 end as key) k
-where s.shape_id = {shape} and s.id between {low} and {high}
+where s.shape_id = {shape} and s.id between {low} and {high} and not (s.operation = 'U' and s.images = 2)
+"""
+#: Updates of one row lie in a table of their own, before and after in one line.
+PAIRS = """
+insert into {table} (at, statement_id, {columns})
+select s.at, s.id, {values}
+from dbadmin_audit.statement s
+cross join lateral (select 1 as n, case when s.id % 100 = 0 then 7 else (s.id * 50 + 1) % 1000000 end as key) k
+where s.shape_id = {shape} and s.id between {low} and {high} and s.operation = 'U' and s.images = 2
 """
 #: What stands in each column; side tells before from after.
 VALUES = {
@@ -96,7 +104,8 @@ def fill(connection: psycopg.Connection[Any], server: Server, changes: int) -> I
             STATEMENTS.format(moment=moment, first=first, each=EACH, low=low, high=high).encode()
         )
         for watched, name in zip(state.watched.values(), NAMES, strict=True):
-            connection.execute(row_statement(watched.shapes[0], VALUES[name], low, high))
+            for statement in row_statements(watched.shapes[0], VALUES[name], low, high):
+                connection.execute(statement)
     connection.execute(f"select setval('dbadmin_audit.statement_id', {count + 1})")
     connection.execute(BURN.format(count=count // EACH + 2).encode())
     connection.execute("vacuum analyze")
@@ -106,16 +115,37 @@ def fill(connection: psycopg.Connection[Any], server: Server, changes: int) -> I
 def make_months(connection: psycopg.Connection[Any], state: Installed) -> None:
     """The partitions of the last thirteen months."""
     today = dt.datetime.now(dt.UTC).date().replace(day=1)
-    for parent in ("statement", "loose", *(f"rows_{number}" for number in state.shapes)):
+    for parent in log_tables(state):
         for ahead in range(-13, 0):
-            connection.execute(capture.create_partition(parent, capture.month(today, ahead)))
+            connection.execute(create_partition(parent, month(today, ahead)))
 
 
-def row_statement(shape: Shape, values: dict[str, str], low: int, high: int) -> Composed:
+def log_tables(state: Installed) -> list[str]:
+    """The tables that lie in months."""
+    rows = [f"rows_{shape.id}" for shape in state.shapes.values()]
+    return [
+        "statement",
+        "loose",
+        *rows,
+        *(f"pairs_{shape.id}" for shape in state.shapes.values() if shape.has_pairs),
+    ]
+
+
+def row_statements(shape: Shape, values: dict[str, str], low: int, high: int) -> list[Composed]:
     """The rows of the statements of one version of columns."""
     columns = [column for column in shape.kept if column.name in values]
-    return SQL(ROWS).format(
-        table=capture.rows_table(shape.id), shape=Literal(shape.id), low=Literal(low), high=Literal(high),
-        columns=SQL(", ").join(Identifier(column.kept_name) for column in columns),
-        values=SQL(", ").join(SQL(values[column.name]) for column in columns),
-    )  # fmt: skip
+    after = [Identifier(column.kept_name) for column in columns]
+    before = [Identifier(before_name(column.kept_name)) for column in columns]
+
+    def insert(text: str, table: Composable, names: list[Identifier], side: str) -> Composed:
+        sides = [side, side.replace("+", "-")][: len(names) // len(columns)]
+        said = [SQL(values[column.name].replace("side", each)) for each in sides for column in columns]
+        return SQL(text).format(
+            table=table, shape=Literal(shape.id), low=Literal(low), high=Literal(high),
+            columns=SQL(", ").join(names), values=SQL(", ").join(said),
+        )  # fmt: skip
+
+    made = [insert(ROWS, rows_table(shape.id), after, "side")]
+    if shape.has_pairs:
+        made.append(insert(PAIRS, pairs_table(shape.id), [*after, *before], "'+'"))
+    return made
