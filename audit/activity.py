@@ -19,6 +19,8 @@ from audit.tables import Rows
 #: Statements behind the end of the sums that a summary looks at; beyond, it says so.
 MOST = 200_000
 FIRST = "select dbadmin_audit.first_id(%s) as id"
+#: Lines of the page of people.
+SHOWN = 500
 SUMMED = SQL(
     "select day, person, watched_id, operation, statements, rows, hours, last_at from {schema}.activity"
     " where day >= {day}{person}"
@@ -31,6 +33,22 @@ FRESH = SQL(
     " then (images + 1) / 2 else coalesce(images, 0) end as rows from {schema}.statement where id >= {first}"
     " and (id >> 12) >= ({first} >> 12) and at >= {since}{closed}{person} order by {order} limit {most}) s"
     " group by 1, 2, 3, 4"
+)
+
+#: What a person did on a day, whatever the table: a line for each.
+HAS_DAYS = "select to_regclass('dbadmin_audit.person_days') is not null as is_there"
+DAYS = SQL(
+    "select person, day, statements, rows, hours, tables, last_at from {schema}.person_days where day >= {day}"
+)
+BY_DAY = SQL(
+    "select person, day, sum(statements)::bigint as statements, sum(rows)::bigint as rows, bit_or(hours) as hours,"
+    " array_agg(distinct watched_id) as tables, max(last_at) as last_at from ({lines}) l group by 1, 2"
+)
+BUSIEST = SQL(
+    "with d as materialized ({days}),"
+    " p as (select person, sum(statements) as total from d group by 1 order by 2 desc, 1 limit {most})"
+    " select person, day, statements, rows, hours, tables, last_at from d join p using (person)"
+    " order by total desc, person, day desc"
 )
 
 
@@ -70,8 +88,19 @@ class Person:
     unusual: list[str] = field(default_factory=list)
 
 
-def sums(rows: Rows, days: int, person: str = "") -> tuple[Composable, bool]:
-    """The window as lines by day, person, table and operation: sums, and what happened since; is the rest cut?"""
+@dataclass(frozen=True)
+class Window:
+    """Some days back from today. until: how far the sums go; first: the first statement behind them, None: there is
+    none."""
+
+    day: dt.date
+    since: dt.datetime
+    until: Reached | None
+    first: int | None
+
+
+def window(rows: Rows, days: int) -> Window:
+    """So many days, today with them."""
     zone = settings.TIME_ZONE
     day = dt.datetime.now(ZoneInfo(zone)).date() - dt.timedelta(days=days - 1)
     since = dt.datetime.combine(day, dt.time(), ZoneInfo(zone))
@@ -79,15 +108,31 @@ def sums(rows: Rows, days: int, person: str = "") -> tuple[Composable, bool]:
     if until is not None and until.zone != zone:
         until = None
     first = open_from(rows, until) if until else rows(FIRST, [since - SKEW])[0].id
+    return Window(day, since, until, first)
+
+
+def sums(of: Window, person: str = "") -> Composable:
+    """Lines by day, person, table and operation: sums, and what happened since."""
     parts: list[Composable] = []
     whose = SQL(" and person = {}").format(Literal(person)) if person else SQL("")
-    if until is not None:
-        parts.append(SUMMED.format(schema=Identifier(SCHEMA), day=Literal(day), person=whose))
-    if first is not None:
-        parts.append(fresh(since, first, until, person))
+    if of.until is not None:
+        parts.append(SUMMED.format(schema=Identifier(SCHEMA), day=Literal(of.day), person=whose))
+    if of.first is not None:
+        parts.append(fresh(of.since, of.first, of.until, person))
     if not parts:
-        parts.append(SUMMED.format(schema=Identifier(SCHEMA), day=Literal(day), person=SQL(" and false")))
-    return SQL(" union all ").join(parts), until is None
+        parts.append(SUMMED.format(schema=Identifier(SCHEMA), day=Literal(of.day), person=SQL(" and false")))
+    return SQL(" union all ").join(parts)
+
+
+def by_day(rows: Rows, of: Window) -> Composable:
+    """Lines by person and day. A person whose day ends behind the sums may have two of that day."""
+    if of.until is None or not rows(HAS_DAYS)[0].is_there:
+        return BY_DAY.format(lines=sums(of))
+    summed: Composable = DAYS.format(schema=Identifier(SCHEMA), day=Literal(of.day))
+    if of.first is None:
+        return summed
+    rest = BY_DAY.format(lines=fresh(of.since, of.first, of.until, ""))
+    return SQL("{} union all {}").format(summed, rest)
 
 
 def fresh(since: dt.datetime, first: int, until: Reached | None, person: str) -> Composable:
@@ -105,24 +150,23 @@ def fresh(since: dt.datetime, first: int, until: Reached | None, person: str) ->
 
 
 def people(rows: Rows, days: int) -> list[Person]:
-    """Everybody in the window, the busiest first; the last week's unusual days are named."""
-    lines, _ = sums(rows, days)
-    query = SQL(
-        "select person, day, sum(statements)::bigint as statements, sum(rows)::bigint as rows,"
-        " bit_or(hours) as hours, max(last_at) as last_at, array_agg(distinct watched_id) as tables"
-        " from ({}) l group by 1, 2 order by 1, 2 desc"
-    ).format(lines)
+    """The busiest in the window; the last week's unusual days are named."""
+    query = BUSIEST.format(days=by_day(rows, window(rows, days)), most=Literal(SHOWN))
     by_person: dict[str, list[Any]] = {}
     for row in rows(query):
         by_person.setdefault(row.person, []).append(row)
-    found = [one_person(name, some) for name, some in by_person.items()]
-    found.sort(key=lambda one: (-one.statements, one.person))
-    return found[:500]
+    return [one_person(name, some) for name, some in by_person.items()]
 
 
 def one_person(name: str, some: list[Any]) -> Person:
     """A person's days as one line."""
-    days = [Day(row.day, row.statements, row.rows, hours=row.hours) for row in some]
+    by_date: dict[dt.date, Day] = {}
+    for row in some:
+        day = by_date.setdefault(row.day, Day(row.day))
+        day.statements += row.statements
+        day.rows += row.rows
+        day.hours |= row.hours
+    days = list(by_date.values())
     mark_unusual(days)
     last = max(row.last_at for row in some)
     recent = [day for day in days if day.day > last.date() - dt.timedelta(days=7)]
@@ -135,16 +179,16 @@ def one_person(name: str, some: list[Any]) -> Person:
 
 def of_person(rows: Rows, state: Installed, person: str, days: int) -> Activity:
     """One person's window: by day, by table and operation, by hour; unusual days are marked."""
-    lines, unsummed = sums(rows, days, person)
+    of = window(rows, days)
     query = SQL(
         "select day, watched_id, operation::text as operation, sum(statements)::bigint as statements,"
         " sum(rows)::bigint as rows, bit_or(hours) as hours from ({}) l group by 1, 2, 3"
-    ).format(lines)
-    by_day: dict[dt.date, Day] = {}
+    ).format(sums(of, person))
+    by_date: dict[dt.date, Day] = {}
     by_table: dict[tuple[str, str], list[int]] = {}
     for row in rows(query):
         name = str(state.watched.get(row.watched_id, row.watched_id))
-        day = by_day.setdefault(row.day, Day(row.day))
+        day = by_date.setdefault(row.day, Day(row.day))
         day.statements += row.statements
         day.rows += row.rows or 0
         day.tables[name] = day.tables.get(name, 0) + row.statements
@@ -152,14 +196,14 @@ def of_person(rows: Rows, state: Installed, person: str, days: int) -> Activity:
         counts = by_table.setdefault((name, OPERATIONS.get(row.operation, row.operation)), [0, 0])
         counts[0] += row.statements
         counts[1] += row.rows or 0
-    ordered = sorted(by_day.values(), key=lambda day: day.day, reverse=True)
+    ordered = sorted(by_date.values(), key=lambda day: day.day, reverse=True)
     mark_unusual(ordered)
     tables = [(name, word, counts[0], counts[1]) for (name, word), counts in by_table.items()]
     tables.sort(key=lambda line: (-line[2], line[0], line[1]))
     total = sum(day.statements for day in ordered)
     hours = [sum(day.hours >> hour & 1 for day in ordered) for hour in range(24)]
     return Activity(
-        ordered, tables, hours, total, sum(day.rows for day in ordered), unsummed and total >= MOST
+        ordered, tables, hours, total, sum(day.rows for day in ordered), of.until is None and total >= MOST
     )
 
 

@@ -35,14 +35,23 @@ on conflict (only_one) do update set system_identifier = excluded.system_identif
 ROWS = "case operation when 'U' then (images + 1) / 2 else coalesce(images, 0) end"
 # ruff: noqa: S608 - the parts are constants of ours
 ACTIVITY = SQL(
-    "insert into {schema}.activity as a (day, person, watched_id, operation, statements, rows, hours, last_at)"
-    " select local::date, person, watched_id, operation, count(*), sum(rows),"
-    f" bit_or(1 << extract(hour from local)::int), max(at) from (select at, at at time zone {{zone}} as local,"
-    f" {PERSON} as person, watched_id, operation, {ROWS} as rows from {{schema}}.statement s where {{where}}) s"
-    " group by 1, 2, 3, 4"
+    "with line as (select local::date as day, person, watched_id, operation, count(*) as statements, sum(rows) as rows,"
+    f" bit_or(1 << extract(hour from local)::int) as hours, max(at) as last_at from (select at,"
+    f" at at time zone {{zone}} as local, {PERSON} as person, watched_id, operation, {ROWS} as rows"
+    " from {schema}.statement s where {where}) s group by 1, 2, 3, 4),"
+    " by_table as (insert into {schema}.activity as a"
+    " (day, person, watched_id, operation, statements, rows, hours, last_at)"
+    " select day, person, watched_id, operation, statements, rows, hours, last_at from line"
     " on conflict (person, day, watched_id, operation) do update set"
     " statements = a.statements + excluded.statements, rows = a.rows + excluded.rows,"
-    " hours = a.hours | excluded.hours, last_at = greatest(a.last_at, excluded.last_at)"
+    " hours = a.hours | excluded.hours, last_at = greatest(a.last_at, excluded.last_at))"
+    " insert into {schema}.person_days as d (day, person, statements, rows, hours, tables, last_at)"
+    " select day, person, sum(statements), sum(rows), bit_or(hours), array_agg(distinct watched_id), max(last_at)"
+    " from line group by 1, 2 on conflict (day, person) do update set"
+    " statements = d.statements + excluded.statements, rows = d.rows + excluded.rows,"
+    " hours = d.hours | excluded.hours, last_at = greatest(d.last_at, excluded.last_at),"
+    " tables = case when d.tables @> excluded.tables then d.tables"
+    " else array(select distinct unnest(d.tables || excluded.tables)) end"
 )
 UPDATED = SQL(
     "select shape_id, array_agg(id order by id) as ids, min(at) as first_at, max(at) as last_at"
@@ -71,7 +80,9 @@ class Done:
 
 def forget(connection: psycopg.Connection[Any]) -> None:
     """Begin anew: days are counted in another time zone."""
-    connection.execute("truncate dbadmin_audit.activity, dbadmin_audit.touched, dbadmin_audit.summary")
+    connection.execute(
+        "truncate dbadmin_audit.activity, dbadmin_audit.person_days, dbadmin_audit.touched, dbadmin_audit.summary"
+    )
 
 
 def sum_next(connection: psycopg.Connection[Any], state: Installed, zone: str) -> Done:

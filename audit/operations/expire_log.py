@@ -13,6 +13,7 @@ from django import forms
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit import archive, log_tables, parquet, plans, sealing
+from audit.activity import HAS_DAYS
 from audit.log_tables import SCHEMA
 from audit.models import Expiry, Seal
 from audit.operations.watch_table import rows_of
@@ -149,9 +150,11 @@ class ExpireLog(Operation):
         """Sums of who did how much go with their months."""
         if reached(rows) is None:
             return []
-        query = SQL("DELETE FROM {}.activity WHERE day < {}").format(Identifier(SCHEMA), Literal(first_kept))
+        tables = ["activity", *(["person_days"] if rows(HAS_DAYS)[0].is_there else [])]
+        query = SQL("DELETE FROM {} WHERE day < {}")
+        inside = [Sql(query.format(Identifier(SCHEMA, name), Literal(first_kept))) for name in tables]
         says = "Forget who did how much in them"
-        return [Transaction(plans.as_owner(own, [Sql(query)]), database=database, says=says)]
+        return [Transaction(plans.as_owner(own, inside), database=database, says=says)]
 
     def refuse_unsealed(self, names: list[str]) -> None:
         """What was never sealed cannot be proven to have been dropped whole."""

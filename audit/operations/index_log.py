@@ -17,8 +17,11 @@ from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Call, Sql, Step, Transaction
 
-#: The last thing that the script makes: an older dbadmin made less of it.
-TABLES = "select to_regclass('dbadmin_audit.activity_table') is not null as is_there"
+#: What an older dbadmin's script did not make yet.
+TABLES = """
+select to_regclass('dbadmin_audit.activity_table') is not null
+   and to_regclass('dbadmin_audit.person_days') is not null as is_there
+"""
 #: Nobody writes to a month that is over; should somebody, we give way.
 LOCK = {"lock_timeout": "3s", "maintenance_work_mem": "128MB"}
 

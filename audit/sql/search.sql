@@ -26,6 +26,21 @@ CREATE TABLE IF NOT EXISTS dbadmin_audit.activity (
 CREATE INDEX IF NOT EXISTS activity_day ON dbadmin_audit.activity (day);
 CREATE INDEX IF NOT EXISTS activity_table ON dbadmin_audit.activity (watched_id, operation, day);
 
+-- The same by person and day alone, for the page of all people; made from the lines above where it is new.
+CREATE TABLE IF NOT EXISTS dbadmin_audit.person_days (
+    day         date NOT NULL,
+    person      text NOT NULL,
+    statements  bigint NOT NULL,
+    rows        bigint NOT NULL,
+    hours       integer NOT NULL,
+    tables      integer[] NOT NULL,
+    last_at     timestamptz NOT NULL,
+    PRIMARY KEY (day, person)
+);
+INSERT INTO dbadmin_audit.person_days (day, person, statements, rows, hours, tables, last_at)
+SELECT day, person, sum(statements), sum(rows), bit_or(hours), array_agg(DISTINCT watched_id), max(last_at)
+FROM dbadmin_audit.activity WHERE NOT EXISTS (SELECT FROM dbadmin_audit.person_days) GROUP BY 1, 2;
+
 -- Where a column changed: 64 neighbours in number share one line.
 CREATE TABLE IF NOT EXISTS dbadmin_audit.touched (
     shape_id  integer NOT NULL,
@@ -47,5 +62,5 @@ CREATE OR REPLACE FUNCTION dbadmin_audit.values_text(image jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT string_agg(e.value, E'\n') FROM jsonb_each_text(image) e
 $$;
-REVOKE ALL ON dbadmin_audit.summary, dbadmin_audit.activity, dbadmin_audit.touched FROM PUBLIC;
+REVOKE ALL ON dbadmin_audit.summary, dbadmin_audit.activity, dbadmin_audit.person_days, dbadmin_audit.touched FROM PUBLIC;
 REVOKE ALL ON FUNCTION dbadmin_audit.exact_text(anyelement), dbadmin_audit.values_text(jsonb) FROM PUBLIC

@@ -157,6 +157,34 @@ def test_sums_go_on_where_they_ended_and_miss_no_open_transaction(audit, execute
     assert [(one.statements, one.rows) for one in activity.people(audit.session.rows, 30)] == [(3, 4)]
 
 
+def test_the_page_of_people_says_the_same_from_sums_and_from_the_log(old, execute, server):
+    def said():
+        return activity.people(old.session.rows, 200)
+
+    execute("create table others (id int primary key)")
+    old.watch("others")
+    unsummed = said()
+    assert {one.person for one in unsummed} == {"user0", "user1", "user2"}
+    carry_out(operation("index_log", server))
+    assert said() == unsummed
+    execute("set app.current_user_id = 'user1'; insert into others values (1), (2)")
+    before, now = ({one.person: one for one in some} for some in (unsummed, said()))
+    assert (now["user1"].statements, now["user1"].rows) == (
+        before["user1"].statements + 1,
+        before["user1"].rows + 2,
+    )
+    assert now["user1"].tables == 2
+    waiting = said()
+    carry_out(operation("index_log", server))
+    assert said() == waiting
+    # As an older dbadmin left it: the lines by day are made from those by table.
+    execute("drop table dbadmin_audit.person_days")
+    assert said() == waiting
+    assert carry_out(operation("index_log", server)).status == "succeeded"
+    assert said() == waiting
+    assert execute("select count(*) > 0 from dbadmin_audit.person_days").fetchone()[0]
+
+
 def test_a_log_that_was_put_into_another_cluster_is_summed_on(audit, execute, server):
     execute("create table t (id int primary key)")
     audit.watch("t")

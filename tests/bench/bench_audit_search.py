@@ -102,7 +102,9 @@ def prepare(connection: psycopg.Connection[Any], rows: Any, state: Installed) ->
     connection.execute(plans.script("search.sql"))
     while indexing.sum_next(connection, state, settings.TIME_ZONE).more:
         pass
-    connection.execute("vacuum analyze dbadmin_audit.activity, dbadmin_audit.touched")
+    connection.execute(
+        "vacuum analyze dbadmin_audit.activity, dbadmin_audit.person_days, dbadmin_audit.touched"
+    )
 
 
 def page_figures(connection: psycopg.Connection[Any], rows: Any, state: Installed) -> Iterator[Figure]:
@@ -129,6 +131,7 @@ def page_figures(connection: psycopg.Connection[Any], rows: Any, state: Installe
     for person in ("importer", "user77", "rare"):
         taken = milliseconds(connection, partial(activity.of_person, rows, state, person, 30))
         yield Figure(f"thirty_days_of_{person}_ms", taken, 100)
+    yield Figure("thirty_days_of_all_ms", milliseconds(connection, partial(activity.people, rows, 30)), 100)
 
 
 def index_texts(connection: psycopg.Connection[Any], rows: Any, state: Installed) -> None:
