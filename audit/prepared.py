@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
+from audit import open_text
 from audit.log_tables import SCHEMA
+from audit.open_text import Stretch
 from audit.registry import Installed, Shape
 from audit.search import Filter, tables_named
 from audit.tables import Rows
-from audit.values import needles, pattern
+from audit.values import PLAIN, findable, needles, pattern
 
-MONTH = re.compile(r"^(statement|loose|(?:rows|pairs)_(\d+))_(\d{4}_\d{2}|default)$")
+MONTH = re.compile(r"^(statement|loose|(?:rows|pairs)_(\d+))_(\d{4}_\d{2}|default|open)$")
 LEAVES = """
 select c.relname as name, pg_get_expr(i.indexprs, i.indrelid) as expression
 from pg_catalog.pg_class c
@@ -64,13 +66,24 @@ def open_from(rows: Rows, until: Reached) -> int | None:
 
 @dataclass(frozen=True)
 class Month:
-    """A month of the log: its statements' numbers, and the expressions of its text indexes by partition."""
+    """A month of the log: its statements' numbers, and the expressions of its text indexes by partition.
+
+    is_open: that part of the open month whose texts are copied.
+    """
 
     name: str
     low: int
     high: int
     texts: dict[str, str] = field(default_factory=dict)
     is_prepared: bool = False
+    is_open: bool = False
+
+    def without(self, stretch: Stretch) -> list[Month]:
+        """What of a month that is not prepared lies outside of the copied texts."""
+        if self.is_prepared or stretch.high < self.low or stretch.low > self.high:
+            return [self]
+        parts = [(self.low, min(self.high, stretch.low - 1)), (max(self.low, stretch.high + 1), self.high)]
+        return [replace(self, low=low, high=high) for low, high in parts if low <= high]
 
 
 def shapes_of(state: Installed, wanted: Filter) -> list[Shape]:
@@ -99,6 +112,9 @@ def months(rows: Rows, state: Installed, wanted: Filter) -> list[Month]:
         ready = name != "default" and not strays and not any(leaf in filled for leaf in leaves)
         texts = {leaf: text for leaf, text in leaves.items() if text}
         found.append(Month(name, *span, texts, ready and bool(texts)))
+    if copied := open_text.covered(rows):
+        found = [part for month in found for part in month.without(copied)]
+        found.append(Month("open", copied.low, copied.high, {}, True, True))
     return sorted(found, key=lambda month: month.low, reverse=True)
 
 
@@ -129,6 +145,12 @@ def text_hits(
     """
     parts: list[Composable] = []
     for month in found:
+        if month.is_open:
+            asked = open_needles(rows, state, wanted)
+            if asked is None:
+                return None
+            if asked:
+                parts.append(open_text.hits(asked, max(low, month.low - 1), min(high, month.high + 1)))
         for leaf, expression in month.texts.items():
             said = leaf_needles(rows, state, wanted, leaf)
             if said is None:
@@ -154,6 +176,21 @@ def like(expression: str, text: str) -> Composable:
     return SQL("({}) ilike {}").format(SQL(escaped).format(), Literal(pattern(text)))
 
 
+def open_needles(rows: Rows, state: Installed, wanted: Filter) -> list[tuple[int, tuple[str, ...]]] | None:
+    """Version of columns -> what the copied texts are asked for; those that cannot hold a hit are left out. None: the
+    texts cannot say."""
+    names = ["statement_open", "loose_open", *(f"rows_{shape.id}_open" for shape in shapes_of(state, wanted))]
+    found = []
+    for name in names:
+        said = leaf_needles(rows, state, wanted, name)
+        if said == []:
+            return None
+        if said:
+            known = MONTH.match(name)
+            found.append((int(known[2]) if known and known[2] else 0, tuple(said)))
+    return found
+
+
 def leaf_needles(rows: Rows, state: Installed, wanted: Filter, leaf: str) -> list[str] | None:
     """What a partition's index is asked for; None: this partition cannot hold a hit; []: its index cannot say."""
     known = MONTH.match(leaf)
@@ -168,7 +205,7 @@ def leaf_needles(rows: Rows, state: Installed, wanted: Filter, leaf: str) -> lis
         if wanted.value or wanted.column:
             return None
         return [wanted.text]
-    return [text for text in (wanted.text, "" if wanted.path else wanted.value) if len(text) > 2]
+    return findable([wanted.text, *(PLAIN.findall(wanted.value) if wanted.path else [wanted.value])])
 
 
 def touched_blocks(rows: Rows, state: Installed, wanted: Filter, below: int, limit: int) -> list[int]:

@@ -34,6 +34,13 @@ where t.typnamespace = 'pg_catalog'::regnamespace and p.provolatile = 'i' and t.
 MONTH = re.compile(r"^(statement|loose|(?:rows|pairs)_(\d+))_(\d{4})_(\d{2})$")
 #: Columns that one index takes in; a table with more is searched row by row.
 MOST_COLUMNS = 200
+#: The text of a statement itself, and which have any.
+NOTE = (
+    SQL("coalesce(note, '') || E'\\n' || coalesce(query, '')"),
+    SQL("(note IS NOT NULL OR query IS NOT NULL)"),
+)
+#: The text of a row that was kept whole.
+LOOSE = SQL("{}.values_text(image)").format(Identifier(SCHEMA))
 
 
 @dataclass(frozen=True)
@@ -69,10 +76,10 @@ def expression(state: Installed, leaf: str, plain: set[str]) -> tuple[Composable
     if known is None:
         return None
     if leaf.startswith("statement"):
-        text = SQL("coalesce(note, '') || E'\\n' || coalesce(query, '')")
-        return text, SQL(" WHERE note IS NOT NULL OR query IS NOT NULL")
+        text, which = NOTE
+        return text, SQL(" WHERE ") + which
     if leaf.startswith("loose"):
-        return SQL("{}.values_text(image)").format(Identifier(SCHEMA)), SQL("")
+        return LOOSE, SQL("")
     shape = state.shapes.get(int(known[2]))
     if shape is None or not shape.kept or len(shape.kept) > MOST_COLUMNS:
         return None
@@ -81,7 +88,7 @@ def expression(state: Installed, leaf: str, plain: set[str]) -> tuple[Composable
 
 def row_text(shape: Shape, plain: set[str], has_before: bool) -> Composable:
     """The values of a row, one on each line; has_before: those before the update stand beside them."""
-    parts = []
+    parts: list[Composable] = []
     named = [(column, column.kept_name) for column in shape.kept]
     if has_before:
         named += [(column, before_name(column.kept_name)) for column in shape.kept]

@@ -103,7 +103,12 @@ def needles(rows: Rows, shape: Shape, wanted: Filter) -> list[str]:
         found += PLAIN.findall(wanted.value)
     elif wanted.value:
         found.append(wanted.value)
-    return [each for each in found if FINDABLE.search(each)]
+    return findable(found)
+
+
+def findable(texts: list[str]) -> list[str]:
+    """Those that an index of three-letter pieces finds."""
+    return [each for each in texts if FINDABLE.search(each)]
 
 
 def match_query(rows: Rows, shape: Shape, wanted: Filter, ids: list[int]) -> Composable | None:

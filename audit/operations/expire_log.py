@@ -12,7 +12,7 @@ from typing import Any
 from django import forms
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit import archive, log_tables, parquet, plans, sealing
+from audit import archive, log_tables, open_text, parquet, plans, sealing
 from audit.activity import HAS_DAYS
 from audit.log_tables import SCHEMA
 from audit.models import Expiry, Seal
@@ -147,13 +147,17 @@ class ExpireLog(Operation):
         self.archived[month] = made.said()
 
     def forgets(self, rows: Rows, own: bool, first_kept: dt.date, database: str) -> list[Step]:
-        """Sums of who did how much go with their months."""
-        if reached(rows) is None:
+        """Sums of who did how much go with their months, and texts that were copied while a month was written to."""
+        inside: list[Sql] = []
+        if reached(rows) is not None:
+            tables = ["activity", *(["person_days"] if rows(HAS_DAYS)[0].is_there else [])]
+            query = SQL("DELETE FROM {} WHERE day < {}")
+            inside = [Sql(query.format(Identifier(SCHEMA, name), Literal(first_kept))) for name in tables]
+        if rows(open_text.IS_THERE)[0].is_there:
+            inside += [Sql(each) for each in open_text.forget(first_kept)]
+        if not inside:
             return []
-        tables = ["activity", *(["person_days"] if rows(HAS_DAYS)[0].is_there else [])]
-        query = SQL("DELETE FROM {} WHERE day < {}")
-        inside = [Sql(query.format(Identifier(SCHEMA, name), Literal(first_kept))) for name in tables]
-        says = "Forget who did how much in them"
+        says = "Forget who did how much in them, and their copied texts"
         return [Transaction(plans.as_owner(own, inside), database=database, says=says)]
 
     def refuse_unsealed(self, names: list[str]) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import psycopg
 from django import forms
 from django.conf import settings
 from psycopg.sql import SQL
 
-from audit import indexing, plans, text_index
+from audit import activity, indexing, open_text, plans, text_copies, text_index
+from audit.indexing import Done
 from audit.operations.watch_table import rows_of
 from audit.registry import Installed, installed
+from audit.search import SKEW
 from audit.tables import Rows
 from dbadmin.connections import named_rows
 from dbadmin.operations import Operation, Refused, Risk
@@ -27,10 +32,11 @@ LOCK = {"lock_timeout": "3s", "maintenance_work_mem": "128MB"}
 
 
 class IndexLog(Operation):
-    """Bring what searches rely on up to date: sums by person and day, where columns changed, texts of whole months.
+    """Bring what searches rely on up to date: sums by person and day, where columns changed, texts.
 
-    Put it on a schedule of a few minutes. Writers pay nothing for it: it works behind the end of the log, and months
-    that are over get no rows any more.
+    Put it on a schedule of a few minutes. Writers pay nothing for it: it works behind the end of the log. Months that
+    are over get indexes of their own; the texts of the month that is still written to are copied into a table beside,
+    which is not logged, takes about as much as a third of that month's log, and is emptied when the month is over.
     """
 
     title = "Index the audit log"
@@ -41,7 +47,7 @@ class IndexLog(Operation):
         texts = forms.BooleanField(
             required=False,
             initial=True,
-            label="Index the texts of whole months",
+            label="Index the texts",
             help_text="Needs the extension pg_trgm; without it texts are searched row by row.",
         )
         create_extension = forms.BooleanField(
@@ -74,23 +80,26 @@ class IndexLog(Operation):
         steps.append(
             Call(self.add_up, says="Add every closed transaction since the last time to the sums and the map")
         )
-        return [*steps, *self.text_steps(rows, state, own, database)]
-
-    def text_steps(self, rows: Rows, state: Installed, own: bool, database: str) -> list[Step]:
-        """One transaction for each partition of a month that is over."""
-        if not self.params.get("texts", True):
-            return []
         known = text_index.extension(rows)
         may_create = bool(self.params.get("create_extension")) and known.is_available
-        leaves = self.recent(text_index.closed_leaves(rows, rows(plans.ABILITIES)[0].today))
-        if not leaves or not (known.schema or may_create):
-            return []
-        steps: list[Step] = []
+        if not self.params.get("texts", True) or not (known.schema or may_create):
+            return steps
         if not known.schema:
             steps.append(Sql("CREATE EXTENSION IF NOT EXISTS pg_trgm", database=database))
         schema = known.schema or rows("select current_schema() as name")[0].name
+        steps += self.text_steps(rows, state, own, database, schema)
+        if not rows(open_text.IS_THERE)[0].is_there:
+            inside = plans.as_owner(own, [Sql(text_copies.create(schema))])
+            says = "Make the table for texts of the month that is still written to"
+            steps.append(Transaction(inside, database=database, says=says))
+        says = "Copy the texts of every closed transaction of the month that is still written to"
+        return [*steps, Call(self.copy_texts, says=says)]
+
+    def text_steps(self, rows: Rows, state: Installed, own: bool, database: str, schema: str) -> list[Step]:
+        """One transaction for each partition of a month that is over."""
+        steps: list[Step] = []
         plain = {row.name for row in rows(text_index.PLAIN_TYPES)}
-        for leaf in leaves:
+        for leaf in self.recent(text_index.closed_leaves(rows, rows(plans.ABILITIES)[0].today)):
             found = text_index.expression(state, leaf, plain)
             if found is None:
                 continue
@@ -109,6 +118,24 @@ class IndexLog(Operation):
 
     def add_up(self, work: Work) -> None:
         """Batch after batch, each a transaction of its own."""
+        done = self.batches(
+            work, lambda connection, state: indexing.sum_next(connection, state, settings.TIME_ZONE)
+        )
+        if self.params.get("texts", True) and not text_index.extension(rows_of(self)).schema:
+            work.log("Texts are not indexed: the extension pg_trgm is not there.")
+        work.log(f"Added {done} statements to the sums.")
+        work.result(statements=done)
+
+    def copy_texts(self, work: Work) -> None:
+        """From the beginning of the month on: those before have their indexes."""
+        rows = rows_of(self)
+        first = dt.datetime.combine(rows(plans.ABILITIES)[0].today.replace(day=1), dt.time(), dt.UTC)
+        begin = rows(activity.FIRST, [first - SKEW])[0].id or 0
+        done = self.batches(work, lambda connection, state: text_copies.fill_next(connection, state, begin))
+        work.log(f"Copied the texts of {done} statements.")
+
+    def batches(self, work: Work, batch: Callable[[psycopg.Connection[Any], Installed], Done]) -> int:
+        """Batch after batch, each a transaction of its own, by the owner of the log; how many statements."""
         done = 0
         with work.connect(self.params.get("database") or None) as connection:
             state = installed(lambda query, params=None: named_rows(connection.execute(query, params)))
@@ -117,15 +144,12 @@ class IndexLog(Operation):
             connection.execute("set statement_timeout = 0")
             more = True
             while more:
-                batch = indexing.sum_next(connection, state, settings.TIME_ZONE)
-                done += batch.statements
-                more = batch.more and batch.statements > 0
+                one = batch(connection, state)
+                done += one.statements
+                more = one.more and one.statements > 0
                 work.progress(done, None, "rows")
                 work.stop_if_cancelled()
-        if self.params.get("texts", True) and not text_index.extension(rows_of(self)).schema:
-            work.log("Texts of whole months are not indexed: the extension pg_trgm is not there.")
-        work.log(f"Added {done} statements to the sums.")
-        work.result(statements=done)
+        return done
 
 
 def analyze(leaf: str) -> SQL:

@@ -92,6 +92,21 @@ def test_an_expired_month_comes_back_from_the_store_as_it_was(
     assert log_of(run)[0] == f"2020-01 is in vault already: {lines} lines."
 
 
+def test_copied_texts_of_a_month_go_with_it(old, server, execute):
+    execute("create extension pg_trgm")
+    assert carry_out(operation("index_log", server)).status == "succeeded"
+    copied = "select string_agg(text, '') ~ 'ü' from dbadmin_audit.open_text"
+    # Made when that month was still written to, and never since.
+    execute("update dbadmin_audit.open_text_reached set from_id = 1, high = 0")
+    execute("insert into dbadmin_audit.open_text values (0, 1, 'ü')")
+    assert execute(copied).fetchone()[0]
+    run = carry_out(operation("expire_log", server, keep_months=3))
+    assert run.status == "succeeded", run.message
+    assert not execute(copied).fetchone()[0]
+    assert carry_out(operation("index_log", server)).status == "succeeded"
+    assert execute("select count(*) from dbadmin_audit.open_text").fetchone()[0]
+
+
 def test_an_altered_archive_is_not_loaded(old, server, target, execute, vault):
     carry_out(operation("expire_log", server, keep_months=3, store="vault"))
     shelf, key = vault.open(), f"audit-log/{server.key}/{target.database}/2020-01.jsonl.zst"

@@ -99,7 +99,11 @@ def test_finds_the_same_as_row_by_row(old, server, monkeypatch):
 def test_asks_the_indexes_of_months_that_are_over(old, server, monkeypatch):
     carry_out(operation("index_log", server))
     months = prepared.months(old.session.rows, old.state, search.Filter(text="town"))
-    assert [month.is_prepared for month in months] == [False, True, True]
+    assert [(month.is_open, month.is_prepared) for month in months] == [
+        (True, True),
+        (False, True),
+        (False, True),
+    ]
     paired = {
         f"pairs_{number}" for number, shape in old.state.shapes.items() if shape.has_pairs and number == 1
     }
@@ -119,6 +123,52 @@ def test_asks_the_indexes_of_months_that_are_over(old, server, monkeypatch):
     assert not [each for each in asked if "concat_ws" in each and "= any('{1,2,3" in each]
 
 
+def test_texts_of_the_open_month_are_found_by_their_copies(
+    old, execute, server, postgres, target, monkeypatch
+):
+    """What was open when the copies were made, and what came since, is looked through row by row."""
+    first = execute("select max(id) from dbadmin_audit.statement").fetchone()[0]
+    with postgres.connect(target.database) as other:
+        other.execute("set app.current_user_id = 'user2'")
+        with other.transaction():
+            other.execute("update people set name = 'Name 012 again' where id = 20")
+            execute('update people set data = data || \'{"city": "Town 77"}\' where id > 30')
+            execute("insert into people select g, 'Name Öst ' || g from generate_series(100, 140) g")
+            assert carry_out(operation("index_log", server)).status == "succeeded"
+            execute("update people set name = 'Name 004 late' where id = 21")
+        execute("update people set name = 'Name 004 later' where id = 22")
+    for _ in ("some are open", "all are copied"):
+        plain = [everything(old, wanted) for wanted in SEARCHES]
+        assert any(number > first for found in plain for number in found)
+        monkeypatch.setattr(inside, "FIRST", -1)
+        for wanted, expected in zip(SEARCHES, plain, strict=True):
+            assert everything(old, wanted) == expected, wanted
+        monkeypatch.undo()
+        carry_out(operation("index_log", server))
+    months = prepared.months(old.session.rows, old.state, search.Filter(text="town"))
+    assert [month.is_open for month in months] == [True, False, False]
+    assert execute("select count(*) > 0 from dbadmin_audit.open_text").fetchone()[0]
+
+
+def test_copies_of_texts_begin_anew_with_a_month_a_crash_and_another_cluster(old, execute, server):
+    carry_out(operation("index_log", server))
+    reached = "select from_id, high from dbadmin_audit.open_text_reached"
+    texts = "select count(*) from dbadmin_audit.open_text"
+    before, count = execute(reached).fetchone(), execute(texts).fetchone()
+    for change in (
+        "update dbadmin_audit.open_text_reached set from_id = from_id - 10",
+        "truncate dbadmin_audit.open_text, dbadmin_audit.open_text_reached",
+        "update dbadmin_audit.open_text_reached set system_identifier = '1'",
+        "update dbadmin_audit.open_text_reached set high = high + 1000000",
+    ):
+        execute(change)
+        carry_out(operation("index_log", server))
+        now = execute(reached).fetchone()
+        assert now[0] == before[0]
+        assert before[1] <= now[1] < before[1] + 1000
+        assert execute(texts).fetchone() == count
+
+
 def test_needs_no_extension(audit, execute, server):
     execute("create table t (id int primary key)")
     audit.watch("t")
@@ -126,7 +176,7 @@ def test_needs_no_extension(audit, execute, server):
     run = carry_out(operation("index_log", server))
     assert run.status == "succeeded"
     assert log_of(run)[-2:] == [
-        "Texts of whole months are not indexed: the extension pg_trgm is not there.",
+        "Texts are not indexed: the extension pg_trgm is not there.",
         "Added 1 statements to the sums.",
     ]
 
