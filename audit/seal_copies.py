@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from audit.models import Seal
+from audit.models import Expiry, Seal
 from dbadmin.failures import Told
 from dbadmin.models import Server
 from dbadmin.stores import Shelf
@@ -38,13 +39,15 @@ def stamp_key(seal: Seal, server: Server) -> str:
     return key_of(seal, server).removesuffix(".json") + ".tsr"
 
 
-def witness_of(seal: Seal) -> str:
-    """The same with the time stamp."""
-    if not seal.stamp:
-        return line_of(seal)
-    return (
-        json.dumps(json.loads(line_of(seal)) | {"stamp": base64.b64encode(bytes(seal.stamp)).decode()}) + "\n"
-    )
+def witness_of(seal: Seal, expiries: Iterable[Expiry] = ()) -> str:
+    """The same with the time stamp, and with the signed records of months that expired."""
+    more: dict[str, Any] = {}
+    if seal.stamp:
+        more["stamp"] = base64.b64encode(bytes(seal.stamp)).decode()
+    told = [{"text": one.text, "signature": one.signature, "public": one.key.public} for one in expiries]
+    if told:
+        more["expiries"] = told
+    return json.dumps(json.loads(line_of(seal)) | more) + "\n"
 
 
 def copy_seals(shelf: Shelf, server: Server, database: str, name: str) -> int:

@@ -12,7 +12,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from audit.asking import Asked, auditors, number, trouble
-from audit.models import Seal, SealCheck
+from audit.models import Expiry, Seal, SealCheck
 from audit.proofs import NoProof, proof
 from audit.seal_copies import witness_of
 from dbadmin.events import record
@@ -90,10 +90,11 @@ def witness(request: HttpRequest, server_name: str) -> HttpResponse | StreamingH
 
 
 def witness_lines(server: Server, database: str) -> Iterator[str]:
-    """Seal by seal, oldest first."""
+    """Seal by seal, oldest first; the first line holds the records of months that expired."""
+    expiries = Expiry.objects.filter(server=server, database=database).select_related("key").order_by("pk")
     found = Seal.objects.filter(server=server, database=database).select_related("key").order_by("number")
-    for seal in found.iterator(20):
-        yield witness_of(seal)
+    for place, seal in enumerate(found.iterator(20)):
+        yield witness_of(seal, () if place else expiries)
 
 
 @login_required

@@ -63,13 +63,14 @@ def chain(seals: Iterable[Seal]) -> list[Finding]:
 
 def expired_through(seals: list[Seal]) -> int:
     """The last statement that a signed record says was dropped by policy."""
-    if not seals:
+    server = seals[0].server if seals else None
+    if server is None:
         return 0
-    for one in Expiry.objects.filter(server=seals[0].server, database=seals[0].database).select_related(
-        "key"
-    ):
-        if is_signed(one.key.public, one.text, one.signature):
-            return int(json.loads(one.text)["through"])
+    for one in Expiry.objects.filter(server=server, database=seals[0].database).select_related("key"):
+        facts = json.loads(one.text)
+        is_of_this = (facts["server"], facts["database"]) == (str(server.key), seals[0].database)
+        if is_of_this and is_signed(one.key.public, one.text, one.signature):
+            return int(facts["through"])
     return 0
 
 
@@ -255,7 +256,7 @@ def verify(
             found += verify_seal(connection, seal, expired, again.get(seal.number))
         if progress:
             progress(done, len(seals))
-    return [*end_gone(connection, seals, found), *found]
+    return [*end_gone(connection, seals, found, expired), *found]
 
 
 END = """
@@ -264,14 +265,16 @@ select s.id from dbadmin_audit.statement s where s.id >= %s
 GIVEN = "select last_value from dbadmin_audit.statement_id"
 
 
-def end_gone(connection: psycopg.Connection[Any], seals: list[Seal], found: list[Finding]) -> list[Finding]:
+def end_gone(
+    connection: psycopg.Connection[Any], seals: list[Seal], found: list[Finding], expired: int
+) -> list[Finding]:
     """Where all that is missing is the end of the log, and its numbers were not even given out: what that most likely
     is. A copy of the server's files or a snapshot that was put back begins no new timeline."""
     gone = [one for one in found if one.kind == "removed" and not one.row]
     if not gone or any((one.statement and one.kind in {"altered", "inserted"}) or one.row for one in found):
         return []
     first = min(gone, key=lambda one: one.statement)
-    known = {packed.id for seal in seals for packed in leaves_of(seal) or ()}
+    known = {packed.id for seal in seals for packed in leaves_of(seal) or () if packed.id > expired}
     missing = {number for number in known if number >= first.statement}
     given = int((connection.execute(GIVEN).fetchone() or (0,))[0])
     there = {row[0] for row in connection.execute(END, [first.statement])}

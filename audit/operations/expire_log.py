@@ -182,7 +182,8 @@ class ExpireLog(Operation):
         key = sealing.signing_key()
         through = max(tops, default=0)
         facts = {"server": str(self.server.key), "database": database, "through": through, "months": months,
-                 "archives": self.archived}  # fmt: skip
+                 "archives": self.archived,
+                 "recorded_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds")}  # fmt: skip
         text = json.dumps(facts, sort_keys=True)
         Expiry.objects.create(
             server=self.server, database=database, through_id=through, text=text, key=key,

@@ -8,8 +8,7 @@
 The first reads each sealed statement and row anew by psql, hashes them, compares with the signed roots, and names what
 was altered, removed or inserted; so it does with the tables that are watched, their columns and the recorded gaps. The
 second asks no server: it shows one change, and that it belongs to what was signed. The third tells whether an exported
-search (CSV, JSON lines, Parquet or report) is as it was signed. Exit status: 0 as sealed or signed, 1 differs,
-2 could not be checked.
+search is as it was signed. Exit status: 0 as sealed or signed, 1 differs, 2 could not be checked.
 """
 
 from __future__ import annotations
@@ -44,13 +43,11 @@ STATEMENT = (
     " s.operation, s.session_role, s.set_role, s.app_user, s.client, s.application, s.query, s.note"
     " from dbadmin_audit.statement s where {where} order by s.id) to stdout"
 )
-SHAPE = "select columns from dbadmin_audit.shape where id = {shape}"
 IMAGES = (
     "(select at, statement_id, n, side{after} from {table}"
     " union all select at, statement_id, 1, '-'::\"char\"{before} from {pairs}"
     " union all select at, statement_id, 1, '+'::\"char\"{after} from {pairs})"
 )
-PAIRS = "select to_regclass('dbadmin_audit.pairs_{shape}') is not null"
 ROWS = (
     "copy (select r.statement_id, r.n, r.side, (extract(epoch from r.at) * 1000000)::bigint, {columns}"
     " from dbadmin_audit.statement s join {table} r on r.statement_id = s.id and r.at = s.at"
@@ -60,6 +57,16 @@ PLACE = (
     "copy (select pg_snapshot_xmin(pg_current_snapshot()), (select system_identifier from pg_control_system()),"
     " (select timeline_id from pg_control_checkpoint())) to stdout"
 )
+#: Versions of the log, and of what is signed, that this script reads.
+VERSION, FORM = 4, "dbadmin-audit-1"
+VERSION_NOW = (
+    "select substring(obj_description('dbadmin_audit'::regnamespace, 'pg_namespace') from 'version (\\d+)')"
+)
+TOO_NEW = (
+    "The {} is of version {}, and this script reads up to {}: take the one that the page Seals of that dbadmin offers."
+    " Nothing was checked.\n"
+)
+NOT_FITTING = "the signature does not fit the key"
 GIVEN = "select last_value from dbadmin_audit.statement_id"
 END_GONE = (
     "All that was sealed from statement {} on is missing ({} statements), and the sequence dbadmin_audit.statement_id"
@@ -68,21 +75,18 @@ END_GONE = (
 )
 REGISTRY = {
     "watched": ("id, since", "The numbers of watched tables, or since when they are watched, were altered."),
-    "shape": (
-        "id, watched_id, signature, columns::text, key_columns::text, since",
-        "The versions of columns were altered.",
-    ),
+    "shape": ("id, watched_id, signature, columns::text, key_columns::text, since",
+              "The versions of columns were altered."),
     "gap": ("id, at, xid, watched_id, kind, text", "The recorded gaps were altered."),
-}
+}  # fmt: skip
+LINES = "copy (select {columns} from dbadmin_audit.{name} where {where} order by id) to stdout"
 NAMES = "copy (select id, schema_name || '.' || table_name from dbadmin_audit.watched order by id) to stdout"
 STATES = (
-    "copy (select w.id, w.until::text, md5(w.choices::text),"
-    " (select min(coalesce(substring(p.prosrc from 'audit capture (\\d+)')::int, 1)) from pg_catalog.pg_proc p"
-    " where p.pronamespace = 'dbadmin_audit'::regnamespace and p.proname = 'capture_' || w.id),"
-    " (select md5(string_agg(p.prosrc, '' order by p.proname)) from pg_catalog.pg_proc p"
-    " where p.pronamespace = 'dbadmin_audit'::regnamespace"
-    " and p.proname in ('capture_' || w.id, 'capture_row_' || w.id))"
-    " from dbadmin_audit.watched w order by w.id) to stdout"
+    "copy (select w.id, w.until::text, md5(w.choices::text), min(coalesce(substring(p.prosrc from"
+    " 'audit capture (\\d+)')::int, 1)) filter (where p.proname = 'capture_' || w.id),"
+    " md5(string_agg(p.prosrc, '' order by p.proname)) from dbadmin_audit.watched w left join pg_catalog.pg_proc p"
+    " on p.pronamespace = 'dbadmin_audit'::regnamespace and p.proname in ('capture_' || w.id, 'capture_row_' || w.id)"
+    " group by w.id order by w.id) to stdout"
 )
 # What a line of the log holds, in its order.
 FACTS = (
@@ -90,15 +94,17 @@ FACTS = (
     "set role", "application user", "client", "application", "query", "note",
 )  # fmt: skip
 SIDES = {"-": "before", "o": "before", "+": "after", "x": "deleted"}
+# A statement as sealed: its digest, leaf, short digests of its rows; and as it is: its digest, those of its rows.
+Sealed = tuple[bytes, bytes, dict[tuple[int, bytes], bytes]]
+There = tuple[bytes, list[tuple[int, bytes, bytes]]]
 ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
 def psql(dsn: str, query: str) -> Iterator[bytes]:
     """The lines that a query gives."""
     environment = {**os.environ, "PGOPTIONS": OPTIONS, "PGCLIENTENCODING": "UTF8"}
-    with subprocess.Popen(
-        ["psql", "-XqAt", dsn, "-c", query], stdout=subprocess.PIPE, env=environment
-    ) as process:
+    command = ["psql", "-XqAt", dsn, "-c", query]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None  # noqa: S101 - Popen was told to make it
         for line in process.stdout:
             yield line.rstrip(b"\n")
@@ -127,7 +133,7 @@ def root(leaves: list[bytes]) -> str:
     return level[0].hex()
 
 
-def unpack(data: bytes) -> dict[int, tuple[bytes, bytes, dict[tuple[int, bytes], bytes]]]:
+def unpack(data: bytes) -> dict[int, Sealed]:
     """Statement -> its digest, its leaf, its rows' short digests."""
     raw, position, found = zlib.decompress(data), 0, {}
     head, row = struct.Struct(">QI32s32s"), struct.Struct(">Ic8s")
@@ -135,22 +141,18 @@ def unpack(data: bytes) -> dict[int, tuple[bytes, bytes, dict[tuple[int, bytes],
         number, count, own, leaf = head.unpack_from(raw, position)
         position += head.size
         end = position + count * row.size
-        found[number] = (
-            own,
-            leaf,
-            {(n, side): short for n, side, short in row.iter_unpack(raw[position:end])},
-        )
+        found[number] = own, leaf, {(n, side): short for n, side, short in row.iter_unpack(raw[position:end])}
         position = end
     return found
 
 
-def read(dsn: str, facts: dict[str, int]) -> dict[int, tuple[bytes, list[tuple[int, bytes, bytes]]]]:
+def read(dsn: str, facts: dict[str, int]) -> dict[int, There]:
     """Statement -> its digest and those of its rows, as the server has them now."""
     where = (
         f"s.xid::text::bigint >= {int(facts['from_transaction'])} and s.id > {int(facts['above_statement'])}"
         f" and s.xid::text::bigint < {int(facts['before_transaction'])}"
     )
-    found: dict[int, tuple[bytes, list[tuple[int, bytes, bytes]]]] = {}
+    found: dict[int, There] = {}
     shapes = set()
     for line in psql(dsn, STATEMENT.format(where=where)):
         parts = line.split(b"\t", 6)
@@ -169,7 +171,8 @@ def rows_query(dsn: str, shape: int, where: str) -> str:
     """The rows of one version of columns; version 0 is of rows that were kept whole."""
     if not shape:
         return ROWS.format(columns="r.image::text", table="dbadmin_audit.loose", where=where, shape=0)
-    known = next(iter(psql(dsn, SHAPE.format(shape=int(shape)))))
+    query = f"select columns from dbadmin_audit.shape where id = {int(shape)}"  # noqa: S608
+    known = next(iter(psql(dsn, query)))
     kept = [column for column in json.loads(known) if column["rule"] != "excluded"]
     columns = ", ".join(["null", *(f"r.c{int(column['attnum'])}::text" for column in kept)])
     return ROWS.format(columns=columns, table=images(dsn, shape, kept), where=where, shape=shape)
@@ -178,7 +181,7 @@ def rows_query(dsn: str, shape: int, where: str) -> str:
 def images(dsn: str, shape: int, kept: list[dict[str, Any]]) -> str:
     """Rows before and after; updates of one row hold both in one line, in a table of their own."""
     table = f"dbadmin_audit.rows_{int(shape)}"
-    if next(iter(psql(dsn, PAIRS.format(shape=int(shape))))) != b"t":
+    if next(iter(psql(dsn, f"select to_regclass('dbadmin_audit.pairs_{int(shape)}') is null"))) == b"t":
         return table
     after = "".join(f", c{int(column['attnum'])}" for column in kept)
     before = "".join(f", b{int(column['attnum'])} as c{int(column['attnum'])}" for column in kept)
@@ -191,25 +194,33 @@ def sealed_again(seals: list[dict[str, str]]) -> dict[int, dict[int, bytes]]:
     headers, highest = [json.loads(seal["header"]) for seal in seals], 0
     for place, (seal, facts) in enumerate(zip(seals, headers, strict=True)):
         low, high = facts["from_transaction"], facts["before_transaction"]
-        is_anew, highest = low < highest, max(highest, high)
-        before = [
-            one
-            for one in headers[:place]
-            if is_anew and one["from_transaction"] < high and low < one["before_transaction"]
-        ]
-        leaves = unpack(base64.b64decode(seal["leaves"])) if before else {}
-        for one in before:
-            found.setdefault(one["number"], {}).update(
-                {number: leaf for number, (_, leaf, _) in leaves.items()}
-            )
+        known = unpack(base64.b64decode(seal["leaves"])) if low < highest else {}
+        highest, leaves = max(highest, high), {number: one[1] for number, one in known.items()}
+        for one in headers[:place] if leaves else ():
+            if one["from_transaction"] < high and low < one["before_transaction"]:
+                found.setdefault(one["number"], {}).update(leaves)
     return found
 
 
-def check(
-    dsn: str, seal: dict[str, str], previous: str, key: str, again: dict[int, bytes], gone: set[int]
-) -> Iterator[str]:
+def expired(seals: list[dict[str, Any]], key: str) -> tuple[int, list[str]]:
+    """The last statement that a signed record says was dropped by policy; records that are not of this log."""
+    through, wrong = 0, []
+    for one in seals[0].get("expiries", []) if seals else []:
+        facts, header = json.loads(one["text"]), json.loads(seals[0]["header"])
+        is_ours = all(facts[name] == header[name] for name in ("server", "database"))
+        what = f"{', '.join(facts['months'])}, through statement {facts['through']}, {facts.get('recorded_at', '')}"
+        if is_ours and is_signed(one["text"], one["signature"], key or one["public"]):
+            through = max(through, int(facts["through"]))
+            sys.stdout.write(f"Expired by policy, as recorded and signed: {what}.\n")
+        else:
+            wrong.append(f"No signed record of this log tells what expired: {what}.")
+    return through, wrong
+
+
+def check(dsn: str, seal: dict[str, str], previous: str, key: str, again: dict[int, bytes], gone: set[int],
+          through: int) -> Iterator[str]:  # fmt: skip
     """What is wrong with one seal and what it covers; again: statements that a later seal covers too; gone: gets those
-    that are missing."""
+    that are missing; through: up to this one they expired by policy."""
     header, facts = seal["header"], json.loads(seal["header"])
     name = f"Seal {facts['number']}"
     if not is_signed(header, seal["signature"], key or seal["public"]):
@@ -219,7 +230,7 @@ def check(
     known, there = unpack(base64.b64decode(seal["leaves"])), read(dsn, facts)
     if root([leaf for _, leaf, _ in known.values()]) != facts["root"]:
         yield f"The leaves of {name} were altered."
-    known = {number: one for number, one in known.items() if again.get(number) != one[1]}
+    known = {n: one for n, one in known.items() if again.get(n) != one[1] and (n > through or n in there)}
     there = {number: one for number, one in there.items() if number not in again}
     missing = sorted(known.keys() - there.keys())
     is_end = bool(missing) and missing == sorted(known)[-len(missing) :]
@@ -242,11 +253,7 @@ def was_put_back(dsn: str, facts: dict[str, Any]) -> bool:
     return is_elsewhere or int(horizon) < int(facts["before_transaction"])
 
 
-def differences(
-    number: int,
-    known: tuple[bytes, bytes, dict[tuple[int, bytes], bytes]],
-    there: tuple[bytes, list[tuple[int, bytes, bytes]]],
-) -> Iterator[str]:
+def differences(number: int, known: Sealed, there: There) -> Iterator[str]:
     """Where one statement differs: in itself, or in which of its rows."""
     (own, rows), is_told = there, False
     rows.sort()
@@ -279,9 +286,8 @@ def stamps(seals: list[dict[str, str]], ca: Path | None) -> Iterator[str]:
             file = Path(name) / "stamp"
             file.write_bytes(base64.b64decode(seal["stamp"]))
             verify = ["openssl", "ts", "-verify", "-digest", digest, "-in", str(file), "-CAfile", str(ca)]
-            shown = subprocess.run(
-                ["openssl", "ts", "-reply", "-in", str(file), "-text"], capture_output=True
-            )
+            reply = ["openssl", "ts", "-reply", "-in", str(file), "-text"]
+            shown = subprocess.run(reply, capture_output=True)
             if subprocess.run(verify, capture_output=True).returncode:
                 yield f"The time stamp of seal {number} does not fit it."
             else:
@@ -290,10 +296,11 @@ def stamps(seals: list[dict[str, str]], ca: Path | None) -> Iterator[str]:
     sys.stdout.write(fitting)
 
 
-def end_gone(dsn: str, seals: list[dict[str, str]], gone: set[int]) -> Iterator[str]:
-    """Where all that is missing is the end of the log, and its numbers were not even given out: what that most likely
-    is."""
-    known = {number for seal in seals for number in unpack(base64.b64decode(seal["leaves"]))}
+def end_gone(dsn: str, seals: list[dict[str, str]], gone: set[int], through: int) -> Iterator[str]:
+    """All that is missing is the end of the log, and its numbers were not even given out: what that most likely is."""
+    known = {
+        number for seal in seals for number in unpack(base64.b64decode(seal["leaves"])) if number > through
+    }
     missing = {number for number in known if gone and number >= min(gone)}
     if not gone or missing == known or gone != missing:
         return
@@ -317,9 +324,7 @@ def registry(dsn: str, seals: list[dict[str, str]]) -> Iterator[str]:
             for first, last in through["gap_absent"] if name == "gap" else []:
                 where += f" and id not between {int(first)} and {int(last)}"
             if name + where not in now:
-                query = (
-                    f"copy (select {columns} from dbadmin_audit.{name} where {where} order by id) to stdout"  # noqa: S608
-                )
+                query = LINES.format(columns=columns, name=name, where=where)
                 whole = sha256(b"".join(name.encode() + b"\t" + line + b"\n" for line in psql(dsn, query)))
                 now[name + where] = whole.hexdigest()
             if now[name + where] != sealed and name not in told:
@@ -371,13 +376,19 @@ def unescaped(text: str) -> str:
     return re.sub(r"\\(.)", lambda found: ESCAPED.get(found[1], found[1]), text, flags=re.DOTALL)
 
 
+def verdict(wrong: str, proven: str, key: str, public: str) -> int:
+    """Say whether it is proven; the exit status."""
+    sys.stdout.write(f"Not proven: {wrong}.\n" if wrong else f"Proven: {proven}.\n")
+    if not wrong and not key:
+        sys.stdout.write(f"The key came with the file; compare it with one that you trust: {public}\n")
+    return int(bool(wrong))
+
+
 def check_proof(file: Path, key: str) -> int:
     """One change: is it part of what was signed? If so, tell it."""
     proof = json.loads(file.read_text())
     header, statement = json.loads(proof["header"]), proof["statement"].split("\t")
-    if not is_signed(proof["header"], proof["signature"], key or proof["public"]):
-        sys.stdout.write("Not proven: the signature does not fit the key.\n")
-        return 1
+    wrong = "" if is_signed(proof["header"], proof["signature"], key or proof["public"]) else NOT_FITTING
     prefix, digests = b"rows %d\n" % int(statement[5]), []
     for row in proof["rows"]:
         line = row.get("line")
@@ -387,17 +398,11 @@ def check_proof(file: Path, key: str) -> int:
     for side, beside in proof["path"]:
         other = bytes.fromhex(beside)
         here = sha256(b"\x01" + (other + here if side == "left" else here + other)).digest()
-    if here.hex() != header["root"]:
-        sys.stdout.write("Not proven: this change does not belong to the signed root.\n")
+    if not wrong and here.hex() != header["root"]:
+        wrong = "this change does not belong to the signed root"
+    place = f"seal {header['number']} of {header['server_name']}/{header['database']}"
+    if verdict(wrong, f"this change is in {place}, signed {header['sealed_at']}", key, proof["public"]):
         return 1
-    sys.stdout.write(
-        f"Proven: this change is in seal {header['number']} of {header['server_name']}/{header['database']},"
-        f" signed {header['sealed_at']}.\n"
-    )
-    if not key:
-        sys.stdout.write(
-            f"The key came with the file; compare it with one that you trust: {proof['public']}\n"
-        )
     facts = dict(zip(FACTS, map(unescaped, statement), strict=True))
     facts["at"] = str(datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(statement[1])))
     facts["table"] = header["tables"].get(statement[4], "?")
@@ -442,25 +447,16 @@ def check_export(file: Path, key: str) -> int:
         proof = json.loads(found)
         digest, signature, public = proof["sha256"], proof["signature"], proof["public"]
     except (ValueError, KeyError, TypeError):
-        sys.stdout.write("Not proven: the file does not end with a signed digest.\n")
-        return 1
-    if signed != digest:
-        sys.stdout.write("Not proven: the file is not the one that was signed.\n")
-        return 1
-    if not is_signed(digest, signature, key or public):
-        sys.stdout.write("Not proven: the signature does not fit the key.\n")
-        return 1
-    sys.stdout.write("Proven: the file is as it was signed.\n")
-    if not key:
-        sys.stdout.write(f"The key came with the file; compare it with one that you trust: {public}\n")
-    return 0
+        return verdict("the file does not end with a signed digest", "", key, "")
+    wrong = "" if is_signed(digest, signature, key or public) else NOT_FITTING
+    wrong = wrong if signed == digest else "the file is not the one that was signed"
+    return verdict(wrong, "the file is as it was signed", key, public)
 
 
 def main() -> int:
     """Check every seal of the witness file in turn, or one proof."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
     parser.add_argument("witness", type=Path, nargs="?")
     parser.add_argument("dsn", nargs="?")
     parser.add_argument("--proof", type=Path, help="the proof of one change, instead of a witness file")
@@ -474,22 +470,26 @@ def main() -> int:
     if missing := [name for name in needed if shutil.which(name) is None]:
         sys.stderr.write(f"Not on the path: {', '.join(missing)}. Install them; nothing was checked.\n")
         return 2
-    if told.proof:
-        return check_proof(told.proof, told.key)
-    if told.export:
-        return check_export(told.export, told.key)
+    if told.proof or told.export:
+        return check_proof(told.proof, told.key) if told.proof else check_export(told.export, told.key)
     seals = [json.loads(line) for line in told.witness.read_text().splitlines()]
+    forms = {json.loads(seal["header"])["form"] for seal in seals} - {FORM}
+    if forms or int(version := next(iter(psql(told.dsn, VERSION_NOW))) or b"0") > VERSION:
+        what = ("witness file", max(forms), FORM) if forms else ("log", version.decode(), VERSION)
+        sys.stderr.write(TOO_NEW.format(*what))
+        return 2
     previous, statements = json.loads(seals[0]["header"])["previous"] if seals else "", 0
-    found, gone = list(registry(told.dsn, seals)), set[int]()
-    again = sealed_again(seals)
+    through, found = expired(seals, told.key)
+    found += registry(told.dsn, seals)
+    gone, again = set[int](), sealed_again(seals)
     for seal in seals:
         number = json.loads(seal["header"])["number"]
-        found += check(told.dsn, seal, previous, told.key, again.get(number, {}), gone)
+        found += check(told.dsn, seal, previous, told.key, again.get(number, {}), gone, through)
         previous = sha256(seal["header"].encode()).hexdigest()
         statements += json.loads(seal["header"])["statements"]
     found += stamps(seals, told.ca)
     if gone and sum("tatement" in text for text in found) == len(gone):
-        found += end_gone(told.dsn, seals, gone)
+        found += end_gone(told.dsn, seals, gone, through)
     sys.stdout.write("".join(f"{text}\n" for text in found))
     sys.stdout.write(f"{len(seals)} seals, {statements} statements: {len(found) or 'no'} differences.\n")
     return 1 if found else 0

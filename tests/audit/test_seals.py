@@ -9,8 +9,8 @@ from hashlib import sha256
 
 import pytest
 
-from audit import canonical
-from audit.models import Seal
+from audit import canonical, capture
+from audit.models import Expiry, Seal
 from audit.operations.expire_log import ExpireLog
 from audit.seal_copies import line_of
 from audit.seal_views import SCRIPT
@@ -319,9 +319,9 @@ def test_a_second_party_checks_the_witness_file_without_dbadmin(
     assert done.returncode == 1
 
 
-def by_the_script(tmp_path, dsn):
+def by_the_script(tmp_path, dsn, text=""):
     file = tmp_path / "witness.jsonl"
-    file.write_text("".join(line_of(seal) for seal in Seal.objects.order_by("number")))
+    file.write_text(text or "".join(line_of(seal) for seal in Seal.objects.order_by("number")))
     done = subprocess.run([sys.executable, str(SCRIPT), str(file), dsn], capture_output=True, text=True)
     return done.stdout.splitlines()[:-1]
 
@@ -418,5 +418,79 @@ def test_what_expired_by_policy_is_not_missed(sealed, target, execute):
     sealed.run([drops])
     assert findings(sealed, target) == []
     assert execute("select to_regclass(%s)", [old]).fetchone()[0] is None
+    # A record of this key, but of another server's log.
+    execute("delete from dbadmin_audit.statement where id = 1")
+    execute("delete from dbadmin_audit.rows_1 where statement_id = 1")
+    one = Expiry.objects.get()
+    one.text = json.dumps(json.loads(one.text) | {"through": 1, "server": "another"})
+    one.signature = sign(one.key, one.text)
+    one.save()
+    assert findings(sealed, target) == ["Statement 1 was removed."]
     with pytest.raises(Refused, match="Nothing is older than"):
         operation.plan()
+
+
+@pytest.fixture
+def expired(sealed, target, execute):
+    """The first seal's statements, gone through 2, with a record that says so."""
+    month = "for values from ('2020-01-01 00:00+00') to ('2020-02-01 00:00+00')"
+    for parent in ("statement", "rows_1", "pairs_1"):
+        execute(f"create table dbadmin_audit.{parent}_2020_01 partition of dbadmin_audit.{parent} {month}")
+    execute(f"update {STATEMENT} set at = '2020-01-05' where id < 3")
+    for table in (ROWS, PAIRS):
+        execute(f"update {table} set at = '2020-01-05' where statement_id < 3")
+    Seal.objects.all().delete()
+    assert seal_next(target.connection, sealed.server).statements == 4
+    run = carry_out(operation("expire_log", sealed.server, keep_months=3, database=target.database))
+    assert run.status == "succeeded", run.message
+    return json.loads(Expiry.objects.get().text)["recorded_at"]
+
+
+def test_the_second_party_reads_the_signed_record_of_what_expired(
+    sealed, expired, target, execute, client_as, tmp_path, postgres
+):
+    def said():
+        answer = client_as("auditor").get(f"/servers/shop/audit/seals/witness/?database={target.database}")
+        return by_the_script(
+            tmp_path, postgres.dsn_for(target.database), b"".join(answer.streaming_content).decode()
+        )
+
+    record = f"Expired by policy, as recorded and signed: 2020-01, through statement 2, {expired}."
+    assert said() == [record]
+    execute(f"delete from {STATEMENT} where id = 3")
+    assert said() == [record, "Statement 3 was removed."] == [record, *findings(sealed, target)]
+    one = Expiry.objects.get()
+    one.text = one.text.replace('"through": 2', '"through": 3')
+    one.save()
+    assert said() == [
+        f"No signed record of this log tells what expired: 2020-01, through statement 3, {expired}.",
+        *(f"Statement {number} was removed." for number in (1, 2, 3)),
+    ]
+    one.text = json.dumps(json.loads(one.text) | {"server": "another"})
+    one.signature = sign(one.key, one.text)
+    one.save()
+    assert (
+        said()[0]
+        == f"No signed record of this log tells what expired: 2020-01, through statement 3, {expired}."
+    )
+
+
+def test_the_script_says_which_version_it_is_too_old_for(sealed, execute, tmp_path, postgres, target):
+    file = tmp_path / "witness.jsonl"
+    command = [sys.executable, str(SCRIPT), str(file), postgres.dsn_for(target.database)]
+    lines = "".join(line_of(seal) for seal in Seal.objects.order_by("number"))
+    file.write_text(lines.replace(canonical.FORM, "dbadmin-audit-2"))
+    done = subprocess.run(command, capture_output=True, text=True)
+    end = "take the one that the page Seals of that dbadmin offers. Nothing was checked.\n"
+    assert done.stderr == (
+        f"The witness file is of version dbadmin-audit-2, and this script reads up to dbadmin-audit-1: {end}"
+    )
+    assert (done.stdout, done.returncode) == ("", 2)
+    file.write_text(lines)
+    newer = capture.VERSION + 1
+    execute(f"comment on schema dbadmin_audit is 'dbadmin audit, version {newer}'")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (
+        done.stderr == f"The log is of version {newer}, and this script reads up to {capture.VERSION}: {end}"
+    )
+    assert (done.stdout, done.returncode) == ("", 2)
