@@ -6,6 +6,7 @@ from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
+from audit import whole_rows
 from audit.log_tables import SCHEMA
 from audit.registry import Installed, Shape, Watched, images_of
 from audit.search import (
@@ -54,7 +55,8 @@ def statement_changes(
     if statement.operation in "TA":
         return []
     if shape is None:
-        return loose_changes(rows, statement, first, limit)
+        images = whole_images(rows, [statement.id], first, limit).get(statement.id, [])
+        return paired(statement, None, images, state.watched.get(statement.watched_id))
     query = SQL(
         "select r.n, r.side::text as side, {columns} as texts from {table} r where r.statement_id = {id}"
         " and (r.n >> 8) between ({first} >> 8) and ({last} >> 8) and r.n between {first} and {last}"
@@ -68,17 +70,25 @@ def statement_changes(
     )
 
 
-def loose_changes(rows: Rows, statement: Any, first: int, limit: int) -> list[Change]:
-    """The same for rows that were kept whole, because the table had just been altered."""
+def whole_images(
+    rows: Rows, ids: list[int], first: int = 1, limit: int = 1
+) -> dict[int, list[tuple[int, str, Any]]]:
+    """The rows of statements on tables that had just been altered: those were kept whole."""
     query = SQL(
-        "select n, side::text as side, (select jsonb_object_agg(e.key, e.value) from"
-        " jsonb_each_text(image) e) as texts"
-        " from {}.loose where statement_id = {} and n between {} and {} order by n, side"
-    ).format(Identifier(SCHEMA), Literal(statement.id), Literal(first), Literal(first + limit - 1))
-    return paired(statement, None, [(row.n, row.side, row.texts or {}) for row in rows(query)])
+        "select statement_id, n, side::text as side, {} as texts from dbadmin_audit.loose r"
+        " where statement_id = any({}) and n between {} and {} order by 1, 2, 3"
+    ).format(
+        whole_rows.TEXTS.format(Identifier("r")), Literal(ids), Literal(first), Literal(first + limit - 1)
+    )  # fmt: skip
+    found: dict[int, list[tuple[int, str, Any]]] = {}
+    for row in rows(exact(query)):
+        found.setdefault(row.statement_id, []).append((row.n, row.side, row.texts or {}))
+    return found
 
 
-def paired(statement: Any, shape: Shape | None, images: list[tuple[int, str, Any]]) -> list[Change]:
+def paired(
+    statement: Any, shape: Shape | None, images: list[tuple[int, str, Any]], table: Watched | None = None
+) -> list[Change]:
     """Before and after of the same place in the statement are one change.
 
     When a trigger of the application kept some of the new rows back, places no longer fit: then
@@ -91,6 +101,8 @@ def paired(statement: Any, shape: Shape | None, images: list[tuple[int, str, Any
             change.old = values
         else:
             change.new = values
+        if shape is None:
+            change.key_names = whole_rows.names_of_key(table, values)
     return list(found.values())
 
 
@@ -117,6 +129,7 @@ def life(
             raise bad_value(error) from error
     if not asked:
         raise BadFilter(f"The key of {table} is {key_name(table)}.", "key")
+    found += whole_life(rows, table, values, before, limit)
     found.sort(key=lambda change: (change.statement_id, change.n), reverse=True)
     return with_statements(rows, found[:limit])
 
@@ -142,6 +155,24 @@ def shape_life(
         mine, other = image(shape, row.texts), image(shape, row.other)
         old, new = (mine, other) if row.side in BEFORE else (other, mine)
         found[row.statement_id, row.n] = Change(row.statement_id, row.n, shape, old, new, row.at)
+    return list(found.values())
+
+
+def whole_life(
+    rows: Rows, table: Watched, values: list[str | None], before: int | None, limit: int
+) -> list[Change]:
+    """The part of a life that was kept whole."""
+    condition = whole_rows.key_condition(table, values) if whole_rows.are_there(rows) else None
+    if condition is None:
+        return []
+    found = {}
+    query = exact(whole_rows.life(condition, bound_parts("r.statement_id", before, None), limit))
+    for row in rows(query):
+        old, new = (row.texts, row.other) if row.side in BEFORE else (row.other, row.texts)
+        names = whole_rows.names_of_key(table, row.texts)
+        found[row.statement_id, row.n] = Change(
+            row.statement_id, row.n, None, old, new, row.at, key_names=names
+        )
     return list(found.values())
 
 

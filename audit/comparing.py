@@ -8,6 +8,7 @@ from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
+from audit import whole_rows
 from audit.changes import columns_of, exact, image
 from audit.log_tables import SCHEMA
 from audit.moments import row_at
@@ -147,6 +148,8 @@ def next_keys(rows: Rows, table: Watched, after: list[str | None]) -> list[list[
         if shape.key != newest.key or len(columns) != len(newest.key):
             continue
         parts.append(keys_of(shape, columns, newest, after))
+    if whole_rows.are_there(rows):
+        parts.append(whole_rows.next_keys(table, newest, after, PAGE + 1))
     query = SQL("select keys from ({}) k group by keys, sort order by sort limit {}").format(
         SQL(" union all ").join(parts), Literal(PAGE + 1)
     )

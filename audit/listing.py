@@ -8,7 +8,7 @@ from typing import Any
 from psycopg.sql import SQL, Literal
 
 from audit import diff
-from audit.changes import columns_of, exact, image, paired
+from audit.changes import columns_of, exact, image, paired, whole_images
 from audit.registry import Installed, Watched, images_of
 from audit.search import OPERATIONS, Change, key_text
 from audit.tables import Rows
@@ -93,6 +93,7 @@ def single_rows(rows: Rows, state: Installed, statements: list[Any]) -> dict[int
     for shape_id, group in by_shape.items():
         shape = state.shapes.get(shape_id)
         if shape is None:
+            found |= whole(rows, state, group)
             continue
         query = SQL(
             "select r.statement_id, r.n, r.side::text as side, {columns} as texts from {table} r"
@@ -110,3 +111,13 @@ def single_rows(rows: Rows, state: Installed, statements: list[Any]) -> dict[int
             if changes:
                 found[each.id] = changes[0]
     return found
+
+
+def whole(rows: Rows, state: Installed, statements: list[Any]) -> dict[int, Change]:
+    """The same of rows that were kept whole."""
+    images = whole_images(rows, [each.id for each in statements])
+    return {
+        each.id: paired(each, None, images[each.id], state.watched.get(each.watched_id))[0]
+        for each in statements
+        if each.id in images
+    }

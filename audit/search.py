@@ -11,6 +11,7 @@ from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
+from audit import whole_rows
 from audit.log_tables import SCHEMA
 from audit.registry import Installed, Shape, Watched, images_of
 from audit.tables import Rows
@@ -93,6 +94,8 @@ class Change:
     new: dict[str, str | None] | None
     at: dt.datetime | None = None
     statement: Any = None
+    #: The key's columns of a row that was kept whole; others have a version of columns.
+    key_names: list[str] = field(default_factory=list)
 
     @property
     def kind(self) -> str:
@@ -104,7 +107,7 @@ class Change:
     @property
     def key(self) -> dict[str, str | None]:
         """The key's columns, after the change if there is an after."""
-        names = self.shape.key if self.shape else []
+        names = self.shape.key if self.shape else self.key_names
         row = self.new if self.new is not None else self.old or {}
         return {name: row.get(name) for name in names}
 
@@ -308,7 +311,8 @@ def key_statements(rows: Rows, state: Installed, wanted: Filter, before: int | N
     tables = tables_named(state, wanted.table)
     if not tables:
         raise BadFilter("Choose the table whose row is looked for.", "table")
-    parts, down = [], after is None
+    down = after is None
+    parts: list[Composable] = []
     bounds = bound_parts("r.statement_id", before, after)
     for moment, compare in ((wanted.since, ">="), (wanted.until, "<")):
         if moment is not None:
@@ -325,6 +329,7 @@ def key_statements(rows: Rows, state: Installed, wanted: Filter, before: int | N
         )  # fmt: skip
     if not parts:
         raise BadFilter(f"The key of {tables[0]} is {key_name(tables[0])}.", "key")
+    parts += whole_rows.numbers(rows, tables, key_values(wanted.key), bounds, down, limit)
     try:
         found = rows(SQL(" union all ").join(parts))
     except Exception as error:

@@ -64,7 +64,12 @@ def columns_today(rows: Rows, table: Watched) -> Columns:
 
 def reversal(table: Watched, change: Change, columns: Columns) -> Reversal:
     """The statement that takes one change back."""
-    if change.shape is None or not change.shape.key:
+    if change.shape is None:
+        raise CannotUndo(
+            f"{table} had just been altered when this was written: the log has its rows as JSON, which is not exact"
+            " enough to write them back. Take it back by hand."
+        )
+    if not change.shape.key:
         raise CannotUndo(f"{table} has no key in the log: its rows cannot be told apart.")
     hidden = {column.name for column in change.shape.columns if column.rule}
     key = ", ".join(str(value) for value in change.key.values())
