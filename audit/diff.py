@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import re
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from typing import Any
 FEW_WORDS = 4
 PROSE = re.compile(r"[^\W\d_]{2,}")
 MOMENT = re.compile(r"^(\d{4,}-\d\d-\d\d \d\d:\d\d:\d\d)(\.\d+)?(\+00)?$")
+#: Characters shown before the first that differs.
+BEFORE_DIFFERENCE = 8
 #: Characters beyond which words are no longer compared one by one.
 TOO_LONG = 20_000
 WORDS = re.compile(r"\s+|\w+|[^\w\s]")
@@ -59,8 +62,10 @@ def whole(old: str | None, new: str | None) -> list[Piece]:
 
 
 def shown(value: str | None) -> str:
-    """A value for the eye: null is a word of its own."""
-    return "null" if value is None else value
+    """A value for the eye: null is a word of its own, and the text that reads like it is quoted."""
+    if value is None:
+        return "null"
+    return '"null"' if value == "null" else value
 
 
 def compared(old: str | None, new: str | None) -> list[Piece]:
@@ -153,8 +158,20 @@ def brief(old: dict[str, str | None] | None, new: dict[str, str | None] | None, 
         found = [line for line in found if line.pieces[-1].text not in ("null", "")]
     found.sort(key=lambda line: bool(MOMENT.match(line.pieces[-1].text)))
     for line in found[:most]:
-        line.pieces = [Piece(p.kind, short(p.text)) for p in line.pieces]
+        line.pieces = cut(line.pieces)
     return found[:most]
+
+
+def cut(pieces: list[Piece]) -> list[Piece]:
+    """Each piece short; a before and an after that would look alike from where they differ."""
+    shorter = [Piece(p.kind, short(p.text)) for p in pieces]
+    if len({p.text for p in shorter}) == len(shorter) or [p.kind for p in pieces] != ["old", "new"]:
+        return shorter
+    if MOMENT.match(pieces[0].text) and MOMENT.match(pieces[1].text):
+        return pieces
+    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*(p.text for p in pieces), strict=False))
+    start = sum(1 for _ in alike) - BEFORE_DIFFERENCE
+    return [Piece(p.kind, f"…{short(p.text[start:])}") for p in pieces]
 
 
 def short(text: str) -> str:
