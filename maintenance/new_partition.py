@@ -29,7 +29,12 @@ select detail.partstrat as strategy, detail.partnatts as keys, key.attname as ke
     (select reset_val from pg_catalog.pg_settings where name = 'TimeZone') as zone,
     default_space.nspname as default_schema, fallback.relname as default_name,
     (select coalesce(sum(pg_catalog.pg_relation_size(part.relid)), 0)::int8
-     from pg_catalog.pg_partition_tree(nullif(detail.partdefid, 0)) part) as default_bytes
+     from pg_catalog.pg_partition_tree(nullif(detail.partdefid, 0)) part) as default_bytes,
+    (select pg_catalog.string_agg(distinct pg_catalog.format('%%I.%%I', there.nspname, other.relname), ', ')
+     from pg_catalog.pg_constraint rule
+     join pg_catalog.pg_class other on other.oid = rule.confrelid and not other.relispartition
+     join pg_catalog.pg_namespace there on there.oid = other.relnamespace
+     where rule.conrelid = detail.partrelid and rule.contype = 'f') as referenced
 from pg_catalog.pg_partitioned_table detail
 join pg_catalog.pg_class table_ on table_.oid = detail.partrelid
 join pg_catalog.pg_namespace space on space.oid = table_.relnamespace
@@ -46,11 +51,14 @@ select part.relname as name, part.relkind as kind, part.relpersistence as persis
     tablespace.spcname as tablespace, method.amname as method, pg_catalog.now() at time zone %(zone)s as now,
     case when said.starts between '0001-01-01' and '9000-01-01' then said.starts end as starts,
     case when said.ends between '0001-01-01' and '9000-01-01' then said.ends end as ends,
-    (select pg_catalog.jsonb_agg(jsonb_build_array(taker.rolname, given.privilege_type, given.is_grantable)
-        order by taker.rolname, given.privilege_type)
-     from pg_catalog.aclexplode(part.relacl) given
-     left join pg_catalog.pg_roles taker on taker.oid = given.grantee
-     where given.grantee <> part.relowner) as grants
+    (select pg_catalog.jsonb_agg(jsonb_build_array(one.role, one.privileges, one.is_grantable)
+        order by one.role, one.is_grantable)
+     from (select taker.rolname as role, given.is_grantable,
+             pg_catalog.string_agg(given.privilege_type, ', ' order by given.privilege_type) as privileges
+           from pg_catalog.aclexplode(part.relacl) given
+           left join pg_catalog.pg_roles taker on taker.oid = given.grantee
+           where given.grantee <> part.relowner
+           group by taker.rolname, given.is_grantable) one) as grants
 from pg_catalog.pg_inherits link
 join pg_catalog.pg_class part on part.oid = link.inhrelid
 left join pg_catalog.pg_tablespace tablespace on tablespace.oid = part.reltablespace
@@ -201,8 +209,15 @@ def steps(found: Partitioned, name: str, starts: str, ends: str) -> list[Step]:
     )
     return [
         NewTable(making, database=found.database, schema=found.divided.schema, table=name),
-        Sql(attach, database=found.database, settings=SHORT_LOCK, attempts=ATTEMPTS),
+        Sql(attach, database=found.database, says=waiting(found), settings=SHORT_LOCK, attempts=ATTEMPTS),
     ]
+
+
+def waiting(found: Partitioned) -> str:
+    """A foreign key of the new partition needs a trigger on the table that it refers to."""
+    if not found.divided.referenced:
+        return ""
+    return f"Who writes to {found.divided.referenced} waits meanwhile, {SHORT_LOCK['lock_timeout']} at most each time"
 
 
 def last(step: Step, sentence: str) -> Step:
@@ -212,6 +227,7 @@ def last(step: Step, sentence: str) -> Step:
     return Attach(
         step.statement,
         database=step.database,
+        says=step.says,
         settings=step.settings,
         attempts=step.attempts,
         says_at_end=sentence,
@@ -252,12 +268,12 @@ def grants(found: Partitioned, table: sql.Identifier) -> list[sql.Composed]:
     """The last partition may be read by some directly: they may read the next one too."""
     return [
         sql.SQL("GRANT {} ON {} TO {}{}").format(
-            sql.SQL(privilege),
+            sql.SQL(privileges),
             table,
             sql.Identifier(role) if role else sql.SQL("PUBLIC"),
             sql.SQL(" WITH GRANT OPTION" if grantable else ""),
         )
-        for role, privilege, grantable in (found.last.grants if found.last else None) or []
+        for role, privileges, grantable in (found.last.grants if found.last else None) or []
     ]
 
 

@@ -35,6 +35,7 @@ def events(target):
         add(target, f"events_{month(ahead):%Y_%m}", month(ahead), month(ahead + 1))
     target.rows(f"alter table events_{month(0):%Y_%m} set (fillfactor = 70)")
     target.rows(f"grant select on events_{month(0):%Y_%m} to public")
+    target.rows(f"grant insert, select, update on events_{month(0):%Y_%m} to pg_monitor")
     return target
 
 
@@ -74,11 +75,13 @@ def test_makes_the_next_one_as_the_last_one_while_rows_are_written(events, serve
             "BEGIN;\n"
             f'CREATE TABLE "public"."{name}" (LIKE "public"."events" INCLUDING DEFAULTS INCLUDING CONSTRAINTS'
             " INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION) WITH (fillfactor = '70');\n"
+            f'GRANT INSERT, SELECT, UPDATE ON "public"."{name}" TO "pg_monitor";\n'
             f'GRANT SELECT ON "public"."{name}" TO PUBLIC;\n'
             f'ALTER TABLE "public"."{name}" OWNER TO "postgres";\n'
             "COMMIT;"
         ),
         (
+            "-- Who writes to public.people waits meanwhile, 2s at most each time\n"
             "-- tried up to 5 times\nSET lock_timeout = '2s';\n"
             f'ALTER TABLE "public"."events" ATTACH PARTITION "public"."{name}"'
             f" FOR VALUES FROM ('{month(1)} 00:00:00+00') TO ('{until}');"
@@ -92,7 +95,7 @@ def test_makes_the_next_one_as_the_last_one_while_rows_are_written(events, serve
         " where contype <> 'n' and conrelid = '{}'::regclass"
     )
     assert events.value(kept.format(name)) == events.value(kept.format(f"events_{month(0):%Y_%m}"))
-    assert events.value(f"select has_table_privilege('pg_monitor', '{name}', 'select')")
+    assert events.value(f"select has_table_privilege('pg_monitor', '{name}', 'update')")
 
 
 def test_with_nothing_missing_it_does_nothing(events, server):
