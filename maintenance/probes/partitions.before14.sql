@@ -3,7 +3,8 @@ select
     parent_space.nspname || '.' || parent.relname                        as parent,
     relation.relname                                                     as partition,
     -- Without the table's number, for with it the table would be opened and a lock awaited.
-    pg_catalog.pg_get_expr(relation.relpartbound, 0)                     as holds,
+    pg_catalog.regexp_replace(
+        pg_catalog.pg_get_expr(relation.relpartbound, 0), '^FOR VALUES ', '') as holds,
     ((greatest(relation.relpages, 0) + coalesce(toast.relpages, 0)
         + coalesce((select sum(index.relpages) from pg_catalog.pg_index detail
                     join pg_catalog.pg_class index on index.oid = detail.indexrelid
@@ -20,4 +21,4 @@ join pg_catalog.pg_class parent on parent.oid = link.inhparent
 join pg_catalog.pg_namespace parent_space on parent_space.oid = parent.relnamespace
 left join pg_catalog.pg_class toast on toast.oid = relation.reltoastrelid and relation.reltoastrelid <> 0
 where relation.relispartition and relation.relkind in ('r', 'f') and relation.relpersistence <> 't'
-order by schema, parent, holds
+order by space.nspname = 'dbadmin_audit', schema, parent, holds

@@ -57,8 +57,9 @@ select
         else 'inherited by' end                                                 as relation,
     space.nspname                                                               as schema,
     relation.relname                                                            as table,
-    case when relative.place = 1 then pg_catalog.pg_get_expr(relation.relpartbound, 0)
-        else pg_catalog.pg_get_expr(chosen.relpartbound, 0) end                 as holds,
+    pg_catalog.regexp_replace(pg_catalog.pg_get_expr(
+        case when relative.place = 1 then relation.relpartbound else chosen.relpartbound end, 0),
+        '^FOR VALUES ', '')                                                     as holds,
     nullif(whole.parts, 0)                                                      as partitions_count,
     (whole.pages * pg_catalog.current_setting('block_size')::int8)::int8        as total_bytes,
     whole.tuples::int8                                                          as live_rows,
