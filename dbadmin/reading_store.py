@@ -213,9 +213,7 @@ def action_of(reading: Reading, row: Any) -> dict[str, Any]:
 def in_words(reading: Reading, row: Any, column: str) -> str:
     """public.users: 4 h 12 min, from a row's name and the column that crossed the line."""
     probe = reading.probe
-    labels = labels_of(reading, row)
-    name = "process " if labels == ["pid"] else ""
-    name += dotted(labels, [getattr(row, each) for each in labels])[:120]
+    name = which(reading, row)[:120]
     value = getattr(row, column)
     if column.endswith("_count") and value == 1 and name:
         return name
@@ -223,14 +221,32 @@ def in_words(reading: Reading, row: Any, column: str) -> str:
     return f"{name}: {what}" if name else what
 
 
-def labels_of(reading: Reading, row: Any) -> list[str]:
-    """The columns that name a row: the key, else what its operation is told, else the first labels."""
+def which(reading: Reading, row: Any) -> str:
+    """A row so that somebody who cannot look finds it: by its key, a session by its number and who it is of,
+    else by what its operation is told, else by its first labels."""
+    if not reading.probe.key and getattr(row, "pid", None) is not None:
+        return session(row)
     acted = [column for action in reading.probe.actions[:1] for _, column in action.fields]
     for names in (reading.probe.key, acted):
-        if found := [name for name in names if name in row._fields]:
-            return found
+        if known := known_of(row, names):
+            return dotted(known, known.values())
     plain = [each.name for each in reading.columns if not each.unit.numeric and each.unit.suffix != "_at"]
-    return plain[:2]
+    known = known_of(row, plain[:2])
+    return ", ".join(
+        f"{reading.probe.column(name).label.lower()} {value}" if str(value)[0].isdigit() else str(value)
+        for name, value in known.items()
+    )
+
+
+def known_of(row: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Those of the columns that say something."""
+    return {name: value for name in names if (value := getattr(row, name, None)) not in (None, "")}
+
+
+def session(row: Any) -> str:
+    """session 4711 of academy_web in academy, psql from 10.1.2.3."""
+    words = {"role": " of ", "database": " in ", "application": ", ", "client": " from "}
+    return f"session {row.pid}" + "".join(words[name] + value for name, value in known_of(row, words).items())
 
 
 def main_database(server: Server) -> str:

@@ -22,6 +22,7 @@ from monitoring.alert_models import Alert, AlertRule, Delivery
 from monitoring.blocks import find_source
 from monitoring.chart import points
 from monitoring.models import Line as StoredLine
+from monitoring.rules import mending
 from monitoring.series import Series, series
 
 #: How much is shown before it began and after it ended.
@@ -127,12 +128,11 @@ def shown(name: str, value: Any) -> str:
 
 def actions(alert: Alert, user: Any) -> list[SafeString]:
     """Buttons of the operations that mend it, their forms filled from the row."""
-    probe = PROBES.get(alert.rule.probe) if alert.rule else None
     kept: dict[str, Any] = alert.evidence.get("row") or {}
-    if probe is None or alert.server is None:
+    if alert.rule is None or alert.server is None:
         return []
     found: list[SafeString] = []
-    for action in probe.actions:
+    for action in mending(alert.rule):
         operation = REGISTRY.get(action.operation)
         values = {name: kept.get(column) for name, column in action.fields}
         if operation is None or None in values.values():

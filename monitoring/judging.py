@@ -10,7 +10,7 @@ from typing import Any
 
 from dbadmin.exports import plain
 from dbadmin.probes import Reading, dotted
-from dbadmin.reading_store import labels_of
+from dbadmin.reading_store import which
 from dbadmin.units import count
 from monitoring.alert_models import RANK, AlertRule
 from monitoring.layouts import bare, key_part, scale_of
@@ -204,11 +204,17 @@ def say_how_many(
     ]
     many = len(crossing)
     if not only.text:
-        labels = labels_of(reading, crossing[0])
-        only.text = dotted(labels, [getattr(crossing[0], each) for each in labels])
+        only.text = which(reading, crossing[0])
         only.text += f" and {count(many - 1)} more" if many > 1 else ""
-    elif many > 1:
+        return
+    if many > 1:
         only.text += f" (the worst of {count(many)})"
+    if reading.probe.actions or len(reading.rows) > 1:
+        worst = (min if rule.comparison == Comparison.BELOW else max)(
+            crossing, key=lambda row: number_of(rule, row) or 0
+        )
+        name = which(reading, worst)
+        only.text += f": {name}" if name else ""
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dbadmin.probe_headers import Threshold
+from dbadmin.probe_headers import Action, Threshold, parse_actions
 from dbadmin.probes import PROBES, Probe
 from monitoring.alert_models import AlertRule
 
@@ -270,6 +270,15 @@ WRITTEN: dict[str, dict[str, Any]] = {
         "advice": "Start the scheduler: nothing that is due runs meanwhile.",
     },
 }
+#: What mends it, where that is other than what the rows of its reading offer.
+MENDS = {
+    ("backup_age", "copies_missing_count"): "copy_backups()",
+    ("backup_age", "size_ratio"): "",
+    ("backup_age", "slow_ratio"): "",
+    ("backup_age", "store_problem"): "",
+    ("backup_age", "unproven_seconds"): "verify_backup(database)",
+    ("partitioned_tables", "outgrown_ratio"): "",
+}
 #: Probes of whose warnings people are told though nothing worse follows.
 TOLD = {"host_load", "materialized_views", "replication_lag", "subscriptions"}
 #: Probes that say again what another one says.
@@ -363,3 +372,11 @@ def cleared(limit: float, above: bool, threshold: Threshold) -> float:
     if threshold.of or (threshold.column.endswith("_count") and limit <= 10):
         return limit
     return limit - abs(limit) * 0.1 if above else limit + abs(limit) * 0.1
+
+
+def mending(rule: AlertRule) -> tuple[Action, ...]:
+    """The operations that end what the rule found."""
+    if rule.probe not in PROBES:
+        return ()
+    own = MENDS.get((rule.probe, rule.column))
+    return PROBES[rule.probe].actions if own is None else parse_actions(own)

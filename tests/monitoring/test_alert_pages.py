@@ -55,6 +55,30 @@ def test_an_alert_offers_the_operation_with_its_form_filled(client_as, stale, sh
     assert "do/refresh_view" not in client_as("viewer").get(f"/alerts/{stale.pk}/").content.decode()
 
 
+@pytest.mark.parametrize(
+    ("rule", "offered"),
+    [
+        ("late_backup", {"take_backup"}),
+        ("shrunken_backup", set()),
+        ("slower_backup", set()),
+        ("bad_store", set()),
+        ("missing_copies", {"copy_backups"}),
+        ("unproven_backup", {"verify_backup"}),
+    ],
+)
+def test_an_alert_offers_what_ends_it_and_nothing_else_that_its_reading_offers(
+    client_as, shop, rule, offered
+):
+    found = AlertRule.objects.get(origin=f"default:{rule}")
+    alert = Alert.objects.create(
+        rule=found, name=found.name, server=shop, row_key=["app"], severity="warning", row_name="app",
+        since=timezone.now(), text="It is.", evidence={"row": {"database": "app"}},
+    )  # fmt: skip
+    page = client_as("admin").get(f"/alerts/{alert.pk}/").content.decode()
+    assert set(re.findall(r'class="button primary" href="/servers/shop/do/(\w+)/', page)) == offered
+    assert set(re.findall(r"/do/(\w+)/\?database=app", page)) == offered - {"copy_backups"}
+
+
 def test_who_takes_an_alert_is_written_down_and_may_give_it_back(client_as, stale):
     client = client_as("operator")
     client.post(f"/alerts/{stale.pk}/acknowledge/", {"to": "on"})

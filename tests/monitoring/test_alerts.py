@@ -193,9 +193,16 @@ def test_rows_without_a_key_are_one_matter(shop, only):
     only("blocked_sessions", "wait_seconds", warning=30, critical=300)
     judge = Judge()
     judge.look(
-        batch(shop, reading("blocked_sessions", NOW, "pid wait_seconds", (1, 40.0), (2, 70.0), (3, 2.0)))
-    )
-    assert Alert.objects.get().text == "1 min 10 s, above 30 s (the worst of 2)"
+        batch(
+            shop,
+            reading(
+                "blocked_sessions", NOW, "pid database role application wait_seconds",
+                (1, "app", "web", "psql", 40.0), (2, "app", "batch", "", 70.0), (3, "app", "web", "", 2.0),
+            ),
+        )
+    )  # fmt: skip
+    told = "1 min 10 s, above 30 s (the worst of 2): session 2 of batch in app"
+    assert Alert.objects.get().text == told
     judge.look(batch(shop, reading("blocked_sessions", NOW, "pid wait_seconds")))
     assert Alert.objects.get().resolved_because == "No session waits for a lock."
 
@@ -213,6 +220,15 @@ def test_rows_without_a_key_and_without_a_number_that_tells_are_named(shop, only
     assert text(*rows[:2]) == "public.users_email"
     assert [found.text for found in findings(shop, None)] == ["Rule: public.users_email"]
     assert text(*rows) == "public.users_email and 1 more"
+
+
+def test_a_number_that_names_a_row_says_what_it_is(shop, only):
+    only("backup_tools", "unfit_count", critical=0)
+    judge = Judge()
+    judge.look(
+        batch(shop, reading("backup_tools", NOW, "server_version worker unfit_count", ("18", None, 1)))
+    )
+    assert Alert.objects.get().text == "server version 18"
 
 
 def test_a_flood_opens_no_more_than_twenty(shop, only):
