@@ -28,6 +28,8 @@ LENGTHS = (
     ("30m", "30 minutes"), ("1h", "1 hour"), ("4h", "4 hours"), ("12h", "12 hours"), ("1d", "1 day"),
     ("7d", "7 days"), ("30d", "30 days"),
 )  # fmt: skip
+#: One of these says that not everything is meant.
+NARROWING = ("rule", "server", "environment", "tag", "row_name")
 SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
@@ -35,14 +37,14 @@ class SilenceForm(SilenceModelForm):
     """What is silenced, from now or from a moment on, and why."""
 
     length = forms.ChoiceField(choices=LENGTHS, initial="4h", label="For")
+    everything = forms.BooleanField(required=False, label="Silence every rule on every server")
 
     class Meta:
         model = Silence
         fields = ("rule", "server", "environment", "tag", "row_name", "starts_at", "reason")
         labels = {"row_name": "Only this row", "starts_at": "From"}
         help_texts = {
-            "rule": "Empty: every rule.",
-            "server": "Empty, like the two fields below: every server.",
+            "server": "Or an environment, or a tag.",
             "row_name": "As the alert names it, such as public.users. Empty: every row.",
         }
         widgets = {
@@ -54,12 +56,26 @@ class SilenceForm(SilenceModelForm):
         self.user = user
         self.fields["server"].queryset = servers_with(user, RIGHT)  # type: ignore[attr-defined]
         self.fields["rule"].queryset = AlertRule.objects.all()  # type: ignore[attr-defined]
+        for name in ("rule", "server"):
+            self.fields[name].empty_label = f"Every {name}"  # type: ignore[attr-defined]
+        _, *environments = self.fields["environment"].choices  # type: ignore[attr-defined]
+        self.fields["environment"].choices = [("", "Every environment"), *environments]  # type: ignore[attr-defined]
+        if not self.is_bound:
+            del self.fields["everything"]
 
     def clean(self) -> dict[str, Any]:
         """A person silences no more than what the role reaches."""
         data = super().clean() or self.cleaned_data
         if not self.errors and not reaches(self.user, data):
             raise forms.ValidationError("Your role does not reach all of this. Choose a server.")
+        narrowed = any(data.get(name) for name in NARROWING)
+        if narrowed:
+            del self.fields["everything"]
+        elif not self.errors and not data.get("everything"):
+            self.add_error(
+                "everything",
+                "Nobody would be told of anything, whatever happens. Choose what is to be silent, or tick this.",
+            )
         return data
 
     def save(self, commit: bool = True) -> Silence:

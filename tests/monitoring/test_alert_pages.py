@@ -171,6 +171,27 @@ def test_a_silence_is_prefilled_from_an_alert_and_reaches_no_further_than_the_ro
     assert not silence.is_on
 
 
+def test_everything_is_silenced_only_by_a_tick_of_its_own(client_as, shop):
+    client = client_as("admin")
+    assert "Silence every rule" not in client.get("/settings/silences/").content.decode()
+    everything = {
+        "starts_at": f"{timezone.localtime():%Y-%m-%dT%H:%M}",
+        "length": "1h",
+        "reason": "The network is moved",
+    }
+    answer = client.post("/settings/silences/", everything)
+    assert answer.status_code == 422
+    assert (
+        "Nobody would be told of anything, whatever happens. Choose what is to be silent, or tick this."
+        in answer.content.decode()
+    )
+    assert not Silence.objects.exists()
+    unclear = client.post("/settings/silences/", {**everything, "server": shop.pk, "length": "9h"})
+    assert "Silence every rule" not in unclear.content.decode()
+    assert client.post("/settings/silences/", {**everything, "everything": "on"}).status_code == 302
+    assert str(Silence.objects.get()) == "Every rule on every server"
+
+
 RULE = {
     "name": "Many connections", "probe": "server_vitals", "column": "connections_count", "measure": "value",
     "comparison": ">", "against": "limit", "warning": "80", "for_seconds": "2m", "at_least": "0",
