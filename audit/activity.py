@@ -31,7 +31,7 @@ FRESH = SQL(
     " bit_or(1 << extract(hour from local)::int) as hours, max(at) as last_at from (select at,"
     f" at at time zone {{zone}} as local, {PERSON} as person, watched_id, operation, case operation when 'U'"
     " then (images + 1) / 2 else coalesce(images, 0) end as rows from {schema}.statement where id >= {first}"
-    " and (id >> 12) >= ({first} >> 12) and at >= {since}{closed}{person} order by {order} limit {most}) s"
+    " and at >= {since}{closed}{person} order by id desc limit {most}) s"
     " group by 1, 2, 3, 4"
 )
 
@@ -145,7 +145,7 @@ def fresh(since: dt.datetime, first: int, until: Reached | None, person: str) ->
     return FRESH.format(
         schema=Identifier(SCHEMA), zone=Literal(settings.TIME_ZONE), first=Literal(first), since=Literal(since),
         closed=closed, person=SQL(f" and {PERSON} = {{}}").format(Literal(person)) if person else SQL(""),
-        order=SQL("(id >> 12) desc" if person else "id desc"), most=Literal(MOST),
+        most=Literal(MOST),
     )  # fmt: skip
 
 

@@ -6,17 +6,17 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit import search
+from audit import search, walk
 from audit.log_tables import SCHEMA
 from audit.prepared import Reached, open_from, reached
 from audit.registry import Installed
-from audit.search import SKEW, Filter, Page, conditions, page_of, select, tables_named
+from audit.search import SECONDS, SKEW, Filter, Page, tables_named
 from audit.tables import Rows
+from audit.walk import NUMBER, Span, Walk, cut
 
 #: Between two days that have hits so many days without are walked through rather than passed over; where a person is
 #: looked for, so many statements of theirs.
@@ -30,26 +30,6 @@ NEAR = SQL("select at from {}.statement where id {} {} order by id {} limit 1")
 SPAN = "select dbadmin_audit.first_id(%s) as low, dbadmin_audit.first_id(%s) as high"
 
 
-@dataclass(frozen=True)
-class Range:
-    """Blocks of numbers, (id >> 12), from this one, before that one; None: without an end.
-
-    Conditions on the number itself beside would be taken for independent of these, and so for far more selective
-    together than they are.
-    """
-
-    low: int | None
-    high: int | None
-
-    def parts(self) -> list[Composable]:
-        """As conditions that the indexes by table, person and operation follow."""
-        return [
-            SQL("(id >> 12) {} {}").format(SQL(compare), Literal(bound))
-            for bound, compare in ((self.low, ">="), (self.high, "<"))
-            if bound is not None
-        ]
-
-
 def find(
     rows: Rows, state: Installed, wanted: Filter, before: int | None, after: int | None, limit: int
 ) -> Page:
@@ -57,52 +37,35 @@ def find(
     several = sum(map(bool, (wanted.table, wanted.person, wanted.operation))) > 1
     until = reached(rows) if several and state.version and not (wanted.key or wanted.xid) else None
     if until is None:
-        return search.find(rows, state, wanted, before, after, limit)
-    down, parts = after is None, conditions(rows, state, wanted)
-    found: list[Any] = []
-    for one in ranges(rows, state, wanted, until, before, after):
-        here = select(rows, [*parts, *one.parts()], before, after, limit + 1 - len(found), grouped=True)
-        found = [*found, *here] if down else [*here, *found]
-        if len(found) > limit:
-            break
-    return page_of(found, before, after, limit)
+        return walk.find(rows, state, wanted, before, after, limit)
+    spans = ranges(rows, state, wanted, until, before, after)
+    return Walk(rows, state, wanted).page(spans, before, after, limit, SECONDS)
 
 
 def ranges(
     rows: Rows, state: Installed, wanted: Filter, until: Reached, before: int | None, after: int | None
-) -> Iterator[Range]:
+) -> Iterator[Span]:
     """Where there may be hits, in the order of the walk: what is not in the sums yet, the days that have some, and
     months that were dropped and loaded again, of which the sums know nothing any more."""
     down, zone = after is None, ZoneInfo(until.zone)
     bottom, first = open_from(rows, until), rows(FIRST)[0].day
     if first is None and bottom is None:
-        yield Range(None, None)  # nothing is summed up, and nothing waits for it
+        yield Span()  # nothing is summed up, and nothing waits for it
         return
-    waiting = None if bottom is None else bottom >> 12
+    waiting = NUMBER if bottom is None else bottom
     start = waiting
-    if first is not None:  # its block holds what is older, too
-        start = (rows(SPAN, [moment(first, zone) - SKEW] * 2)[0].low >> 12) + 1
-        start = start if waiting is None else min(start, waiting)
-    if not down:
-        yield Range(None, start)
-    elif waiting is not None:
-        yield Range(waiting, None)
+    if first is not None:
+        start = min(rows(SPAN, [moment(first, zone) - SKEW] * 2)[0].low, waiting)
+    yield Span(waiting) if down else Span(0, start)
     bound = waiting if down else start
     for low_day, high_day in runs(days(rows, state, wanted, near(rows, before, after), down, zone), down):
         ends = [moment(low_day, zone) - SKEW, moment(high_day + dt.timedelta(days=1), zone) + SKEW]
         span = rows(SPAN, ends)[0]
-        low, high = span.low >> 12, (span.high >> 12) + 1
-        if bound is not None:
-            low, high = (low, min(high, bound)) if down else (max(low, bound), high)
-        if not down and waiting is not None:
-            high = min(high, waiting)
-        if low < high:
-            yield Range(low, high)
-            bound = low if down else high
-    if down:
-        yield Range(None, start if bound is None or start is None else min(start, bound))
-    elif waiting is not None:
-        yield Range(waiting, None)
+        here = cut(Span(span.low, span.high), Span(0, bound) if down else Span(bound, waiting))
+        if here.low < here.high:
+            yield here
+            bound = here.low if down else here.high
+    yield Span(0, min(start, bound)) if down else Span(waiting)
 
 
 def moment(day: dt.date, zone: ZoneInfo) -> dt.datetime:
@@ -142,8 +105,7 @@ def days(
         ids = [table.id for table in tables_named(state, wanted.table)]
         hits.append(SQL("watched_id = any({})").format(Literal(ids)))
     if wanted.operation:
-        letters = [letter for letter, word in search.OPERATIONS.items() if wanted.operation in (letter, word)]
-        hits.append(SQL('operation = any({}::"char"[])').format(Literal(letters)))
+        hits.append(SQL('operation = {}::"char"').format(Literal(search.letter_of(wanted.operation))))
     parts = [SQL("person = {}").format(Literal(wanted.person))] if wanted.person else list(hits)
     low, high = [wanted.since], [wanted.until]
     (high if down else low).append(begin)

@@ -79,9 +79,11 @@ select watched_id, kind || ' ' || key as key, text from fact where text <> '' or
 NAMES = "select id, schema_name, table_name from dbadmin_audit.watched where until is null order by id"
 # Of a server that is busy with one of these tables we ask again the next time.
 SETTINGS = "set local search_path = ''; set local lock_timeout = '200ms'"
+# The transaction has its number before the statement has one: audit/mapping.py relies on it.
 RECORD = """
 insert into dbadmin_audit.statement (id, at, xid, watched_id, shape_id, operation, session_role, note)
-values (nextval('dbadmin_audit.statement_id'), clock_timestamp(), pg_current_xact_id(), %s, 0, 'A', %s, %s)
+select nextval('dbadmin_audit.statement_id'), clock_timestamp(), own.xid, %s, 0, 'A', %s, %s
+from (select pg_current_xact_id() as xid offset 0) own
 """
 
 #: What is known of a table: kind and number -> text.

@@ -8,13 +8,14 @@ from typing import Any
 from psycopg.errors import QueryCanceled
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit import days, prepared, search
+from audit import days, prepared
 from audit.log_tables import SCHEMA
 from audit.prepared import BLOCK, Month, Reached
 from audit.registry import Installed
-from audit.search import COLUMNS, PAGE, SECONDS, Filter, Page, conditions, where
+from audit.search import COLUMNS, PAGE, SECONDS, Filter, Page, of_key, where
 from audit.tables import Rows
 from audit.values import check, matching
+from audit.walk import NUMBER, Span, Walk
 
 #: Seconds of reading on from row to row before an index is asked: what is common is found at once.
 FIRST = 0.15
@@ -43,7 +44,7 @@ def of_one_row(rows: Rows, state: Installed, wanted: Filter, before: int | None,
     shown: list[Any] = []
     began = time.monotonic()
     while True:
-        page = search.find(rows, state, wanted, before, None, 500)
+        page = of_key(rows, state, wanted, before, None, 500)
         hits = matching(rows, state, wanted, page.statements)
         shown += [row for row in page.statements if row.id in hits]
         if page.older is None or len(shown) > limit:
@@ -59,7 +60,7 @@ class Look:
 
     def __init__(self, rows: Rows, state: Installed, wanted: Filter, before: int | None) -> None:
         self.rows, self.state, self.wanted = rows, state, wanted
-        self.parts = conditions(rows, state, wanted)
+        self.walk = Walk(rows, state, wanted)
         self.position = before
         self.ended = False
         self.size = 200
@@ -71,10 +72,8 @@ class Look:
     def page(self, limit: int) -> Page:
         """Until the page is full, the log ends, or the time is over."""
         shown: list[Any] = []
-        last = None
         while not self.ended:
             batch = self.next_batch()
-            last = batch[-1] if batch else last
             hits = matching(self.rows, self.state, self.wanted, batch) if batch else set()
             for row in batch:
                 if row.id in hits:
@@ -82,7 +81,7 @@ class Look:
                     if len(shown) == limit:
                         return Page(shown, None, row.id)
             if time.monotonic() - self.began > SECONDS and not self.ended:
-                return Page(shown, None, self.position, last.at if last else None)
+                return Page(shown, None, self.position, self.walk.moment(self.below))
         return Page(shown)
 
     def next_batch(self) -> list[Any]:
@@ -97,26 +96,25 @@ class Look:
                 return found
         return self.onward()
 
-    def select(self, more: list[Composable], limit: int, grouped: bool = False) -> list[Any]:
-        """Statements under the conditions of the search and more."""
-        return search.select(self.rows, [*self.parts, *more], self.position, None, limit, grouped)
-
     def onward(self) -> list[Any]:
         """The next statements under the other conditions, as many as one look may open."""
-        batch = self.select([], self.size, self.wanted.is_grouped)
-        if len(batch) < self.size:
-            self.ended = True
+        until = self.began + SECONDS
+        taken = self.walk.take(Span(0, self.below), True, self.size, until)
+        self.ended, self.position = taken.reached is None, taken.reached
         looked, kept = 0, []
-        for row in batch:
+        for row in taken.found:
             kept.append(row)
             looked += row.images or 1
-            if looked > IMAGES and row is not batch[-1]:
-                self.ended = False
+            if looked > IMAGES and row is not taken.found[-1]:
+                self.ended, self.position = False, row.id
                 break
-        if kept:
-            self.position = kept[-1].id
         self.size = BATCH
         return kept
+
+    @property
+    def below(self) -> int:
+        """Everything from this number on was looked at."""
+        return NUMBER if self.position is None else self.position
 
     def by_text(self) -> list[Any] | None:
         """Statements of a prepared month whose rows hold the text; None where no index can tell."""
@@ -152,7 +150,7 @@ class Look:
             "with hit as materialized (select distinct id from ({}) h) select {} from {}.statement {}"
             " order by id desc limit {}"
         ).format(
-            hits, COLUMNS, Identifier(SCHEMA), where([*self.parts, SQL("id in (select id from hit)")]),
+            hits, COLUMNS, Identifier(SCHEMA), where([*self.walk.parts, SQL("id in (select id from hit)")]),
             Literal(BATCH),
         )  # fmt: skip
         return list(self.rows(query))
@@ -170,14 +168,7 @@ class Look:
         self.ended = len(blocks) < LEAST
         if not blocks:
             return []
-        inside = SQL(" or ").join(
-            [
-                SQL("id between {} and {}").format(Literal(b << BLOCK), Literal((b << BLOCK) + 63))
-                for b in blocks
-            ]
-        )
-        self.position = position
-        found = self.select([SQL("({})").format(inside)], LEAST << BLOCK)
+        found = self.walk.of_blocks(blocks, Span(0, position), True, LEAST << BLOCK)
         self.position = blocks[-1] << BLOCK
         return found
 

@@ -10,9 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from audit import search
+from audit import walk
 from audit.asking import Asked, explain, moment, opened
 from audit.listing import Line, lines_of
+from audit.search import Filter
 from dbadmin.permissions import may
 from dbadmin.readings import main_database
 from dbadmin.views import server_for
@@ -50,8 +51,8 @@ def lost(asked: Asked, since: datetime | None) -> list[Line]:
     found = [
         statement
         for operation in OPERATIONS
-        for statement in search.find(
-            asked.rows, asked.state, search.Filter(operation=operation, since=since), limit=MOST
+        for statement in walk.find(
+            asked.rows, asked.state, Filter(operation=operation, since=since), limit=MOST, seconds=None
         ).statements
     ]
     newest = sorted(found, key=lambda statement: statement.at, reverse=True)[:MOST]

@@ -26,8 +26,8 @@ def row_at(rows: Rows, state: Installed, table: Watched, key: str, moment: dt.da
 
 
 EMPTIED = """
-with truncates as materialized (select id, at, watched_id from dbadmin_audit.statement where operation = 'T')
-select id, at from truncates where watched_id = %s and id > %s and at <= %s order by id limit 1
+with truncates as materialized (select id, at from dbadmin_audit.statement where operation = 'T' and watched_id = %s)
+select id, at from truncates where id > %s and at <= %s order by id limit 1
 """
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from audit import mapping
 from audit.gaps import find_gaps
 from audit.models import CountedTable
 from audit.registry import Installed, Watched
@@ -43,12 +44,27 @@ join pg_catalog.pg_class parent on parent.oid = i.inhparent
 where parent.relnamespace = 'dbadmin_audit'::regnamespace and parent.relname ~ '^(rows|pairs)_\\d+$'
 group by 1
 """
+# Among the newest statements, else where the map has the table last.
 LAST = """
-select w.id as watched_id, s.at, s.person
+with newest as (
+    select distinct on (watched_id) watched_id, at, person from (
+        select id, watched_id, at, coalesce(app_user, set_role, session_role) as person from dbadmin_audit.statement
+        order by id desc limit 20000) s
+    order by watched_id, id desc
+)
+select watched_id, at, person from newest
+"""
+MAPPED = """
+union all
+select w.id, s.at, s.person
 from dbadmin_audit.watched w
-left join lateral (select at, coalesce(app_user, set_role, session_role) as person from
-    dbadmin_audit.statement s
-    where s.watched_id = w.id order by (id >> 12) desc, id desc limit 1) s on true
+cross join lateral (
+    select number * 1024 + length(rtrim(blocks::text, '0')) - 1 as block from dbadmin_audit.stretch
+    where kind = 't' and value = w.id order by number desc limit 1) k
+cross join lateral (
+    select at, coalesce(app_user, set_role, session_role) as person from dbadmin_audit.statement s
+    where s.watched_id = w.id and id >= k.block * 64 and id < k.block * 64 + 64 order by id desc limit 1) s
+where w.id not in (select watched_id from newest)
 """
 
 
@@ -78,7 +94,8 @@ def capture_overview(
     """Tables of the database, and watched ones that are gone. counts: by watched id."""
     watched = {w.relid: w for w in state.watched.values() if w.until is None}
     sizes = {row.shape_id: row.size_bytes for row in rows(SIZES)} if state.version else {}
-    last = {row.watched_id: row for row in rows(LAST)} if state.version else {}
+    query = LAST + (MAPPED if state.version and mapping.is_ready(rows) else "")
+    last = {row.watched_id: row for row in rows(query)} if state.version else {}
     gaps: dict[tuple[str, str], list[str]] = {}
     for gap in find_gaps(rows):
         gaps.setdefault((gap.schema, gap.table), []).append(gap.problem)

@@ -84,6 +84,25 @@ def shared_functions(rows: Rows, own: bool, database: str) -> Step:
     )
 
 
+#: What a writer paid for in older logs, and a map that is filled behind the log answers now. The one by operation stays
+#: where it is: it finds emptied tables, and another for that would have to be made while writers wait.
+DROPPED = """
+select relname as name from pg_catalog.pg_class where relnamespace = 'dbadmin_audit'::regnamespace and relkind = 'I'
+and relname in ('statement_table', 'statement_person') order by 1
+"""
+
+
+def dropped_indexes(rows: Rows, database: str) -> list[Step]:
+    """The end of indexes over the log that are needed no more; writers wait for milliseconds."""
+    names = [Identifier(SCHEMA, row.name) for row in rows(DROPPED)]
+    if not names:
+        return []
+    drop = SQL("DROP INDEX {}").format(SQL(", ").join(names))
+    statements = as_owner(owned(rows), [Sql(drop, settings=LOCK)])
+    says = "Spare writers two indexes; index_log fills the map that serves searches instead"
+    return [Transaction(statements, database=database, says=says)]
+
+
 def events(rows: Rows) -> list[Sql]:
     """What sees changes of definitions, where that is allowed."""
     return [Sql(script("events.sql"))] if rows(ABILITIES)[0].superuser else []

@@ -34,7 +34,8 @@ ROUTINES = (
     Routine(
         "index_log",
         "*/10 * * * *",
-        "Searches inside of rows, and what a person did, read the log itself instead of what is prepared",
+        "Searches by table, person and operation, those inside of rows, and what a person did read the log itself"
+        " instead of what is prepared",
     ),
 )
 

@@ -1,5 +1,5 @@
-"""Finding statements and rows in the log: each page is one short walk down an index, at any depth, in either
-direction."""
+"""What is searched for, and the statements of one row: each page is one short walk down an index, at any depth, in
+either direction."""
 
 from __future__ import annotations
 
@@ -68,11 +68,6 @@ class Filter:
     def is_inside(self) -> bool:
         """Does it ask for what is in the rows?"""
         return bool(self.column or self.text or self.value or self.of or self.path)
-
-    @property
-    def is_grouped(self) -> bool:
-        """Is it answered by an index that holds 4096 neighbours as one entry?"""
-        return bool(self.table or self.person or self.operation)
 
 
 class BadFilter(ValueError):
@@ -145,76 +140,53 @@ def tables_named(state: Installed, text: str) -> list[Watched]:
 
 def conditions(rows: Rows, state: Installed, wanted: Filter) -> list[Composable]:
     """The filter on statements as conditions."""
+    return [*filters(state, wanted), *moments(wanted, *numbers(rows, wanted))]
+
+
+def filters(state: Installed, wanted: Filter) -> list[Composable]:
+    """All of it but the times."""
     parts: list[Composable] = []
     if wanted.table:
         ids = [w.id for w in tables_named(state, wanted.table)]
         if not ids:
             raise BadFilter(f"{wanted.table} was never watched.", "table")
-        if len(ids) == 1:
-            parts.append(SQL("watched_id = {}").format(Literal(ids[0])))
-        else:
-            parts.append(SQL("watched_id = any({})").format(Literal(ids)))
+        parts.append(SQL("watched_id = any({})").format(Literal(ids)))
     if wanted.person:
         parts.append(SQL(PERSON + " = {}").format(Literal(wanted.person)))
     if wanted.operation:
-        letter = next((k for k, word in OPERATIONS.items() if word == wanted.operation), wanted.operation)
-        if letter not in OPERATIONS:
-            raise BadFilter(f"{wanted.operation} is none of: {', '.join(OPERATIONS.values())}.", "operation")
-        parts.append(SQL('operation = {}::"char"').format(Literal(letter)))
+        parts.append(SQL('operation = {}::"char"').format(Literal(letter_of(wanted.operation))))
     if wanted.xid:
         if whole(wanted.xid) is None:
             raise BadFilter(f"{wanted.xid} is no transaction number.", "xid")
         parts.append(SQL("xid::text::bigint = {}").format(Literal(int(wanted.xid))))
-    return parts + moments(rows, wanted)
-
-
-def moments(rows: Rows, wanted: Filter) -> list[Composable]:
-    """Times as ranges of numbers (which the index follows) and exactly."""
-    parts: list[Composable] = []
-    for moment, compare, skew in ((wanted.since, ">=", -SKEW), (wanted.until, "<", SKEW)):
-        if moment is None:
-            continue
-        bound = rows(f"select {SCHEMA}.first_id(%s) as id", [moment + skew])[0].id
-        # (id >> 12) is what the other indexes hold.
-        parts.append(SQL("id {c} {b} and (id >> 12) {ce} ({b} >> 12)").format(
-            c=SQL(compare), b=Literal(bound), ce=SQL(compare if compare == ">=" else "<=")))  # fmt: skip
-        parts.append(SQL("at {} {}").format(SQL(compare), Literal(moment)))
     return parts
 
 
-def find(rows: Rows, state: Installed, wanted: Filter, before: int | None = None, after: int | None = None,
-         limit: int = PAGE) -> Page:  # fmt: skip
-    """One page, newest first, of a search that asks for nothing inside of rows: the statements older than
-    `before`, or the nearest that are newer than `after`."""
-    if not state.version:
-        return Page()
-    if wanted.key:
-        return of_key(rows, state, wanted, before, after, limit)
-    parts = conditions(rows, state, wanted)
-    return page_of(select(rows, parts, before, after, limit + 1, wanted.is_grouped), before, after, limit)
+def letter_of(operation: str) -> str:
+    """`update` or `U` -> `U`."""
+    letter = next((k for k, word in OPERATIONS.items() if word == operation), operation)
+    if letter not in OPERATIONS:
+        raise BadFilter(f"{operation} is none of: {', '.join(OPERATIONS.values())}.", "operation")
+    return letter
 
 
-def select(
-    rows: Rows, parts: list[Composable], before: int | None, after: int | None, limit: int, grouped: bool
-) -> list[Any]:
-    """Statements under conditions, from a number on."""
-    parts = list(parts)
-    down = after is None
-    for bound, less in ((before, True), (after, False)):
-        if bound is None:
-            continue
-        parts.append(SQL("id {} {}").format(SQL("<" if less else ">"), Literal(bound)))
-        if grouped:
-            parts.append(SQL("(id >> 12) {} {}").format(SQL("<=" if less else ">="), Literal(bound >> 12)))
-    # The indexes by table, person and operation are ordered by (id >> 12); the rest of the order is sorted
-    # in small groups.
-    direction = "desc" if down else "asc"
-    order = f"(id >> 12) {direction}, id {direction}" if grouped else f"id {direction}"
-    query = SQL("select {} from {}.statement {} order by {} limit {}").format(
-        COLUMNS, Identifier(SCHEMA), where(parts), SQL(order), Literal(limit)
+def numbers(rows: Rows, wanted: Filter) -> tuple[int | None, int | None]:
+    """The times of a search as numbers, which the index follows: from one, before the other; a little too wide."""
+    first = f"select {SCHEMA}.first_id(%s) as id"
+    return (
+        rows(first, [wanted.since - SKEW])[0].id if wanted.since else None,
+        rows(first, [wanted.until + SKEW])[0].id if wanted.until else None,
     )
-    found = list(rows(query))
-    return found if down else found[::-1]
+
+
+def moments(wanted: Filter, low: int | None, high: int | None) -> list[Composable]:
+    """Times as ranges of numbers and exactly."""
+    parts: list[Composable] = []
+    for moment, bound, compare in ((wanted.since, low, ">="), (wanted.until, high, "<")):
+        if moment is not None:
+            said = SQL("id {c} {bound} and at {c} {at}")
+            parts.append(said.format(c=SQL(compare), bound=Literal(bound), at=Literal(moment)))
+    return parts
 
 
 def where(parts: list[Composable]) -> Composable:

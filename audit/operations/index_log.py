@@ -11,7 +11,7 @@ from django import forms
 from django.conf import settings
 from psycopg.sql import SQL
 
-from audit import activity, indexing, open_text, plans, text_copies, text_index
+from audit import activity, indexing, mapping, open_text, plans, text_copies, text_index
 from audit.indexing import Done
 from audit.operations.watch_table import rows_of
 from audit.registry import Installed, installed
@@ -25,14 +25,16 @@ from dbadmin.steps import Call, Sql, Step, Transaction
 #: What an older dbadmin's script did not make yet.
 TABLES = """
 select to_regclass('dbadmin_audit.activity_table') is not null
-   and to_regclass('dbadmin_audit.person_days') is not null as is_there
+   and to_regclass('dbadmin_audit.person_days') is not null
+   and to_regclass('dbadmin_audit.mapped') is not null as is_there
 """
 #: Nobody writes to a month that is over; should somebody, we give way.
 LOCK = {"lock_timeout": "3s", "maintenance_work_mem": "128MB"}
 
 
 class IndexLog(Operation):
-    """Bring what searches rely on up to date: sums by person and day, where columns changed, texts.
+    """Bring what searches rely on up to date: where tables, persons, operations and changed columns are found, sums by
+    person and day, texts.
 
     Put it on a schedule of a few minutes. Writers pay nothing for it: it works behind the end of the log. Months that
     are over get indexes of their own; the texts of the month that is still written to are copied into a table beside,
@@ -74,12 +76,13 @@ class IndexLog(Operation):
             steps.append(
                 Transaction(
                     plans.as_owner(own, [Sql(plans.script("search.sql"))]), database=database,
-                    says="Make the tables that hold sums and the map of changed columns",
+                    says="Make the tables that hold sums and maps",
                 )
             )  # fmt: skip
-        steps.append(
-            Call(self.add_up, says="Add every closed transaction since the last time to the sums and the map")
-        )
+        steps += [
+            Call(self.add_to_map, says="Add where tables, persons and operations are found to the map"),
+            Call(self.add_up, says="Add every closed transaction since the last time to the sums"),
+        ]
         known = text_index.extension(rows)
         may_create = bool(self.params.get("create_extension")) and known.is_available
         if not self.params.get("texts", True) or not (known.schema or may_create):
@@ -115,6 +118,10 @@ class IndexLog(Operation):
         most = self.params.get("months") or 12
         kept = sorted({leaf[-7:] for leaf in leaves}, reverse=True)[:most]
         return [leaf for leaf in leaves if leaf[-7:] in kept]
+
+    def add_to_map(self, work: Work) -> None:
+        """All that can be: statements of transactions that are still open wait for the next time."""
+        self.batches(work, lambda connection, _: mapping.map_next(connection))
 
     def add_up(self, work: Work) -> None:
         """Batch after batch, each a transaction of its own."""

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from django import forms
 from psycopg.sql import SQL, Identifier
 
-from audit import archive, parquet, plans
+from audit import archive, mapping, parquet, plans
 from audit.log_tables import SCHEMA
 from audit.operations.ensure_partitions import PARENTS, partition_statements
 from audit.operations.watch_table import rows_of
 from audit.registry import installed_version
 from audit.tables import Rows
 from dbadmin import stores
+from dbadmin.connections import named_rows
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Call, Step, Transaction
@@ -92,6 +93,9 @@ class LoadMonth(Operation):
                 count = archive.load(
                     connection, shelf, found, month, lambda done: work.progress(done, None, "rows")
                 )
+                if mapping.is_ready(lambda query: named_rows(connection.execute(query))):
+                    # A map that was begun while the month was away lacks it.
+                    mapping.add(connection, Identifier(SCHEMA, self.leaf("statement")), SQL("true"))
         work.log(f"Loaded {count} rows of {month}. expire_log drops them again.")
 
     def result_url(self, run: object) -> str:

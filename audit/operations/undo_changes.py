@@ -8,7 +8,7 @@ from typing import Any
 
 from django import forms
 
-from audit import changes, search, undo
+from audit import changes, search, undo, walk
 from audit.asking import moment
 from audit.canonical import SETTINGS
 from audit.operations.watch_table import rows_of
@@ -132,7 +132,7 @@ class UndoChanges(Operation):
         texts = {name: str(self.params.get(name) or "") for name in ("person", "table")}
         wanted = search.Filter(**texts, since=moments["since"], until=moments["until"])
         try:
-            page = search.find(rows, state, wanted, limit=undo.MOST)
+            page = walk.find(rows, state, wanted, limit=undo.MOST, seconds=None)
         except search.BadFilter as reason:
             raise Refused(str(reason), field=reason.field) from reason
         if page.older is not None:

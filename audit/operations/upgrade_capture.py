@@ -35,7 +35,7 @@ class UpgradeCapture(Operation):
     def waits(self) -> str:
         return (
             "Nobody waits for new functions. Where a table or partition lacks a trigger, its writers wait milliseconds;"
-            " given up after 3 seconds."
+            " given up after 3 seconds. So do all writers where the log has indexes that are needed no more."
         )
 
     def plan(self) -> Sequence[Step]:
@@ -62,7 +62,7 @@ class UpgradeCapture(Operation):
         for known in state.active():
             if table := as_watched(rows, known):
                 late += plans.late_triggers(rows, known, table, database)
-        steps += late
+        steps += [*late, *plans.dropped_indexes(rows, database)]
         if not steps:
             raise Refused(f"Capture is of version {VERSION} already, for every watched table.")
         return steps

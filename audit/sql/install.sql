@@ -47,11 +47,8 @@ CREATE INDEX IF NOT EXISTS statement_number ON dbadmin_audit.statement (id);
 -- Transactions come nearly in order: a summary of each few pages finds one as fast, and costs a writer nothing.
 CREATE INDEX IF NOT EXISTS statement_xid ON dbadmin_audit.statement USING brin ((xid::text::bigint))
     WITH (pages_per_range = 16, autosummarize = on);
--- Four thousand neighbours share one entry, so these three stay at ten to twenty bytes a statement.
-CREATE INDEX IF NOT EXISTS statement_table ON dbadmin_audit.statement (watched_id, (id >> 12));
-CREATE INDEX IF NOT EXISTS statement_person ON dbadmin_audit.statement
-    ((coalesce(app_user, set_role, session_role)), (id >> 12));
-CREATE INDEX IF NOT EXISTS statement_operation ON dbadmin_audit.statement (operation, (id >> 12));
+-- Rows end where a table is emptied. What else is searched for is found by a map that is filled behind the writers.
+CREATE INDEX IF NOT EXISTS statement_emptied ON dbadmin_audit.statement (watched_id, id) WHERE operation = 'T';
 
 -- Rows of a table whose columns changed and whose capture has not been renewed yet: whole rows, whatever they hold.
 CREATE TABLE IF NOT EXISTS dbadmin_audit.loose (

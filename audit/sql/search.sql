@@ -49,6 +49,25 @@ CREATE TABLE IF NOT EXISTS dbadmin_audit.touched (
     PRIMARY KEY (shape_id, attnum, block)
 );
 
+-- Where a table (t), a person (p), an operation (o) is found: a line for each stretch of 65,536 numbers, with a bit for
+-- each 64 of them. A person is kept as a digest: names leave with the months that are dropped.
+CREATE TABLE IF NOT EXISTS dbadmin_audit.stretch (
+    kind    "char" NOT NULL,
+    value   bigint NOT NULL,
+    number  bigint NOT NULL,
+    blocks  bit(1024) NOT NULL,
+    PRIMARY KEY (kind, value, number)
+);
+
+-- All statements up to `through` are in it, for ever. marks: pairs of a transaction, and the last number that was given
+-- before it began; what follows from them is the next `through`.
+CREATE TABLE IF NOT EXISTS dbadmin_audit.mapped (
+    only_one          boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    system_identifier text NOT NULL,
+    through           bigint NOT NULL,
+    marks             bigint[] NOT NULL
+);
+
 -- A value as the log shows it, whatever the session's taste; so it may stand in an index.
 CREATE OR REPLACE FUNCTION dbadmin_audit.exact_text(value anyelement) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET "TimeZone" = 'UTC'
@@ -63,4 +82,5 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_tem
     SELECT string_agg(e.value, E'\n') FROM jsonb_each_text(image) e
 $$;
 REVOKE ALL ON dbadmin_audit.summary, dbadmin_audit.activity, dbadmin_audit.person_days, dbadmin_audit.touched FROM PUBLIC;
-REVOKE ALL ON FUNCTION dbadmin_audit.exact_text(anyelement), dbadmin_audit.values_text(jsonb) FROM PUBLIC
+REVOKE ALL ON FUNCTION dbadmin_audit.exact_text(anyelement), dbadmin_audit.values_text(jsonb) FROM PUBLIC;
+REVOKE ALL ON dbadmin_audit.stretch, dbadmin_audit.mapped FROM PUBLIC

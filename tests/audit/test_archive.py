@@ -1,12 +1,13 @@
 """A month that expires goes to a store first, signed, and can be loaded again as it was."""
 
+import datetime as dt
 import json
 
 import pyarrow.parquet
 import pytest
 from backports import zstd
 
-from audit import archive, parquet
+from audit import archive, parquet, registry, search, walk
 from audit.models import Expiry, Seal
 from audit.sealing import seal_next
 from audit.verifying import verify
@@ -78,8 +79,14 @@ def test_an_expired_month_comes_back_from_the_store_as_it_was(
     assert recorded == {name: json.loads(said)[name] for name in recorded}
     assert len(content(execute)[0]) == 1
     assert findings(target) == []
+    # A map that was made while the month was away, and knows nothing of it.
+    assert carry_out(operation("index_log", server)).status == "succeeded"
+    execute("delete from dbadmin_audit.stretch where number = 0")
     run = carry_out(operation("load_month", server, store="vault", month="2020-01"))
     assert run.status == "succeeded", run.message
+    wanted = search.Filter(person="postgres", until=dt.datetime(2020, 2, 1, tzinfo=dt.UTC))
+    state = registry.installed(target.rows)
+    assert [row.id for row in walk.find(target.rows, state, wanted).statements] == [1]
     assert log_of(run)[-1] == "Loaded 3 rows of 2020-01. expire_log drops them again."
     assert content(execute) == before
     assert findings(target) == []

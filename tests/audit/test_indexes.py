@@ -2,7 +2,7 @@
 
 import pytest
 
-from audit import activity, inside, prepared, search
+from audit import activity, inside, prepared, search, walk
 from tests.carrying_out import carry_out, log_of, operation
 
 pytestmark = pytest.mark.servers
@@ -283,12 +283,12 @@ def test_two_filters_together_find_by_days_what_a_look_at_all_finds(old, server,
     for wanted in TOGETHER:
         expected = [
             row.id
-            for row in search.find(old.session.rows, old.state, search.Filter(**wanted), limit=999).statements
+            for row in walk.find(old.session.rows, old.state, search.Filter(**wanted), limit=999).statements
         ]
         assert walked(old, inside.find, **wanted) == expected
         assert walked(old, inside.find, after=0, **wanted) == expected[::-1]
         half = {"until": old.statements()[30].at}
-        assert walked(old, inside.find, **wanted, **half) == walked(old, search.find, **wanted, **half)
+        assert walked(old, inside.find, **wanted, **half) == walked(old, walk.find, **wanted, **half)
 
 
 def test_an_older_preparation_gets_what_it_lacks(old, server, execute):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from audit import search
+from audit import search, walk
 from audit.search import Filter
 
 pytestmark = pytest.mark.servers
@@ -24,7 +24,7 @@ def pages(audit, after=None, **wanted):
     """All pages of a search, walked from new to old, or from old to new."""
     found, before = [], None
     while True:
-        page = search.find(audit.session.rows, audit.state, Filter(**wanted), before, after, limit=7)
+        page = walk.find(audit.session.rows, audit.state, Filter(**wanted), before, after, limit=7)
         found.append([row.id for row in page.statements])
         before, after = (page.older, None) if after is None else (None, page.newer)
         if (before if after is None else after) is None:
@@ -70,7 +70,7 @@ def test_versions_of_columns_are_walked_together(counter, execute):
 
 def test_a_search_in_a_row_that_changed_for_ever_says_how_far_it_came(counter, monkeypatch):
     monkeypatch.setattr(search, "SECONDS", -1)
-    page = search.find(
+    page = walk.find(
         counter.session.rows, counter.state, Filter(table="counters", key="visits", person="eve")
     )
     assert page.statements == []

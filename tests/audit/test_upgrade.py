@@ -100,14 +100,15 @@ def test_a_table_that_was_altered_gets_its_new_columns_in_the_upgrade(old, execu
 
 
 def test_an_open_transaction_of_a_writer_holds_up_new_triggers_alone(old, execute, postgres, target):
-    *steps, of_users, of_items = upgrade(old).plan()
+    *steps, of_users, of_items, of_indexes = upgrade(old).plan()
     with postgres.connect(target.database) as writer:
         writer.execute("begin")
         writer.execute("insert into users values (1, 'a', 'sad')")
         execute("set lock_timeout = '50ms'")
         old.run(steps)
-        with pytest.raises(psycopg.errors.LockNotAvailable):
-            old.run([of_users])
+        for waits in (of_users, of_indexes):
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                old.run([waits])
         old.run([of_items])
         writer.execute("insert into items values (1, 'a')")
         writer.execute("commit")

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from django.conf import settings
 
-from audit import activity, changes, indexing, inside, plans, text_copies, text_index
+from audit import activity, changes, indexing, inside, mapping, plans, text_copies, text_index
 from audit.registry import Installed
 from audit.sealing import seal_next
 from audit.search import Filter
@@ -100,10 +100,13 @@ def milliseconds(connection: psycopg.Connection[Any], action: Callable[[], objec
 def prepare(connection: psycopg.Connection[Any], rows: Any, state: Installed) -> None:
     """As index_log does."""
     connection.execute(plans.script("search.sql"))
+    while mapping.map_next(connection).more:
+        pass
     while indexing.sum_next(connection, state, settings.TIME_ZONE).more:
         pass
     connection.execute(
-        "vacuum analyze dbadmin_audit.activity, dbadmin_audit.person_days, dbadmin_audit.touched"
+        "vacuum analyze dbadmin_audit.activity, dbadmin_audit.person_days, dbadmin_audit.touched,"
+        " dbadmin_audit.stretch"
     )
 
 
