@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import islice
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -65,8 +66,10 @@ def simulated(cron: str, time_zone: str, after: datetime | None = None) -> CronS
 
 def next_runs(cron: str, time_zone: str, count: int = 5, after: datetime | None = None) -> list[datetime]:
     """The next due moments, in their zone; fewer when the line is never due again."""
-    moments = simulated(cron, time_zone, after)
-    return [moment for moment, _ in zip(moments, range(count), strict=False)]
+    start = after or datetime.now(UTC)
+    # Asked in the second of two equal hours, the simulation answers with a moment of the first.
+    moments = (each for each in simulated(cron, time_zone, start) if each.astimezone(UTC) > start)
+    return list(islice(moments, count))
 
 
 def next_due(cron: str, time_zone: str, after: datetime | None = None) -> datetime | None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dbadmin import schedules
+from dbadmin import scheduler, schedules
 from dbadmin.models import Run, Schedule
 from dbadmin.schedules import BadScheduleError, next_runs
 
@@ -34,6 +34,41 @@ def test_what_runs_every_half_hour_runs_in_both_of_them():
         "25 03:00 CET",
         "25 03:30 CET",
     ]
+
+
+HALF_AN_HOUR = "Australia/Lord_Howe"
+
+
+@pytest.mark.parametrize(
+    "cron,zone,after,moments",
+    [
+        # The hour from 2 to 3 does not exist; what is due in it is due when it would be over.
+        ("30 2 * * *", "Europe/Berlin", "2027-03-27 12:00", ["28 03:00 CEST", "29 02:30 CEST"]),
+        # The hour from 2 to 3 comes twice; asked between the two, and in the second, the first is over.
+        ("30 2 * * *", "Europe/Berlin", "2027-10-30 12:00", ["31 02:30 CEST", "01 02:30 CET"]),
+        ("30 2 * * *", "Europe/Berlin", "2027-10-31 00:40", ["01 02:30 CET", "02 02:30 CET"]),
+        ("30 2 * * *", "Europe/Berlin", "2027-10-31 01:05", ["01 02:30 CET", "02 02:30 CET"]),
+        # Here clocks change by half an hour.
+        ("15 2 * * *", HALF_AN_HOUR, "2027-10-02 12:00", ["03 02:30 +11", "04 02:15 +11"]),
+        ("45 1 * * *", HALF_AN_HOUR, "2027-04-03 12:00", ["04 01:45 +11", "05 01:45 +1030"]),
+        ("45 1 * * *", HALF_AN_HOUR, "2027-04-03 15:05", ["05 01:45 +1030", "06 01:45 +1030"]),
+    ],
+)
+def test_it_is_due_once_on_the_days_when_clocks_change_whenever_it_is_asked(cron, zone, after, moments):
+    assert due(cron, zone, datetime.fromisoformat(f"{after}+00:00"), 2) == moments
+
+
+@pytest.mark.django_db
+def test_what_was_missed_is_made_up_for_once_in_the_second_of_two_equal_hours(server):
+    made = Schedule.objects.create(
+        server=server, operation="no_longer_there", params={}, cron="30 2 * * *", time_zone="Europe/Berlin"
+    )
+    Schedule.objects.filter(pk=made.pk).update(due_at=datetime(2027, 10, 31, 0, 30, tzinfo=UTC))
+    for minute in (5, 6, 7):
+        scheduler.start_due(datetime(2027, 10, 31, 1, minute, tzinfo=UTC))
+    assert Run.objects.filter(schedule=made).count() == 1
+    made.refresh_from_db()
+    assert made.due_at == datetime(2027, 11, 1, 1, 30, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("alias", list(schedules.ALIASES))
