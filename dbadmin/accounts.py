@@ -16,14 +16,16 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
 from dbadmin import secrets
+from dbadmin.by_hand import all_of, read
 from dbadmin.models import Grant, Role
 from dbadmin.permissions import know_grants
 
 MFA_PLACE = "mfa_authenticator.data"
 #: Every page asks who it is and what they may do.
 PERSON = """
-select auth_user.*, (
-    select coalesce(json_agg(held), '[]') from dbadmin_grant held where held.user_id = auth_user.id
+select {}, (
+    select coalesce(json_agg(grants), '[]')
+    from (select {} from dbadmin_grant where user_id = auth_user.id) grants
 )::text as held
 from auth_user where id = %s
 """
@@ -34,7 +36,8 @@ class Backend(AuthenticationBackend):  # type: ignore[misc]
 
     def get_user(self, user_id: int) -> Any:
         """The person of a session, None when gone or locked out."""
-        found: Any = next(iter(get_user_model().objects.raw(PERSON, [user_id])), None)
+        user = get_user_model()
+        found: Any = next(iter(read(user, PERSON.format(all_of(user), all_of(Grant)), [user_id])), None)
         if found is None or not self.user_can_authenticate(found):
             return None
         know_grants(found, [Grant(**each) for each in json.loads(found.held)])

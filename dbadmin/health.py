@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from dbadmin import history, readings, units
 from dbadmin.addresses import where
+from dbadmin.by_hand import all_of, read
 from dbadmin.models import Server, ServerState
 from dbadmin.navigation import address
 from dbadmin.operations import REGISTRY
@@ -25,7 +26,7 @@ from dbadmin.readiness import checks_of, score
 #: Without any answer for so long, nobody samples the server.
 SILENT = dt.timedelta(minutes=4)
 #: The fleet and each overview ask both; Django would take longer to write them than the answers take.
-STATES = "select * from dbadmin_serverstate where server_id = any(%s)"
+STATES = f"select {all_of(ServerState)} from dbadmin_serverstate where server_id = any(%s)"  # noqa: S608 - our own names
 CROSSED = """
 select server_id, database, probe, state, state_count, state_text, state_since, state_action::text
 from dbadmin_storedreading where server_id = any(%s) and state <> ''
@@ -125,7 +126,7 @@ def fleet(servers: Iterable[Server]) -> list[Health]:
     """All of them, worst first; replicas right after their primary, whose rank is that of the worst of them."""
     servers = list(servers)
     keys = [server.pk for server in servers]
-    states = {state.server_id: state for state in ServerState.objects.raw(STATES, [keys])}
+    states = {state.server_id: state for state in read(ServerState, STATES, [keys])}
     findings = crossed(servers)
     shown = readings.latest_of(servers, SHOWN)
     lines = [line(server, states.get(server.pk), findings.get(server.pk, []), shown) for server in servers]

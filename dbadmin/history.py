@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+from dbadmin.by_hand import read
 from dbadmin.charts import Line, Mark
 from dbadmin.models import Run, Server
 
@@ -79,7 +80,7 @@ def row(*about: Any) -> dict[str, Line]:
 
 def runs(
     server: Server, start: dt.datetime, end: dt.datetime, most: int, are_felt: bool = False
-) -> Iterable[Run]:
+) -> list[Run]:
     """Our runs that began in a window, the newest first, without the routine.
 
     What a schedule did within seconds moved nothing, and would hide what did. are_felt: only those that
@@ -93,7 +94,7 @@ def runs(
         "most": most,
         "felt": are_felt,
     }
-    return Run.objects.raw(RUNS, params)
+    return read(Run, RUNS, params)
 
 
 def marks(server: Server, start: dt.datetime, end: dt.datetime) -> list[Mark]:

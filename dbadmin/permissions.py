@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 
+from dbadmin.by_hand import all_of, read
 from dbadmin.models import Grant, Role, Server
 from dbadmin.operations import REGISTRY, Operation, Risk
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from dbadmin.models import ServerQuerySet
 
 #: Asked by every page, and written here since Django would take longer to write it than the answer takes.
-SERVERS = "select * from dbadmin_server order by name"
+SERVERS = f"select {all_of(Server)} from dbadmin_server order by name"  # noqa: S608 - our own names
 READ = {Role.VIEWER, Role.OPERATOR, Role.ADMIN}
 #: Rights that are no operation, and the roles that have them.
 RIGHTS: dict[str, set[Role]] = {
@@ -133,7 +134,7 @@ def servers_of(user: Any) -> list[Server]:
     """The servers on which the person has any role, read once per request."""
     known: list[Server] | None = getattr(user, "_dbadmin_servers", None)
     if known is None:
-        grants, found = grants_of(user), list(Server.objects.raw(SERVERS)) if grants_of(user) else []
+        grants, found = grants_of(user), read(Server, SERVERS) if grants_of(user) else []
         by_key = {server.pk: server for server in found}
         for server in found:
             server.primary = by_key[server.primary_id] if server.primary_id else None

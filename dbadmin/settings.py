@@ -31,7 +31,7 @@ def database(url: str) -> dict[str, Any]:
         "HOST": parts.hostname or "",
         "PORT": str(parts.port or ""),
         "CONN_MAX_AGE": 0,
-        "OPTIONS": {"application_name": "dbadmin", "connect_timeout": 3},
+        "OPTIONS": {"application_name": "dbadmin", "connect_timeout": 3, "server_side_binding": True},
     }
 
 
@@ -71,6 +71,9 @@ if flag("DBADMIN_POOL"):
 
 # The way around a pooler such as PgBouncer, for advisory locks; empty when DATABASE_URL is direct already.
 DATABASE_DIRECT_URL = os.environ.get("DATABASE_DIRECT_URL", "")
+if not DATABASE_DIRECT_URL:
+    # What a session asks for the sixth time is planned no more. A pooler may give it to another session.
+    DATABASES["default"]["OPTIONS"]["prepare_threshold"] = 5
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 REDIS_SHORT = REDIS_URL + ("&" if "?" in REDIS_URL else "?") + "socket_timeout=5&socket_connect_timeout=2"

@@ -11,6 +11,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from dbadmin import exports, health, operate, panels, readings, subjects
+from dbadmin.by_hand import all_of, read
 from dbadmin.charts import TimeRange
 from dbadmin.models import Run, Server
 from dbadmin.pages import PAGES, Chart, Page, Table
@@ -23,7 +24,7 @@ RECENT = """
 select id, server_id, server_name, title, target, status, user_name, door, queued_at, started_at, finished_at, message
 from dbadmin_run where server_id = %s order by id desc limit 8
 """
-REPLICAS = "select * from dbadmin_server where primary_id = %s order by name"
+REPLICAS = f"select {all_of(Server)} from dbadmin_server where primary_id = %s order by name"  # noqa: S608 - our own names
 
 
 @require_GET
@@ -94,14 +95,14 @@ def overview(request: HttpRequest, server_name: str) -> HttpResponse:
         "runs": recent_runs(server),
         "operations": operate.menu(request.user, server),
         "time_range": time_range,
-        "replicas": list(Server.objects.raw(REPLICAS, [server.pk])),
+        "replicas": read(Server, REPLICAS, [server.pk]),
     }
     return render(request, "dbadmin/overview.html", context)
 
 
 def recent_runs(server: Server) -> list[Run]:
     """The last ones."""
-    return list(Run.objects.raw(RECENT, [server.pk]))
+    return read(Run, RECENT, [server.pk])
 
 
 @login_required

@@ -7,6 +7,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q, QuerySet
 
+from dbadmin.by_hand import all_of, read
 from dbadmin.health import Finding
 from dbadmin.models import Server
 from dbadmin.permissions import keys_with, may, servers_with
@@ -19,12 +20,12 @@ from monitoring_alert alert join monitoring_alertrule rule on rule.id = alert.ru
 where alert.resolved_at is null and alert.acknowledged_at is null and rule.tells
 group by alert.server_id
 """
-FINDINGS = """
-select alert.* from monitoring_alert alert join monitoring_alertrule rule on rule.id = alert.rule_id
+FINDINGS = f"""
+select {all_of(Alert, "alert")} from monitoring_alert alert join monitoring_alertrule rule on rule.id = alert.rule_id
 where alert.server_id = %s and alert.resolved_at is null and rule.kind = %s
     and not coalesce(starts_with(rule.origin, 'header:'), false)
 order by alert.since
-"""
+"""  # noqa: S608 - our own names
 
 
 def visible(user: Any) -> QuerySet[Alert]:
@@ -45,7 +46,7 @@ def open_count(user: Any) -> int:
 
 def findings(server: Server, user: Any) -> list[Finding]:
     """Open alerts of rules that are more than a reading's own threshold, which the overview shows by itself."""
-    found = Alert.objects.raw(FINDINGS, [server.pk, AlertRule.Kind.READING])
+    found = read(Alert, FINDINGS, [server.pk, AlertRule.Kind.READING])
     return [
         Finding(
             alert.severity,

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 from django.db import connection
 
+from dbadmin.by_hand import all_of, read
 from monitoring import packing
 from monitoring.hours import columns_of
 from monitoring.models import Source
@@ -60,7 +61,9 @@ BODIES = """
 select starts_at, body from monitoring_total where source_id = %s and span = %s and starts_at = any(%s)
 """
 #: Asked anew as long as there is none, by each panel of a page.
-SOURCE = "select * from monitoring_source where server_id = %s and probe = %s and database = %s"
+SOURCE = f"""
+select {all_of(Source)} from monitoring_source where server_id = %s and probe = %s and database = %s
+"""  # noqa: S608 - our own names
 
 
 def stamp(moment: dt.datetime) -> int:
@@ -266,7 +269,7 @@ def find_source(server_id: int, probe: str, database: str = "") -> Source | None
     """The source of a probe's series; once known it stays the same."""
     key = (server_id, probe, database)
     if key not in _sources:
-        found = next(iter(Source.objects.raw(SOURCE, [server_id, probe, database])), None)
+        found = next(iter(read(Source, SOURCE, [server_id, probe, database])), None)
         if found is None:
             return None
         _sources[key] = found

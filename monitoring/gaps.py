@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 
+from dbadmin.by_hand import all_of, read
 from dbadmin.models import Server
 from monitoring.models import Gap, Mark
 
@@ -15,11 +16,11 @@ MARKS = """
 select id, at, text, kind from monitoring_mark
 where server_id = %s and at >= %s and at < %s order by at {} limit %s
 """
-GAPS = """
-select * from monitoring_gap
+GAPS = f"""
+select {all_of(Gap)} from monitoring_gap
 where server_id = %s and source_id is null and (ended_at is null or ended_at > %s) and started_at < %s
 order by started_at desc limit %s
-"""
+"""  # noqa: S608 - our own names
 
 
 def marks_between(
@@ -27,7 +28,7 @@ def marks_between(
 ) -> list[Mark]:
     """Marks of a window: so many of the oldest, in order, or of the newest, the newest first."""
     query = MARKS.format("desc" if newest else "")
-    return list(Mark.objects.raw(query, [server.pk, start, end, newest or oldest]))
+    return read(Mark, query, [server.pk, start, end, newest or oldest])
 
 
 def untold(
@@ -40,7 +41,7 @@ def untold(
     told = [(mark.kind, mark.at) for mark in marks]
     return [
         gap
-        for gap in Gap.objects.raw(GAPS, [server.pk, start, end, most])
+        for gap in read(Gap, GAPS, [server.pk, start, end, most])
         if not any(kind == gap.cause and is_within(at, gap) for kind, at in told)
     ]
 

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
+from dbadmin.by_hand import all_of, read
 from dbadmin.models import Server
 from dbadmin.probes import PROBES
 from monitoring.blocks import (
@@ -35,6 +36,14 @@ from monitoring.ticks import Ticks, raw_ticks, samples_of, shared
 #: Points of a chart, about; the step is the shortest of these that gives no more.
 POINTS = 180
 STEPS = (30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 604800)
+
+#: What the newest ticks of a source hold.
+NEWEST = f"""
+select {all_of(Layout)} from monitoring_layout where id in (
+    (select layout_id from monitoring_minute where source_id = %s order by taken_at desc limit 1)
+    union all
+    (select layout_id from monitoring_hour where source_id = %s order by starts_at desc limit 1))
+"""  # noqa: S608 - our own names
 
 
 @dataclass(frozen=True)
@@ -233,14 +242,8 @@ def kept_columns(source: Source) -> list[str]:
     at, columns = _columns_of.get(source.pk, (0.0, []))
     if columns and time.monotonic() - at < 60:
         return columns
-    ids = Layout.objects.raw(
-        "select layout.* from monitoring_layout layout where id in ("
-        " (select layout_id from monitoring_minute where source_id = %s order by taken_at desc limit 1)"
-        " union all"
-        " (select layout_id from monitoring_hour where source_id = %s order by starts_at desc limit 1))",
-        [source.pk, source.pk],
-    )
-    columns = list(dict.fromkeys(column for layout in ids for column in layout.columns))
+    layouts = read(Layout, NEWEST, [source.pk, source.pk])
+    columns = list(dict.fromkeys(column for layout in layouts for column in layout.columns))
     _columns_of[source.pk] = (time.monotonic(), columns)
     return columns
 

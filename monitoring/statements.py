@@ -10,6 +10,7 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from dbadmin import readings
+from dbadmin.by_hand import all_of, read
 from dbadmin.models import Server
 from monitoring.blocks import fetch, find_source
 from monitoring.last_seen import last_seen
@@ -38,12 +39,12 @@ select known.database_id, known.query_id, words.text, words.fingerprint
 from monitoring_statement known join monitoring_text words on words.id = known.text_id
 where known.server_id = %s and known.query_id = any(%s)
 """
-GAPS = """
-select * from monitoring_gap
+GAPS = f"""
+select {all_of(Gap)} from monitoring_gap
 where server_id = %s and lines is null and started_at < %s and (ended_at is null or ended_at > %s)
     and (source_id is null or source_id = %s)
 order by started_at
-"""
+"""  # noqa: S608 - our own names
 #: What a list may be sorted by; the mean is of two columns.
 SORTS = (*FIGURES, "mean_seconds")
 
@@ -243,7 +244,7 @@ def hidden(server: Server) -> int | None:
 
 def gaps_of(server: Server, source: Source | None, start: dt.datetime, end: dt.datetime) -> list[Gap]:
     """Gaps of the server or of all its statements that touch a window."""
-    return list(Gap.objects.raw(GAPS, [server.pk, end, start, source.pk if source else None]))
+    return read(Gap, GAPS, [server.pk, end, start, source.pk if source else None])
 
 
 def statement(
