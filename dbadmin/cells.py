@@ -3,10 +3,10 @@
 import datetime as dt
 from collections.abc import Callable
 from decimal import Decimal
+from html import escape
 from typing import Any
 
 from django.utils import timezone
-from django.utils.html import escape
 from django.utils.safestring import SafeString
 
 from dbadmin import units
@@ -96,7 +96,6 @@ def label_cell(name: str) -> Callable[..., str]:
     """How a column without a unit writes a value."""
     css = "code" if is_code(name) else "label"
     plain = is_identifier(name)
-    moment = moment_cell()
 
     def cell(value: Any, link: str = "") -> str:
         if isinstance(value, SafeString):  # a view made it: a sparkline, a meter, a status
@@ -106,7 +105,7 @@ def label_cell(name: str) -> Callable[..., str]:
         if value is None:
             return f'<td class="dash">{UNKNOWN}</td>'
         if isinstance(value, dt.datetime):
-            return moment(value)
+            return moment_cell()(value)
         if isinstance(value, int) and not isinstance(value, bool):
             return (
                 text_cell(str(value), css, link) if plain else f'<td class="number">{units.count(value)}</td>'

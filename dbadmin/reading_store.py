@@ -37,6 +37,7 @@ left join unnest(%s::int8[]) known (version) on known.version = stored.version
 where stored.server_id = any(%s) and stored.probe = any(%s) and (%s::text[] is null or stored.database = any(%s))
 order by stored.server_id, stored.database, stored.probe
 """
+DATABASES = "select databases from dbadmin_serverstate where server_id = %s"
 SAME = """
 update dbadmin_storedreading set taken_at = %s, took_ms = %s, asked_at = %s, trouble = null
 where server_id = %s and database = %s and probe = %s and version = %s
@@ -106,6 +107,9 @@ def size(reading: Reading) -> int:
 
 
 DECODED = Decoded()
+#: The sealed DSN of a server -> the database that it names; how many are remembered.
+MAIN: dict[str, str] = {}
+MOST_MAIN = 1000
 
 
 def latest(server: Server, probe_name: str, database: str = "") -> Reading | None:
@@ -250,13 +254,21 @@ def session(row: Any) -> str:
 
 
 def main_database(server: Server) -> str:
-    """The database of the server's own DSN."""
-    return str(conninfo_to_dict(server.dsn()).get("dbname") or "postgres")
+    """The database of the server's own DSN, which is opened for it once."""
+    sealed = server.sealed_monitor_dsn
+    if sealed not in MAIN:
+        if len(MAIN) > MOST_MAIN:
+            MAIN.clear()
+        MAIN[sealed] = str(conninfo_to_dict(server.dsn()).get("dbname") or "postgres")
+    return MAIN[sealed]
 
 
 def databases(server: Server) -> list[str]:
     """The databases of a server that people connect to, as last seen; empty before the first look."""
-    return list(ServerState.objects.filter(server=server).values_list("databases", flat=True).first() or [])
+    with connection.cursor() as cursor:
+        cursor.execute(DATABASES, [server.pk])
+        row = cursor.fetchone()
+    return list(row[0] or []) if row else []
 
 
 def note_reached(server: Server, at: dt.datetime, **changes: Any) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
-from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from dbadmin.addresses import where
@@ -36,6 +37,11 @@ class RowButtons:
     taken_at: datetime | None = None
     short: bool = True
 
+    @cached_property
+    def places(self) -> dict[str, str]:
+        """The page of each operation."""
+        return {each.name: where("operate", self.server_name, each.name) for each, _ in self.actions}
+
     def of(self, row: Any) -> Iterable[str]:
         """The row's buttons: a click on a harmless one starts it, the others lead to a preview, filled in."""
         for operation, action in self.actions:
@@ -46,7 +52,7 @@ class RowButtons:
                 values["database"] = self.database
             if self.taken_at and "seen_at" in operation.Form.base_fields:
                 values["seen_at"] = self.taken_at.isoformat()
-            link = escape(f"{where('operate', self.server_name, operation.name)}?{urlencode(values)}")
+            link = escape(f"{self.places[operation.name]}?{urlencode(values)}")
             verb = self.verb(operation.title)
             if starts_at_once(operation):
                 yield f'<button class="small" form="{START_FORM}" formaction="{link}">{verb}</button>'

@@ -75,9 +75,11 @@ def pointer(url_name: str, server_name: str, named: str) -> Callable[[Any], str]
 def link(page: Page, server_name: str, database: str, told: Mapping[str, str]) -> Callable[[Any], str]:
     """The address of the thing that a row names; "" where the row leaves it open."""
 
+    start = address(page, server_name, database, {}) + ("&" if database else "")
+
     def url(row: Any) -> str:
         about = {name: getattr(row, column) for name, column in told.items()}
-        return "" if None in about.values() else address(page, server_name, database, about)
+        return "" if None in about.values() else f"{start}{urlencode(about)}"
 
     return url
 

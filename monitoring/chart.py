@@ -77,9 +77,17 @@ def points(found: Series, server: Server) -> list[tuple[float, float | None]]:
 
     Of the step under way it is not later than now, of that in which we came to know the server not before that.
     """
-    half, now, known = found.step / 2, timezone.now().timestamp(), server.created_at.timestamp()
-    middles = ((at / 1000 + half, value) for at, value in found.points())
-    return [(min(known if at <= known < at + half else at, now), value) for at, value in middles]
+    step, now, known = found.step, timezone.now().timestamp(), server.created_at.timestamp()
+    first = stamp(found.start) / 1000
+    moments = [first + step / 2 + step * number for number in range(len(found.values))]
+    place = int((known - first) // step)
+    if 0 <= place < len(moments):
+        moments[place] = max(moments[place], known)
+    for place in range(len(moments) - 1, -1, -1):
+        if moments[place] <= now:
+            break
+        moments[place] = now
+    return list(zip(moments, found.values, strict=True))
 
 
 def timeline(server: Server, start: dt.datetime, end: dt.datetime) -> list[tuple[dt.datetime, str]]:
