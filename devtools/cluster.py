@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from devtools import commands, ports
 from devtools.account import Account
@@ -107,7 +108,8 @@ class Cluster:
     def dsn(self, database: str = "postgres", user: str = "", password: str = "") -> str:
         """Where it is, with the password."""
         user, password = user or self.superuser, password or self.password
-        return f"postgresql://{user}:{password}@{ports.HOST}:{self.port}/{database}"
+        who = f"{quote(user, safe='')}:{quote(password, safe='')}"
+        return f"postgresql://{who}@{ports.HOST}:{self.port}/{quote(database, safe='')}"
 
     def is_ready(self) -> bool:
         """Whether it takes connections."""
