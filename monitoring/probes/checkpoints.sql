@@ -4,8 +4,7 @@
 -- scope:    instance
 -- every:    60s
 -- series:   timed_total, requested_total, write_seconds_total, sync_seconds_total, written_bytes_total
--- warning:  requested_ratio > 0.5
--- column requested_ratio:     share that came before their time, mostly because max_wal_size was reached; empty below ten
+-- column requested_ratio:     share since reset_at that came before their time, mostly because max_wal_size was reached; empty below ten
 -- column restartpoints_total: the same on a standby, from PostgreSQL 17
 -- column wal_since_bytes:     WAL that a crash now would have to replay, at least
 -- column last_started_at:     start of the last finished checkpoint

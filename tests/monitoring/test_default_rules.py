@@ -359,6 +359,23 @@ def test_redis_hits_under_seventy_percent(server, redis_url, observed, page, end
     assert end("default:redis_hits") == "Back at N %."
 
 
+def test_checkpoints_of_the_last_hour_that_came_before_their_time(server, postgres, observed, page):
+    one = observed(server)
+    one.look("checkpoints")
+    for _ in range(6):
+        postgres.admin.execute("checkpoint")
+    one.look("checkpoints", later=3600, length=3600)
+    assert page("default:forced_checkpoints") == {
+        "what": "Checkpoints forced by volume",
+        "severity": "warning",
+        "now": "N %, above 50 %",
+        "limits": "warning above 50 %",
+        "do": "Raise max_wal_size, so that checkpoints come by time and not by volume.",
+        "operations": [],
+        "chart": True,
+    }
+
+
 def test_a_slot_that_nobody_reads(new_postgres, observed, page, end):
     postgres = new_postgres()
     postgres.admin.execute("select pg_create_physical_replication_slot('reader', true)")
