@@ -109,6 +109,26 @@ def test_a_long_transaction_that_is_replayed_at_once_is_no_lag(pair):
         loader.join()
 
 
+def test_archiving_is_judged_where_wal_is_archived(new_postgres):
+    primary = new_postgres(archive_mode="on")
+    (row,) = read(primary, "archiver").rows
+    assert (row.state, row.failing_count) == ("no command", 1)
+    for command, state in (("true", "working"), ("false", "failing")):
+        primary.admin.execute(f"alter system set archive_command = '{command}'")
+        primary.admin.execute("select pg_reload_conf()")
+        primary.admin.execute("select pg_logical_emit_message(true, 'a', 'b')")
+        primary.admin.execute("select pg_switch_wal()")
+        until(lambda state=state: read(primary, "archiver").rows[0].state == state)
+    assert read(primary, "archiver").rows[0].failing_count == 1
+    standby = standby_of(primary)
+    try:
+        (row,) = read(standby, "archiver").rows
+        assert (row.state, row.failing_count) == ("off", None)
+    finally:
+        standby.stop()
+        shutil.rmtree(standby.data)
+
+
 def test_what_only_receives_wal_has_no_lag_of_replay(new_postgres, tmp_path):
     primary = new_postgres()
     receiver = subprocess.Popen(
