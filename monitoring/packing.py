@@ -118,6 +118,11 @@ def inflate(data: bytes) -> bytes:
     return zlib.decompress(data, -15)
 
 
+def inflate_start(data: bytes, size: int) -> bytes:
+    """So many of the first bytes of deflate(), without the work for what follows."""
+    return zlib.decompressobj(-15).decompress(data, size) if size else b""
+
+
 def packed_way(head: int, holes: bytes, numbers: Sequence[int]) -> bytes:
     """One way of packing: plain or deflated, whatever is shorter."""
     width = narrowest(numbers)
@@ -157,8 +162,8 @@ def unpack_part(data: bytes, count: int, start: int, end: int) -> Numbers:
     head = data[0]
     if head & (UNKNOWN | CONSTANT | HOLES | DIFFERENCES):
         return unpack_numbers(data, count)[start:end]
-    raw = inflate(data[1:]) if head & DEFLATED else data[1:]
     width = WIDTHS[head & 3]
+    raw = inflate_start(data[1:], (width - 1) * count + end) if head & DEFLATED else data[1:]
     return from_bytes(
         b"".join(raw[place * count + start : place * count + end] for place in range(width)), width
     )

@@ -120,11 +120,12 @@ class Buckets:
 
     def shares(self, end: int, length: int) -> Iterator[tuple[int, float]]:
         """The steps that a span covers, and how much of the span lies in each."""
-        first = max((end - length - self.start) // self.step, 0)
-        last = min((end - 1 - self.start) // self.step, self.count - 1)
-        for place in range(first, last + 1):
-            begin = self.start + place * self.step
-            yield place, (min(end, begin + self.step) - max(end - length, begin)) / length
+        at, until = max(end - length, self.start), min(end, self.start + self.count * self.step)
+        while at < until:
+            place = (at - self.start) // self.step
+            edge = min(self.start + (place + 1) * self.step, until)
+            yield place, (edge - at) / length
+            at = edge
 
     def rates(self, scale: int) -> list[float | None]:
         """Increase a second; covered is in milliseconds."""
