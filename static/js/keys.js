@@ -64,7 +64,10 @@
   addEventListener("afterprint", () => opened.forEach((details) => { details.open = false; }));
 
   document.addEventListener("DOMContentLoaded", () => {
-    document.querySelector(".rooms [aria-current]")?.scrollIntoView({ block: "nearest" });
+    // Not by scrollIntoView: Tab would begin behind it, and never reach the link that skips the navigation.
+    const here = document.querySelector(".rooms [aria-current]");
+    const frame = here?.closest(".rooms");
+    if (here) frame.scrollTop += Math.max(0, here.getBoundingClientRect().bottom - frame.getBoundingClientRect().bottom);
     const box = document.getElementById("keys-on");
     if (box) box.checked = enabled();
     document.querySelectorAll("[data-needs-script]").forEach((element) => { element.hidden = false; });

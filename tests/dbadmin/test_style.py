@@ -151,6 +151,19 @@ def test_dragging_over_a_chart_makes_an_address(page_as):
 
 
 @pytest.mark.browser
+def test_tab_begins_with_the_link_that_skips_the_navigation(page_as):
+    page = page_as("admin", height=320)
+    page.goto("/settings/events/")
+    here = page.locator(".rooms [aria-current]")
+    assert here.bounding_box()["y"] + here.bounding_box()["height"] <= 320, "the page's room is in sight"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('main') !== null")
+
+
+@pytest.mark.browser
 def test_menus_open_without_our_scripts(page_as):
     page = page_as("admin", width=390)
     page.goto("/style/")
