@@ -13,6 +13,7 @@ from audit import changes, inside, listing, report, sealing, search
 from audit.registry import Installed
 from audit.search import Change, Filter
 from audit.tables import Rows
+from dbadmin.exports import safe_cell
 
 #: Statements and rows that one file holds at most; beyond, its last line says so.
 STATEMENTS, ROWS = 100_000, 500_000
@@ -113,17 +114,9 @@ def csv_rows(found: Iterator[dict[str, Any]]) -> Iterator[str]:
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
     for record in found:
-        writer.writerow([cell(record.get(name)) for name in COLUMNS])
+        writer.writerow([safe_cell(record.get(name)) for name in COLUMNS])
         yield out.getvalue()
         out.seek(0)
         out.truncate()
     if out.getvalue():
         yield out.getvalue()
-
-
-def cell(value: Any) -> str:
-    """A value of a CSV line."""
-    if value is None:
-        return ""
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
-    return f"'{text}" if text[:1] in "=+-@\t" else text

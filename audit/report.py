@@ -18,7 +18,10 @@ table {{ border-collapse: collapse; width: 100%; }}
 th, td {{ text-align: left; vertical-align: top; border-bottom: 1px solid #bbb; padding: 2pt 6pt 2pt 0; }}
 thead {{ display: table-header-group; }}
 tr {{ break-inside: avoid; }}
-td {{ overflow-wrap: anywhere; }}
+td {{ overflow-wrap: break-word; }}
+.values {{ overflow-wrap: anywhere; min-width: 4cm; }}
+@page {{ size: landscape; margin: 1cm; }}
+@media print {{ body {{ margin: 0; }} }}
 </style>
 </head>
 <body>
@@ -61,7 +64,7 @@ def row(record: Mapping[str, Any]) -> str:
         return f'<tr><td colspan="{len(COLUMNS)}">{escape(str(record["note"]))}</td></tr>\n'
     shown = record.get("changed")
     cells = (
-        record["at"],
+        record["at"].replace("T", " "),
         who(record),
         " ".join(str(part) for part in (record["operation"], record["note"]) if part),
         " ".join(str(part) for part in (record["table"], record.get("key")) if part),
@@ -69,7 +72,9 @@ def row(record: Mapping[str, Any]) -> str:
         values(record.get("before"), shown),
         values(record.get("after"), shown),
     )
-    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>\n"
+    *told, before, after = (escape(cell) for cell in cells)
+    columns = "".join(f"<td>{cell}</td>" for cell in told)
+    return f'<tr>{columns}<td class="values">{before}</td><td class="values">{after}</td></tr>\n'
 
 
 def who(record: Mapping[str, Any]) -> str:

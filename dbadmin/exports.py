@@ -38,7 +38,7 @@ def safe_cell(value: Any) -> Any:
     """Text that a spreadsheet would take for a formula is quoted; numbers stay numbers."""
     value = plain(value)
     if isinstance(value, list | dict):
-        value = json.dumps(value)
+        value = json.dumps(value, ensure_ascii=False)
     return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
 
 

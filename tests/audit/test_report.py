@@ -1,5 +1,6 @@
 """A search as a page to print; whether a file is as it was signed is told without dbadmin."""
 
+import csv
 import subprocess
 import sys
 
@@ -45,11 +46,24 @@ def test_the_report_tells_who_asked_for_what_and_each_change(history, client_as,
         ("By", "auditor"),
     ):
         assert f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' in text
-    assert "<td>city: &quot;Bern&quot;</td><td>city: &quot;Zürich --&gt;&quot;</td>" in text
+    values = '<td class="values">city: &quot;{}&quot;</td>'
+    assert values.format("Bern") + values.format("Zürich --&gt;") in text
     assert "<script>" not in text
     assert "2 lines." in text
     event = Event.objects.get(kind="audit.export")
     assert event.text == "Exported the audit log as html."
+
+
+def test_a_csv_file_keeps_letters_quotes_formulas_and_leaves_empty_what_is_empty(
+    audit, execute, client_as, tmp_path
+):
+    execute("create table loose (formula text, town text)")
+    audit.watch("loose")
+    execute("insert into loose values ('=1+1', 'Zürich')")
+    file = taken(client_as("auditor"), tmp_path, "csv", "table=loose&operation=insert")
+    row = next(csv.DictReader(file.read_text().splitlines()))
+    assert row["key"] == ""
+    assert row["after"] == '{"formula": "=1+1", "town": "Zürich"}'
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "html"])
