@@ -219,7 +219,7 @@ def in_words(reading: Reading, row: Any, column: str) -> str:
     probe = reading.probe
     name = which(reading, row)[:120]
     value = getattr(row, column)
-    if column.endswith("_count") and value == 1 and name:
+    if name and ("problem" in probe.key or (column.endswith("_count") and value == 1)):
         return name
     what = f"{probe.column(column).label.lower()} {probe.column(column).unit.text(value)}"
     return f"{name}: {what}" if name else what

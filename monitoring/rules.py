@@ -21,7 +21,7 @@ SELDOM = 300.0
 
 #: What to do, for probes whose header has thresholds.
 ADVICE = {
-    "audit_gaps": "Do what its line names as the remedy: until then changes are missing from the audit log.",
+    "audit_gaps": "Do what its line names as the remedy: until then changes are, or will be, unrecorded.",
     "backup_tools": "Install the client programs of the server's version on a worker, before the next backup is due.",
     "backup_age": "Take a backup now, then look at the schedule: is it paused, did its last run fail?",
     "blocked_sessions": "See who stands at the front of the queue, and cancel or end that session.",
@@ -49,7 +49,7 @@ ADVICE = {
 #: What is wrong, where the reading's title does not say it.
 NAMES = {
     ("archiver", "failing_count"): "WAL archiving fails",
-    ("audit_gaps", "missing"): "Changes are missing from the audit log",
+    ("audit_gaps", "missing"): "Audit capture is not in order",
     ("backup_age", "written_seconds"): "Backup overdue",
     ("backup_tools", "unfit_count"): "No client program for backups",
     ("connections_by_database", "connections_ratio"): "Connections of a database near the limit",

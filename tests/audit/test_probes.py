@@ -1,10 +1,15 @@
 """Monitoring sees which tables are watched and where the log has gaps, and nothing of what is in it."""
 
+import re
+
 import psycopg
 import pytest
 
+from audit import gaps
 from dbadmin.connections import Session
 from dbadmin.probes import PROBES
+from dbadmin.reading_store import in_words
+from dbadmin.row_buttons import buttons_of
 from monitoring.judging import name_of
 
 pytestmark = pytest.mark.servers
@@ -31,6 +36,30 @@ def test_tells_watched_tables_and_gaps_to_the_monitoring_role(audit, execute, mo
     (gap,) = PROBES["audit_gaps"].read(monitor).rows
     assert gap.problem == "1 of 4 triggers are missing: some changes are not recorded"
     assert PROBES["audit_gaps"].state_of(gap) == "critical"
+
+
+def test_offers_the_operation_that_mends_each_gap_and_no_other(
+    audit, execute, monitor, user_as, server, monkeypatch
+):
+    execute("create table items (id int primary key)")
+    execute("create table gone (id int primary key)")
+    audit.watch("items")
+    audit.watch("gone")
+    execute("alter table items add name text")
+    for (name,) in execute("select quote_ident(evtname) from pg_event_trigger").fetchall():
+        execute(f"alter event trigger {name} disable")
+    execute("drop table gone")
+    monkeypatch.setattr(gaps, "VERSION", gaps.VERSION + 1)
+    reading = PROBES["audit_gaps"].read(monitor)
+    offered = {
+        row.table: re.findall(r"/do/(\w+)/", buttons_of(reading, row, user_as("admin"), server))
+        for row in reading.rows
+    }
+    assert offered == {"items": ["watch_table"], "gone": ["unwatch_table"], "capture": ["upgrade_capture"]}
+    outdated = next(row for row in reading.rows if row.table == "capture")
+    assert in_words(reading, outdated, "missing") == (
+        "dbadmin_audit.capture: The capture functions are of an older version of dbadmin"
+    )
 
 
 @pytest.mark.parametrize("table", ["statement", "loose", "rows_1", "pairs_1", "secret"])
