@@ -17,7 +17,7 @@ from dbadmin.panels import is_live
 from dbadmin.probes import PROBES, SqlProbe
 from dbadmin.single_flight import FLIGHTS
 from tests.bench.bench_page import keep_readings, keep_statements
-from tests.bench.frame import Bench, Figure
+from tests.bench.frame import Bench, Figure, ask_anew
 from tests.bench.site import Site, cookies, parent_of, running, seconds_of
 from tests.fixtures.people import person
 
@@ -72,10 +72,7 @@ def live(name: str, server: Server, target: int) -> Iterator[Figure]:
         def ask() -> None:
             for probe in probes:
                 session.connection.execute(probe.statement(session.major)).fetchall()
-            with connection.cursor() as cursor:
-                for statement in statements:
-                    cursor.execute(statement)
-                    cursor.fetchall()
+            ask_anew(statements)
 
         floor = least(ask, target)
     whole = least(visit, target)

@@ -16,7 +16,7 @@ from monitoring.rounds import Batch, Round
 from monitoring.writer import Store
 from tests.bench.bench_history import STATEMENTS, Workload
 from tests.bench.bench_sampler import large_reading
-from tests.bench.frame import Bench, Figure, processor_seconds
+from tests.bench.frame import Bench, Figure, ask_anew, processor_seconds
 from tests.fixtures.people import person
 
 #: What a page may take, as a multiple of the statements that it sends to our own database.
@@ -93,15 +93,8 @@ def compare(name: str, client: Client, address: str) -> Iterator[Figure]:
         text = visit()
     statements = [query["sql"] for query in sent.captured_queries]
 
-    def ask() -> None:
-        with connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)
-                if cursor.description:
-                    cursor.fetchall()
-
     raw = connection.connection
-    bare = processor_seconds(ask, raw.info.backend_pid)
+    bare = processor_seconds(lambda: ask_anew(statements), raw.info.backend_pid)
     whole = processor_seconds(visit, raw.info.backend_pid)
     yield Figure(name, whole / bare, BAR)
     yield Figure(f"{name}_cpu_ms", whole * 1000, CPU)
