@@ -33,11 +33,15 @@ SHORT = 8
 
 @dataclass
 class Entry:
-    """A statement of a batch: its own digest, those of its rows by (n, side), and the leaf over all of them."""
+    """A statement of a batch: its own digest, those of its rows by (n, side), and the leaf over all of them.
+
+    times: lines of the log with this number; more than one, and somebody wrote them.
+    """
 
     id: int
     own: bytes
     rows: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    times: int = 1
 
     def leaf(self) -> bytes:
         """The hash of the statement with its rows in order."""
@@ -84,7 +88,11 @@ def entries(connection: psycopg.Connection[Any], state: Installed, span: Range) 
     shapes: set[int] = set()
     for line in lines(connection, query):
         parts = line.split(b"\t", 6)
-        found[int(parts[0])] = Entry(int(parts[0]), statement_digest(line))
+        number = int(parts[0])
+        if number in found:
+            found[number].times += 1
+            continue
+        found[number] = Entry(number, statement_digest(line))
         shapes.add(int(parts[5]))
     for number in sorted(shapes):
         shape_or_none, prefix = state.shapes.get(number), row_prefix(number)

@@ -1,5 +1,7 @@
 """What the control database keeps of the audit log: seals, their keys, what checks found, saved searches."""
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.conf import settings
 from django.db import models
 
@@ -25,6 +27,15 @@ class SealKey(models.Model):
     def private(self) -> bytes:
         """The private half in clear."""
         return bytes.fromhex(secrets.unseal(self.sealed_private, f"sealkey.private:{self.key_id}"))
+
+    def is_ours(self) -> bool:
+        """Is it one that dbadmin made? Who writes to this database can add a key of their own, but cannot seal its
+        private half."""
+        try:
+            private = Ed25519PrivateKey.from_private_bytes(self.private())
+        except (secrets.CannotOpen, ValueError):
+            return False
+        return private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex() == self.public
 
 
 class Seal(models.Model):

@@ -9,14 +9,23 @@ from typing import Any
 
 import psycopg
 
+from audit import canonical
 from audit.models import Seal
-from dbadmin.models import Run
+from dbadmin.models import Run, Server
 
 STATES = """
 select w.id, w.until::text, md5(w.choices::text),
        (select min(coalesce(substring(p.prosrc from 'audit capture (\\d+)')::int, 1)) from pg_catalog.pg_proc p
         where p.pronamespace = 'dbadmin_audit'::regnamespace and p.proname = 'capture_' || w.id),
        (select md5(string_agg(p.prosrc, '' order by p.proname)) from pg_catalog.pg_proc p
+        where p.pronamespace = 'dbadmin_audit'::regnamespace
+          and p.proname in ('capture_' || w.id, 'capture_row_' || w.id)),
+       (select s.system_identifier || ' ' || c.oid from pg_catalog.pg_class c, pg_catalog.pg_control_system() s
+        where c.oid = w.relid),
+       (select string_agg(p.oid || ' ' || p.xmin || ' ' || coalesce(
+                   (select string_agg(t.oid::text, ',' order by t.oid) from pg_catalog.pg_trigger t
+                    where t.tgfoid = p.oid and t.tgrelid = w.relid), ''), ' ' order by p.proname)
+        from pg_catalog.pg_proc p
         where p.pronamespace = 'dbadmin_audit'::regnamespace
           and p.proname in ('capture_' || w.id, 'capture_row_' || w.id))
 from dbadmin_audit.watched w order by w.id
@@ -29,8 +38,15 @@ OURS = {
     "upgrade_capture": {"renewed"},
 }
 
-#: Number of a table -> until when, print of its choices, version and print of its capture function; null: none.
+#: Number of a table -> until when, print of its choices, version and print of its capture function, cluster and number
+#: of the table, and which rows of the catalog its function and triggers are: put back, they are others. null: none.
 States = dict[str, list[Any]]
+
+
+REPLACED = (
+    "The capture function of {}, or its triggers, were replaced since seal {} ({:%Y-%m-%d %H:%M} UTC): what was written"
+    " meanwhile may not be recorded"
+)
 
 
 def states(connection: psycopg.Connection[Any]) -> States:
@@ -62,8 +78,11 @@ def sealed(seal: Seal) -> States | None:
     return None
 
 
-def differences(seal: Seal, now: States) -> Iterator[tuple[str, str]]:
-    """(kind, sentence) for each table that is not watched as it was sealed, unless an operation did that since."""
+def differences(seal: Seal, now: States, called: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """(kind, sentence) for each table that is not watched as it was sealed, unless an operation did that since.
+
+    called: the tables' names of today, by number.
+    """
     if "watched_sha256" not in json.loads(seal.header):
         return  # made before a seal told that
     was, names = sealed(seal), json.loads(seal.header)["tables"]
@@ -75,7 +94,7 @@ def differences(seal: Seal, now: States) -> Iterator[tuple[str, str]]:
         return
     for number in sorted(was.keys() & now.keys(), key=int):
         for kind, text in of_table(names[number], was[number], now[number]):
-            if not is_ours(seal, kind, names[number]):
+            if not is_ours(seal, kind, names[number], called.get(number, "")):
                 yield kind, text
 
 
@@ -92,10 +111,44 @@ def of_table(name: str, was: list[Any], now: list[Any]) -> Iterator[tuple[str, s
         gone = f"The capture function of {name} is gone; it was sealed in version {was[2]}."
         other = f"The capture function of {name} is not the one that was sealed in version {was[2]}."
         yield "renewed", gone if now[2] is None else other
+    elif is_replaced(was, now):
+        yield (
+            "renewed",
+            f"The capture function of {name}, or its triggers, were replaced since, and put back.",
+        )
 
 
-def is_ours(seal: Seal, kind: str, table: str) -> bool:
-    """Did an operation that somebody started since this seal do that to the table?"""
+def is_replaced(was: list[Any], now: list[Any]) -> bool:
+    """Were function or triggers made anew, on the same table? In a restored copy, or after an upgrade of the server,
+    the cluster or the table is another one, too."""
+    return len(was) > 4 and was[4] is not None and was[4] == now[4] and was[5] != now[5]
+
+
+def record_replaced(connection: psycopg.Connection[Any], server: Server) -> list[str]:
+    """A line of the log for each table whose function or triggers were replaced since the last seal; returns them."""
+    last = Seal.objects.filter(server=server, database=connection.info.dbname).first()
+    was = sealed(last) if last and "watched_sha256" in json.loads(last.header) else None
+    if not last or was is None:
+        return []
+    names, found = json.loads(last.header)["tables"], []
+    with connection.transaction():
+        connection.execute(canonical.SETTINGS)
+        called = canonical.table_names(connection)
+        for number, now in states(connection).items():
+            name = names.get(number, "")
+            is_told = number in was and is_replaced(was[number], now)
+            if is_told and not is_ours(last, "renewed", name, called[number]):
+                text = REPLACED.format(name, last.number, last.sealed_at)
+                connection.execute(
+                    "insert into dbadmin_audit.gap (watched_id, kind, text) values (%s, 'switched', %s)",
+                    [number, text],
+                )
+                found.append(text)
+    return found
+
+
+def is_ours(seal: Seal, kind: str, *names: str) -> bool:
+    """Did an operation that somebody started since this seal do that to the table, under one of its names?"""
     operations = [name for name, kinds in OURS.items() if kind in kinds]
     since = Run.objects.filter(
         server=seal.server,
@@ -105,6 +158,6 @@ def is_ours(seal: Seal, kind: str, table: str) -> bool:
     )
     return any(
         run.params.get("database") in {None, "", seal.database}
-        and (run.target == table or run.operation in {"watch_schema", "upgrade_capture"})
+        and (run.target in names or run.operation in {"watch_schema", "upgrade_capture"})
         for run in since
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Container, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -19,6 +20,8 @@ from dbadmin.connections import named_rows
 
 #: Findings that a report names; more are counted.
 MOST = 200
+#: A key without its private half.
+STRANGE = "Seal {} is signed by key {}, whose private half DBADMIN_KEYS does not open: it is not known to be dbadmin's."
 SIDES = {b"-": "before", b"o": "before", b"+": "after", b"x": "deleted"}
 
 
@@ -41,7 +44,12 @@ def chain(seals: Iterable[Seal]) -> list[Finding]:
     """The headers: each signed, each tied to the one before, none missing, each as it says of its leaves."""
     found: list[Finding] = []
     previous: Seal | None = None
+    keys: dict[str, bool] = {}
     for seal in seals:
+        if seal.key.key_id not in keys:
+            keys[seal.key.key_id] = seal.key.is_ours()
+            if not keys[seal.key.key_id]:
+                found.append(Finding("signature", seal.number, STRANGE.format(seal.number, seal.key.key_id)))
         facts = json.loads(seal.header)
         if sha256(seal.header.encode()).hexdigest() != seal.header_hash or not is_signed(
             seal.key.public, seal.header, seal.signature
@@ -69,7 +77,7 @@ def expired_through(seals: list[Seal]) -> int:
     for one in Expiry.objects.filter(server=server, database=seals[0].database).select_related("key"):
         facts = json.loads(one.text)
         is_of_this = (facts["server"], facts["database"]) == (str(server.key), seals[0].database)
-        if is_of_this and is_signed(one.key.public, one.text, one.signature):
+        if is_of_this and one.key.is_ours() and is_signed(one.key.public, one.text, one.signature):
             return int(facts["through"])
     return 0
 
@@ -101,6 +109,23 @@ def sealed_again(seals: list[Seal]) -> dict[int, dict[int, bytes]]:
     return found
 
 
+#: The log is not there in the form that it was made in.
+UNREADABLE = "{} cannot be compared: the log is not as it was made, {}."
+UNVERSIONED = (
+    "Seal {} cannot be compared: the comment on schema dbadmin_audit no longer tells the log's version."
+)
+
+
+def readable(what: str, seal: int, look: Callable[[], list[Finding]]) -> list[Finding]:
+    """What a look finds, or that tables or columns of the log are gone or of other types."""
+    try:
+        return look()
+    except psycopg.errors.InsufficientPrivilege:
+        raise
+    except (psycopg.ProgrammingError, psycopg.DataError) as error:
+        return [Finding("unreadable", seal, UNREADABLE.format(what, str(error).splitlines()[0]))]
+
+
 def verify_seal(
     connection: psycopg.Connection[Any], seal: Seal, expired: int = 0, again: dict[int, bytes] | None = None
 ) -> list[Finding]:
@@ -118,6 +143,8 @@ def verify_seal(
         connection.execute(canonical.SETTINGS)
         place = place_of(connection)
         state = installed(lambda query, params=None: named_rows(connection.execute(query, params)))
+        if not state.version:
+            return [Finding("unreadable", seal.number, UNVERSIONED.format(seal.number))]
         there = canonical.entries(connection, state, Range(seal.low, seal.high, seal.above))
     # What expired by policy may be gone; what is there, or was loaded again, must be as it was sealed.
     known = [packed for packed in known if packed.id > expired or packed.id in there]
@@ -164,7 +191,9 @@ def registry(connection: psycopg.Connection[Any], seals: list[Seal]) -> list[Fin
             if is_called != name and not sealed_states.is_ours(seal, "renamed", is_called):
                 text = f"Table {number} is called {is_called} since; it was sealed as {name}."
                 said.append(Finding("renamed", seal.number, text))
-        said += [Finding(kind, seal.number, text) for kind, text in sealed_states.differences(seal, states)]
+        said += [
+            Finding(kind, seal.number, text) for kind, text in sealed_states.differences(seal, states, names)
+        ]
     return said
 
 
@@ -201,6 +230,9 @@ def compare(
             )
             kind = "lost" if is_lost else "removed"
             found.append(Finding(kind, seal.number, f"Statement {packed.id} {words}.", packed.id))
+        elif entry.times > 1:
+            text = f"Statement {packed.id} stands {entry.times} times in the log."
+            found.append(Finding("inserted", seal.number, text, packed.id))
         elif entry.leaf() != packed.leaf:
             found += differences(seal, packed, entry)
     sealed = {packed.id for packed in known}
@@ -250,10 +282,12 @@ def verify(
     """The chain, then each batch; oldest first."""
     found = chain(seals)
     expired, again = expired_through(seals), sealed_again(seals)
-    found += registry(connection, seals)
+    last = seals[-1].number if seals else 0
+    found += readable("What makes the log readable", last, lambda: registry(connection, seals))
     for done, seal in enumerate(seals, start=1):
         if len(found) < MOST:
-            found += verify_seal(connection, seal, expired, again.get(seal.number))
+            look = partial(verify_seal, connection, seal, expired, again.get(seal.number))
+            found += readable(f"Seal {seal.number}", seal.number, look)
         if progress:
             progress(done, len(seals))
     return [*end_gone(connection, seals, found, expired), *found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ from audit.gaps import record_switches
 from audit.operations.watch_table import rows_of
 from audit.registry import installed_version
 from audit.seal_copies import copy_seals
+from audit.sealed_states import record_replaced
 from audit.sealing import seal_next
 from audit.stamping import NotStamped, stamp_last
 from dbadmin import stores
@@ -103,7 +105,8 @@ class SealLog(Operation):
     def record_unseen(self, connection: psycopg.Connection[Any], work: Work) -> None:
         """Into the log, so that they are sealed; where that is not allowed, the watch over gaps goes on naming them."""
         try:
-            for text in (*record_switches(connection), *record_uncounted(connection, self.server)):
+            seen = [record_switches(connection), record_replaced(connection, self.server)]
+            for text in (*chain(*seen), *record_uncounted(connection, self.server)):
                 work.log(f"Recorded a gap. {text}.")
             for text in record_definitions(connection, self.server):
                 work.log(f"Recorded a change of a table's definition. {text}.")

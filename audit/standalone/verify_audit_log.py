@@ -49,9 +49,8 @@ IMAGES = (
     " union all select at, statement_id, 1, '+'::\"char\"{after} from {pairs})"
 )
 ROWS = (
-    "copy (select r.statement_id, r.n, r.side, (extract(epoch from r.at) * 1000000)::bigint, {columns}"
-    " from dbadmin_audit.statement s join {table} r on r.statement_id = s.id and r.at = s.at"
-    " where {where} and s.shape_id = {shape}) to stdout"
+    "copy (select r.statement_id, r.n, r.side, (extract(epoch from r.at) * 1000000)::bigint, {columns} from {table} r"
+    " where r.statement_id in (select s.id from dbadmin_audit.statement s where {where})) to stdout"
 )
 PLACE = (
     "copy (select pg_snapshot_xmin(pg_current_snapshot()), (select system_identifier from pg_control_system()),"
@@ -62,10 +61,7 @@ VERSION, FORM = 5, "dbadmin-audit-1"
 VERSION_NOW = (
     "select substring(obj_description('dbadmin_audit'::regnamespace, 'pg_namespace') from 'version (\\d+)')"
 )
-TOO_NEW = (
-    "The {} is of version {}, and this script reads up to {}: take the one that the page Seals of that dbadmin offers."
-    " Nothing was checked.\n"
-)
+TOO_NEW = "The {} is of version {}, this script reads up to {}: get it anew on the page Seals. Nothing was checked.\n"
 NOT_FITTING = "the signature does not fit the key"
 GIVEN = "select last_value from dbadmin_audit.statement_id"
 END_GONE = (
@@ -156,7 +152,10 @@ def read(dsn: str, facts: dict[str, int]) -> dict[int, There]:
     shapes = set()
     for line in psql(dsn, STATEMENT.format(where=where)):
         parts = line.split(b"\t", 6)
-        found[int(parts[0])] = (sha256(b"statement\n" + line).digest(), [])
+        number, digest = int(parts[0]), sha256(b"statement\n" + line).digest()
+        if number in found:
+            found[number][1].append((0, b"=", digest))
+        found.setdefault(number, (digest, []))
         shapes.add(int(parts[5]))
     for shape in sorted(shapes):
         for line in psql(dsn, rows_query(dsn, shape, where)):
@@ -169,13 +168,13 @@ def read(dsn: str, facts: dict[str, int]) -> dict[int, There]:
 
 def rows_query(dsn: str, shape: int, where: str) -> str:
     """The rows of one version of columns; version 0 is of rows that were kept whole."""
-    if not shape:
-        return ROWS.format(columns="r.image::text", table="dbadmin_audit.loose", where=where, shape=0)
     query = f"select columns from dbadmin_audit.shape where id = {int(shape)}"  # noqa: S608
-    known = next(iter(psql(dsn, query)))
+    known = next(iter(psql(dsn, query)), None) if shape else None
+    if known is None:
+        return ROWS.format(columns="r.image::text", table="dbadmin_audit.loose", where=where)
     kept = [column for column in json.loads(known) if column["rule"] != "excluded"]
     columns = ", ".join(["null", *(f"r.c{int(column['attnum'])}::text" for column in kept)])
-    return ROWS.format(columns=columns, table=images(dsn, shape, kept), where=where, shape=shape)
+    return ROWS.format(columns=columns, table=images(dsn, shape, kept), where=where)
 
 
 def images(dsn: str, shape: int, kept: list[dict[str, Any]]) -> str:
@@ -256,6 +255,9 @@ def was_put_back(dsn: str, facts: dict[str, Any]) -> bool:
 def differences(number: int, known: Sealed, there: There) -> Iterator[str]:
     """Where one statement differs: in itself, or in which of its rows."""
     (own, rows), is_told = there, False
+    if (times := 1 + sum(side == b"=" for _, side, _ in rows)) > 1:
+        yield f"Statement {number} stands {times} times in the log."
+        return
     rows.sort()
     if sha256(b"\x00S" + own + b"".join(digest for _, _, digest in rows)).digest() == known[1]:
         return
@@ -455,8 +457,7 @@ def check_export(file: Path, key: str) -> int:
 
 def main() -> int:
     """Check every seal of the witness file in turn, or one proof."""
-    plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("witness", type=Path, nargs="?")
     parser.add_argument("dsn", nargs="?")
     parser.add_argument("--proof", type=Path, help="the proof of one change, instead of a witness file")

@@ -481,16 +481,14 @@ def test_the_script_says_which_version_it_is_too_old_for(sealed, execute, tmp_pa
     lines = "".join(line_of(seal) for seal in Seal.objects.order_by("number"))
     file.write_text(lines.replace(canonical.FORM, "dbadmin-audit-2"))
     done = subprocess.run(command, capture_output=True, text=True)
-    end = "take the one that the page Seals of that dbadmin offers. Nothing was checked.\n"
+    end = "get it anew on the page Seals. Nothing was checked.\n"
     assert done.stderr == (
-        f"The witness file is of version dbadmin-audit-2, and this script reads up to dbadmin-audit-1: {end}"
+        f"The witness file is of version dbadmin-audit-2, this script reads up to dbadmin-audit-1: {end}"
     )
     assert (done.stdout, done.returncode) == ("", 2)
     file.write_text(lines)
     newer = capture.VERSION + 1
     execute(f"comment on schema dbadmin_audit is 'dbadmin audit, version {newer}'")
     done = subprocess.run(command, capture_output=True, text=True)
-    assert (
-        done.stderr == f"The log is of version {newer}, and this script reads up to {capture.VERSION}: {end}"
-    )
+    assert done.stderr == f"The log is of version {newer}, this script reads up to {capture.VERSION}: {end}"
     assert (done.stdout, done.returncode) == ("", 2)
