@@ -303,6 +303,8 @@ PATIENCE = {
     "replication_lag": 120,
     "standbys": 120,
     "replication_slots": 300,
+    # Autovacuum looks once a minute: what a burst left behind is its work, not yet anybody's.
+    "vacuum_state": 600,
 }
 
 

@@ -325,9 +325,10 @@ def test_rules_are_there_from_the_start_and_what_people_changed_stays(shop):
     vitals = rules["header:server_vitals"]
     assert (vitals.column, vitals.warning, vitals.critical) == ("connections_ratio", 0.8, 0.9)
     waits = {
-        name: rules[f"header:{name}"].for_seconds for name in ("archiver", "blocked_sessions", "sequences")
+        name: rules[f"header:{name}"].for_seconds
+        for name in ("archiver", "blocked_sessions", "sequences", "vacuum_state")
     }
-    assert waits == {"archiver": 90, "blocked_sessions": 45, "sequences": 0}, "the last is read once an hour"
+    assert waits == {"archiver": 90, "blocked_sessions": 45, "sequences": 0, "vacuum_state": 600}
     AlertRule.objects.filter(pk=vitals.pk).update(warning=0.7, is_changed=True)
     AlertRule.objects.filter(origin="header:wraparound").update(warning=0.1, enabled=False)
     rules["default:slow_statement"].delete()
