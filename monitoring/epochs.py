@@ -57,11 +57,6 @@ class Evidence:
     evictions: int | None
     statements: dt.datetime | None
 
-    @property
-    def epoch(self) -> tuple[Any, ...]:
-        """What must not change during a round."""
-        return self.start, self.version, self.identity, self.shared, self.databases, self.statements
-
 
 @dataclass
 class Witness:

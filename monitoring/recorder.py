@@ -68,11 +68,6 @@ class Moment:
     before: Evidence | None
     after: Evidence | None
 
-    @property
-    def is_stable(self) -> bool:
-        """Did the epoch stay the same during the round?"""
-        return self.before is not None and self.after is not None and self.before.epoch == self.after.epoch
-
 
 @dataclass
 class Memory:
@@ -116,9 +111,16 @@ class Recorder:
         if last.after is None or moment.before is None:
             return Break(Gap.Cause.PROBLEM, "The server's epoch could not be read.")
         found = self.epoch_break(reading, plan, last.after, moment.before)
-        if found is None and not (last.is_stable and moment.is_stable):
-            return Break(Gap.Cause.RESET, "Statistics were reset while they were read.")
+        for round_ in (last, moment):
+            if found is None and self.ended_within(reading, plan, round_):
+                return Break(Gap.Cause.RESET, "Statistics were reset while they were read.")
         return found
+
+    def ended_within(self, reading: Reading, plan: Plan, moment: Moment) -> bool:
+        """Did the epoch of this source end, or may it have, between the two looks of a round?"""
+        if moment.before is None or moment.after is None:
+            return True
+        return self.epoch_break(reading, plan, moment.before, moment.after) is not None
 
     @staticmethod
     def epoch_break(reading: Reading, plan: Plan, before: Evidence, after: Evidence) -> Break | None:

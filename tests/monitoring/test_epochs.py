@@ -361,3 +361,32 @@ def test_a_reset_during_a_round_makes_two_ticks_unknown(target):
         found.append((sample is not None, [hole.why.text for hole in holes]))
     said = "Statistics were reset while they were read."
     assert found == [(False, []), (False, [said]), (False, [said]), (True, [])]
+
+
+@pytest.mark.parametrize(
+    ("what", "databases"),
+    [
+        ("created", (("shop", None), ("younger", None))),
+        ("first used, before version 15", (("shop", NOON),)),
+        ("dropped", ()),
+        ("reset", (("shop", NOON + dt.timedelta(minutes=1)),)),
+    ],
+)
+def test_what_becomes_of_a_database_during_a_round_leaves_the_statements_known(target, what, databases):
+    recorder, version = Recorder(), 140018 if "15" in what else 150018
+    before = replace(BEFORE, version=version)
+    after = replace(before, databases=databases)
+    for tick, evidence in enumerate([(before, before), (before, after), (after, after)]):
+        wall = NOON + dt.timedelta(minutes=tick)
+        reading = replace(PROBES["statements"].read(target), taken_at=wall)
+        sample, holes = recorder.record(reading, Moment(wall, 60.0 * tick, *evidence))
+        assert ((sample is not None), holes) == (tick > 0, [])
+
+
+def test_a_database_made_during_a_round_leaves_the_sums_over_all_known(target):
+    recorder = Recorder()
+    after = replace(BEFORE, databases=(*BEFORE.databases, ("younger", None)))
+    for tick, evidence in enumerate([(BEFORE, BEFORE), (BEFORE, after), (after, after)]):
+        wall = NOON + dt.timedelta(minutes=tick)
+        reading = replace(PROBES["databases"].read(target), taken_at=wall)
+        assert recorder.record(reading, Moment(wall, 60.0 * tick, *evidence))[1] == []
