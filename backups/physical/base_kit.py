@@ -93,15 +93,16 @@ def _combine(targets: Sequence[str], oids: Sequence[str]) -> str:
 def _fetch_wal(wal: WalSegment, base: BaseBackup, segment_bytes: int) -> list[str]:
     """Everything from the segment on in which the base backup begins, as far as it is there then.
 
-    Where WAL is still received, a part that was listed may be gone for a longer one: then everything is listed anew,
-    and what is whole is not fetched again.
+    Of the parts of a segment, only the longest. Where WAL is still received, it may be gone for the whole segment:
+    then everything is listed anew, and what is whole is not fetched again.
     """
     folder = place(wal.store, wal.key.rpartition("/")[0])
     first = segment_name(base.timeline, base.start_lsn // segment_bytes, segment_bytes)
     is_local = wal.store.kind == Store.Kind.LOCAL
     listed = f"ls {folder}" if is_local else f"{aws(wal.store, 'ls')} {folder}/ | awk '{{ print $4 }}'"
     copy = "cp" if is_local else aws(wal.store, "cp")
-    chosen = f"{listed} | awk '$1 >= \"{first}\" || /history/'"
+    longest = "{ longest[substr($1, 1, 24)] = $1; next } { print $1 } END { for (each in longest) print longest[each] }"
+    chosen = f"{listed} | awk '$1 < \"{first}\" && !/history/ {{ next }} /partial/ {longest}'"
     fetched = f'{copy} {folder}/"$name" "fetched/$name" && mv "fetched/$name" fetched/wal/'
     each = f'while read -r name; do [ -e "fetched/wal/$name" ] || {{ {fetched}; }} || exit 1; done'
     again = f"rm --force fetched/wal/*.partial.*; ! {{ {chosen} | {each}; }}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
+from collections import deque
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from dbadmin.failures import Told
 
 Kind = WalSegment.Kind
 
+#: A shorter part stays so long, in seconds, after the longer one came: who read the list before may yet fetch it.
+GRACE = 60
 #: Ends the key of an object that holds the beginning of a segment.
 PART_KEY = re.compile(r"\.partial\.zst(\.age)?$")
 
@@ -38,7 +42,7 @@ class Shipper:
         self.store = point.store.open()
         self.marks: list[Mark] = []
         self._partials: dict[str, tuple[int, int]] = {}
-        self._outdated: str | None = None
+        self._outdated: deque[tuple[float, str]] = deque()
 
     def rows(self) -> Any:
         return WalSegment.objects.filter(server=self.point.server, system_id=self.point.system_id)
@@ -112,8 +116,8 @@ class Shipper:
     def _send_part(self, path: Path, length: int, end: int) -> bool:
         """Send the beginning of a segment, unless a receiver before this one has sent the same.
 
-        A part that grew is an object of its own, named by its length, and the shorter one goes when the next one is
-        there: whoever reads meanwhile, or after we died in between, finds what the row says.
+        A part that grew is an object of its own, named by its length, and the shorter one goes later: whoever reads
+        meanwhile, or after we died in between, finds what the row says.
         """
         known = self.rows().filter(name=path.name).first()
         if self._is_stored(known, path, length):
@@ -122,9 +126,9 @@ class Shipper:
         called = part_name(path.name, length)
         key = self._send(path, Kind.PARTIAL, whole_pages(length), known_marks, end=end, called=called)
         if known is not None and known.key != key:
-            if self._outdated:
-                self.store.delete(self._outdated)
-            self._outdated = known.key
+            self._outdated.append((time.monotonic(), known.key))
+            while self._outdated[0][0] < time.monotonic() - GRACE:
+                self.store.delete(self._outdated.popleft()[1])
         return True
 
     def _is_stored(self, known: WalSegment | None, path: Path, length: int) -> bool:

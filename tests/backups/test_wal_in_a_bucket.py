@@ -85,6 +85,20 @@ def test_a_part_is_read_while_the_receiver_is_between_its_object_and_its_row(
     stop(source, row)
 
 
+def test_a_part_that_somebody_is_about_to_fetch_stays_while_longer_ones_come(
+    make_source: Callable[..., Source], bucket: Store
+) -> None:
+    source = make_source(kept_in=bucket)
+    source.insert(1)
+    source.covered()
+    listed = parts(bucket, source)
+    for number in (2, 3, 4):
+        source.insert(number)
+        source.covered()
+    assert len(parts(bucket, source)) > 2
+    assert set(listed) <= set(parts(bucket, source))
+
+
 def test_parts_leave_the_bucket_when_their_segment_is_there_whole(
     make_source: Callable[..., Source], bucket: Store
 ) -> None:
