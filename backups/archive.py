@@ -169,7 +169,10 @@ def read_contents(data: bytes) -> tuple[Header, int] | None:
 # A row of COPY text ends with a line feed and contains no NUL. Each row is preceded by its length, five bytes
 # (a zero sign and four bytes, low first), and a length of zero ends the table. So the first five zero bytes
 # after a line feed are the end, and the line feeds are the rows, except those inside a length, found as well.
-_END_OR_ODD = re.compile(rb"\n\x00(?:\x00{4}|\n...|.\n..|..\n.|...\n)", re.DOTALL)
+# Nearly every length is passed over at once: below 64 KiB, no multiple of 256, no line feed in it.
+_END_OR_ODD = re.compile(
+    rb"\n(?!\x00[^\x00\n][^\n]\x00\x00)\x00(?:\x00{4}|\n...|.\n..|..\n.|...\n)", re.DOTALL
+)
 _END = b"\n\x00\x00\x00\x00\x00"
 # pg_dump closes the rows of a table with this chunk, which is no row.
 _CLOSING = b"\\.\n\n\n"
