@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import dict_row
@@ -15,6 +15,7 @@ from backups.archive import Content, Entry, Scanner
 from backups.pipeline import Stored, Volume
 from dbadmin.failures import Told
 
+T = TypeVar("T")
 FORMAT = 1
 NAME = "manifest.json"
 #: Entries that name the database itself, which has another name after a restore.
@@ -67,6 +68,18 @@ class Contents:
     @property
     def rows(self) -> int:
         return sum(table.rows for table in self.tables if table.kind == "TABLE DATA")
+
+    def is_as(self, listed: Contents) -> bool:
+        """Exactly what a manifest lists; where that is an older one, without the sums that it does not have."""
+        tables = [
+            table if there.sum256 else replace(table, sum256="")
+            for table, there in zip(self.tables, listed.tables, strict=False)
+        ]
+        return (self.definitions, len(self.tables), tables) == (
+            listed.definitions,
+            len(listed.tables),
+            listed.tables,
+        )
 
     @classmethod
     def of(cls, scanner: Scanner) -> Contents:
@@ -171,26 +184,41 @@ class Manifest:
         """The manifest of a store's object; refuses what is damaged or from the future."""
         try:
             found = json.loads(text.decode("utf-8", "surrogateescape"))
-            if found.get("format") != FORMAT:
-                raise NoManifest(
-                    f"The manifest has format {found.get('format')!r}; this version reads {FORMAT}."
-                )
-            found["pieces"] = {name: _piece(piece) for name, piece in found["pieces"].items()}
+            must_be_readable(found, FORMAT)
+            found["pieces"] = {name: piece_of(piece) for name, piece in found["pieces"].items()}
             found["contents"] = Contents(
-                [Table(**table) for table in found["contents"]["tables"]],
-                [Definition(**definition) for definition in found["contents"]["definitions"]],
+                [made_of(Table, table) for table in found["contents"]["tables"]],
+                [made_of(Definition, definition) for definition in found["contents"]["definitions"]],
             )
             for name in ("started_at", "finished_at"):
                 found[name] = datetime.fromisoformat(found[name])
-            return cls(**found)
+            return made_of(cls, found)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise NoManifest(f"The manifest is damaged: {error}.") from error
 
 
-def _piece(found: dict[str, Any]) -> Piece:
-    return Piece(
-        [Volume(**volume) for volume in found["volumes"]], found["plain_bytes"], found["compressed_bytes"]
-    )
+def must_be_readable(found: Any, known: int) -> None:
+    """Refuse a format that is not known here; one of a later version of ours is no damage."""
+    number = found.get("format")
+    if isinstance(number, int) and number > known:
+        raise NoManifest(
+            f"A later version of dbadmin wrote this backup: its manifest has format {number}, this one reads up to "
+            f"{known}. Update dbadmin here, or take it back by its recovery kit."
+        )
+    if number != known:
+        raise NoManifest(f"The manifest has format {number!r}; this version reads {known}.")
+
+
+def made_of(kind: type[T], found: Mapping[str, Any]) -> T:
+    """What later versions add without another format is passed over."""
+    names = {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in found.items() if name in names})
+
+
+def piece_of(found: Mapping[str, Any]) -> Piece:
+    """One stream, as a manifest describes it."""
+    volumes = [made_of(Volume, volume) for volume in found["volumes"]]
+    return Piece(volumes, found["plain_bytes"], found["compressed_bytes"])
 
 
 def _plain(value: Any) -> Any:

@@ -87,7 +87,7 @@ def _read_archive(
 
 def must_be_same(manifest: Manifest, scanner: Scanner) -> None:
     """The archive that came out holds what went in, table by table."""
-    if Contents.of(scanner) != manifest.contents:
+    if not Contents.of(scanner).is_as(manifest.contents):
         raise Damaged("The archive that was read back does not hold what the manifest lists.")
     if scanner.size_bytes != manifest.plain_bytes:
         raise Damaged(

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from backups.manifest import NoManifest, Piece
-from backups.pipeline import Volume
+from backups.manifest import NoManifest, Piece, made_of, must_be_readable, piece_of
 
 FORMAT = 1
 NAME = "base.json"
@@ -74,20 +73,10 @@ class BaseManifest:
         """The manifest of a store's object; refuses what is damaged or from the future."""
         try:
             found = json.loads(text)
-            if found.get("format") != FORMAT:
-                raise NoManifest(
-                    f"The manifest has format {found.get('format')!r}; this version reads {FORMAT}."
-                )
+            must_be_readable(found, FORMAT)
             for name in ("started_at", "consistent_at", "finished_at"):
                 found[name] = datetime.fromisoformat(found[name])
-            found["pieces"] = {
-                name: Piece(
-                    [Volume(**each) for each in piece["volumes"]],
-                    piece["plain_bytes"],
-                    piece["compressed_bytes"],
-                )
-                for name, piece in found["pieces"].items()
-            }
-            return cls(**found)
+            found["pieces"] = {name: piece_of(piece) for name, piece in found["pieces"].items()}
+            return made_of(cls, found)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise NoManifest(f"The manifest is damaged: {error}.") from error
