@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Q
 from django.utils import timezone
 
 from backups.manifest import NAME, Manifest, NoManifest
@@ -45,6 +46,9 @@ def enter(store: Store, manifest: Manifest) -> Backup:
         "tables_count": sum(table.kind == "TABLE DATA" for table in manifest.contents.tables),
         "total_rows": manifest.contents.rows,
         "written_at": manifest.finished_at,
+        # One that was missed and is there again is there.
+        "deleted_at": None,
+        "deleted_why": "",
     }
     elsewhere = _elsewhere(store, manifest)
     if elsewhere is not None:
@@ -64,6 +68,7 @@ def _elsewhere(store: Store, manifest: Manifest) -> Backup | None:
 def reread(store: Store) -> tuple[int, int, list[str]]:
     """Make the catalogue agree with the store: how many are there and gone, and what cannot be read."""
     opened, found, problems = store.open(), set(), []
+    must_not_be_bare(store)
     for item in opened.items():
         if not item.key.endswith(f"/{NAME}"):
             continue
@@ -82,6 +87,19 @@ def reread(store: Store) -> tuple[int, int, list[str]]:
         if not any(copy.backup.prefix in problem for problem in problems):
             copy.delete()
     return len(found), len(missing), problems
+
+
+def must_not_be_bare(store: Store) -> None:
+    """Refuse a store that does not answer, and one without any object where the catalogue knows of backups in it."""
+    if next(store.open().items(), None) is not None:
+        return
+    # A copy that was found damaged may be mended wherever its store is now.
+    held = Q(store=store) | Q(copies__store=store, copies__problem="")
+    if Backup.objects.present().filter(held).exists():
+        raise StoreError(
+            f"The store {store} ({store.where}) is empty, though the catalogue lists backups there: its disk may not "
+            "be mounted. Mount it. If they are lost, delete them here first, or use another store."
+        )
 
 
 def _forget(backup: Backup) -> None:

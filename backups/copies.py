@@ -45,7 +45,7 @@ def copy(backup: Backup, target: Store, work: Work) -> Copy:
     backup.lease(work)
     try:
         there, here, manifest = target.open(), source.open(), backup.manifest_in(source)
-        list(there.items(f"{backup.prefix}/{NAME}"))  # one that is away has nothing of us to be removed later
+        catalogue.must_not_be_bare(target)  # one that is away has nothing of us to be removed later
         there.delete(f"{backup.prefix}/{NAME}")  # what is being mended is no copy until it is whole
         _begin(work, half)
         total, tell = 2 * manifest.stored_bytes, _teller(work, 2 * manifest.stored_bytes)

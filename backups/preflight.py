@@ -12,7 +12,7 @@ from django.conf import settings
 from psycopg import sql
 from psycopg_pool import PoolTimeout
 
-from backups import logical
+from backups import catalogue, logical
 from backups.logical import NoTools, Tools
 from backups.manifest import Manifest
 from backups.models import Backup, Store
@@ -137,7 +137,7 @@ def check_store(store: Store, server: Server, database: str) -> None:
         raise Refused(f"The store {store} is switched off.", field="store")
     try:
         opened = store.open()
-        next(opened.items(f"{server.name}/"), None)
+        catalogue.must_not_be_bare(store)
         free = opened.free_bytes()
     except StoreError as reason:
         raise Refused(str(reason), field="store") from reason

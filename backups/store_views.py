@@ -13,9 +13,11 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from backups import catalogue, store_rules
-from backups.models import Store
+from backups.manifest import NAME
+from backups.models import Backup, PointInTime, Store
 from backups.stores import Finding, StoreError
 from dbadmin.events import record
+from dbadmin.models import Run
 from dbadmin.permissions import require
 
 RIGHT = "stores.change"
@@ -97,15 +99,37 @@ def change(request: HttpRequest, name: str) -> HttpResponse:
 
 def _edit(request: HttpRequest, store: Store | None) -> HttpResponse:
     """Save or test: both try the store as it is written in the form."""
+    was = store.where if store else ""
     form = StoreForm(request.POST or None, instance=store)
     findings: list[Finding] = []
     if request.method == "POST" and form.is_valid():
         tried = form.save(commit=False)
         findings = _tried(tried)
-        if "test" not in request.POST.get("action", ""):
+        if was and tried.where != was and (left := _left_behind(tried, was)):
+            form.add_error("directory" if tried.kind == Store.Kind.LOCAL else "bucket", left)
+        elif "test" not in request.POST.get("action", ""):
             return _saved(request, tried, findings)
     context = {"form": form, "store": store, "findings": findings}
     return render(request, "backups/store_form.html", context, status=422 if form.errors else 200)
+
+
+def _left_behind(store: Store, was: str) -> str:
+    """Why a store cannot move: what writes there now, or what would be looked for in vain."""
+    writes = Run.objects.filter(status__in=Run.OPEN, facts__store=store.pk).first()
+    point = PointInTime.objects.filter(store=store, enabled=True).select_related("server").first()
+    if writes or point:
+        who = f"Run {writes.pk} ({writes.title})" if writes else f"Point-in-time recovery of {point.server}"  # type: ignore[union-attr]
+        return f"{who} writes to {was} now. Wait for its end, switch it off, or add another store."
+    newest = Backup.objects.present().filter(store=store).first()
+    try:
+        if newest is None or store.open().head(f"{newest.prefix}/{NAME}"):
+            return ""
+    except StoreError as reason:
+        return str(reason)
+    return (
+        f"{was} holds backups, and {store.where} does not hold the newest of them, {newest}. Copy everything there "
+        "first, or add another store."
+    )
 
 
 def _tried(store: Store) -> list[Finding]:

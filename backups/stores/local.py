@@ -175,7 +175,9 @@ class LocalStore(Store):
     def head(self, key: str) -> Item | None:
         try:
             state = self.path(key).stat()
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if not self.root.is_dir():
+                raise StoreError(_sentence(error, self.root)) from error
             return None
         except OSError as error:
             raise StoreError(_sentence(error, self.root)) from error
@@ -198,6 +200,8 @@ class LocalStore(Store):
 
     def delete(self, key: str) -> None:
         path = self.path(key)
+        if not self.root.is_dir():
+            raise StoreError(_sentence(FileNotFoundError(errno.ENOENT, ""), self.root))
         try:
             path.unlink(missing_ok=True)
             for parent in path.relative_to(self.root).parents:

@@ -118,6 +118,50 @@ def test_a_full_disk_is_named_and_nothing_stays(tiny_disk: Path) -> None:
     assert list(tiny_disk.rglob("*")) == []
 
 
+def test_a_store_behind_a_link_is_that_directory_and_a_link_inside_is_no_way_to_another(
+    tmp_path: Path,
+) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    store = LocalStore(tmp_path / "link")
+    store.put("shop/a", b"text")
+    assert (real / "shop/a").read_bytes() == b"text"
+    assert [item.key for item in store.items()] == ["shop/a"]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "strange").write_bytes(b"of somebody else")
+    (real / "way").symlink_to(other)
+    assert [item.key for item in store.items()] == ["shop/a"]
+    assert store.abort_stale("", timedelta(0)) == []
+    (tmp_path / "link").unlink()
+    with pytest.raises(StoreError) as gone:
+        list(store.items())
+    assert (
+        str(gone.value)
+        == f"The store's directory {tmp_path / 'link'} is not there. Create it, or mount its disk."
+    )
+
+
+def test_a_disk_that_is_mounted_read_only_is_named(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs to mount a disk, which only root may")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(tmp_path)], check=True)
+    store = LocalStore(tmp_path)
+    try:
+        store.put("shop/a", b"text")
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
+        says = f"The store {tmp_path} is on a disk that is mounted read-only."
+        for attempt in (lambda: store.put("shop/b", b"text"), lambda: store.delete("shop/a")):
+            with pytest.raises(StoreError) as refused:
+                attempt()
+            assert str(refused.value) == says
+        assert store.get("shop/a") == b"text"
+        assert [item.key for item in store.items()] == ["shop/a"]
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
 def test_a_directory_that_is_gone_is_named(tmp_path: Path) -> None:
     gone = tmp_path / "unmounted"
     says = f"The store's directory {gone} is not there. Create it, or mount its disk."
