@@ -210,7 +210,7 @@ def globals_command(source: Source, with_passwords: bool) -> list[str]:
         source.tools.path("pg_dumpall"),
         "--globals-only",
         "--no-password",
-        f"--database={source.database}",
+        f"--database={make_conninfo(dbname=source.database)}",  # a name with = in it would be taken for more
     ]
     return command if with_passwords else [*command, "--no-role-passwords"]
 

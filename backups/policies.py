@@ -58,6 +58,12 @@ class Orders:
     def recipients(self) -> list[str]:
         return [key.recipient for key in self.keys]
 
+    @property
+    def sealing(self) -> str:
+        """What the plan says of it."""
+        names = ", ".join(key.name for key in self.keys)
+        return f"encrypt for {names}" if names else "do not encrypt (no backup key has been made)"
+
 
 def orders(server: Server, database: str) -> Orders:
     """As its policy says; where that is silent, every key in use and the only store there is."""

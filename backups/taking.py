@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from django.utils import timezone
 
-from backups import catalogue, copies, logical, policies, store_rules
+from backups import catalogue, copies, logical, store_rules
 from backups.archive import Scanner
 from backups.copies import CopyFailed
 from backups.logical import Selection, Source, Tools
@@ -38,12 +38,13 @@ class Taking:
     tools: Tools
     selection: Selection = field(default_factory=Selection)
     level: int = LEVEL
+    #: As the plan said: what is changed while the run is at work holds for the next.
+    recipients: Sequence[str] = ()
     prefix: str = ""
     started_at: datetime = field(default_factory=timezone.now)
     pieces: dict[str, Piece] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     scanner: Scanner = field(default_factory=Scanner)
-    recipients: Sequence[str] = ()
     #: Where it is read from, when not from the server itself, and how the catalogue then calls it.
     dsn: str = field(default="", repr=False)
     name: str = ""
@@ -55,7 +56,6 @@ class Taking:
     def begin(self, work: Work) -> None:
         """Everything that could be left over is announced before it is made."""
         self.started_at = timezone.now()
-        self.recipients = policies.orders(self.server, self.database).recipients
         self.prefix = catalogue.prefix_for(
             self.server.name, self.name or self.database, self.started_at, work.run.pk
         )

@@ -72,16 +72,15 @@ class DumpRecoveredCluster(Operation):
         preflight.check_store(store, self.server, database)
         orders = policies.orders(self.server, database)
         job = TakingRecovered(
-            self.server, database, store, self.tools(row), level=orders.level or LEVEL, dsn=row.dsn,
-            name=name_of(database, row), host=row.host,
+            self.server, database, store, self.tools(row), level=orders.level or LEVEL,
+            recipients=orders.recipients, dsn=row.dsn, name=name_of(database, row), host=row.host,
         )  # fmt: skip
-        keys = ", ".join(key.name for key in orders.keys)
-        sealed = f"encrypt for {keys}" if keys else "do not encrypt (no backup key has been made)"
         return [
             Call(job.write_globals, f"Write the roles of {row} with pg_dumpall {job.tools}, on the host {row.host}."),
             Call(
                 job.dump,
-                f"Dump its database {database} with pg_dump {job.tools}, {sealed}, send to {store} ({store.where}).",
+                f"Dump its database {database} with pg_dump {job.tools}, {orders.sealing}, send to {store} "
+                f"({store.where}).",
             ),
             Call(
                 job.publish, f"Write the manifest of the backup of {job.name}.",

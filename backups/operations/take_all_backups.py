@@ -10,12 +10,13 @@ from django import forms
 from django.urls import reverse
 
 from backups import copies, policies, preflight, taking
-from backups.forms import DATABASES, StoreField, names
+from backups.forms import StoreField, names
 from backups.logical import Tools
-from backups.models import Backup
+from backups.models import Backup, KeptDatabase
 from backups.pipeline import LEVEL
 from backups.policies import Orders
 from backups.taking import Taking
+from dbadmin.connections import connect
 from dbadmin.failures import Told, sentence
 from dbadmin.models import Run
 from dbadmin.operations import Operation, Refused, Risk
@@ -23,6 +24,20 @@ from dbadmin.steps import Call, Step
 
 if TYPE_CHECKING:
     from dbadmin.runner import Work
+
+
+#: Nobody makes anything in template0. One whose removal was broken off is left as good as gone.
+_ALL = """
+    select datname as name, datistemplate as is_template, datallowconn and datconnlimit <> -2 as is_open
+    from pg_catalog.pg_database where datname <> 'template0' order by 1"""
+
+#: What the cluster was made with has a lower number.
+_OWN = """
+    select exists (select from pg_catalog.pg_class where oid >= 16384)
+        or exists (select from pg_catalog.pg_proc where oid >= 16384)
+        or exists (select from pg_catalog.pg_type where oid >= 16384)
+        or exists (select from pg_catalog.pg_namespace where oid >= 16384)
+        or exists (select from pg_catalog.pg_largeobject_metadata)"""
 
 
 class SomeFailed(Told):
@@ -53,22 +68,42 @@ class TakeAllBackups(Operation):
 
     def plan(self) -> Sequence[Step]:
         left_out = set(names(str(self.params.get("leave_out") or "")))
-        found = [row.datname for row in self.server.rows(DATABASES) if row.datname not in left_out]
+        left_out |= set(KeptDatabase.present(self.server).values_list("name", flat=True))
+        there = [row for row in self.server.rows(_ALL) if row.name not in left_out]
+        notes = {row.name: note for row in there if (note := self._passed_over(row))}
+        found = [row for row in there if row.name not in notes]
         if not found:
             raise Refused(f"{self.server} has no database that is not left out.", field="leave_out")
         tools = preflight.tools_for(self.server)
         failures: dict[str, str] = {}
         refusals: list[Refused] = []
-        steps = [self._step(name, tools, failures, refusals) for name in found]
+        steps = [self._step(row, tools, failures, refusals) for row in found]
         if len(refusals) == len(found):
             raise refusals[0]
+        steps += [_note(f"{name} is left out: {note}") for name, note in notes.items()]
         return [*steps, Call(lambda work: _see(work, failures, len(found)), "See that all were backed up.")]
 
-    def _step(self, name: str, tools: Tools, failures: dict[str, str], refusals: list[Refused]) -> Step:
+    def _passed_over(self, row: Any) -> str:
+        """Why it is left out; empty for what is backed up: everything but templates as the cluster was made with."""
+        if not row.is_open:
+            return "it takes no connections."
+        if not row.is_template:
+            return ""
+        try:
+            # In a session that ends: one that stays in a template is in the way of whoever copies it.
+            with connect(self.server, "operate", row.name, read_only=True) as connection:
+                own = connection.execute(_OWN).fetchone()
+        except psycopg.Error as reason:
+            return f"it is a template that could not be looked into. {sentence(reason, self.server)}"
+        return "" if own and own[0] else "it is a template with nothing of its own."
+
+    def _step(self, row: Any, tools: Tools, failures: dict[str, str], refusals: list[Refused]) -> Step:
         """The backup of one database, or why it will be left out."""
+        name = row.name
         try:
             preflight.database_of(self.server, name)
-            preflight.check_rights(self.server, name, [], [])
+            if not row.is_template:
+                preflight.check_rights(self.server, name, [], [])
             store = policies.store_for(self.server, name, str(self.params.get("store") or ""))
             preflight.check_store(store, self.server, name)
             orders = policies.orders(self.server, name)
@@ -76,12 +111,14 @@ class TakeAllBackups(Operation):
             refusals.append(reason)
             said = str(reason)
             return Call(lambda work: failures.update({name: said}), f"-- {name} cannot be backed up: {said}")
-        job = Taking(self.server, name, store, tools, level=orders.level or LEVEL)
+        job = Taking(
+            self.server, name, store, tools, level=orders.level or LEVEL, recipients=orders.recipients
+        )
         further = " and ".join(each.name for each in orders.copies if each.pk != store.pk)
-        says = f"Back up {name} with pg_dump {tools} to {store}, with its roles, and read it back"
-        return Call(
-            lambda work: _take(work, job, orders, failures), f"{says}; copy it to {further}." if further else f"{says}."
-        )  # fmt: skip
+        says = f"Back up {name} with pg_dump {tools} to {store}, {orders.sealing}, with its roles, and read it back"
+        if further:
+            says += f"; copy it to {further}"
+        return Call(lambda work: _take(work, job, orders, failures), f"{says}.")
 
     def clean_up(self, work: Work) -> None:
         taking.clean_up(work)
@@ -104,6 +141,10 @@ def _take(work: Work, job: Taking, orders: Orders, failures: dict[str, str]) -> 
         work.log(f"{job.database} failed: {failures[job.database]}")
         taking.clean_up_quietly(work)
     work.remember(prefix="")
+
+
+def _note(says: str) -> Step:
+    return Call(lambda work: work.log(says), f"-- {says}")
 
 
 def _see(work: Work, failures: dict[str, str], count: int) -> None:

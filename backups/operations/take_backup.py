@@ -68,15 +68,14 @@ class TakeBackup(Operation):
         preflight.check_store(store, self.server, database)
         orders = policies.orders(self.server, database)
         level = int(self.params.get("compression") or orders.level or LEVEL)
-        return self.steps(Taking(self.server, database, store, tools, selection, level), orders)
+        job = Taking(self.server, database, store, tools, selection, level, orders.recipients)
+        return self.steps(job, orders)
 
     def selection(self) -> Selection:
         tables = [_split(name) for name in names(str(self.params.get("tables") or ""))]
         return Selection(names(str(self.params.get("schemas") or "")), tables)
 
     def steps(self, job: Taking, orders: Orders) -> list[Step]:
-        keys = ", ".join(key.name for key in orders.keys)
-        sealed = f"encrypt for {keys}" if keys else "do not encrypt (no backup key has been made)"
         what = "" if job.selection.everything else f" ({job.selection})"
         return [
             Call(
@@ -85,7 +84,7 @@ class TakeBackup(Operation):
             Call(
                 job.dump,
                 f"Dump database {job.database}{what} with pg_dump {job.tools} in one snapshot, compress with"
-                f" zstd level {job.level}, {sealed}, send to {job.store} ({job.store.where}).",
+                f" zstd level {job.level}, {orders.sealing}, send to {job.store} ({job.store.where}).",
             ),
             Call(
                 job.publish,

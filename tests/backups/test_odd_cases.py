@@ -20,32 +20,49 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
 
 @pytest.fixture
-def made(postgres: Postgres, database: str) -> Iterator[Callable[[str], None]]:
-    """Make a database of any name; it goes with the test."""
+def made(postgres: Postgres, database: str) -> Iterator[Callable[..., None]]:
+    """Make a database of any name, and its owner of the same name; what is of either goes with the test."""
     names: list[str] = []
 
-    def make(name: str) -> None:
+    def make(name: str, owned: bool = False) -> None:
         names.append(name)
+        orders = ["create database {0}"]
+        if owned:
+            orders += ["create role {0}", "alter database {0} owner to {0}"]
         with postgres.connect() as connection:
-            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+            for order in orders:
+                connection.execute(sql.SQL(order).format(sql.Identifier(name)))
 
     yield make
     with postgres.connect() as connection:
-        for name in names:
-            connection.execute(
-                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
-            )
+        going = connection.execute(
+            "select datname from pg_database where datname = any(%(of)s) or pg_get_userbyid(datdba) = any(%(of)s)",
+            {"of": names},
+        ).fetchall()
+        orders = [("drop database {} with (force)", name) for (name,) in going]
+        for order, name in [*orders, *(("drop role if exists {}", name) for name in names)]:
+            connection.execute(sql.SQL(order).format(sql.Identifier(name)))
 
 
-@pytest.mark.parametrize("name", ['odd "name ü$%s', "two\nlines"])
+ODD_NAMES = [
+    'odd "name ü$%s',
+    "two\nlines",
+    "= user=nobody 'x' %d \\ 😀",
+    "--help",
+    "..",
+    "é" * 31 + "x",
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
 def test_a_database_of_any_name_is_backed_up_and_comes_back_in_its_place(
     name: str,
-    made: Callable[[str], None],
+    made: Callable[..., None],
     taken: Callable[..., Backup],
     run: Callable[..., Run],
     postgres: Postgres,
 ) -> None:
-    made(name)
+    made(name, owned=True)
     with psycopg.connect(postgres.dsn, dbname=name, autocommit=True) as connection:
         connection.execute("create table kept as select n from generate_series(1, 9) n")
     backup = taken(database=name)
@@ -59,6 +76,61 @@ def test_a_database_of_any_name_is_backed_up_and_comes_back_in_its_place(
     assert undone.status == Run.Status.SUCCEEDED, (undone.message, log_of(undone))
     with psycopg.connect(postgres.dsn, dbname=name, autocommit=True) as connection:
         assert connection.execute("select count(*) from kept").fetchone() == (0,)
+    assert backup.store.open().head(f"{backup.prefix}/manifest.json") is not None
+    with postgres.connect() as connection:
+        owner = connection.execute(
+            "select pg_get_userbyid(datdba) from pg_database where datname = %s", [name]
+        ).fetchone()
+    assert owner == (name,)
+
+
+def test_templates_with_something_of_their_own_are_backed_up_and_what_takes_nobody_in_is_named(
+    made: Callable[..., None],
+    server: Server,
+    store: Store,
+    run: Callable[..., Run],
+    postgres: Postgres,
+    database: str,
+) -> None:
+    for name in ("closed", "mould", "bare_mould"):
+        made(name)
+    with postgres.connect("mould") as connection:
+        connection.execute("create table kept as select n from generate_series(1, 9) n")
+    with postgres.connect() as connection:
+        connection.execute("alter database closed allow_connections false")
+        connection.execute(
+            "update pg_database set datistemplate = true where datname in ('mould', 'bare_mould')"
+        )
+    try:
+        done = run("take_all_backups", store=store.name, leave_out="postgres, model")
+        assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+        with postgres.connect() as connection:
+            # Nobody of ours stays in a template: it could not be copied.
+            connection.execute("create database from_mould template mould")
+            connection.execute("drop database from_mould")
+    finally:
+        with postgres.connect() as connection:
+            connection.execute(
+                "update pg_database set datistemplate = false where datname in ('mould', 'bare_mould')"
+            )
+    assert sorted(backup.database for backup in Backup.objects.filter(run=done)) == sorted(
+        [database, "mould"]
+    )
+    notes = [
+        "bare_mould is left out: it is a template with nothing of its own.",
+        "closed is left out: it takes no connections.",
+        "template1 is left out: it is a template with nothing of its own.",
+    ]
+    assert [line for line in log_of(done) if "is left out" in line] == notes
+    assert [line for line in done.plan if "is left out" in line] == [f"-- {note}" for note in notes]
+    again = run(
+        "restore_backup", backup=Backup.objects.get(database="mould").pk, into="new", database="mould_again"
+    )
+    assert again.status == Run.Status.SUCCEEDED, (again.message, log_of(again))
+    with postgres.connect("mould_again") as connection:
+        assert connection.execute("select count(*) from kept").fetchone() == (9,)
+    with postgres.connect() as connection:
+        connection.execute("drop database mould_again")
 
 
 def test_a_database_without_any_table_is_given_back(
@@ -70,7 +142,7 @@ def test_a_database_without_any_table_is_given_back(
 
 
 def test_a_database_that_takes_no_connections_is_refused(
-    made: Callable[[str], None], server: Server, store: Store, postgres: Postgres
+    made: Callable[..., None], server: Server, store: Store, postgres: Postgres
 ) -> None:
     made("closed")
     with postgres.connect() as connection:
