@@ -80,8 +80,9 @@ class TakeAllBackups(Operation):
         steps = [self._step(row, tools, failures, refusals) for row in found]
         if len(refusals) == len(found):
             raise refusals[0]
-        steps += [_note(f"{name} is left out: {note}") for name, note in notes.items()]
-        return [*steps, Call(lambda work: _see(work, failures, len(found)), "See that all were backed up.")]
+        said = [f"{name} is left out: {note}" for name, note in notes.items()]
+        last = "\n".join(["See that all were backed up.", *said])
+        return [*steps, Call(lambda work: _see(work, failures, len(found), said), last)]
 
     def _passed_over(self, row: Any) -> str:
         """Why it is left out; empty for what is backed up: everything but templates as the cluster was made with."""
@@ -143,11 +144,9 @@ def _take(work: Work, job: Taking, orders: Orders, failures: dict[str, str]) -> 
     work.remember(prefix="")
 
 
-def _note(says: str) -> Step:
-    return Call(lambda work: work.log(says), f"-- {says}")
-
-
-def _see(work: Work, failures: dict[str, str], count: int) -> None:
+def _see(work: Work, failures: dict[str, str], count: int, notes: Sequence[str]) -> None:
+    for note in notes:
+        work.log(note)
     work.result(failed=sorted(failures))
     if failures:
         said = " ".join(f"{name}: {reason}" for name, reason in failures.items())
