@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -51,19 +52,23 @@ def parse(found: list[Any], name: str, size: int) -> Contents:
 def _saved(entry: dict[str, Any], labels: Sequence[str]) -> Saved:
     """With --detail, or as far as the plain list tells."""
     label = str(of(entry, "backup_name"))
-    started = entry.get("start_time")
-    ended = entry.get("finish_time") or entry.get("time") or entry.get("modified")
     return Saved(
         label,
         "delta" if "_D_" in label else "full",
-        moment(started, "start_time") if started else None,
-        moment(ended, "finish_time") if ended else None,
+        _moment(entry, "start_time"),
+        _moment(entry, "finish_time") or _moment(entry, "time") or _moment(entry, "modified"),
         _span(entry),
         _size(entry, "uncompressed_size"),
         _size(entry, "compressed_size"),
         _needs(label, labels),
         is_kept=bool(entry.get("is_permanent")),
     )
+
+
+def _moment(entry: dict[str, Any], name: str) -> datetime | None:
+    """The first of January of the year 1 is what WAL-G says when it does not know: of a backup without its metadata."""
+    value = entry.get(name)
+    return moment(value, name) if value and not str(value).startswith("0001-") else None
 
 
 def _needs(label: str, labels: Sequence[str]) -> tuple[str, ...]:

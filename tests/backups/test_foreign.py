@@ -194,6 +194,29 @@ def test_walg_is_read_with_its_timelines_and_what_they_miss() -> None:
     assert found["problems"] == []
 
 
+def test_walg_is_read_with_what_its_versions_leave_out_and_add() -> None:
+    bare = {
+        "backup_name": "base_000000010000000000000009", "time": "2026-11-22T01:00:41.757Z",
+        "wal_file_name": "000000010000000000000009", "start_time": "0001-01-01T00:00:00Z",
+        "finish_time": "0001-01-01T00:00:00Z", "date_fmt": "", "hostname": "", "data_dir": "", "pg_version": 0,
+        "start_lsn": 0, "finish_lsn": 0, "is_permanent": False,
+    }  # fmt: skip
+    plain = {"backup_name": "base_000000010000000000000005", "modified": "2026-11-21T01:00:00+03:00",
+             "wal_file_name": "ZZZZZZZZZZZZZZZZZZZZZZZZ", "storage_name": "default"}  # fmt: skip
+    full = documents(printed("walg_backups"))[0][0]
+    timeline = {**documents(printed("walg_wal"))[0][0], "backups": [full, bare]}
+    found = walg.parse([[bare, plain, full], [timeline]], "any", SIZE)
+    assert [
+        (each.label, each.started_at, str(each.finished_at), each.span is None) for each in found.saved[:2]
+    ] == [
+        ("base_000000010000000000000009", None, "2026-11-22 01:00:41.757000+00:00", True),
+        ("base_000000010000000000000005", None, "2026-11-21 01:00:00+03:00", True),
+    ]
+    assert len(found.saved) == 3
+    told = seen(found, Source(SIZE), datetime(2026, 11, 23, tzinfo=UTC))
+    assert {each["kind"] for each in told["backups"]} == {"full"}
+
+
 def test_the_server_is_asked_whose_repository_it_is_and_what_it_archived() -> None:
     told = {"archived": "00000001000000000000001F", "archived_at": datetime(2026, 11, 27, 20, 40, tzinfo=UTC)}
     found = held(pgbackrest, "shop", "pgbackrest_info", "pgbackrest_listing", system_id="42", **told)
