@@ -15,13 +15,13 @@ from audit.values import pattern
 #: Neighbours in number, and rows of one statement, that share a line: (id >> 4), (n >> 4).
 BLOCK = 4
 IS_THERE = "select to_regclass('dbadmin_audit.open_text_reached') is not null as is_there"
-COVERED = """
-select r.from_id as low, coalesce(
-    (select min(id) from (select id from dbadmin_audit.statement where xid::text::bigint >= r.high and id >= r.from_id
-                          offset 0) s) - 1,
-    (select max(id) from dbadmin_audit.statement)) as high
-from dbadmin_audit.open_text_reached r
+FROM = "select from_id, high from dbadmin_audit.open_text_reached"
+# Few are open; without OFFSET 0 the planner looks for the least number from the beginning of the log on.
+OPEN = """
+select min(id) as id from (
+    select id from dbadmin_audit.statement where xid::text::bigint >= %s and id > %s offset 0) s
 """
+LAST = "select max(id) as id from dbadmin_audit.statement"
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,12 @@ class Stretch:
 
 def covered(rows: Rows) -> Stretch | None:
     """None: nothing is copied."""
-    found = rows(COVERED) if rows(IS_THERE)[0].is_there else []
-    return Stretch(found[0].low, found[0].high) if found and found[0].high is not None else None
+    found = rows(FROM) if rows(IS_THERE)[0].is_there else []
+    if not found:
+        return None
+    begun = rows(OPEN, [found[0].high, found[0].from_id - 1])[0].id
+    last = rows(LAST)[0].id if begun is None else begun - 1
+    return None if last is None else Stretch(found[0].from_id, last)
 
 
 def forget(first_kept: dt.date) -> list[Composable]:

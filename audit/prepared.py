@@ -10,7 +10,7 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit import open_text
 from audit.log_tables import SCHEMA
-from audit.open_text import Stretch
+from audit.open_text import OPEN, Stretch
 from audit.registry import Installed, Shape
 from audit.search import Filter, tables_named
 from audit.tables import Rows
@@ -28,11 +28,6 @@ order by 1
 READY = "select to_regclass('dbadmin_audit.summary') is not null as is_there"
 REACHED = """
 select system_identifier, high, above, last_id, at, zone from dbadmin_audit.summary
-"""
-# Few are open; without OFFSET 0 the planner looks for the least number from the beginning of the log on.
-OPEN = """
-select min(id) as id from (
-    select id from dbadmin_audit.statement where xid::text::bigint >= %s and id > %s offset 0) s
 """
 #: Neighbours in number that share one entry of the map of changed columns: id >> 6.
 BLOCK = 6
