@@ -13,7 +13,7 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 from audit.log_tables import SCHEMA
 from audit.prepared import Reached, open_from, reached
 from audit.registry import Installed
-from audit.search import OPERATIONS, PERSON, SKEW
+from audit.search import LONGEST_NAME, OPERATIONS, SKEW, SUMMED_PERSON
 from audit.tables import Rows
 
 #: Statements behind the end of the sums that a summary looks at; beyond, it says so.
@@ -29,7 +29,7 @@ SUMMED = SQL(
 FRESH = SQL(
     "select local::date as day, person, watched_id, operation, count(*) as statements, sum(rows)::bigint as rows,"
     " bit_or(1 << extract(hour from local)::int) as hours, max(at) as last_at from (select at,"
-    f" at at time zone {{zone}} as local, {PERSON} as person, watched_id, operation, case operation when 'U'"
+    f" at at time zone {{zone}} as local, {SUMMED_PERSON} as person, watched_id, operation, case operation when 'U'"
     " then (images + 1) / 2 else coalesce(images, 0) end as rows from {schema}.statement where id >= {first}"
     " and at >= {since}{closed}{person} order by id desc limit {most}) s"
     " group by 1, 2, 3, 4"
@@ -144,7 +144,7 @@ def fresh(since: dt.datetime, first: int, until: Reached | None, person: str) ->
         )
     return FRESH.format(
         schema=Identifier(SCHEMA), zone=Literal(settings.TIME_ZONE), first=Literal(first), since=Literal(since),
-        closed=closed, person=SQL(f" and {PERSON} = {{}}").format(Literal(person)) if person else SQL(""),
+        closed=closed, person=SQL(f" and {SUMMED_PERSON} = {{}}").format(Literal(person)) if person else SQL(""),
         most=Literal(MOST),
     )  # fmt: skip
 
@@ -183,7 +183,7 @@ def of_person(rows: Rows, state: Installed, person: str, days: int) -> Activity:
     query = SQL(
         "select day, watched_id, operation::text as operation, sum(statements)::bigint as statements,"
         " sum(rows)::bigint as rows, bit_or(hours) as hours from ({}) l group by 1, 2, 3"
-    ).format(sums(of, person))
+    ).format(sums(of, person[:LONGEST_NAME]))
     by_date: dict[dt.date, Day] = {}
     by_table: dict[tuple[str, str], list[int]] = {}
     for row in rows(query):

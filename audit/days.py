@@ -14,7 +14,7 @@ from audit import search, walk
 from audit.log_tables import SCHEMA
 from audit.prepared import Reached, open_from, reached
 from audit.registry import Installed
-from audit.search import SECONDS, SKEW, Filter, Page, tables_named
+from audit.search import LONGEST_NAME, SECONDS, SKEW, Filter, Page, tables_named
 from audit.tables import Rows
 from audit.walk import NUMBER, Span, Walk, cut
 
@@ -106,7 +106,9 @@ def days(
         hits.append(SQL("watched_id = any({})").format(Literal(ids)))
     if wanted.operation:
         hits.append(SQL('operation = {}::"char"').format(Literal(search.letter_of(wanted.operation))))
-    parts = [SQL("person = {}").format(Literal(wanted.person))] if wanted.person else list(hits)
+    parts = (
+        [SQL("person = {}").format(Literal(wanted.person[:LONGEST_NAME]))] if wanted.person else list(hits)
+    )
     low, high = [wanted.since], [wanted.until]
     (high if down else low).append(begin)
     for moments, compare, skew in ((low, ">=", -SKEW), (high, "<=", SKEW)):

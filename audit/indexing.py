@@ -14,7 +14,7 @@ from audit.log_tables import SCHEMA
 from audit.prepared import BLOCK
 from audit.registry import Installed, Shape, images_of
 from audit.sealing import Place, place_of
-from audit.search import PERSON
+from audit.search import SUMMED_PERSON
 from dbadmin.connections import named_rows
 
 #: Statements of one batch: each is a transaction of its own.
@@ -37,7 +37,7 @@ ROWS = "case operation when 'U' then (images + 1) / 2 else coalesce(images, 0) e
 ACTIVITY = SQL(
     "with line as (select local::date as day, person, watched_id, operation, count(*) as statements, sum(rows) as rows,"
     f" bit_or(1 << extract(hour from local)::int) as hours, max(at) as last_at from (select at,"
-    f" at at time zone {{zone}} as local, {PERSON} as person, watched_id, operation, {ROWS} as rows"
+    f" at at time zone {{zone}} as local, {SUMMED_PERSON} as person, watched_id, operation, {ROWS} as rows"
     " from {schema}.statement s where {where}) s group by 1, 2, 3, 4),"
     " by_table as (insert into {schema}.activity as a"
     " (day, person, watched_id, operation, statements, rows, hours, last_at)"

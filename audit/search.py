@@ -28,6 +28,9 @@ MANY = 5000
 SKEW = dt.timedelta(seconds=30)
 OPERATIONS = {"I": "insert", "U": "update", "D": "delete", "T": "truncate", "A": "definition"}
 PERSON = "coalesce(app_user, set_role, session_role)"
+#: Letters of a name in sums by day: an index entry takes no more than these.
+LONGEST_NAME = 500
+SUMMED_PERSON = f"left({PERSON}, {LONGEST_NAME})"
 COLUMNS = SQL(
     "id, at, xid::text as xid, images, watched_id, shape_id, operation::text as operation,"
     " session_role, set_role,"
