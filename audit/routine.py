@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.urls import reverse
 
+from dbadmin import schedules
 from dbadmin.models import Schedule, Server
+from dbadmin.operations import REGISTRY, Operation
 from dbadmin.readings import main_database
+
+if TYPE_CHECKING:
+    from django import forms
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,26 @@ class Lack:
 
     routine: Routine
     url: str
+    given: dict[str, str]
+
+    @property
+    def when(self) -> str:
+        """How often it is due, in words."""
+        return schedules.explain(self.routine.cron)
+
+    @property
+    def operation(self) -> type[Operation]:
+        """What is run."""
+        return REGISTRY[self.routine.operation]
+
+    def form(self, server: Server) -> forms.Form:
+        """The operation's own form with what it proposes."""
+        proposed: dict[str, Any] = {
+            name: field.initial
+            for name, field in self.operation.form(server).fields.items()
+            if field.initial is not None
+        }
+        return self.operation.form(server, {**proposed, **self.given})
 
 
 def lacks(server: Server, database: str) -> list[Lack]:
@@ -57,7 +83,23 @@ def lacks(server: Server, database: str) -> list[Lack]:
         if (schedule.params.get("database") or main) == database
     }
     named = {"database": database} if database != main else {}
-    return [Lack(one, address(one, server, named)) for one in ROUTINES if one.operation not in run]
+    return [Lack(one, address(one, server, named), named) for one in ROUTINES if one.operation not in run]
+
+
+def put_on_schedules(server: Server, database: str, user_id: int | None) -> list[Schedule]:
+    """A schedule for each routine that lacks one, as its form proposes it."""
+    made = []
+    for lack in lacks(server, database):
+        form = lack.form(server)
+        if not form.is_valid():
+            raise ValueError(f"{lack.routine.operation}: {form.errors.as_text()}")
+        made.append(
+            Schedule.objects.create(
+                server=server, operation=lack.routine.operation, cron=lack.routine.cron,
+                params=form.cleaned_data, created_by_id=user_id,
+            )
+        )  # fmt: skip
+    return made
 
 
 def address(routine: Routine, server: Server, named: dict[str, str]) -> str:

@@ -25,6 +25,7 @@ urlpatterns = [
     path("audit/losses/", losses.losses, name="audit_losses"),
     path("audit/people/", views.people, name="audit_people"),
     path("audit/capture/", views.capture_state, name="audit_capture"),
+    path("audit/capture/schedule/", views.schedule_routines, name="audit_schedule"),
     path("audit/export.<slug:kind>", export_views.export, name="audit_export"),
     path("audit/searches/", export_views.save_search, name="audit_save_search"),
     path("audit/seals/", seal_views.seals, name="audit_seals"),

@@ -3,24 +3,33 @@ capture."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+from urllib.parse import quote
 
-from django.http import Http404, HttpResponse
-from django.shortcuts import render
+import psycopg
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST
 
 from audit import activity, changes, comparing, diff, parquet, search, timeline
-from audit.asking import Asked, auditors, filter_of, moment, number, readable_moments
+from audit.asking import Asked, auditors, explain, filter_of, moment, number, readable_moments, trouble
 from audit.listing import lines_of
 from audit.losses import moment_without
 from audit.models import CountedTable, SavedSearch
 from audit.moments import row_at
 from audit.overview import capture_overview
-from audit.registry import Watched, outdated
-from audit.routine import lacks
+from audit.registry import Watched, installed, outdated
+from audit.routine import lacks, put_on_schedules
 from audit.timeline import Places
 from dbadmin import readings
 from dbadmin.addresses import whole
-from dbadmin.permissions import may
+from dbadmin.events import record
+from dbadmin.permissions import may, require
+from dbadmin.views import server_for
 
 #: Rows of one statement per page, changes of a row per page.
 ROWS = 50
@@ -259,3 +268,28 @@ def capture_state(asked: Asked) -> HttpResponse:
         may_schedule=may(asked.request.user, "schedules.change", asked.server),
     )
     return render(asked.request, "audit/capture.html", context)
+
+
+@login_required
+@require_POST
+def schedule_routines(request: HttpRequest, server_name: str) -> HttpResponse:
+    """Make the schedules that the log lacks, as their forms propose them."""
+    server = server_for(request, server_name, "audit.view")
+    require(request.user, "schedules.change", server)
+    named = request.POST.get("db", "")
+    try:
+        state = installed(partial(server.rows, database=named or None))
+    except psycopg.Error as error:
+        return trouble(request, server, named, explain(error), 503)
+    if not state.active():
+        raise Http404("nothing is watched there")
+    database = named or readings.main_database(server)
+    for lack in lacks(server, database):
+        require(request.user, lack.operation.permission(), server)
+    made = put_on_schedules(server, database, request.user.pk)
+    for schedule in made:
+        text = f"Saved the schedule {schedule}: {schedule.cron} {schedule.time_zone}."
+        record(request, "schedule", text, server)
+    names = ", ".join(schedule.operation for schedule in made)
+    messages.success(request, f"On schedules now: {names}." if made else "All of them were on schedules.")
+    return redirect(f"{reverse('audit_capture', args=[server.name])}{f'?db={quote(named)}' if named else ''}")

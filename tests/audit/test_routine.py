@@ -3,7 +3,7 @@
 import pytest
 
 from audit.routine import ROUTINES, lacks
-from dbadmin.models import Schedule
+from dbadmin.models import Event, Schedule
 
 pytestmark = pytest.mark.servers
 
@@ -37,3 +37,28 @@ def test_schedules_of_another_database_or_switched_off_count_for_nothing(items, 
     assert [one.routine.operation for one in lacks(server, here)] == ["seal_log", "index_log"]
     assert [one.routine.operation for one in lacks(server, there)] == ["ensure_partitions", "index_log"]
     assert lacks(server, there)[0].url.endswith("&cron=%40daily&database=postgres")
+
+
+def test_all_of_them_are_put_on_schedules_at_once_as_their_forms_propose(items, client_as, server):
+    page = capture(client_as, "admin")
+    assert "Proposed: Every fifth minute of every hour." in page
+    assert "Put all of them on schedules" not in capture(client_as, "auditor")
+    assert client_as("auditor").post("/servers/shop/audit/capture/schedule/").status_code == 403
+    assert not Schedule.objects.exists()
+    for database, status in (("none", 503), ("postgres", 404)):
+        answer = client_as("admin").post("/servers/shop/audit/capture/schedule/", {"db": database})
+        assert (answer.status_code, Schedule.objects.count()) == (status, 0)
+    for _ in range(2):
+        answer = client_as("admin").post("/servers/shop/audit/capture/schedule/", {"db": ""}, follow=True)
+    assert "All of them were on schedules." in answer.content.decode()
+    assert "On no schedule" not in answer.content.decode()
+    assert {one.operation: (one.cron, one.params) for one in Schedule.objects.all()} == {
+        "seal_log": ("*/5 * * * *", {"database": "", "store": ""}),
+        "ensure_partitions": ("@daily", {"database": "", "months": 2}),
+        "index_log": (
+            "*/10 * * * *",
+            {"database": "", "texts": True, "create_extension": False, "months": 12},
+        ),
+    }
+    assert {one.created_by.username for one in Schedule.objects.all()} == {"admin"}
+    assert Event.objects.filter(kind="schedule").count() == 3
