@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit.log_tables import SCHEMA
+from audit.log_tables import SCHEMA, is_there
 from audit.prepared import Reached, open_from, reached
 from audit.registry import Installed
 from audit.search import LONGEST_NAME, OPERATIONS, SKEW, SUMMED_PERSON
@@ -36,7 +36,6 @@ FRESH = SQL(
 )
 
 #: What a person did on a day, whatever the table: a line for each.
-HAS_DAYS = "select to_regclass('dbadmin_audit.person_days') is not null as is_there"
 DAYS = SQL(
     "select person, day, statements, rows, hours, tables, last_at from {schema}.person_days where day >= {day}"
 )
@@ -126,7 +125,7 @@ def sums(of: Window, person: str = "") -> Composable:
 
 def by_day(rows: Rows, of: Window) -> Composable:
     """Lines by person and day. A person whose day ends behind the sums may have two of that day."""
-    if of.until is None or not rows(HAS_DAYS)[0].is_there:
+    if of.until is None or not is_there(rows, "person_days"):
         return BY_DAY.format(lines=sums(of))
     summed: Composable = DAYS.format(schema=Identifier(SCHEMA), day=Literal(of.day))
     if of.first is None:

@@ -6,11 +6,17 @@ import datetime as dt
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit.tables import Column, Described
+from audit.tables import Column, Described, Rows
 
 SCHEMA = "dbadmin_audit"
 #: Columns of a table whose rows before and after may lie side by side: twice as many must fit on a page.
 MOST_PAIRED = 100
+
+
+def is_there(rows: Rows, table: str) -> bool:
+    """Has the log this table? index_log makes some later, and versions of ours made fewer."""
+    query = SQL("select pg_catalog.to_regclass({}) is not null as is_there")
+    return bool(rows(query.format(Literal(f"{SCHEMA}.{table}")))[0].is_there)
 
 
 def rows_table(shape_id: int) -> Identifier:

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit.indexing import Done
-from audit.log_tables import SCHEMA
+from audit.log_tables import SCHEMA, is_there
 from audit.prepared import BLOCK
 from audit.sealing import place_of
 from audit.search import PERSON
@@ -22,7 +22,6 @@ BITS = 1 << STRETCH - BLOCK
 #: Statements of one batch: each is a transaction of its own.
 MOST = 200_000
 TABLE, PERSONS, OPERATION = "t", "p", "o"
-READY = "select to_regclass('dbadmin_audit.mapped') is not null as is_there"
 THROUGH = "select through from dbadmin_audit.mapped"
 # A number that nobody has taken yet is none of these.
 GIVEN = "select case when is_called then last_value else last_value - 1 end from dbadmin_audit.statement_id"
@@ -50,7 +49,7 @@ Mark = tuple[int, int]
 
 def is_ready(rows: Rows) -> bool:
     """Is there a map?"""
-    return bool(rows(READY)[0].is_there)
+    return is_there(rows, "mapped")
 
 
 def through(rows: Rows) -> int:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit.log_tables import SCHEMA
+from audit.log_tables import SCHEMA, is_there
 from audit.tables import Rows
 from audit.values import pattern
 
 #: Neighbours in number, and rows of one statement, that share a line: (id >> 4), (n >> 4).
 BLOCK = 4
-IS_THERE = "select to_regclass('dbadmin_audit.open_text_reached') is not null as is_there"
 FROM = "select from_id, high from dbadmin_audit.open_text_reached"
 # Few are open; without OFFSET 0 the planner looks for the least number from the beginning of the log on.
 OPEN = """
@@ -34,7 +33,7 @@ class Stretch:
 
 def covered(rows: Rows) -> Stretch | None:
     """None: nothing is copied."""
-    found = rows(FROM) if rows(IS_THERE)[0].is_there else []
+    found = rows(FROM) if is_there(rows, "open_text_reached") else []
     if not found:
         return None
     begun = rows(OPEN, [found[0].high, found[0].from_id - 1])[0].id

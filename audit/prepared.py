@@ -9,7 +9,7 @@ from typing import Any
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit import open_text
-from audit.log_tables import SCHEMA
+from audit.log_tables import SCHEMA, is_there
 from audit.open_text import OPEN, Stretch
 from audit.registry import Installed, Shape
 from audit.search import Filter, tables_named
@@ -25,7 +25,6 @@ left join pg_catalog.pg_index i on i.indexrelid = x.oid and i.indrelid = c.oid a
 where c.relnamespace = 'dbadmin_audit'::regnamespace and c.relispartition and c.relkind = 'r'
 order by 1
 """
-READY = "select to_regclass('dbadmin_audit.summary') is not null as is_there"
 REACHED = """
 select system_identifier, high, above, last_id, at, zone from dbadmin_audit.summary
 """
@@ -47,7 +46,7 @@ class Reached:
 
 def reached(rows: Rows) -> Reached | None:
     """None: index_log has not been here yet."""
-    if not rows(READY)[0].is_there:
+    if not is_there(rows, "summary"):
         return None
     found = rows(REACHED)
     return Reached(*found[0]) if found else None

@@ -13,8 +13,7 @@ from django import forms
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit import archive, log_tables, open_text, parquet, plans, sealing
-from audit.activity import HAS_DAYS
-from audit.log_tables import SCHEMA
+from audit.log_tables import SCHEMA, is_there
 from audit.models import Expiry, Seal
 from audit.operations.watch_table import rows_of
 from audit.prepared import reached
@@ -150,10 +149,10 @@ class ExpireLog(Operation):
         """Sums of who did how much go with their months, and texts that were copied while a month was written to."""
         inside: list[Sql] = []
         if reached(rows) is not None:
-            tables = ["activity", *(["person_days"] if rows(HAS_DAYS)[0].is_there else [])]
+            tables = ["activity", *(["person_days"] if is_there(rows, "person_days") else [])]
             query = SQL("DELETE FROM {} WHERE day < {}")
             inside = [Sql(query.format(Identifier(SCHEMA, name), Literal(first_kept))) for name in tables]
-        if rows(open_text.IS_THERE)[0].is_there:
+        if is_there(rows, "open_text_reached"):
             inside += [Sql(each) for each in open_text.forget(first_kept)]
         if not inside:
             return []

@@ -11,8 +11,9 @@ from django import forms
 from django.conf import settings
 from psycopg.sql import SQL
 
-from audit import activity, indexing, mapping, open_text, plans, text_copies, text_index
+from audit import activity, indexing, mapping, plans, text_copies, text_index
 from audit.indexing import Done
+from audit.log_tables import is_there
 from audit.operations.watch_table import rows_of
 from audit.registry import Installed, installed
 from audit.search import SKEW
@@ -91,7 +92,7 @@ class IndexLog(Operation):
             steps.append(Sql("CREATE EXTENSION IF NOT EXISTS pg_trgm", database=database))
         schema = known.schema or rows("select current_schema() as name")[0].name
         steps += self.text_steps(rows, state, own, database, schema)
-        if not rows(open_text.IS_THERE)[0].is_there:
+        if not is_there(rows, "open_text_reached"):
             inside = plans.as_owner(own, [Sql(text_copies.create(schema))])
             says = "Make the table for texts of the month that is still written to"
             steps.append(Transaction(inside, database=database, says=says))
