@@ -86,10 +86,10 @@ def lacks(server: Server, database: str) -> list[Lack]:
     return [Lack(one, address(one, server, named), named) for one in ROUTINES if one.operation not in run]
 
 
-def put_on_schedules(server: Server, database: str, user_id: int | None) -> list[Schedule]:
-    """A schedule for each routine that lacks one, as its form proposes it."""
+def put_on_schedules(server: Server, some: list[Lack], user_id: int | None) -> list[Schedule]:
+    """A schedule for each of them, as its form proposes it."""
     made = []
-    for lack in lacks(server, database):
+    for lack in some:
         form = lack.form(server)
         if not form.is_valid():
             raise ValueError(f"{lack.routine.operation}: {form.errors.as_text()}")

@@ -27,8 +27,8 @@ from audit.routine import lacks, put_on_schedules
 from audit.timeline import Places
 from dbadmin import readings
 from dbadmin.addresses import whole
-from dbadmin.events import record
 from dbadmin.permissions import may, require
+from dbadmin.schedule_pages import note_saved
 from dbadmin.views import server_for
 
 #: Rows of one statement per page, changes of a row per page.
@@ -284,12 +284,12 @@ def schedule_routines(request: HttpRequest, server_name: str) -> HttpResponse:
     if not state.active():
         raise Http404("nothing is watched there")
     database = named or readings.main_database(server)
-    for lack in lacks(server, database):
+    found = lacks(server, database)
+    for lack in found:
         require(request.user, lack.operation.permission(), server)
-    made = put_on_schedules(server, database, request.user.pk)
+    made = put_on_schedules(server, found, request.user.pk)
     for schedule in made:
-        text = f"Saved the schedule {schedule}: {schedule.cron} {schedule.time_zone}."
-        record(request, "schedule", text, server)
+        note_saved(request, schedule)
     names = ", ".join(schedule.operation for schedule in made)
     messages.success(request, f"On schedules now: {names}." if made else "All of them were on schedules.")
     return redirect(f"{reverse('audit_capture', args=[server.name])}{f'?db={quote(named)}' if named else ''}")

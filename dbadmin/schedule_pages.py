@@ -121,12 +121,7 @@ def edit(request: HttpRequest, schedule: Schedule, operation_class: type[Operati
             )
             schedule.second = None  # who agreed, agreed to what it was
             schedule.save()
-            record(
-                request,
-                "schedule",
-                f"Saved the schedule {schedule}: {schedule.cron} {schedule.time_zone}.",
-                server,
-            )
+            note_saved(request, schedule)
             (due,) = schedules.next_runs(schedule.cron, schedule.time_zone, 1)
             messages.success(
                 request,
@@ -147,6 +142,12 @@ def edit(request: HttpRequest, schedule: Schedule, operation_class: type[Operati
     return render(
         request, "dbadmin/schedule_form.html", context, status=422 if form.errors or params.errors else 200
     )
+
+
+def note_saved(request: HttpRequest, schedule: Schedule) -> None:
+    """Somebody made or changed it."""
+    text = f"Saved the schedule {schedule}: {schedule.cron} {schedule.time_zone}."
+    record(request, "schedule", text, schedule.server)
 
 
 def next_of(form: ScheduleForm) -> list[Any]:
