@@ -14,7 +14,7 @@ class DbadminConfig(AppConfig):
 
     def ready(self) -> None:
         """Fill the registries; sign-ins become events."""
-        from dbadmin import checks, operations, pages, probes, signals  # noqa: F401
+        from dbadmin import checks, chosen_columns, operations, pages, probes, signals  # noqa: F401
 
         for config in apps.get_app_configs():
             folder = Path(config.path)

@@ -26,7 +26,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Table(Panel):
-    """The rows of a reading. columns: which, in this order (none: all); limit: rows per page."""
+    """The rows of a reading. columns: which, in this order (none: all), unless a person chose; limit: rows per page."""
 
     columns: Sequence[str] = ()
     limit: int = 100
@@ -81,6 +81,12 @@ class Page:
 
 
 PAGES: dict[str, Page] = {}
+
+
+def usual_columns(probe: str) -> Sequence[str]:
+    """What the first table of a probe shows to those who did not choose; nothing: all."""
+    tables = (each for page in ordered() for each in page.panels if isinstance(each, Table))
+    return next((table.columns for table in tables if table.probe == probe), ())
 
 
 def load(pages: Iterable[Page]) -> None:

@@ -13,16 +13,19 @@ from django.http import HttpRequest
 from dbadmin import charts, history, readings, subjects
 from dbadmin.addresses import changed, where, whole
 from dbadmin.charts import ChartView, Line, Mark, TimeRange
+from dbadmin.chosen_columns import chosen_by
 from dbadmin.models import Server
 from dbadmin.pages import Chart, Figures, Page, Panel, Table
 from dbadmin.permissions import may
 from dbadmin.probes import PROBES, Probe, Reading
 from dbadmin.readings import Question
-from dbadmin.tables import CELLS, FiguresView, TableView
+from dbadmin.tables import ALONE, CELLS, FiguresView, TableView
 from dbadmin.units import LABEL, rate_name
 
 #: A probe that is read more often than this, or only when asked, is read live.
 LIVE_BELOW = 60
+#: Of a reading with no more columns all are shown.
+FEW = 5
 
 
 def is_live(probe: Probe) -> bool:
@@ -160,6 +163,27 @@ class Scene:
         db = f"&{urlencode({'db': self.database})}" if self.database else ""
         return f"{where('server', self.server.name)}{where_to}{db}" if where_to else ""
 
+    @cached_property
+    def choices(self) -> dict[str, Sequence[str]]:
+        """Probe -> the columns to show of it: the person's, or those of the page of which one panel is asked anew.
+
+        A panel that is asked for alone is written once for all who see the same columns.
+        """
+        if alone := self.request.GET.get("panel", ""):
+            return {alone: self.request.GET.get("columns", "").split(",")}
+        return chosen_by(self.request.user)
+
+    def chosen(self, answer: Reading) -> Sequence[str]:
+        """The columns of a reading that were chosen; none when nobody chose, or there is none of them any more."""
+        names = {column.name for column in answer.columns}
+        return [name for name in self.choices.get(answer.probe.name, ()) if name in names]
+
+    def columns_url(self, panel: Panel) -> str:
+        """Where the person chooses, and comes back from."""
+        back = f"{self.request.path}{changed(self.request.GET, ALONE)}".removesuffix("?")
+        given = {"next": f"{back}#{panel.probe}", **({"db": self.database} if self.database else {})}
+        return f"{where('columns', self.server.name, panel.probe)}?{urlencode(given)}"
+
     def may_see(self, panel: Panel) -> bool:
         """Has the person the right to what a panel shows?"""
         return may(self.request.user, f"{PROBES[panel.probe].app}.view", self.server)
@@ -215,12 +239,18 @@ def offered(panel: Panel, scene: Scene) -> TableView:
 def table(panel: Panel, scene: Scene, answer: Reading) -> TableView:
     """A reading's rows."""
     options: dict[str, Any] = {"live": refresh_seconds(answer), "columns": applicable(panel, scene, answer)}
+    chosen: Sequence[str] = ()
     if isinstance(panel, Table):
         options |= {"limit": panel.limit, "title": panel.title}
+        if answer.rows and not scene.about and len(answer.columns) > FEW:
+            chosen = scene.chosen(answer)
+            options |= {"columns": chosen or panel.columns, "columns_url": scene.columns_url(panel)}
     options |= {"empty": panel.empty} if panel.empty else {}
     if scene.about:
         options |= {"empty_state": "unknown", "more": panel.more[0], "more_url": scene.more_url(panel)}
     view = TableView.of(answer, scene.request, scene.server, **options)
+    if chosen:
+        view.url += f"&columns={','.join(chosen)}"
     if room := whole(scene.request.GET.get("room", "")):
         view.share(min(room, CELLS))
     return view

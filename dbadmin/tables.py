@@ -23,7 +23,7 @@ from dbadmin.row_buttons import RowButtons, allowed, buttons_of
 PAGE = 100
 #: What the tables of a page weigh at most, in cells: no page has more than 1,500 tags or 60 kB. A table's frame, a
 #: heading, a button, a link and the frame of a text that opens in place weigh as so many cells; the text by its bytes.
-CELLS, FRAME, HEADING, BUTTON, LINK, OPENING, CELL_BYTES = 1000, 20, 2, 4, 3, 3, 40
+CELLS, FRAME, HEADING, BUTTON, LINK, OPENING, CELL_BYTES = 1000, 24, 2, 4, 3, 3, 40
 #: Rows of a tree are set in no further than this.
 DEEPEST = 4
 #: Said after a label that two columns share.
@@ -32,6 +32,8 @@ KINDS = {
     "_ratio": " share", "_at": " at", "_count": " count",
 }  # fmt: skip
 MINUTE = 60
+#: What an address says of one table asked for alone, which no other address takes over.
+ALONE = {"panel", "room", "columns", "format"}
 STATES = {"critical": "Critical", "warning": "Warning"}
 Link = Callable[[Any], str]
 
@@ -68,7 +70,7 @@ class TableView:
     prefix parts the parameters of several tables on a page (`sessions.sort=…`); links: column -> address of
     a row; live: seconds between refreshes by url, which answers with
     this very section; state_of: critical, warning or ""; ask_url: asks what is only asked when somebody wants it;
-    more, more_url: the page that tells more.
+    more, more_url: the page that tells more; columns_url: where its columns are chosen.
     """
 
     id: str
@@ -97,6 +99,7 @@ class TableView:
     cut: int = 0
     csv_url: str = ""
     json_url: str = ""
+    columns_url: str = ""
     searchable: bool | None = None
     ask_url: str = ""
     more: str = ""
@@ -108,7 +111,7 @@ class TableView:
     ) -> "TableView":
         """The table of a reading, with its thresholds, buttons and notes."""
         probe = reading.probe
-        params, alone = request.GET, {"room"}
+        params = request.GET
         shown = [column for column in reading.columns if not columns or column.name in columns]
         if columns:
             shown.sort(key=lambda column: list(columns).index(column.name))
@@ -128,9 +131,9 @@ class TableView:
                 str(server), reading.database, [column.name for column in reading.columns]
             ),
             "taken_at": reading.taken_at,
-            "url": changed(params, alone, panel=probe.name),
-            "csv_url": changed(params, alone, format="csv", panel=probe.name),
-            "json_url": changed(params, alone, format="json", panel=probe.name),
+            "url": changed(params, ALONE, panel=probe.name),
+            "csv_url": changed(params, ALONE, format="csv", panel=probe.name),
+            "json_url": changed(params, ALONE, format="json", panel=probe.name),
         }
         title = kwargs.pop("title", "") or probe.title
         return cls(probe.name, title, shown, reading.rows, params, **{**options, **kwargs})
@@ -146,7 +149,7 @@ class TableView:
 
     def query(self, **changes: Any) -> str:
         """The address with this table's parameters changed; another order or filter starts at page one."""
-        unwanted = {"panel", "room", "format", self.name("page"), *map(self.name, changes)}
+        unwanted = {*ALONE, self.name("page"), *map(self.name, changes)}
         given = {self.name(name): str(value) for name, value in changes.items() if value not in (None, "")}
         return changed(self.params, unwanted, **given)
 
@@ -178,7 +181,7 @@ class TableView:
     @property
     def other_params(self) -> list[tuple[str, str]]:
         """What the filter's form keeps of the address."""
-        dropped = {self.filter_name, self.name("page"), "panel", "room", "format"}
+        dropped = {*ALONE, self.filter_name, self.name("page")}
         return [(name, self.params.get(name, "")) for name in self.params if name not in dropped]
 
     @cached_property

@@ -8,7 +8,17 @@ from django.conf import settings
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from dbadmin import api, approval_pages, operate, people, schedule_pages, server_pages, style, views
+from dbadmin import (
+    api,
+    approval_pages,
+    column_pages,
+    operate,
+    people,
+    schedule_pages,
+    server_pages,
+    style,
+    views,
+)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.fleet, name="fleet"),
@@ -45,6 +55,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("servers/<slug:server_name>/", views.overview, name="server"),
     path("servers/<slug:server_name>/readiness/", server_pages.ready, name="readiness"),
     path("servers/<slug:server_name>/do/<slug:name>/", operate.operate, name="operate"),
+    path("servers/<slug:server_name>/columns/<slug:probe>/", column_pages.choose, name="columns"),
     path("servers/<slug:server_name>/probe/<slug:probe>/", views.probe, name="probe"),
 ]
 

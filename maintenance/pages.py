@@ -4,7 +4,7 @@ from dbadmin.pages import Page, Table
 
 PARTITIONED = (
     "schema", "table", "partitioned_by", "partitions_count", "total_bytes", "covered_seconds", "lead_seconds",
-    "hole_at", "ends_at", "outgrown_ratio", "default_rows", "live_rows", "index_bytes",
+    "hole_at", "ends_at", "outgrown_ratio", "default_rows",
 )  # fmt: skip
 PARTITION = (
     "parent", "partition", "holds", "total_bytes", "live_rows", "inserted_rows_total", "is_being_detached",

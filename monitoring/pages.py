@@ -5,8 +5,11 @@ from dbadmin.pages import Chart, Figures, Page, Table
 SEE, DATA, SERVER = "See", "Data", "Server"
 # The columns that tell most stand first: what lies beyond the edge of a screen is looked at last.
 SESSION = (
-    "pid", "state", "query_seconds", "transaction_seconds", "waits_for", "query", "role", "application", "database",
-    "client", "state_seconds", "connected_seconds", "xmin_age_count", "leader_pid",
+    "pid", "state", "query_seconds", "transaction_seconds", "waits_for", "query", "role", "application",
+)  # fmt: skip
+LONG = (
+    "pid", "state", "transaction_seconds", "state_seconds", "waits_for", "role", "application", "database",
+    "xmin_age_count", "locks_count",
 )  # fmt: skip
 BLOCKED = (
     "pid", "wait_seconds", "front_pid", "blocked_by", "wanted_lock", "relation", "query", "role", "application",
@@ -20,21 +23,10 @@ TREE = (
     "pid", "waiters_count", "state", "transaction_seconds", "waits_for", "query", "role", "application", "database",
     "state_seconds", "blocked_by",
 )  # fmt: skip
-IDLE = (
-    "pid",
-    "idle_seconds",
-    "last_query",
-    "role",
-    "application",
-    "transaction_seconds",
-    "database",
-    "client",
-)
+IDLE = ("pid", "idle_seconds", "last_query")
 TABLE = (
     "schema", "table", "total_bytes", "live_rows", "dead_rows", "dead_ratio", "sequential_scans_total",
-    "sequential_rows_total", "index_rows_total", "last_vacuum_at", "last_analyze_at", "kind", "partitions_count",
-    "heap_bytes", "index_bytes", "toast_bytes", "inserted_rows_total", "updated_rows_total",
-    "hot_updated_rows_total", "deleted_rows_total",
+    "sequential_rows_total", "index_rows_total", "last_vacuum_at", "last_analyze_at", "kind",
 )  # fmt: skip
 VIEW = (
     "schema", "view", "is_populated", "refreshed_at", "stale_seconds", "base_changes_total", "total_bytes", "live_rows",
@@ -68,7 +60,13 @@ EXACT_BLOAT = (
     "bloat_ratio", "dead_bytes", "free_bytes", "dead_rows", "live_rows", "heap_bytes", "scanned_ratio",
 )  # fmt: skip
 COSTLY = "Pages that not everybody sees in full are read one by one, for a minute at most."
-OLDEST = ("schema", "table", "is_toast", "freeze_ratio", "xid_age_count", "heap_bytes")
+VACUUM = (
+    "schema", "table", "vacuum_due_ratio", "insert_due_ratio", "analyze_due_ratio", "freeze_ratio", "dead_rows",
+    "live_rows", "autovacuum", "last_autovacuum_at",
+)  # fmt: skip
+AGE = ("database", "used_ratio", "freeze_ratio", "xid_age_count", "multixact_age_count", "left_count")
+OLDEST = ("schema", "table", "is_toast", "freeze_ratio", "xid_age_count")
+SETTING = ("name", "value", "built_in", "is_changed", "pending_count", "meaning")
 COUNTS = (
     "connections_count",
     "active_count",
@@ -111,7 +109,7 @@ PAGES = [
         [
             Table("sessions", columns=SESSION),
             Table("blocking_tree", columns=TREE),
-            Table("long_transactions"),
+            Table("long_transactions", columns=LONG),
             Table("wait_events", width="half"),
             Table("idle_in_transaction", width="half", columns=IDLE),
             Table("progress"),
@@ -140,7 +138,7 @@ PAGES = [
             Table("connections_by_role", width="half", columns=("role", *COUNTS)),
             Table("connections_by_database", width="half", columns=("database", *COUNTS)),
             Table(
-                "connections_by_client", width="half", columns=("application", "client", "role", *COUNTS[:3])
+                "connections_by_client", width="half", columns=("application", "client", "role", *COUNTS[:2])
             ),
         ],
         SEE,
@@ -278,9 +276,9 @@ PAGES = [
         "Vacuum",
         [
             Table("vacuum_progress"),
-            Table("vacuum_state"),
+            Table("vacuum_state", columns=VACUUM),
             Table("xmin_horizon"),
-            Table("wraparound", width="half"),
+            Table("wraparound", width="half", columns=AGE),
             Table("table_wraparound", width="half", limit=12, columns=OLDEST),
         ],
         SERVER,
@@ -345,7 +343,7 @@ PAGES = [
         "Settings",
         [
             Figures("server_facts"),
-            Table("settings"),
+            Table("settings", columns=SETTING),
             Table("extensions"),
             Table("roles"),
             Table("connection_security"),

@@ -52,6 +52,7 @@ MATRIX: dict[str, set[str]] = {
     "events": AUDITORS,
     "server": EVERYBODY,
     "readiness": READERS,
+    "columns": READERS,
     "queries": READERS,
     "timeline": READERS,
     "statement": READERS,
@@ -184,6 +185,7 @@ def filled(route: str, server: Server, person: Any) -> str:
         .replace("<int:pk>", str(key))
         .replace("<slug:kind>", "slack")
         .replace("<int:line>", str(line.pk))
+        .replace("<slug:probe>", "sessions")
     )
     query = f"?server={server.name}&operation=refresh_view" if route == "schedules/add/" else ""
     return f"/{address}{query}"
