@@ -18,8 +18,9 @@ from django.utils import timezone
 from psycopg_pool import TooManyRequests
 
 from dbadmin.connections import Session, named_rows, row_class, why
+from dbadmin.passwords import hide
 from dbadmin.probe_headers import HeaderError, parse_actions, parse_header, seconds, split_sql, threshold
-from dbadmin.units import Unit, unit_of
+from dbadmin.units import LABEL, Unit, unit_of
 
 if TYPE_CHECKING:
     from dbadmin.models import Server
@@ -210,14 +211,15 @@ class Probe:
         except psycopg.Error as error:
             problem = explain(error, self, session)
         took = (time.perf_counter() - started) * 1000
+        columns = [self.column(name) for name in names]
         return Reading(
             self,
             session.server.name if session.server else "",
             session.database if self.scope == "database" else "",
             taken_at,
             took,
-            [self.column(name) for name in names],
-            rows[:MOST_ROWS],
+            columns,
+            hide(rows[:MOST_ROWS], (place for place, column in enumerate(columns) if column.unit is LABEL)),
             problem,
             max(0, len(rows) - MOST_ROWS),
         )

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dbadmin.models import Server
+from dbadmin.passwords import without_passwords
 from dbadmin.probes import Reading
 from monitoring.marks import NewMark
 from monitoring.models import Name, Statement
 from monitoring.recorder import Sample
-from monitoring.texts import Found, without_passwords
+from monitoring.texts import Found
 
 Place = tuple[int, int]
 COMMENTS = r"^(\s|--[^\n]*\n|/\*([^*]|\*[^/])*\*/)*"

@@ -14,6 +14,7 @@ import psycopg
 from dbadmin.connections import Session
 from dbadmin.deadlines import deadline
 from dbadmin.models import Server
+from dbadmin.passwords import without_passwords
 from dbadmin.probes import PROBES, Reading
 from monitoring.models import Name, Statement, Text
 
@@ -37,7 +38,6 @@ TOKEN = re.compile(
 )
 LIST = re.compile(r"\( \?(?: , \?)+ \)")
 ROWS = re.compile(r"\( \? \)(?: , \( \? \))+")
-SECRET = re.compile(r"(?i)\b(password|passwd|secret)(\s*=?\s*)(?:E)?'(?:[^']|'')*'")
 
 
 def fingerprint(text: str) -> str:
@@ -52,11 +52,6 @@ def fingerprint(text: str) -> str:
             words.append(token[0] if token["name"] is not None else token[0].lower())
     plain = ROWS.sub("( ? )", LIST.sub("( ? )", " ".join(words))).rstrip(" ;")
     return hashlib.blake2b(plain.encode("utf-8", "replace"), digest_size=8).hexdigest()
-
-
-def without_passwords(text: str) -> str:
-    """Utility statements keep their literals before version 16: passwords are not for our store."""
-    return SECRET.sub(r"\1\2'***'", text)
 
 
 @dataclass
