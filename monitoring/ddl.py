@@ -103,7 +103,7 @@ class SchemaWatch:
             self.names.get(("role", role_id), str(role_id)),
             self.names.get(("database", place[0]), str(place[0])),
         )
-        text = " ".join(re.sub(COMMENTS, "", without_passwords(self.texts[place])).split())
+        text = " ".join(re.sub(COMMENTS, "", self.texts[place]).split())
         text = text if len(text) <= LONGEST else text[:LONGEST] + "…"
         often = f" ({calls} times)" if calls and calls > 1 else ""
         whom = {"role": role, "database": database}

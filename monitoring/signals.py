@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from psycopg import Connection
 
+from dbadmin import concealing
 from dbadmin.operations import Refused, oneline
 from dbadmin.steps import Sql
 
@@ -120,7 +121,7 @@ class Signal(Sql):
         if not sent[0]:
             raise Refused(f"Session {self.pid} could not be signalled; it was ending already.")
         state, query, seconds = doing
-        text = oneline(query or "")
+        text = oneline(concealing.in_statement(query or ""))
         shown = text if len(text) <= LONGEST_QUERY else f"{text[:LONGEST_QUERY]}…"
         was = f"was {state}" + (f" for {float(seconds):.0f} s" if seconds is not None else "")
         end = (

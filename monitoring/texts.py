@@ -115,11 +115,10 @@ def known_texts(server: Server) -> list[tuple[int, int]]:
 
 def keep(server: Server, found: Found) -> None:
     """Store texts and names; equal texts are stored once for all servers."""
-    digests = {}
-    for place, text in found.texts.items():
-        shown = without_passwords(text)
-        digests[place] = hashlib.blake2b(shown.encode("utf-8", "replace"), digest_size=16).digest()
-        found.texts[place] = shown
+    digests = {
+        place: hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
+        for place, text in found.texts.items()
+    }
     new = {
         digest: Text(
             digest=digest,

@@ -7,7 +7,7 @@
 -- key:      name
 -- warning:  pending_count > 0
 -- column pending_count: 1 when the file says otherwise and a restart is needed
--- column value:         what a new session of our role gets, as SHOW writes it; empty where each client chooses
+-- column value:         what a new session of our role gets, as SHOW writes it, passwords hidden; empty where each client chooses
 -- column source:        where the value comes from; empty where our own session has set another
 -- column file:          file and line that set it; empty unless this role may know
 with unit (name, of_time, size) as (
@@ -27,7 +27,9 @@ select
     short_desc                                              as meaning
 from (
     -- Our own session sets limits for itself: what others get is what a reset would give.
-    select *, case source when 'client' then null when 'session' then reset_val else setting end as in_force,
+    select *, case
+            when name = 'ssl_passphrase_command' and setting <> '' then '***' -- it may be an echo of the passphrase
+            when source = 'session' then reset_val when source <> 'client' then setting end as in_force,
         -- Permissions are shown in octal digits, but their default is kept in decimal ones.
         case when name in ('unix_socket_permissions', 'log_file_mode', 'data_directory_mode')
             then '0' || boot_val::int / 64 || boot_val::int / 8 % 8 || boot_val::int % 8
