@@ -59,7 +59,7 @@ def log(asked: Asked) -> HttpResponse:
         said=said,
         refusal=refusal,
         searches=SavedSearch.objects.filter(user__pk=asked.request.user.pk or 0, server=asked.server),
-        may_export=may(asked.request.user, "audit.export", asked.server),
+        may_export=bool(asked.state.version) and may(asked.request.user, "audit.export", asked.server),
         has_parquet=parquet.is_installed(),
         tables=sorted({str(w) for w in asked.state.watched.values()}),
         columns=sorted({c.name for s in asked.state.shapes.values() for c in s.columns}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 #: Columns that hold SQL.
@@ -55,7 +55,7 @@ def in_rows(names: Sequence[str], rows: list[Any]) -> list[Any]:
     return [_clean(row, ways) for row in rows] if ways else rows
 
 
-def _clean(row: Any, ways: dict[int, Callable[[str], str]]) -> Any:
+def _clean(row: Any, ways: Mapping[int, Callable[[str], str]]) -> Any:
     cells = [
         ways[place](cell) if place in ways and isinstance(cell, str) else cell
         for place, cell in enumerate(row)

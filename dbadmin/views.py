@@ -131,7 +131,7 @@ def panels_page(request: HttpRequest, server: Server, shown: Page) -> HttpRespon
         "server": server,
         "page": shown,
         "heading": subjects.heading(shown, about),
-        "below": PAGES.get(shown.below),
+        "below": PAGES[shown.below] if shown.below else None,
         "needs": "" if about else " and ".join(shown.subject),
         "panels": built,
         "databases": readings.databases(server) if shown.per_database else [],

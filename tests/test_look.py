@@ -1,7 +1,10 @@
 """Every page that needs no object of its own is accessible, fits its screen and keeps the strict policy."""
 
+import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -73,3 +76,33 @@ def test_axe_finds_nothing_serious_on_any_page_and_none_overflows(
         wide = page.evaluate("document.documentElement.scrollWidth")
         found[path] = [*axe(page), *([f"{wide} px wide"] if wide > width else [])]
     assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+def kind_of(address: str) -> str:
+    """Equal for addresses that differ in numbers, values, order and range only."""
+    parts = urlsplit(address)
+    said = {
+        name
+        for name in re.findall(r"([\w.-]+)=", parts.query)
+        if not name.endswith(("sort", "range", "page"))
+    }
+    return re.sub(r"/\d+(?=/|$)", "/#", parts.path) + "?" + ",".join(sorted(said))
+
+
+def test_every_link_of_every_page_leads_somewhere(client_as, academy):
+    """Followed from the first page on; of addresses that differ in values only, the first."""
+    client, waiting, followed, astray = client_as("admin"), ["/"], set(), {}
+    while waiting:
+        address = waiting.pop()
+        if kind_of(address) in followed:
+            continue
+        followed.add(kind_of(address))
+        answer = client.get(address)
+        if answer.status_code >= 400:
+            astray[address] = answer.status_code
+        if is_page(answer):
+            links = re.findall(r'<a [^>]*href="([^"]+)"', answer.content.decode())
+            there = [urljoin(address, unescape(link).partition("#")[0]) for link in links]
+            waiting += [each for each in there if each.startswith("/") and not each.startswith("/static/")]
+    assert len(followed) > 100
+    assert astray == {}

@@ -10,7 +10,6 @@ from django import template
 from django.forms import BoundField, CheckboxInput, Select
 from django.template import Context
 from django.templatetags.static import static
-from django.urls import NoReverseMatch
 from django.utils import timezone
 from django.utils.html import conditional_escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
@@ -326,13 +325,8 @@ def button(operation: Any, server: str, params: dict[str, Any], label: str = "",
 
 @register.simple_tag
 def crumb(text: Any, name: str = "", *args: Any) -> SafeString:
-    """One step of the way to this page; without an address it is the page itself."""
-    address = ""
-    if name:
-        try:
-            address = where(name, *args)
-        except NoReverseMatch:
-            address = name
+    """One step of the way to this page; without an address, or the name of one, it is the page itself."""
+    address = name if name.startswith("/") else where(name, *args) if name else ""
     if address:
         return format_html('<li><a href="{}">{}</a></li>', address, text)
     return format_html('<li><span aria-current="page">{}</span></li>', text)
