@@ -10,18 +10,23 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from dbadmin import units
-from dbadmin.concealing import is_code
 from dbadmin.probes import Column
 from dbadmin.units import UNKNOWN
 
 #: Characters from which a text wraps, of a long text that are shown, and that open in place.
 WRAPPED, SHOWN, OPENED = 44, 110, 4000
+CODE = ("query", "definition", "statement", "sql", "condition", "ddl", "plan")
 IDENTIFIERS = ("pid", "pids", "oid", "port", "xid", "queryid", "relfilenode", "blocked_by", "blocks")
 
 
 def is_identifier(name: str) -> bool:
     """A number that names something: shown as it is, without spaces between thousands."""
     return name in IDENTIFIERS or name.endswith(("_id", "_pid", "_oid"))
+
+
+def is_code(name: str) -> bool:
+    """SQL and the like: set in monospace."""
+    return name in CODE or name.endswith(tuple(f"_{word}" for word in CODE))
 
 
 def opens(text: str) -> str:

@@ -12,9 +12,9 @@ CONNECTION = re.compile(r"(?i)\b(?:host|hostaddr|user|dbname|port|service)\s*=")
 IN_CONNECTION = re.compile(
     r"(?i)\b((?:ssl)?password\s*=\s*)(?:''(?:[^'\\]|\\.)+''|'(?:[^'\\]|\\.|'')+'|(?!\$\d)[^\s'\"]+)"
 )
-#: ALTER ROLE … PASSWORD '…'
+#: ALTER ROLE … PASSWORD '…'; a text that was cut has no second quote.
 IN_STATEMENT = re.compile(
-    r"(?is)\b(password|passwd|secret)(\s*=?\s*)(?:(?:E|U&)?'(?:[^']|'')*'|\$(\w*)\$.*?\$\3\$)"
+    r"(?is)\b(password|passwd|secret)(\s*=?\s*)(?:(?:E|U&)?'(?:[^']|'')*(?:'|\Z)|\$(\w*)\$.*?\$\3\$)"
 )
 #: PGPASSWORD=… or --secret-key=… of a command
 IN_COMMAND = re.compile(

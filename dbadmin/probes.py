@@ -17,7 +17,6 @@ import psycopg
 from django.utils import timezone
 from psycopg_pool import TooManyRequests
 
-from dbadmin import concealing
 from dbadmin.connections import Session, named_rows, row_class, why
 from dbadmin.passwords import hide
 from dbadmin.probe_headers import HeaderError, parse_actions, parse_header, seconds, split_sql, threshold
@@ -207,7 +206,6 @@ class Probe:
             problem = self.unsuitable(session)
             if problem is None:
                 names, rows = self.fetch(session, params)
-                rows = concealing.in_rows(names, rows)
         except ProbeProblem as answer:
             problem = answer.problem
         except psycopg.Error as error:

@@ -13,9 +13,8 @@ from django.utils.safestring import SafeString, mark_safe
 
 from dbadmin import subjects, units
 from dbadmin.addresses import changed, whole
-from dbadmin.cells import is_identifier, label_cell, moment_cell, number_cell, opened_bytes
+from dbadmin.cells import is_code, is_identifier, label_cell, moment_cell, number_cell, opened_bytes
 from dbadmin.charts import Figure
-from dbadmin.concealing import is_code
 from dbadmin.operations import Operation
 from dbadmin.probe_headers import Action
 from dbadmin.probes import Column, Problem, Reading

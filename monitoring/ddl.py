@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dbadmin.models import Server
-from dbadmin.passwords import without_passwords
 from dbadmin.probes import Reading
 from monitoring.marks import NewMark
 from monitoring.models import Name, Statement

@@ -12,8 +12,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from psycopg import Connection
 
-from dbadmin import concealing
 from dbadmin.operations import Refused, oneline
+from dbadmin.passwords import without_passwords
 from dbadmin.steps import Sql
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Signal(Sql):
         if not sent[0]:
             raise Refused(f"Session {self.pid} could not be signalled; it was ending already.")
         state, query, seconds = doing
-        text = oneline(concealing.in_statement(query or ""))
+        text = oneline(without_passwords(query or ""))
         shown = text if len(text) <= LONGEST_QUERY else f"{text[:LONGEST_QUERY]}…"
         was = f"was {state}" + (f" for {float(seconds):.0f} s" if seconds is not None else "")
         end = (

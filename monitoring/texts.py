@@ -14,7 +14,6 @@ import psycopg
 from dbadmin.connections import Session
 from dbadmin.deadlines import deadline
 from dbadmin.models import Server
-from dbadmin.passwords import without_passwords
 from dbadmin.probes import PROBES, Reading
 from monitoring.models import Name, Statement, Text
 

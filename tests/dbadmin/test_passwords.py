@@ -16,6 +16,7 @@ from dbadmin.probes import PROBES
         (r"host=h password='a \' b' user=rep", "host=h password=*** user=rep"),
         ("alter role a password 'it''s' valid until 'now'", "alter role a password '***' valid until 'now'"),
         ("alter role a PASSWORD $q$it's$q$", "alter role a PASSWORD '***'"),
+        ("alter role a password 'cut off in the mid", "alter role a password '***'"),
         (
             "create subscription s connection 'host=h password=''a b'' user=u' publication p",
             "create subscription s connection 'host=h password=*** user=u' publication p",
