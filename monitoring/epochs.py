@@ -8,6 +8,7 @@ The evidence is taken before and after each round: what changed in between makes
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from psycopg import sql
 from dbadmin.connections import Session
 from monitoring.models import Gap
 
+STATEMENTS_RESET = "pg_stat_statements was reset."
 VIEWS = ("bgwriter", "checkpointer", "wal", "io", "archiver", "slru", "recovery_prefetch")
 FIND = """
 /* dbadmin epoch */ select array(
@@ -155,14 +157,17 @@ def server_break(before: Evidence, after: Evidence) -> Break | None:
     gone = changed(before.shared, after.shared)
     lost = len(gone) > 1 or len(gone) == len(before.shared)
     if before.start != after.start:
-        if "pg_stat_bgwriter" in gone:
-            return Break(
-                Gap.Cause.CRASH, "The server went down without a clean stop and lost its statistics."
-            )
-        return Break(Gap.Cause.RESTART, "The server was restarted.")
+        return restart("pg_stat_bgwriter" in gone)
     if lost and "pg_stat_bgwriter" in gone and at_once(after, gone):
         return Break(Gap.Cause.CRASH, "A process crashed; the server started over and lost its statistics.")
     return None
+
+
+def restart(lost: bool) -> Break:
+    """A start of the server; only a crash loses the statistics."""
+    if lost:
+        return Break(Gap.Cause.CRASH, "The server went down without a clean stop and lost its statistics.")
+    return Break(Gap.Cause.RESTART, "The server was restarted.")
 
 
 def at_once(evidence: Evidence, names: list[str]) -> bool:
@@ -176,7 +181,17 @@ def shared_break(before: Evidence, after: Evidence) -> Break | None:
     gone = changed(before.shared, after.shared)
     if not gone:
         return None
-    return Break(Gap.Cause.RESET, f"The statistics of {', '.join(gone)} were reset.")
+    return Break(Gap.Cause.RESET, shared_reset(gone))
+
+
+def shared_reset(names: Iterable[str]) -> str:
+    """In words."""
+    return f"The statistics of {', '.join(names)} were reset."
+
+
+def database_reset(names: Iterable[str]) -> str:
+    """In words."""
+    return f"Statistics of database {', '.join(names)} were reset, all or of one table."
 
 
 def database_break(before: Evidence, after: Evidence, database: str = "") -> Break | None:
@@ -194,13 +209,11 @@ def database_break(before: Evidence, after: Evidence, database: str = "") -> Bre
         return Break(
             Gap.Cause.RESET, f"Database {', '.join(dropped)} was dropped, and its statistics with it."
         )
-    return Break(
-        Gap.Cause.RESET, f"Statistics of database {', '.join(gone)} were reset, all or of one table."
-    )
+    return Break(Gap.Cause.RESET, database_reset(gone))
 
 
 def statements_break(before: Evidence, after: Evidence) -> Break | None:
     """A reset of all statements."""
     if before.statements != after.statements:
-        return Break(Gap.Cause.RESET, "pg_stat_statements was reset.")
+        return Break(Gap.Cause.RESET, STATEMENTS_RESET)
     return None

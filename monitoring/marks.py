@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,26 @@ def epoch_marks(before: Evidence, after: Evidence, at: dt.datetime) -> Iterator[
         yield NewMark(at, "upgrade", f"Version {number(before.version)} became {number(after.version)}.")
     if before.in_recovery and not after.in_recovery:
         yield NewMark(at, "promoted", "The standby was promoted; it is a primary now.")
+
+
+def unseen_marks(since: dt.datetime, now: Evidence) -> Iterator[NewMark]:
+    """What happened while no sampler was there, by the moments that the server keeps."""
+
+    def fresh(moments: Iterable[tuple[str, dt.datetime | None]]) -> dict[str, dt.datetime]:
+        return {name: moment for name, moment in moments if moment is not None and moment > since}
+
+    shared = fresh(now.shared)
+    if now.start > since:
+        found = epochs.restart("pg_stat_bgwriter" in shared)
+        yield NewMark(now.start, found.cause.value, found.text)
+        return
+    if shared:
+        yield NewMark(min(shared.values()), "reset", epochs.shared_reset(shared))
+    # Before version 15 the counting of a database begins with its first use: that is no reset.
+    if now.version >= 150000 and (databases := fresh(now.databases)):
+        yield NewMark(min(databases.values()), "reset", epochs.database_reset(databases))
+    if fresh([("", now.statements)]):
+        yield NewMark(now.statements or now.at, "reset", epochs.STATEMENTS_RESET)
 
 
 def number(version: int) -> str:

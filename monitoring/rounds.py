@@ -23,7 +23,7 @@ from monitoring.cadence import Cadence
 from monitoring.cost import Budget
 from monitoring.ddl import Heard, SchemaWatch
 from monitoring.epochs import Evidence, Witness
-from monitoring.marks import NewMark, changed_settings, epoch_marks
+from monitoring.marks import NewMark, changed_settings, epoch_marks, unseen_marks
 from monitoring.recorder import Hole, Moment, Recorder, Sample
 from monitoring.texts import Fetcher, Found
 from monitoring.upkeep import UpkeepWatch
@@ -65,11 +65,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class Past:
-    """What earlier samplers left in the store: the last settings, the statements whose text is known, names."""
+    """What earlier samplers left in the store: the last settings, the statements whose text is known, names, and when
+    the server answered the last time."""
 
     settings: Reading | None = None
     texts: Sequence[tuple[int, int]] = ()
     heard: Heard | None = None
+    reached_at: dt.datetime | None = None
 
 
 class Round:
@@ -93,7 +95,7 @@ class Round:
         self.recorder, self.witness, self.budget = Recorder(), Witness(), Budget()
         self.waits = WaitSampler()
         self.last: Evidence | None = None
-        self.settings, self.texts = past.settings, Fetcher(past.texts)
+        self.settings, self.texts, self.reached_at = past.settings, Fetcher(past.texts), past.reached_at
         self.schema, self.upkeep = SchemaWatch(past.heard), UpkeepWatch()
         self.is_first = True
 
@@ -130,6 +132,9 @@ class Round:
     def read_all(self, session: Session, due: list[tuple[str, str]], batch: Batch) -> None:
         """The readings between two looks at the epoch, then their samples."""
         before = self.look(session)
+        if self.last is None and self.reached_at is not None:
+            # By the server's own clock, which may be another.
+            batch.marks.extend(unseen_marks(before.at - (timezone.now() - self.reached_at), before))
         taken: list[tuple[Reading, float]] = []
         for read in (self.read_instance(session, due), self.read_databases(session, due)):
             taken.extend(read)

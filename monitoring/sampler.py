@@ -82,8 +82,13 @@ class Sampler:
         """Begin to read a server."""
         logger.info("%s is read by %s", server, self.name)
         self.known[server.pk] = server
-        ServerState.objects.update_or_create(server=server, defaults={"sampler": self.name})
-        past = Past(reading_store.latest(server, "settings"), texts.known_texts(server), heard(server))
+        state, _ = ServerState.objects.update_or_create(server=server, defaults={"sampler": self.name})
+        past = Past(
+            reading_store.latest(server, "settings"),
+            texts.known_texts(server),
+            heard(server),
+            state.reached_at,
+        )
         self.threads[server.pk] = ServerThread(Round(server, self.writer.put, past, self.turn))
         self.threads[server.pk].start()
 

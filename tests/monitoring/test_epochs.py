@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import psycopg
 import pytest
+from django.utils import timezone
 
 from dbadmin.connections import Session, connect
 from dbadmin.models import Server
@@ -16,7 +17,7 @@ from dbadmin.probes import PROBES
 from monitoring.epochs import Evidence, server_break
 from monitoring.marks import epoch_marks
 from monitoring.recorder import Moment, Recorder
-from monitoring.rounds import Batch, Round
+from monitoring.rounds import Batch, Past, Round
 from tests.fixtures.servers import server_row
 
 pytestmark = [pytest.mark.django_db, pytest.mark.servers]
@@ -26,9 +27,9 @@ COUNTED = "select 'counted by the test' as text, 4711"
 class Watcher:
     """A sampler's rounds on one server, when the test says so."""
 
-    def __init__(self, row: Server) -> None:
+    def __init__(self, row: Server, past: Past | None = None) -> None:
         self.row = row
-        self.round = Round(row, lambda batch: None)
+        self.round = Round(row, lambda batch: None, past)
 
     def look(self, *probes: str) -> Batch:
         """One round with these probes; a lost connection is opened anew, as the sampler does."""
@@ -145,6 +146,40 @@ def scratch_forget(postgres):
     running = scratch().supervisor.running
     if postgres.running in running:
         running.remove(postgres.running)
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        (signal.SIGINT, ("restart", "The server was restarted.")),
+        (signal.SIGQUIT, ("crash", "The server went down without a clean stop and lost its statistics.")),
+        (None, ("reset", "The statistics of pg_stat_bgwriter were reset.")),
+    ],
+)
+def test_another_sampler_tells_what_happened_while_none_was_there(own, end, told):
+    postgres, watcher = own()
+    watcher.look("databases")
+    make_durable(postgres)
+    left_at = timezone.now()
+    if end is None:
+        with postgres.connect() as connection:
+            connection.execute("select pg_stat_reset_shared('bgwriter')")
+    else:
+        os.kill(postgres.pid, end)
+        postgres.running.process.wait()
+        scratch_forget(postgres)
+        postgres.start()
+    back_at = timezone.now()
+    watcher.round.close()
+    other = Watcher(watcher.row, Past(reached_at=left_at))
+    (mark,) = other.look("databases").marks
+    assert (mark.kind, mark.text) == told
+    assert left_at < mark.at < back_at
+    assert other.look("databases").marks == []
+    other.round.close()
+    still = Watcher(watcher.row, Past(reached_at=timezone.now()))
+    assert still.look("databases").marks == []
+    still.round.close()
 
 
 def test_an_immediate_stop_is_a_crash(own):
