@@ -56,9 +56,13 @@ def readings_of(
     return found | {probe.name: answer for probe, answer in zip(rest, answers, strict=True)}
 
 
+def named(request: HttpRequest) -> set[str]:
+    """The panels that an address names, one or several; none when it is about the page."""
+    return {name for name in request.GET.getlist("panel") if name}
+
+
 def build(page: Page, server: Server, request: HttpRequest, time_range: TimeRange) -> list[dict[str, Any]]:
-    """Every panel of a page that the person may see; with ?panel= only that one."""
-    wanted = request.GET.get("panel", "")
+    """Every panel of a page that the person may see; with ?panel= only those that it names."""
     scene = Scene(page, server, request, time_range, subjects.asked(page, request.GET))
     built: list[dict[str, Any]] = []
     for panel in scene.panels:
@@ -66,11 +70,11 @@ def build(page: Page, server: Server, request: HttpRequest, time_range: TimeRang
             continue
         if isinstance(panel, Chart):
             for columns in charts_of(panel):
-                if wanted in {"", chart_id(panel.probe, columns[0])}:
+                if scene.is_named(chart_id(panel.probe, columns[0])):
                     drawn = chart(panel, scene, columns)
                     if not drawn.empty or scene.is_there:
                         built.append({"kind": "chart", "width": panel.width, "chart": drawn})
-        elif wanted in {"", panel.probe}:
+        elif scene.is_named(panel.probe):
             if not scene.is_wanted(panel):
                 built.append({"kind": "table", "width": panel.width, "table": offered(panel, scene)})
                 continue
@@ -83,7 +87,7 @@ def build(page: Page, server: Server, request: HttpRequest, time_range: TimeRang
                 )
             else:
                 built.append({"kind": "table", "width": panel.width, "table": table(panel, scene, answer)})
-    if not wanted:
+    if not scene.named:
         tables = [each["table"] for each in built if each["kind"] == "table"]
         share_out(tables, CELLS)
     return built
@@ -164,13 +168,22 @@ class Scene:
         return f"{where('server', self.server.name)}{where_to}{db}" if where_to else ""
 
     @cached_property
-    def choices(self) -> dict[str, Sequence[str]]:
-        """Probe -> the columns to show of it: the person's, or those of the page of which one panel is asked anew.
+    def named(self) -> set[str]:
+        """The panels that the address names."""
+        return named(self.request)
 
-        A panel that is asked for alone is written once for all who see the same columns.
+    def is_named(self, panel: str) -> bool:
+        """Does the address ask for this panel?"""
+        return not self.named or panel in self.named
+
+    @cached_property
+    def choices(self) -> dict[str, Sequence[str]]:
+        """Probe -> the columns to show of it: the person's, or those of the page of which some panels are asked anew.
+
+        A panel that is asked for by its name is written once for all who see the same columns.
         """
-        if alone := self.request.GET.get("panel", ""):
-            return {alone: self.request.GET.get("columns", "").split(",")}
+        if self.named:
+            return dict.fromkeys(self.named, self.request.GET.get("columns", "").split(","))
         return chosen_by(self.request.user)
 
     def chosen(self, answer: Reading) -> Sequence[str]:
@@ -195,12 +208,11 @@ class Scene:
     @cached_property
     def known(self) -> dict[str, Reading]:
         """What the panels ask that the address wants: all at once."""
-        one = self.request.GET.get("panel", "")
         probes = {
             panel.probe: PROBES[panel.probe]
             for place, panel in enumerate(self.page.panels)
             if not isinstance(panel, Chart)
-            and (one in {"", panel.probe} or (self.page.subject and not place))
+            and (self.is_named(panel.probe) or (self.page.subject and not place))
             and self.is_wanted(panel)
             and self.may_see(panel)
         }

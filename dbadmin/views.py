@@ -8,6 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.views.decorators.http import require_GET
 
 from dbadmin import exports, health, operate, panels, readings, subjects
@@ -82,7 +83,7 @@ def overview(request: HttpRequest, server_name: str) -> HttpResponse:
     if not may(request.user, "monitoring.view", server):
         return render(request, "dbadmin/overview.html", {"server": server, "runs": recent_runs(server)})
     shown = PAGES.get("", Page("", "Overview"))
-    if request.GET.get("panel") or request.GET.get("format"):
+    if panels.named(request) or request.GET.get("format"):
         return panels_page(request, server, shown)
     time_range = TimeRange.of(request.GET)
     condition = health.of(server)
@@ -108,7 +109,7 @@ def recent_runs(server: Server) -> list[Run]:
 @login_required
 @require_GET
 def page(request: HttpRequest, server_name: str, page_name: str) -> HttpResponse:
-    """A page that is a list of panels; ?panel= gives one alone, with ?format=csv|json its rows as a file."""
+    """A page that is a list of panels; ?panel= gives those it names, with ?format=csv|json a file."""
     shown = PAGES.get(page_name)
     if shown is None or shown.url_name:
         raise Http404(f"There is no page {page_name}.")
@@ -117,15 +118,16 @@ def page(request: HttpRequest, server_name: str, page_name: str) -> HttpResponse
 
 
 def panels_page(request: HttpRequest, server: Server, shown: Page) -> HttpResponse:
-    """Answer with the whole page, one panel, or a file."""
+    """Answer with the whole page, some panels of it, or a file."""
     if request.GET.get("format") in {"csv", "json"}:
         return exported(request, server, shown, exportable(shown, request.GET.get("panel", "")))
     time_range = TimeRange.of(request.GET, shown.range)
     built = panels.build(shown, server, request, time_range)
-    if request.GET.get("panel"):
+    if panels.named(request):
         if not built:
             raise Http404("There is no such panel.")
-        return share(render(request, panels.TEMPLATES[built[0]["kind"]], built[0]))
+        written = [render_to_string(panels.TEMPLATES[each["kind"]], each, request) for each in built]
+        return share(HttpResponse("\n".join(written)))
     about = subjects.asked(shown, request.GET)
     context = {
         "server": server,

@@ -122,12 +122,13 @@ def loads(site: Site, server: Server) -> Iterator[Figure]:
 
 
 def watchers(site: Site, server: Server, bench: Bench) -> Iterator[Figure]:
-    """Five hundred people, each with a panel that asks every two seconds."""
-    panel = f"/servers/{server.name}/activity/?panel=sessions"
+    """Five hundred people, each with a page whose live panels are asked for every two seconds."""
+    people = cookies(WATCHERS)
+    poll = poll_of(site, f"/servers/{server.name}/activity/", people[0])
     requests = [
-        f"GET {panel} HTTP/1.1\r\nHost: localhost\r\nHX-Request: true\r\nAccept-Encoding: gzip\r\n"
+        f"GET {poll} HTTP/1.1\r\nHost: localhost\r\nHX-Request: true\r\nAccept-Encoding: gzip\r\n"
         f"Cookie: {cookie}\r\n\r\n".encode()
-        for cookie in cookies(WATCHERS)
+        for cookie in people
     ]
     waited = asyncio.run(watch(site, requests, bench, counted := {}))
     rounds = MEASURED / EACH
@@ -135,6 +136,15 @@ def watchers(site: Site, server: Server, bench: Bench) -> Iterator[Figure]:
     yield Figure("watchers_share_of_a_core", counted["cpu"] / MEASURED, 0.25)
     yield Figure("watchers_questions_a_cadence", counted["asked"] / (rounds + 1), 1)
     yield Figure("watchers_answers_a_second", len(waited) / MEASURED, 0.95 * WATCHERS / EACH, "higher")
+
+
+def poll_of(site: Site, address: str, cookie: str) -> str:
+    """What a browser asks for when the live panels of a page are due: all of them at once."""
+    browser = site.client()
+    browser.request("GET", address, headers={"Cookie": cookie})
+    live = re.findall(r'data-live="5.0" hx-get="\?(panel=[^"]+)"', browser.getresponse().read().decode())
+    assert live, f"{address} has no live panels"
+    return f"{address}?{'&'.join(live)}"
 
 
 async def watch(site: Site, requests: list[bytes], bench: Bench, counted: dict[str, float]) -> list[float]:

@@ -49,7 +49,7 @@ def seconds_of(pid: int) -> float:
         children = [Path(f"/proc/{pid}/task/{task}/children") for task in tasks_of(pid)]
         own = sum(map(int, told[11:15])) / TICK
         return own + sum(seconds_of(int(child)) for path in children for child in path.read_text().split())
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return 0.0
 
 

@@ -1,5 +1,6 @@
 """A panel is written once for all who have the same rights, and shown to nobody else."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -131,6 +132,26 @@ def test_a_stranger_with_a_chosen_session_gets_nothing(
     stranger.cookies["sessionid"] = "chosen"
     for _ in range(3):
         assert stranger.get(panel, **POLL).status_code == 302
+
+
+def test_several_panels_come_in_one_answer_in_the_order_of_their_page(
+    client_as: Callable[[str], Client], panel: str
+) -> None:
+    client = client_as("viewer")
+    several = f"{panel}&panel=wait_events&panel=blocking_tree&panel=is_none"
+    written = watch(client, several).decode()
+    assert re.findall(r'<section class="panel" id="(\w+)"', written) == [
+        "sessions",
+        "blocking_tree",
+        "wait_events",
+    ]
+    assert re.findall(r'hx-get="([^"]+)"', written) == [
+        "?panel=sessions",
+        "?panel=blocking_tree",
+        "?panel=wait_events",
+    ]
+    assert len(asked(client, several)[1]) == 1
+    assert client.get(f"{panel.partition('?')[0]}?panel=is_none&panel=is_neither", **POLL).status_code == 404
 
 
 def test_a_panel_is_written_anew_a_second_later(client_as: Callable[[str], Client], panel: str) -> None:
