@@ -40,10 +40,15 @@ def opened_bytes(value: Any) -> int:
     return len(opens(value).encode()) if is_long else 0
 
 
+def seen(text: str) -> str:
+    """A text of blanks alone in quotes: it would look as if there were none."""
+    return f"“{text}”" if text.isspace() else text
+
+
 def text_cell(text: str, css: str, link: str = "") -> str:
     """A cell of text: escaped, cut when long, linked when there is somewhere to go."""
     if len(text) <= SHOWN:
-        inside = escape(text)
+        inside = escape(seen(text))
         css += " long" if len(text) > WRAPPED and css != "code" else ""
     else:
         short = escape(" ".join(text[: SHOWN * 2].split())[:SHOWN] + "…")

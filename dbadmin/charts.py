@@ -25,6 +25,8 @@ WIDTH, HEIGHT = 88, 20
 MOST_NUMBERS = 200
 #: Upright lines that are named below a chart.
 MOST_EVENTS = 3
+#: Samples are a minute apart: a shorter window could hold none, or one alone.
+SHORTEST = dt.timedelta(minutes=2)
 PRESETS = (
     ("15m", "Last 15 minutes", dt.timedelta(minutes=15)),
     ("1h", "Last hour", dt.timedelta(hours=1)),
@@ -47,7 +49,10 @@ class Preset:
 
 @dataclass(frozen=True)
 class TimeRange:
-    """The window that a page shows: ?range=6h, or ?from=…&to=…; what cannot be read is the default."""
+    """The window that a page shows: ?range=6h, or ?from=…&to=…; what cannot be read is the default.
+
+    One that ends before it begins is read the other way round; one that would hold no whole sample is widened.
+    """
 
     start: dt.datetime
     end: dt.datetime
@@ -58,12 +63,13 @@ class TimeRange:
     def of(cls, params: QueryDict, default: str = "1h") -> "TimeRange":
         """Read it from the address."""
         now = timezone.now()
-        start, end = moment_of(params.get("from", "")), moment_of(params.get("to", "")) or now
-        if start and start < end:
-            return cls(start, end, "", params)
         lengths = {name: length for name, _, length in PRESETS}
         name = params.get("range", default)
         name = name if name in lengths else default
+        start, end = moment_of(params.get("from", "")), moment_of(params.get("to", ""))
+        if start or end:
+            start, end = start or (end or now) - lengths[name], end or now
+            return cls(*wide_enough(min(start, end), max(start, end)), "", params)
         return cls(now - lengths[name], now, name, params)
 
     @property
@@ -106,6 +112,12 @@ class TimeRange:
     def to_input(self) -> str:
         """For a datetime-local field."""
         return f"{timezone.localtime(self.end):%Y-%m-%dT%H:%M}"
+
+
+def wide_enough(start: dt.datetime, end: dt.datetime) -> tuple[dt.datetime, dt.datetime]:
+    """At least two samples wide, with what was asked for in its middle."""
+    lacking = max(dt.timedelta(0), SHORTEST - (end - start))
+    return start - lacking / 2, end + lacking / 2
 
 
 def moment_of(text: str) -> dt.datetime | None:

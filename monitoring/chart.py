@@ -9,6 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from dbadmin import readings
+from dbadmin.cells import seen
 from dbadmin.charts import Line, Mark
 from dbadmin.models import Server
 from dbadmin.probes import PROBES
@@ -139,7 +140,7 @@ def grouped(source: models.Source, lines: set[int], place: int) -> dict[str, lis
 
 def shown(part: Any) -> str:
     """A part of a key for a legend."""
-    return "(none)" if part in (None, "") else str(part)
+    return "(none)" if part in (None, "") else seen(str(part))
 
 
 def together(values: Sequence[Sequence[float | None]], column: str) -> list[float | None]:

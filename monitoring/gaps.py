@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 
+from django.db import connection
+
 from dbadmin.by_hand import all_of, read
 from dbadmin.models import Server
 from monitoring.models import Gap, Mark
@@ -13,7 +15,7 @@ from monitoring.models import Gap, Mark
 SLACK = dt.timedelta(minutes=2)
 #: Each page with a chart asks both, so that Django does not write them anew.
 MARKS = """
-select id, at, text, kind from monitoring_mark
+select id, at, text, kind, facts from monitoring_mark
 where server_id = %s and at >= %s and at < %s order by at {} limit %s
 """
 GAPS = f"""
@@ -21,6 +23,33 @@ select {all_of(Gap)} from monitoring_gap
 where server_id = %s and source_id is null and (ended_at is null or ended_at > %s) and started_at < %s
 order by started_at desc limit %s
 """  # noqa: S608 - our own names
+
+READ = """
+select exists (
+    select from monitoring_source source
+    where source.server_id = %(server)s and (
+        exists (select from monitoring_minute tick
+            where tick.source_id = source.id and tick.taken_at > %(start)s and tick.taken_at <= %(end)s)
+        or exists (select from monitoring_hour closed
+            where closed.source_id = source.id
+                and closed.starts_at > %(start)s::timestamptz - interval '1 hour' and closed.starts_at < %(end)s)
+        or exists (select from monitoring_total total
+            where total.source_id = source.id and total.span in (3600, 86400)
+                and total.starts_at > %(start)s::timestamptz - total.span * interval '1 second'
+                and total.starts_at < %(end)s))
+) and not exists (
+    select from monitoring_gap gap
+    where gap.server_id = %(server)s and gap.source_id is null
+        and gap.started_at <= %(start)s and (gap.ended_at is null or gap.ended_at >= %(end)s)
+)
+"""
+
+
+def was_read(server: Server, start: dt.datetime, end: dt.datetime) -> bool:
+    """Is anything known of the window? Where nobody looked nothing was seen, whatever happened."""
+    with connection.cursor() as cursor:
+        cursor.execute(READ, {"server": server.pk, "start": start, "end": end})
+        return bool(cursor.fetchone()[0])
 
 
 def marks_between(

@@ -22,7 +22,7 @@ from dbadmin.views import server_for
 from monitoring.alert_models import Alert
 from monitoring.blocks import find_source, looked_up
 from monitoring.comparison import Spans, Statement, statements
-from monitoring.gaps import marks_between, untold
+from monitoring.gaps import marks_between, untold, was_read
 from monitoring.statements import PROBE as STATEMENTS
 from monitoring.waits import COLUMN as WAITED
 from monitoring.waits import PROBE as WAITS
@@ -35,6 +35,7 @@ WHAT = (
     "Restarts, resets, changed settings, changes of the schema that pg_stat_statements counted, requested checkpoints,"
     " long autovacuums, deploys, gaps, alerts and our own runs."
 )
+UNREAD = "Nobody looked: there is no sample of this window."
 MOVED_COLUMNS = (
     "query", "verdict", "busy_ratio", "busy_before_ratio", "calls_per_second", "calls_before_per_second",
     "mean_seconds", "mean_before_seconds",
@@ -59,6 +60,8 @@ def timeline(request: HttpRequest, server_name: str) -> HttpResponse:
     time_range = TimeRange.of(request.GET)
     start, end = time_range.start, time_range.end
     links = {"what": lambda row: row.url}
+    known = was_read(server, start, end)
+    nobody = {} if known else {"empty": UNREAD, "empty_state": "unknown"}
     statement_links = {"query": lambda row: where("statement", server.name, row.line)}
     context = {
         "server": server,
@@ -68,20 +71,20 @@ def timeline(request: HttpRequest, server_name: str) -> HttpResponse:
             TableView(
                 "happened", "What happened", columns("began_at", "kind", "what"), happenings(server, start, end),
                 request.GET, "happened", WHAT,
-                "Nothing that we know of.", links=links,
+                links=links, **{"empty": "Nothing that we know of.", **nobody},
             ),
             TableView(
                 "moved", "Statements that moved", columns(*MOVED_COLUMNS),
                 moved(server, Spans(start, end, start - (end - start))), request.GET, "moved",
                 "Compared with the window of the same length before. Busy: 100 % is one session at work all the time.",
-                "No statement ran in the window, or in the one before.", links=statement_links,
-                state_of=lambda row: "warning" if row.is_worse else "",
+                links=statement_links, state_of=lambda row: "warning" if row.is_worse else "",
+                **{"empty": "No statement ran in the window, or in the one before.", **nobody},
             ),
             TableView(
                 "waited", "What was waited for", columns("wait_kind", "wait", "waited_seconds", "share_ratio"),
                 waits(server, start, end), request.GET, "waited",
                 "Looked at each second. CPU: at work, or waiting for nothing that the server knows of.",
-                "No session was at work when we looked.",
+                **{"empty": "No session was at work when we looked.", **nobody},
             ),
         ],
     }  # fmt: skip
@@ -121,9 +124,13 @@ def happenings(server: Server, start: dt.datetime, end: dt.datetime) -> list[Hap
 
 
 def marks(server: Server, start: dt.datetime, end: dt.datetime) -> Iterator[Happening]:
-    """What the sampler saw: marks, and gaps of the whole server that no mark tells."""
+    """What the sampler saw: marks, and gaps of the whole server that no mark tells; alerts() tells those that opened."""
     found = marks_between(server, start, end, newest=MOST)
-    yield from (Happening(mark.at, mark.kind, mark.text) for mark in found)
+    for mark in found:
+        if mark.kind != "alert":
+            yield Happening(mark.at, mark.kind, mark.text)
+        elif mark.facts.get("state") == "ok":
+            yield Happening(mark.at, mark.kind, mark.text, where("alert", mark.facts["alert"]))
     for gap in untold(server, start, end, found, MOST):
         yield Happening(gap.started_at, gap.cause, gap.text)
 

@@ -196,3 +196,7 @@ def test_long_texts_that_open_in_place_make_pages_short_and_lose_no_row():
     assert pages[0].pager.text == "1–16 of 60"
     linked = table(rows=long, links={"query": lambda row: "?a"})
     assert linked.pager is None
+
+
+def test_a_name_of_blanks_alone_is_seen():
+    assert cells(table(rows=[ROWS[0]._replace(relation=" ")]), 0)[0] == '<td class="label">“ ”</td>'

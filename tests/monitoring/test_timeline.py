@@ -6,8 +6,11 @@ import pytest
 from django.utils import timezone
 
 from dbadmin.models import Run, Server
+from monitoring.alert_models import Alert, AlertRule
+from monitoring.alerts import mark
 from monitoring.chart import timeline
 from monitoring.comparison import Spans, statements
+from monitoring.gaps import was_read
 from monitoring.keeper import Keeper
 from monitoring.layouts import Look
 from monitoring.models import Gap, Mark, Statement, Text
@@ -116,8 +119,36 @@ def test_the_page_shows_all_of_it(shop, client_as):
     assert "long_ago" not in text
 
 
-def test_a_server_without_history_says_so(client_as):
+def test_where_nobody_looked_it_is_not_said_that_nothing_was(shop, client_as):
     Server.objects.create(name="new")
-    text = client_as("viewer").get("/servers/new/timeline/").content.decode()
-    assert "Nothing that we know of." in text
-    assert "No statement ran in the window, or in the one before." in text
+    client = client_as("viewer")
+    told = "Nobody looked: there is no sample of this window."
+    text = client.get("/servers/new/timeline/").content.decode()
+    assert text.count(told) == 3
+    assert "No statement ran" not in text
+    early = {"from": (NOW - dt.timedelta(days=3)).isoformat(), "to": (NOW - dt.timedelta(days=2)).isoformat()}
+    assert client.get("/servers/shop/timeline/", early).content.decode().count(told) == 3
+    Gap.objects.create(
+        server=shop, started_at=NOW - dt.timedelta(minutes=20), ended_at=NOW - dt.timedelta(minutes=10),
+        cause="silent", text="No sampler was reading this server.",
+    )  # fmt: skip
+    within = [NOW - dt.timedelta(minutes=minutes) for minutes in (18, 12)]
+    assert not was_read(shop, *within)
+    assert was_read(shop, NOW - dt.timedelta(minutes=9), NOW)
+
+
+def test_an_alert_is_told_once_when_it_opens_and_once_when_it_is_over(shop):
+    rule = AlertRule.objects.get(origin="header:server_vitals")
+    opened, over = (NOW - dt.timedelta(minutes=minutes) for minutes in (20, 10))
+    alert = Alert.objects.create(
+        rule=rule, server=shop, severity="warning", since=opened, opened_at=opened, name="Full"
+    )
+    mark(alert, opened, "Full", "warning")
+    mark(alert, over, "Full: over", "ok")
+    told = [
+        (one.began_at, one.what, one.url)
+        for one in happenings(shop, NOW - dt.timedelta(hours=1), NOW)
+        if one.kind == "alert"
+    ]
+    url = f"/alerts/{alert.pk}/"
+    assert told == [(over, "Full: over", url), (opened, "Full", url)]
