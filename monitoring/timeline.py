@@ -61,7 +61,7 @@ def timeline(request: HttpRequest, server_name: str) -> HttpResponse:
     start, end = time_range.start, time_range.end
     links = {"what": lambda row: row.url}
     known = was_read(server, start, end)
-    nobody = {} if known else {"empty": UNREAD, "empty_state": "unknown"}
+    state = "ok" if known else "unknown"
     statement_links = {"query": lambda row: where("statement", server.name, row.line)}
     context = {
         "server": server,
@@ -71,20 +71,20 @@ def timeline(request: HttpRequest, server_name: str) -> HttpResponse:
             TableView(
                 "happened", "What happened", columns("began_at", "kind", "what"), happenings(server, start, end),
                 request.GET, "happened", WHAT,
-                links=links, **{"empty": "Nothing that we know of.", **nobody},
+                "Nothing that we know of." if known else UNREAD, state, links=links,
             ),
             TableView(
                 "moved", "Statements that moved", columns(*MOVED_COLUMNS),
                 moved(server, Spans(start, end, start - (end - start))), request.GET, "moved",
                 "Compared with the window of the same length before. Busy: 100 % is one session at work all the time.",
+                "No statement ran in the window, or in the one before." if known else UNREAD, state,
                 links=statement_links, state_of=lambda row: "warning" if row.is_worse else "",
-                **{"empty": "No statement ran in the window, or in the one before.", **nobody},
             ),
             TableView(
                 "waited", "What was waited for", columns("wait_kind", "wait", "waited_seconds", "share_ratio"),
                 waits(server, start, end), request.GET, "waited",
                 "Looked at each second. CPU: at work, or waiting for nothing that the server knows of.",
-                **{"empty": "No session was at work when we looked.", **nobody},
+                "No session was at work when we looked." if known else UNREAD, state,
             ),
         ],
     }  # fmt: skip
@@ -124,7 +124,7 @@ def happenings(server: Server, start: dt.datetime, end: dt.datetime) -> list[Hap
 
 
 def marks(server: Server, start: dt.datetime, end: dt.datetime) -> Iterator[Happening]:
-    """What the sampler saw: marks, and gaps of the whole server that no mark tells; alerts() tells those that opened."""
+    """What the sampler saw: marks, and gaps of the whole server that no mark tells; those that opened: alerts()."""
     found = marks_between(server, start, end, newest=MOST)
     for mark in found:
         if mark.kind != "alert":
