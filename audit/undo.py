@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
+from audit import changes
 from audit.capture import text_of
-from audit.registry import Watched
-from audit.search import Change
+from audit.registry import Installed, Watched
+from audit.search import Change, key_text
 from audit.tables import Rows
+from audit.undo_order import ForeignKey, Taking, by_themselves, foreign_keys, in_order, values
 
 #: Rows that one undo takes back at most.
 MOST = 1000
 COLUMNS = """
-select a.attname as name, a.attgenerated <> '' as is_generated,
+select a.attrelid::int8 as relid, a.attname as name, a.attgenerated <> '' as is_generated,
        (with recursive base as (
             select t.oid, t.typtype, t.typbasetype, t.typnamespace
             union all
@@ -36,7 +39,35 @@ class Reversal:
 
     statement: Composed
     fits: Composed
-    what: str
+    change: Change
+    table: Watched
+    #: Tables whose rows would not stay as they are, each with the question whether there are such rows.
+    guards: tuple[tuple[str, Composable], ...] = ()
+
+    @property
+    def what(self) -> str:
+        """The change that it takes back: the update of public.items 3."""
+        return f"the {self.change.kind} of {self.table} {key_of(self.change)}"
+
+    @property
+    def rows(self) -> set[tuple[int, tuple[str | None, ...]]]:
+        """The row by the keys that it had before and after the change."""
+        names = self.change.key
+        sides = [side for side in (self.change.old, self.change.new) if side is not None]
+        return {(self.table.id, tuple(side.get(name) for name in names)) for side in sides}
+
+
+@dataclass(frozen=True)
+class Misfits:
+    """What cannot be taken back. told: the changes whose row is another by now; kept: what can."""
+
+    told: list[Reversal]
+    kept: list[Reversal]
+
+
+def key_of(change: Change) -> str:
+    """The row's key, for the eye."""
+    return ", ".join(str(value) for value in change.key.values())
 
 
 def name_of(table: Watched) -> Composable:
@@ -48,6 +79,7 @@ def name_of(table: Watched) -> Composable:
 class Columns:
     """A table's columns today: those that can be written, and those of a type that users made."""
 
+    relid: int
     writable: set[str]
     users: set[str]
 
@@ -58,7 +90,9 @@ def columns_today(rows: Rows, table: Watched) -> Columns:
     if not found:
         raise CannotUndo(f"{table} is not there any more.")
     return Columns(
-        {row.name for row in found if not row.is_generated}, {row.name for row in found if row.is_users}
+        found[0].relid,
+        {row.name for row in found if not row.is_generated},
+        {row.name for row in found if row.is_users},
     )
 
 
@@ -72,12 +106,11 @@ def reversal(table: Watched, change: Change, columns: Columns) -> Reversal:
     if not change.shape.key:
         raise CannotUndo(f"{table} has no key in the log: its rows cannot be told apart.")
     hidden = {column.name for column in change.shape.columns if column.rule}
-    key = ", ".join(str(value) for value in change.key.values())
     if change.kind == "insert":
-        return remove(table, change, key, columns)
+        return remove(table, change, columns)
     if change.kind == "delete":
-        return put_back(table, change, key, columns, hidden)
-    return set_back(table, change, key, columns, hidden)
+        return put_back(table, change, columns, hidden)
+    return set_back(table, change, columns, hidden)
 
 
 def is_still(change: Change, names: list[str], values: dict[str, str | None], columns: Columns) -> Composable:
@@ -93,7 +126,7 @@ def is_still(change: Change, names: list[str], values: dict[str, str | None], co
     return SQL(" AND ").join([*key, *same])
 
 
-def remove(table: Watched, change: Change, key: str, columns: Columns) -> Reversal:
+def remove(table: Watched, change: Change, columns: Columns) -> Reversal:
     """An inserted row goes, if nobody changed it since."""
     new = change.new or {}
     hidden = {column.name for column in change.shape.columns if column.rule} if change.shape else set()
@@ -101,11 +134,12 @@ def remove(table: Watched, change: Change, key: str, columns: Columns) -> Revers
     return Reversal(
         SQL("DELETE FROM {} WHERE {}").format(name_of(table), where),
         SQL("SELECT count(*) = 1 AS fits FROM {} WHERE {}").format(name_of(table), where),
-        f"the insert of {key}",
+        change,
+        table,
     )
 
 
-def put_back(table: Watched, change: Change, key: str, columns: Columns, hidden: set[str]) -> Reversal:
+def put_back(table: Watched, change: Change, columns: Columns, hidden: set[str]) -> Reversal:
     """A deleted row comes back, if its key is free."""
     kept = columns.writable - hidden
     old = {name: value for name, value in (change.old or {}).items() if name in kept}
@@ -116,13 +150,14 @@ def put_back(table: Watched, change: Change, key: str, columns: Columns, hidden:
     return Reversal(
         statement,
         SQL("SELECT count(*) = 0 AS fits FROM {} WHERE {}").format(name_of(table), where),
-        f"the delete of {key}",
+        change,
+        table,
     )
 
 
-def set_back(table: Watched, change: Change, key: str, columns: Columns, hidden: set[str]) -> Reversal:
+def set_back(table: Watched, change: Change, columns: Columns, hidden: set[str]) -> Reversal:
     """Changed columns get their old values, if they still have the new ones."""
-    old, new = change.old or {}, change.new or {}
+    old, new, key = change.old or {}, change.new or {}, key_of(change)
     lost = [name for name in change.changed if name in hidden]
     if lost:
         raise CannotUndo(f"{', '.join(lost)} of {table} {key}: the log does not keep the value.")
@@ -130,38 +165,76 @@ def set_back(table: Watched, change: Change, key: str, columns: Columns, hidden:
     sets = [SQL("{} = {}").format(Identifier(name), Literal(old[name])) for name in names]
     if not sets:
         raise CannotUndo(f"The update of {table} {key} changed nothing that can be written.")
-    where = is_still(change, names, new, columns)
+    # Rows whose keys change places bear the same key for a moment: told apart by all that they hold.
+    told = [name for name in new if name not in hidden] if change.key.keys() & set(change.changed) else names
+    where = is_still(change, told, new, columns)
     return Reversal(
         SQL("UPDATE {} SET {} WHERE {}").format(name_of(table), SQL(", ").join(sets), where),
         SQL("SELECT count(*) = 1 AS fits FROM {} WHERE {}").format(name_of(table), where),
-        f"the update of {key}",
+        change,
+        table,
     )
 
 
-def reversals(rows: Rows, tables: dict[int, Watched], changes: list[Change]) -> list[Reversal]:
-    """All of them, newest first."""
-    columns: dict[int, Columns] = {}
-    found = []
-    for change in sorted(changes, key=lambda one: (one.statement_id, one.n), reverse=True):
-        number: int = change.statement.watched_id
-        if number not in columns:
-            columns[number] = columns_today(rows, tables[number])
-        found.append(reversal(tables[number], change, columns[number]))
-    return found
+def reversals(rows: Rows, tables: dict[int, Watched], wanted: list[Change]) -> list[Reversal]:
+    """All of them, newest first but for what foreign keys ask."""
+    newest = sorted(wanted, key=lambda one: (one.statement_id, one.n), reverse=True)
+    columns = {
+        number: columns_today(rows, tables[number]) for number in {one.statement.watched_id for one in newest}
+    }
+    keys = foreign_keys(rows, [each.relid for each in columns.values()])
+    found = [reversal(tables[n], one, columns[n]) for one in newest for n in [one.statement.watched_id]]
+    takings = [Taking(columns[one.table.id].relid, one.change.new, one.change.old, one.rows) for one in found]
+    follow = by_themselves(takings, keys)
+    found = [guarded(one, taking, keys, takings) for one, taking in zip(found, takings, strict=True)]
+    return [found[place] for place in in_order(takings, keys, follow)]
 
 
-def conflicts(rows: Rows, found: list[Reversal]) -> list[str]:
-    """What does not fit any more, before anything is done. Only the newest change of a row can be judged ahead."""
-    seen: set[str] = set()
-    misfits = []
+def guarded(one: Reversal, taking: Taking, keys: list[ForeignKey], all_of_them: list[Taking]) -> Reversal:
+    """A row is not deleted where rows of others that refer to it would go, or be emptied, with it."""
+    if taking.back is not None:
+        return one
+    statement, fits, guards = one.statement, one.fits, list(one.guards)
+    for key in keys:
+        if key.parent == taking.relid and key.takes_along and taking.gone is not None:
+            referring = key.referring(taking.gone)
+            here = values(taking.gone, key.referenced)
+            ours = sum(
+                other.relid == key.child and other.leaves(key.columns) == here for other in all_of_them
+            )
+            beyond = SQL("(SELECT count(*) {}) > {}").format(referring, Literal(ours))
+            statement += SQL(" AND NOT EXISTS (SELECT {})").format(referring)
+            fits += SQL(" AND NOT {}").format(beyond)
+            guards.append((f"{key.schema}.{key.name}", SQL("SELECT {} AS is_so").format(beyond)))
+    return replace(one, statement=statement, fits=fits, guards=tuple(guards))
+
+
+def conflicts(rows: Rows, found: list[Reversal]) -> Misfits:
+    """What does not fit any more, before anything is done. Only the newest change of a row can be judged ahead; where
+    that does not fit, the older ones of the same row stay too."""
+    misfits, judged, lost = Misfits([], []), set[Any](), set[Any]()
     for one in found:
-        row = one.what.rpartition(" of ")[2]
-        if row in seen:
-            continue
-        seen.add(row)
-        if not rows(one.fits)[0].fits:
-            misfits.append(one.what)
+        if not one.rows & judged and not rows(one.fits)[0].fits:
+            misfits.told.append(one)
+            lost |= one.rows
+        if one.rows & lost:
+            lost |= one.rows
+        else:
+            misfits.kept.append(one)
+        judged |= one.rows
     return misfits
+
+
+def later(rows: Rows, state: Installed, one: Reversal) -> str:
+    """Who changed the row after this change, or what else is in the way."""
+    for table, question in one.guards:
+        if rows(question)[0].is_so:
+            return f"rows of {table} refer to it, which would not stay as they are"
+    last = changes.life(rows, state, one.table, key_text(one.change.key), limit=1)
+    if not last or last[0].statement_id <= one.change.statement_id:
+        return "its row is another, by no change that the log has"
+    by = last[0].statement
+    return f"changed again by {by.person} at {by.at:%Y-%m-%d %H:%M:%S} UTC, statement {by.id}"
 
 
 def statement_text(found: list[Reversal]) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 
 from django import forms
 
-from audit import changes, search, undo, walk
+from audit import search, undo, walk
 from audit.asking import moment
 from audit.canonical import SETTINGS
+from audit.changes import statement_changes
 from audit.operations.watch_table import rows_of
 from audit.registry import installed
 from audit.tables import Rows
@@ -18,6 +19,12 @@ from dbadmin.addresses import whole
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Step
+
+#: Conflicts that are told one by one.
+MOST_TOLD = 20
+#: Keys that change places do it one after the other.
+LATER = "SET CONSTRAINTS ALL DEFERRED"
+FOLLOWED = "{} of {} changes were followed by others. Undo those first, or leave the rows out:"
 
 
 @dataclass(frozen=True)
@@ -28,28 +35,33 @@ class TakeBack:
     database: str
     leave_conflicts: bool
     misfits: tuple[str, ...] = ()
+    left_out: int = 0
     reverse: str = ""
 
     def __str__(self) -> str:
-        notes = [f"-- Conflict, left out: {what} was followed by another change" for what in self.misfits]
-        body = f"{undo.statement_text(self.reversals)};" if self.reversals else ""
-        return "\n".join(["BEGIN;", *notes, body, "COMMIT;"])
+        notes = [f"-- Conflict, left out: {what}" for what in self.misfits]
+        return "\n".join(
+            ["BEGIN;", f"{LATER};", *notes, f"{undo.statement_text(self.reversals)};", "COMMIT;"]
+        )
 
     def run(self, work: Work) -> None:
         """Newest first."""
-        done = left = 0
+        done, left, lost = 0, self.left_out, set[Any]()
         with work.connect(self.database or None) as connection, connection.transaction():
             connection.execute(SETTINGS)
+            connection.execute(LATER)
             for one in self.reversals:
-                count = connection.execute(one.statement).rowcount
+                count = 0 if one.rows & lost else connection.execute(one.statement).rowcount
                 if count == 1:
                     done += 1
                 elif self.leave_conflicts and count == 0:
                     left += 1
+                    lost |= one.rows  # nor its older changes, which would bring back another row
                     work.log(f"Left out: {one.what} was followed by another change.")
                 else:
                     raise Refused(f"Nothing was taken back: {one.what} was followed by another change.")
-        work.log(f"Took back {done} changes{f', left {left} out' if left else ''}.")
+        changes = "1 change" if done == 1 else f"{done} changes"
+        work.log(f"Took back {changes}{f', left {left} out' if left else ''}.")
 
 
 class UndoChanges(Operation):
@@ -107,13 +119,15 @@ class UndoChanges(Operation):
             raise Refused(str(reason)) from reason
         leave = bool(self.params.get("leave_conflicts"))
         misfits = undo.conflicts(rows, reversals)
-        if misfits and not leave:
-            raise Refused(
-                f"{misfits[0][:1].upper()}{misfits[0][1:]} was followed by another change"
-                f"{f' (and {len(misfits) - 1} more)' if len(misfits) > 1 else ''}. Undo that first, or leave it out."
-            )
-        kept = [one for one in reversals if one.what not in misfits]
-        return [TakeBack(kept, self.params.get("database") or "", leave, tuple(misfits))]
+        told = [f"{one.what}: {undo.later(rows, state, one)}" for one in misfits.told[:MOST_TOLD]]
+        if beyond := len(misfits.told) - len(told):
+            told.append(f"and {beyond} more")
+        if told and not leave:
+            raise Refused("\n".join([FOLLOWED.format(len(misfits.told), len(reversals)), *told]))
+        if not misfits.kept:
+            raise Refused("\n".join(["Each of them was followed by another change:", *told]))
+        left_out = len(reversals) - len(misfits.kept)
+        return [TakeBack(misfits.kept, self.params.get("database") or "", leave, tuple(told), left_out)]
 
     def is_span(self) -> bool:
         """Is it about a stretch of time?"""
@@ -161,4 +175,4 @@ class UndoChanges(Operation):
         """Its rows, or the one that was asked for; unchanged ones need no undo."""
         row = self.params.get("row")
         first, limit = (row, 1) if row else (1, undo.MOST + 1)
-        return [one for one in changes.statement_changes(rows, state, statement, first, limit) if one.changed]
+        return [one for one in statement_changes(rows, state, statement, first, limit) if one.changed]

@@ -87,12 +87,61 @@ def test_refuses_what_was_changed_again_or_leaves_it_out(items, execute):
     execute("update items set name = 'later' where id = 3")
     with pytest.raises(Refused) as refusal:
         undo(items, statement=number)
-    assert (
-        str(refusal.value)
-        == "The update of 3 was followed by another change. Undo that first, or leave it out."
-    )
-    assert undo(items, statement=number, leave_conflicts=True) == ["Took back 2 changes."]
+    last = items.statements()[-1]
+    moment = f"{last.at:%Y-%m-%d %H:%M:%S} UTC"
+    assert str(refusal.value).splitlines() == [
+        "1 of 3 changes were followed by others. Undo those first, or leave the rows out:",
+        f"the update of public.items 3: changed again by postgres at {moment}, statement {last.id}",
+    ]
+    assert undo(items, statement=number, leave_conflicts=True) == ["Took back 2 changes, left 1 out."]
     assert [row[1] for row in content(execute)] == ["a", "b", "later"]
+    with pytest.raises(Refused) as refusal:
+        undo(items, statement=number, row=3, leave_conflicts=True)
+    assert str(refusal.value).splitlines()[0] == "Each of them was followed by another change:"
+
+
+def test_rows_of_two_tables_with_the_same_key_are_judged_apart(items, execute):
+    execute("create table notes (id int primary key, text text)")
+    items.watch("notes")
+    execute("insert into notes values (3, 'a')")
+    execute("set app.current_user_id = 'maria'")
+    execute("update notes set text = 'hers' where id = 3")
+    execute("update items set name = 'hers' where id = 3")
+    execute("reset app.current_user_id")
+    execute("update notes set text = 'mine' where id = 3")
+    params = {"person": "maria", "since": "2026-01-01"}
+    with pytest.raises(Refused) as refusal:
+        undo(items, **params)
+    assert [line.partition(":")[0] for line in str(refusal.value).splitlines()[1:]] == [
+        "the update of public.notes 3"
+    ]
+    assert undo(items, **params, leave_conflicts=True) == ["Took back 1 change, left 1 out."]
+    assert content(execute)[2][1] == "c"
+    assert execute("select text from notes").fetchone() == ("mine",)
+
+
+def test_older_changes_of_a_row_that_somebody_else_has_changed_since_stay(items, execute):
+    execute("set app.current_user_id = 'maria'")
+    execute("update items set name = 'one' where id = 3")
+    execute("update items set name = 'two' where id = 3")
+    execute("update items set name = 'hers' where id = 1")
+    execute("reset app.current_user_id")
+    execute("update items set name = 'one' where id = 3")  # as her first change had left it, but by me
+    lines = undo(items, person="maria", since="2026-01-01", leave_conflicts=True)
+    assert lines == ["Took back 1 change, left 2 out."]
+    assert [row[1] for row in content(execute)] == ["a", "b", "one"]
+
+
+def test_a_row_that_was_changed_behind_the_log_is_told_as_such(items, execute):
+    execute("update items set name = 'x' where id = 3")
+    number = items.statements()[-1].id
+    execute("alter table items disable trigger user")
+    execute("update items set name = 'unseen' where id = 3")
+    with pytest.raises(Refused) as refusal:
+        undo(items, statement=number)
+    assert str(refusal.value).splitlines()[1] == (
+        "the update of public.items 3: its row is another, by no change that the log has"
+    )
 
 
 def test_refuses_values_that_were_not_kept(audit, execute):
@@ -129,13 +178,12 @@ def test_takes_an_afternoon_back_and_shows_what_others_changed_since(items, exec
     assert UndoChanges(items.server, params).target() == f"changes by maria from {since}+00:00"
     with pytest.raises(Refused) as refusal:
         undo(items, **params)
-    assert (
-        str(refusal.value)
-        == "The update of 3 was followed by another change. Undo that first, or leave it out."
+    assert str(refusal.value).splitlines()[0] == (
+        "1 of 4 changes were followed by others. Undo those first, or leave the rows out:"
     )
     (step,) = UndoChanges(items.server, {**params, "leave_conflicts": True}).plan()
-    assert "-- Conflict, left out: the update of 3 was followed by another change" in str(step)
-    assert undo(items, **params, leave_conflicts=True) == ["Took back 3 changes."]
+    assert "\n-- Conflict, left out: the update of public.items 3: changed again by postgres at " in str(step)
+    assert undo(items, **params, leave_conflicts=True) == ["Took back 3 changes, left 1 out."]
     assert content(execute)[:2] == before[:2]
     assert content(execute)[2][1] == "mine"
 
@@ -157,3 +205,87 @@ def test_says_what_it_needs_to_know(items, params, message):
     with pytest.raises(Refused) as refusal:
         UndoChanges(items.server, params).plan()
     assert str(refusal.value) == message
+
+
+def test_a_delete_that_cascaded_is_taken_back_whole(audit, execute):
+    execute("create table parents (id int primary key)")
+    execute("create table children (id int primary key, parent int references parents on delete cascade)")
+    execute(
+        "create table grandchildren (id int primary key, child int references children on delete set null)"
+    )
+    for table in ("parents", "children", "grandchildren"):
+        audit.watch(table)
+    execute("insert into parents values (1), (2)")
+    execute("insert into children values (10, 1), (11, 1), (20, 2)")
+    execute("insert into grandchildren values (100, 10), (101, 11), (200, 20)")
+    execute("delete from parents where id = 1")
+    undo(audit, transaction=str(audit.statements()[-1].xid))
+    assert execute("select count(*) from parents").fetchone() == (2,)
+    assert execute("select id, parent from children order by id").fetchall() == [(10, 1), (11, 1), (20, 2)]
+    assert execute("select id, child from grandchildren order by id").fetchall() == [
+        (100, 10),
+        (101, 11),
+        (200, 20),
+    ]
+
+
+def test_keys_that_moved_on_one_after_the_other_move_back(audit, execute):
+    execute("create table places (id int primary key, name text)")
+    audit.watch("places")
+    execute("insert into places values (1, 'a'), (2, 'b'), (3, 'c')")
+    execute("begin; update places set id = id - 1; update places set id = id - 3 where id > 0; commit")
+    undo(audit, transaction=str(audit.statements()[-1].xid))
+    assert execute("select id, name from places order by id").fetchall() == [(1, "a"), (2, "b"), (3, "c")]
+
+
+def test_keys_that_changed_places_change_back(audit, execute):
+    execute("create table places (id int primary key deferrable, name text)")
+    audit.watch("places")
+    execute("insert into places values (1, 'a'), (2, 'b')")
+    execute("update places set id = 3 - id")
+    undo(audit, statement=audit.statements()[-1].id)
+    assert execute("select id, name from places order by id").fetchall() == [(1, "a"), (2, "b")]
+
+
+def test_a_key_that_others_followed_goes_back_with_them(audit, execute):
+    execute("create table parents (id int primary key)")
+    execute("create table children (id int primary key, parent int references parents on update cascade)")
+    audit.watch("parents")
+    audit.watch("children")
+    execute("insert into parents values (1), (2)")
+    execute("insert into children values (10, 1), (20, 2)")
+    execute("update parents set id = 5 where id = 1")
+    undo(audit, transaction=str(audit.statements()[-1].xid))
+    assert execute("select id from parents order by id").fetchall() == [(1,), (2,)]
+    assert execute("select id, parent from children order by id").fetchall() == [(10, 1), (20, 2)]
+
+
+def test_a_tree_that_came_in_one_statement_goes_and_comes_back(audit, execute):
+    execute("create table tree (id int primary key, above int references tree)")
+    audit.watch("tree")
+    execute("insert into tree values (1, 2), (2, 3), (3, null), (4, 1)")
+    number = audit.statements()[-1].id
+    undo(audit, statement=number)
+    assert execute("select count(*) from tree").fetchone() == (0,)
+    undo(audit, transaction=str(audit.statements()[-1].xid))
+    assert execute("select id, above from tree order by id").fetchall() == [(1, 2), (2, 3), (3, None), (4, 1)]
+
+
+@pytest.mark.parametrize("action", ["cascade", "set null", "set default"])
+def test_an_insert_is_not_taken_back_where_rows_of_others_would_go_with_it(audit, execute, action):
+    execute("create table parents (id int primary key)")
+    execute(f"create table children (id int primary key, parent int references parents on delete {action})")
+    audit.watch("parents")
+    audit.watch("children")
+    execute("begin; insert into parents values (1), (2); insert into children values (10, 1); commit")
+    number = str(audit.statements()[-1].xid)
+    execute("insert into children values (11, 1)")
+    with pytest.raises(Refused) as refusal:
+        undo(audit, transaction=number)
+    assert str(refusal.value).splitlines() == [
+        "1 of 3 changes were followed by others. Undo those first, or leave the rows out:",
+        "the insert of public.parents 1: rows of public.children refer to it, which would not stay as they are",
+    ]
+    assert undo(audit, transaction=number, leave_conflicts=True) == ["Took back 2 changes, left 1 out."]
+    assert execute("select id from parents").fetchall() == [(1,)]
+    assert execute("select id, parent from children").fetchall() == [(11, 1)]
