@@ -17,7 +17,7 @@
 -- column wanted_count:     so many whole partitions after the present one reach as far; empty when they are there
 -- column outgrown_ratio:  size of the present partition against the usual one, the median of the six before it; empty with fewer than three of them, when these are below 8 MiB, or when it has partitions of its own
 -- column default_rows:     rows that found no partition of their own, as of the last vacuum or analyze; empty when there is no default partition
--- column total_bytes:      heap, indexes and TOAST of all partitions together, as of the last vacuum or analyze (relpages)
+-- column total_bytes:      heap, indexes and TOAST of all partitions together, as of the last vacuum or analyze (relpages); empty before the first
 with root as (
     select relation.oid, relation.relname, space.nspname, detail.partstrat, detail.partdefid,
         detail.partnatts, detail.partattrs::int2[] as keys
@@ -29,7 +29,9 @@ with root as (
     select
         pg_catalog.pg_partition_root(relation.oid)      as root,
         relation.oid,
-        greatest(relation.relpages, 0)::int8            as heap_pages,
+        -- Rows in no page: there was no vacuum or analyze yet, so nobody knows the size.
+        case when relation.relpages > 0 or pg_catalog.pg_stat_get_live_tuples(relation.oid) = 0
+            then greatest(relation.relpages, 0)::int8 end as heap_pages,
         coalesce(toast.relpages, 0)                     as toast_pages,
         coalesce((select sum(index.relpages) from pg_catalog.pg_index detail
                   join pg_catalog.pg_class index on index.oid = detail.indexrelid
@@ -39,8 +41,10 @@ with root as (
     left join pg_catalog.pg_class toast on toast.oid = relation.reltoastrelid and relation.reltoastrelid <> 0
     where relation.relispartition and relation.relkind = 'r' and relation.relpersistence <> 't'
 ), whole as (
-    select root, count(*) as partitions, sum(heap_pages) as heap_pages,
-        sum(index_pages) as index_pages, sum(toast_pages) as toast_pages,
+    select root, count(*) as partitions,
+        case when count(*) = count(heap_pages) then sum(heap_pages) end as heap_pages,
+        case when count(*) = count(heap_pages) then sum(index_pages) end as index_pages,
+        case when count(*) = count(heap_pages) then sum(toast_pages) end as toast_pages,
         case when not bool_or(tuples is null) then sum(tuples) end as tuples
     from leaf
     group by root
@@ -99,7 +103,7 @@ select
          left join pg_catalog.pg_attribute key
             on key.attrelid = root.oid and key.attnum = number.value and number.value > 0), '') as partitioned_by,
     coalesce(whole.partitions, 0)                                                           as partitions_count,
-    (coalesce(whole.heap_pages + whole.index_pages + whole.toast_pages, 0)
+    (case when whole.root is null then 0 else whole.heap_pages + whole.index_pages + whole.toast_pages end
         * pg_catalog.current_setting('block_size')::int8)::int8                             as total_bytes,
     (coalesce(whole.index_pages, 0) * pg_catalog.current_setting('block_size')::int8)::int8 as index_bytes,
     whole.tuples::int8                                                                      as live_rows,
@@ -120,4 +124,4 @@ cross join lateral (
     select case when cover.last_end > now() - interval '31 days' and cover.hole is distinct from 'infinity'
         then extract(epoch from coalesce(cover.hole, now()) - now())::float8 end as seconds
 ) ahead
-order by covered_seconds nulls last, total_bytes desc, schema, "table"
+order by covered_seconds nulls last, total_bytes desc nulls last, schema, "table"

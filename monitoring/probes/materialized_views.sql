@@ -6,7 +6,7 @@
 -- key:      schema, view
 -- warning:  stale_seconds > 14400
 -- actions:  refresh_view(schema, view)
--- column total_bytes:          rows, indexes and TOAST together, as of the last vacuum or analyze (relpages)
+-- column total_bytes:          rows, indexes and TOAST together, as of the last vacuum or analyze (relpages); empty before the first
 -- column refreshed_at:         commit time of the last refresh (or of a GRANT, ALTER or VACUUM FULL of the view); empty unless track_commit_timestamp was on, and on standbys
 -- column stale_seconds:        time since refreshed_at
 -- column refresh_mark:         changes with each refresh, also a concurrent one that found nothing new
@@ -92,9 +92,10 @@ select
         then pg_catalog.pg_stat_get_tuples_inserted(view.oid) end                as written_rows_total,
     coalesce(change.tables, 0)                                                   as base_tables_count,
     nullif(view.reltuples, -1)::int8                                             as live_rows,
-    ((greatest(view.relpages, 0) + coalesce(toast.pages, 0) + coalesce(index_pages.pages, 0))
-        * pg_catalog.current_setting('block_size')::int8)::int8                  as total_bytes,
-    (coalesce(index_pages.pages, 0) * pg_catalog.current_setting('block_size')::int8)::int8 as index_bytes,
+    case when sized.is_known then ((greatest(view.relpages, 0) + coalesce(toast.pages, 0) + coalesce(index_pages.pages, 0))
+        * pg_catalog.current_setting('block_size')::int8)::int8 end              as total_bytes,
+    case when sized.is_known then (coalesce(index_pages.pages, 0)
+        * pg_catalog.current_setting('block_size')::int8)::int8 end              as index_bytes,
     coalesce(index_pages.is_unique, false)                                       as refreshable_beside_readers,
     (pg_catalog.pg_stat_get_numscans(view.oid) + coalesce(index_pages.scans, 0))::int8 as scans_total
 from view
@@ -103,5 +104,9 @@ join pg_catalog.pg_namespace space on space.oid = view.relnamespace
 left join toast on toast.oid = view.oid
 left join index_pages on index_pages.indrelid = view.oid
 left join change on change.view = view.oid
+-- Rows in no page: there was no vacuum or analyze since, so nobody knows the size.
+cross join lateral (
+    select view.relpages > 0 or pg_catalog.pg_stat_get_live_tuples(view.oid) = 0 as is_known
+) sized
 where space.nspname not in ('pg_catalog', 'information_schema')
-order by view.relispopulated, stale_seconds desc nulls last, total_bytes desc, schema, "view"
+order by view.relispopulated, stale_seconds desc nulls last, total_bytes desc nulls last, schema, "view"

@@ -1,5 +1,5 @@
 -- title:    Facts
--- about:    What its server says of it now. Sizes are as of the last vacuum or analyze (relpages); a partitioned table counts all its partitions.
+-- about:    What its server says of it now. Sizes are as of the last vacuum or analyze (relpages), empty before the first; a partitioned table counts all its partitions.
 -- empty:    This database has no table or view of this name. If there was one, what is kept of its past stands below.
 -- scope:    database
 -- params:   schema, table
@@ -51,6 +51,8 @@ with recursive chosen as (
 ), whole as (
     select
         sum(greatest(relpages, 0)) filter (where relkind in ('r', 'm'))         as heap_pages,
+        -- Rows in no page: there was no vacuum or analyze yet, so nobody knows the size.
+        bool_and(relpages > 0 or pg_catalog.pg_stat_get_live_tuples(oid) = 0)   as sized,
         sum(index_pages) filter (where relkind in ('r', 'm'))                   as index_pages,
         sum(coalesce(toast_pages, 0) + toast_index_pages) filter (where relkind in ('r', 'm')) as toast_pages,
         case when bool_and(counted or reltuples >= 0)
@@ -77,10 +79,10 @@ select
         when whole.counted then 'the statistics of the server'
         else 'an estimate of the last vacuum or analyze' end                     as rows_from,
     case when whole.counted then whole.dead::int8 end                           as dead_rows,
-    ((whole.heap_pages + whole.index_pages + whole.toast_pages) * here.block)::int8 as total_bytes,
-    (whole.heap_pages * here.block)::int8                                       as heap_bytes,
-    (whole.index_pages * here.block)::int8                                      as index_bytes,
-    (whole.toast_pages * here.block)::int8                                      as toast_bytes,
+    case when whole.sized then ((whole.heap_pages + whole.index_pages + whole.toast_pages) * here.block)::int8 end as total_bytes,
+    case when whole.sized then (whole.heap_pages * here.block)::int8 end        as heap_bytes,
+    case when whole.sized then (whole.index_pages * here.block)::int8 end       as index_bytes,
+    case when whole.sized then (whole.toast_pages * here.block)::int8 end       as toast_bytes,
     case when chosen.relkind in ('r', 'p', 'm') then whole.scans::int8 end      as sequential_scans_total,
     case when chosen.relkind in ('r', 'p', 'm') then whole.index_scans::int8 end as index_scans_total,
     case when not pg_catalog.pg_is_in_recovery()

@@ -6,7 +6,7 @@
 -- key:      schema, table
 -- series:   total_bytes, heap_bytes, index_bytes, toast_bytes, live_rows, dead_rows, sequential_scans_total, sequential_rows_total, index_rows_total, inserted_rows_total, updated_rows_total, hot_updated_rows_total, deleted_rows_total
 -- timeout:  10s
--- column total_bytes:         heap, indexes and TOAST together, as of the last vacuum or analyze (relpages)
+-- column total_bytes:         heap, indexes and TOAST together, as of the last vacuum or analyze (relpages); empty before the first
 -- column toast_bytes:         long values kept outside the rows, with the index of that store
 -- column index_rows_total:    rows fetched through its indexes
 -- column partitions_count:    partitions counted in this row; empty when the table has none
@@ -28,7 +28,9 @@ with here as (
 ), leaf as not materialized (
     select
         relation.oid, relation.relname, relation.relnamespace, relation.relkind, relation.relispartition,
-        relation.relpages                                                                    as heap_pages,
+        -- Rows in no page: there was no vacuum or analyze yet, so nobody knows the size.
+        case when relation.relpages > 0 or pg_catalog.pg_stat_get_live_tuples(relation.oid) = 0
+            then relation.relpages end                                                       as heap_pages,
         coalesce(index_pages.pages, 0)                                                       as index_pages,
         coalesce(toast_pages.pages, 0)                                                       as toast_pages,
         relation.reltuples                                                                   as estimated,
@@ -60,7 +62,8 @@ with here as (
     where relation.relkind in ('r', 'm') and relation.relpersistence <> 't' and relation.oid >= 16384
 ), whole as (
     select relname, relnamespace, relkind, null::int8 as partitions,
-        heap_pages::int8, index_pages::int8, toast_pages::int8,
+        heap_pages::int8, case when heap_pages is not null then leaf.index_pages end::int8 as index_pages,
+        case when heap_pages is not null then leaf.toast_pages end::int8 as toast_pages,
         case when counted then live when estimated >= 0 then estimated::int8 end as live,
         case when counted then dead end as dead,
         scans, scanned, fetched, inserted, updated, hot_updated, deleted, vacuumed_at, analyzed_at
@@ -68,7 +71,9 @@ with here as (
     where not relispartition
     union all
     select root.relname, root.relnamespace, root.relkind, count(leaf.oid),
-        coalesce(sum(heap_pages), 0)::int8, coalesce(sum(leaf.index_pages), 0)::int8, coalesce(sum(toast_pages), 0)::int8,
+        case when count(leaf.oid) = count(heap_pages) then coalesce(sum(heap_pages), 0) end::int8,
+        case when count(leaf.oid) = count(heap_pages) then coalesce(sum(leaf.index_pages), 0) end::int8,
+        case when count(leaf.oid) = count(heap_pages) then coalesce(sum(toast_pages), 0) end::int8,
         case when bool_and(counted or estimated >= 0) then sum(case when counted then live else estimated end)::int8 end,
         case when bool_and(counted) then sum(dead)::int8 end,
         sum(scans)::int8, sum(scanned)::int8, sum(fetched)::int8, sum(inserted)::int8, sum(updated)::int8,
@@ -106,4 +111,4 @@ from whole
 join pg_catalog.pg_namespace space on space.oid = whole.relnamespace
 cross join here
 where space.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
-order by total_bytes desc
+order by total_bytes desc nulls last

@@ -51,6 +51,40 @@ def test_size_is_what_the_size_functions_say_after_a_vacuum(make, read, target):
     assert row.total_bytes == row.heap_bytes + row.index_bytes + row.toast_bytes
 
 
+def test_the_size_of_rows_that_nobody_analyzed_yet_is_unknown_not_zero(make, read, counted):
+    """Such a table has no pages in the catalog: 1,000 rows were said to take 16 KiB, those of its indexes."""
+    make("""
+        create table fresh (id int primary key, body text) with (autovacuum_enabled = off);
+        insert into fresh select i, repeat('x', 100) from generate_series(1, 1000) i;
+        create table empty (id int primary key);
+        create materialized view seen as select * from fresh;
+        create table years (at date) partition by range (at);
+        create table years_1 partition of years for values from ('2025-01-01') to ('2026-01-01')
+            with (autovacuum_enabled = off);
+        create table years_2 partition of years for values from ('2026-01-01') to ('2027-01-01');
+        insert into years select '2025-06-01' from generate_series(1, 500);
+    """)
+    counted("fresh", 1000)
+    counted("years_1", 500)
+    counted("seen", 1000)
+    rows = by_name(read("tables"))
+    for table in ("fresh", "seen", "years"):
+        row = rows[table]
+        assert (row.total_bytes, row.heap_bytes, row.index_bytes, row.toast_bytes) == (None,) * 4, table
+    assert rows["fresh"].live_rows == 1000
+    assert rows["empty"].heap_bytes == 0
+    assert read("materialized_views").rows[0].total_bytes is None
+    assert {row.partition: row.total_bytes for row in read("partitions").rows} == {
+        "years_1": None,
+        "years_2": 0,
+    }
+    assert read("partitioned_tables").rows[0].total_bytes is None
+    assert read("table_facts", schema="public", table="fresh").rows[0].total_bytes is None
+    make("analyze")
+    assert all(row.total_bytes for row in by_name(read("tables")).values() if row.table != "empty")
+    assert read("partitioned_tables").rows[0].total_bytes == by_name(read("tables"))["years"].total_bytes
+
+
 def test_counts_lost_in_a_crash_are_unknown_not_zero(new_postgres):
     server = new_postgres()
     with server.connect() as connection:
