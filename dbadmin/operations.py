@@ -63,6 +63,7 @@ class Operation:
     def __init__(self, server: Server, params: Mapping[str, Any]) -> None:
         self.server, self.params = server, params
         self.checks: Sequence[Check] = ()  # what plan() looked at, also when it refuses
+        self.done = "Finished."  # what the run ends with unless a step says more; plan() may know better
 
     @classmethod
     def about(cls) -> str:

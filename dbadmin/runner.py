@@ -86,7 +86,7 @@ def attempt(work: Work) -> tuple[str, str]:
             return Status.CANCELLED, work.why_stopped
         log.exception("run %s failed", work.run.pk)
         return Status.FAILED, at_step(work) + work.clean(sentence(error, work.server))
-    return Status.SUCCEEDED, work.run.message or "Finished."
+    return Status.SUCCEEDED, work.run.message or (work.operation.done if work.operation else "")
 
 
 def at_step(work: Work) -> str:

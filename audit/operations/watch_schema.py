@@ -77,6 +77,8 @@ class WatchSchema(Operation):
             raise Refused(f"{self.target()} has no tables on {self.server}.", field="schema")
         if not new:
             raise Refused(f"All {len(names)} tables of {self.target()} are watched already.")
+        what = "1 table is" if len(new) == 1 else f"{len(new)} tables are"
+        self.done = f"{what} watched from now on; before, {len(names) - len(new)} of {len(names)} were."
         for number, name in enumerate(new):
             table = describe(rows, self.params["schema"], name)
             if table is None:

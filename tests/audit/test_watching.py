@@ -12,6 +12,7 @@ from audit.operations.watch_table import WatchTable
 from dbadmin.connections import Session
 from dbadmin.operations import Refused
 from tests.audit.conftest import Watcher, letters
+from tests.carrying_out import carry_out, operation
 
 pytestmark = pytest.mark.servers
 
@@ -43,6 +44,16 @@ def test_watches_only_the_tables_that_are_named(audit, execute):
     with pytest.raises(Refused) as refusal:
         WatchSchema(audit.server, {"schema": "public", "only": "b, bb"}).plan()
     assert str(refusal.value) == "public on shop has no table bb that can be watched."
+
+
+def test_the_run_says_how_many_tables_are_watched_now(server, target):
+    target.rows("create table a (id int); create table b (id int); create table c (id int)")
+    for params, says in (
+        ({"only": "a"}, "1 table is watched from now on; before, 0 of 1 were."),
+        ({}, "2 tables are watched from now on; before, 1 of 3 were."),
+    ):
+        run = carry_out(operation("watch_schema", server, schema="public", **params))
+        assert (run.status, run.message) == ("succeeded", says)
 
 
 def test_a_schedule_that_finds_all_partitions_there_has_succeeded(items):
