@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from dbadmin.by_hand import all_of, read
 from dbadmin.models import Server, ServerState
 from dbadmin.navigation import address
 from dbadmin.operations import REGISTRY
-from dbadmin.pages import PAGES
+from dbadmin.pages import PAGES, Page
 from dbadmin.permissions import may
 from dbadmin.probes import PROBES
 from dbadmin.readiness import checks_of, score
@@ -74,12 +75,17 @@ class Health:
     crossed: list[Any] = field(default_factory=list)
 
 
+@functools.cache
+def shown_on(probe: str) -> Page | None:
+    """The first page with a panel of a probe."""
+    pages = (page for page in PAGES.values() if not page.subject)
+    return next((page for page in pages if any(panel.probe == probe for panel in page.panels)), None)
+
+
 def page_of(server: Server, probe: str) -> str:
     """The room that shows a probe, at its panel; else the probe alone."""
-    for page in PAGES.values():
-        if not page.subject and any(panel.probe == probe for panel in page.panels):
-            return f"{address(page, server.name)}#{probe}"
-    return where("probe", server.name, probe)
+    page = shown_on(probe)
+    return f"{address(page, server.name)}#{probe}" if page else where("probe", server.name, probe)
 
 
 def reached(state: ServerState | None) -> tuple[str, str]:
