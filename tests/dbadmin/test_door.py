@@ -1,5 +1,8 @@
 """A poll is answered at the door of the house, to those alone who may see the panel at that very moment."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -118,3 +121,15 @@ def test_whose_connection_was_ended_is_answered_inside(
     assert answer.status == 200
     assert len(answer.statements) == 1
     assert "django_session" in answer.statements[0]
+
+
+def test_what_was_loaded_before_workers_begin_is_left_alone_by_their_collections() -> None:
+    code = (
+        "import gc; from dbadmin.wsgi import application\n"
+        "left = sum(not isinstance(each, type) for each in gc.get_objects())\n"
+        "print(gc.get_freeze_count() > 100 * left)"
+    )
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "dbadmin.settings"}
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "True\n"
