@@ -18,7 +18,9 @@ select
     name,
     words[1]                                                as value,
     words[2]                                                as built_in,
-    case when source <> 'client' then in_force is distinct from default_val end as is_changed,
+    -- What the server finds out for itself, from the socket or its database, nobody has changed.
+    case when source in ('default', 'override') then false
+        when source <> 'client' then coalesce(in_force, '') <> coalesce(default_val, '') end as is_changed,
     pending_restart::int                                    as pending_count,
     case when source <> 'session' then source when in_force is not distinct from default_val then 'default' end as source,
     context                                                 as changeable_by,
@@ -52,4 +54,4 @@ cross join lateral (
         from unnest(array[in_force, default_val]) with ordinality given (word, place)
     ) given
 ) shown
-order by pending_restart desc, in_force is not distinct from default_val or source = 'override', category, name
+order by pending_restart desc, is_changed desc nulls last, category, name

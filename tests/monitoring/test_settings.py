@@ -103,3 +103,16 @@ def test_passwords_that_the_store_has_from_before_are_taken_out_of_it(server):
         ("primary_conninfo was changed from empty to password=*** host=h.", "password=*** host=h"),
         ("token=x", "password=x host=h"),
     ]
+
+
+def test_what_nobody_changed_is_not_told_as_changed(target):
+    """Over TCP the server reads the first three from the socket, others from its database, or says nothing twice."""
+    rows = {row.name: row for row in PROBES["settings"].read(target).rows}
+    found_out = [
+        *("tcp_keepalives_count", "tcp_keepalives_idle", "tcp_keepalives_interval", "server_encoding"),
+        *("client_encoding", "external_pid_file", "wal_buffers", "data_directory", "timezone_abbreviations"),
+    ]
+    assert {name: rows[name].is_changed for name in found_out} == dict.fromkeys(found_out, False)
+    assert rows["port"].is_changed
+    changed = [row.is_changed for row in rows.values() if not row.pending_count]
+    assert changed == sorted(changed, key=lambda each: (each is None, not each))
