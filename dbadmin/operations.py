@@ -57,6 +57,7 @@ class Operation:
     least_risk: ClassVar[Risk | None] = None  # with the gentlest parameters, where that differs
     #: Though its risk is small: it changes what others may do or how much is kept, or brings old data back.
     for_admins: ClassVar[bool] = False
+    for_auditors: ClassVar[bool] = False  # too: it proves, and changes nothing
     queue: ClassVar[str] = "operations"
     Form: ClassVar[type[forms.Form]] = NoParameters
 

@@ -49,12 +49,13 @@ def roles_for(permission: str) -> set[Role]:
     operation = REGISTRY[permission.partition(".")[2]]
     if operation.permission() != permission:
         raise KeyError(permission)
-    return {Role.ADMIN} if operation.for_admins else roles_for_risk(operation.least_risk or operation.risk)
+    return roles_to_run(operation, operation.least_risk or operation.risk)
 
 
-def roles_for_risk(risk: Risk) -> set[Role]:
-    """Who may run what has this risk."""
-    return {Role.OPERATOR, Role.ADMIN} if risk in {Risk.HARMLESS, Risk.LOADS} else {Role.ADMIN}
+def roles_to_run(operation: type[Operation], risk: Risk) -> set[Role]:
+    """Who may run an operation when it has this risk."""
+    small = {Role.OPERATOR} if risk in {Risk.HARMLESS, Risk.LOADS} and not operation.for_admins else set()
+    return {Role.ADMIN} | small | ({Role.AUDITOR} if operation.for_auditors else set())
 
 
 def grants_of(user: AbstractBaseUser | AnonymousUser) -> list[Grant]:
@@ -104,7 +105,7 @@ def require_operation(user: Any, operation: Operation) -> None:
     """Raise PermissionDenied unless the person may do this very change: its parameters may make it riskier."""
     require_parameters(user, operation)
     risk = operation.risk_now()
-    roles = roles_for_risk(risk)
+    roles = roles_to_run(type(operation), risk)
     if not any(grant.role in roles and grant.covers(operation.server) for grant in grants_of(user)):
         needed = " or ".join(sorted(role.value for role in roles))
         raise PermissionDenied(f"This {risk.value}: it needs the role {needed} on {operation.server}.")

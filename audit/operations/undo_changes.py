@@ -61,7 +61,7 @@ class TakeBack:
                 else:
                     raise Refused(f"Nothing was taken back: {one.what} was followed by another change.")
         changes = "1 change" if done == 1 else f"{done} changes"
-        work.log(f"Took back {changes}{f', left {left} out' if left else ''}.")
+        work.say(f"Took back {changes}{f', left {left} out' if left else ''}.")
 
 
 class UndoChanges(Operation):

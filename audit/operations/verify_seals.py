@@ -23,6 +23,7 @@ class VerifySeals(Operation):
 
     title = "Verify the audit log"
     risk = Risk.LOADS
+    for_auditors = True
 
     class Form(forms.Form):
         database = forms.CharField(required=False, help_text="The server's own database when empty.")
@@ -85,7 +86,9 @@ class VerifySeals(Operation):
             raise Refused(
                 f"The audit log differs from its seals in {len(found)} places. The first: {found[0].what}"
             )
-        work.log(f"{check.statements} statements with {check.images} row images are as they were sealed.")
+        said = f"{check.statements} statements with {check.images} row images are as they were sealed."
+        work.log(said)
+        work.say(said)
 
     def stamps(self, work: Work, seals: list[Seal]) -> list[verifying.Finding]:
         """Time stamps against their seals."""

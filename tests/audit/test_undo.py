@@ -34,6 +34,8 @@ class Run:
     def log(self, text):
         self.lines.append(text)
 
+    say = log
+
 
 def undo(audit, **params):
     steps = UndoChanges(audit.server, params).plan()

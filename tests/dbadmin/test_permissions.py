@@ -98,12 +98,21 @@ def test_an_operation_asks_for_the_role_that_its_risk_demands(name: str) -> None
     operation = REGISTRY[name]
     gentle = (operation.least_risk or operation.risk) in {Risk.HARMLESS, Risk.LOADS}
     expected = {"operator", "admin"} if gentle and not operation.for_admins else {"admin"}
+    expected |= {"auditor"} if operation.for_auditors else set()
     assert {role.value for role in roles_for(operation.permission())} == expected
 
 
 def test_what_restores_or_gives_rights_is_for_admins_though_it_only_loads_the_server() -> None:
     assert {name for name, operation in REGISTRY.items() if operation.for_admins} == {
         "change_point_in_time", "create_extension", "create_roles", "recover_to_moment", "restore_tables",
+    }  # fmt: skip
+
+
+def test_an_auditor_verifies_the_log_alone(client_as: Any, server: Server) -> None:
+    assert {name for name, operation in REGISTRY.items() if operation.for_auditors} == {"verify_seals"}
+    address = f"/servers/{server.name}/do/verify_seals/"
+    assert {role: client_as(role).get(address).status_code for role in ROLES[2:]} == {
+        "viewer": 403, "auditor": 200, "operator": 200, "admin": 200,
     }  # fmt: skip
 
 
