@@ -15,8 +15,8 @@ from monitoring.layouts import is_counter
 from monitoring.models import Layout, Total
 from monitoring.packing import Block, PackedBlock
 
-#: Lines packed together: many shrink better, few are read faster.
-LINES = 128
+#: Lines packed together, and samples that they have at least: many shrink better, few are read faster.
+LINES, SAMPLES = 128, 1024
 #: Minutes that came late still find their hour open so long after its end, seconds.
 GRACE = 90
 READ = """
@@ -151,12 +151,12 @@ def merged(minutes: Sequence[tuple[dt.datetime, PackedBlock]], hour: dt.datetime
 
 def cut(whole: Block) -> Iterable[tuple[int, Block]]:
     """Blocks of some lines, each with the first number that belongs to it; the first one's is 0."""
-    start = 0
-    for at in range(0, max(len(whole.lines), 1), LINES):
-        counts = whole.counts[at : at + LINES]
+    start, size = 0, max(LINES, SAMPLES * len(whole.lines) // max(1, len(whole.places)))
+    for at in range(0, max(len(whole.lines), 1), size):
+        counts = whole.counts[at : at + size]
         end = start + sum(counts)
         columns = [column[start:end] for column in whole.columns]
-        lines = whole.lines[at : at + LINES]
+        lines = whole.lines[at : at + size]
         block = Block(
             whole.ticks, whole.lengths, whole.full, lines, counts, whole.places[start:end], list(columns)
         )

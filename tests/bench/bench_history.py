@@ -16,6 +16,7 @@ from monitoring.layouts import Look
 from monitoring.recorder import Known, Sample
 from monitoring.series import series
 from monitoring.windows import top
+from tests.bench import other_series
 from tests.bench.frame import Bench, Figure
 
 HOURS = int(os.environ.get("BENCH_HOURS", "24"))
@@ -125,6 +126,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
     server = bench.server
     today = dt.datetime.now(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     start = today - dt.timedelta(days=1)
+    yield from other_series.figures(server, start)
     yield from fill(server, start)
     end = start + dt.timedelta(hours=HOURS)
     with connection.cursor() as cursor:

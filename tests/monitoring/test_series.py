@@ -19,7 +19,7 @@ from monitoring.chart import History, points
 from monitoring.epochs import Evidence
 from monitoring.keeper import Keeper
 from monitoring.layouts import Look
-from monitoring.models import Gap
+from monitoring.models import Gap, Hour
 from monitoring.packing import Block, pack, pack_numbers, unpack, unpack_numbers, unpack_part
 from monitoring.recorder import Known, Moment, Recorder, Sample
 from monitoring.series import Past, Series, bucketed, line_of, series
@@ -271,6 +271,22 @@ def test_many_lines_add_up_to_the_same_in_an_open_hour_and_in_a_closed_one(kept)
     assert list(seen()) == before
     assert (before[0][0], before[3][0]) == (2 * len(lines), 8192 * len(lines))
     assert (before[1], before[4]) == (before[2], before[5])
+
+
+def test_lines_with_few_samples_lie_in_larger_blocks(kept):
+    """25,000 indexes that are read four times an hour took twice the room of their open hour in blocks of 128."""
+    begin = YESTERDAY + dt.timedelta(hours=8)
+    sample = Sample("statements", "", begin + dt.timedelta(minutes=5), 60.0, True, ("size_bytes",))
+    for number in range(3 * hours.SAMPLES):
+        sample.add(Known((number,), Look((), (), [])), [8192 * number])
+    Keeper().keep(kept, [sample], [], [])
+    source = find_source(kept.pk, "statements")
+    hours.close(source.pk, begin)
+    (hour,) = Hour.objects.filter(source=source.pk, starts_at=begin)
+    assert len(hour.firsts) == 3
+    place, value = 2 * hours.SAMPLES + 5, 8192 * (2 * hours.SAMPLES + 5)
+    read = series(kept, "statements", "size_bytes", [place], begin, begin + dt.timedelta(hours=1)).values
+    assert {each for each in read if each is not None} == {value}
 
 
 def test_every_gap_says_why(world):
