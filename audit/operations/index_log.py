@@ -9,11 +9,11 @@ from typing import Any
 import psycopg
 from django import forms
 from django.conf import settings
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Composable, Identifier
 
 from audit import activity, indexing, mapping, plans, text_copies, text_index
 from audit.indexing import Done
-from audit.log_tables import is_there
+from audit.log_tables import SCHEMA, is_there
 from audit.operations.watch_table import rows_of
 from audit.registry import Installed, installed
 from audit.search import SKEW
@@ -29,6 +29,18 @@ select to_regclass('dbadmin_audit.activity_table') is not null
    and to_regclass('dbadmin_audit.person_days') is not null
    and to_regclass('dbadmin_audit.mapped') is not null as is_there
 """
+#: All that is made from the log, but indexes.
+PREPARED = (
+    "summary",
+    "activity",
+    "person_days",
+    "touched",
+    "stretch",
+    "mapped",
+    "open_text",
+    "open_text_reached",
+)
+FORGET = SQL("TRUNCATE {}")
 #: Nobody writes to a month that is over; should somebody, we give way.
 LOCK = {"lock_timeout": "3s", "maintenance_work_mem": "128MB"}
 
@@ -61,6 +73,11 @@ class IndexLog(Operation):
         months = forms.IntegerField(
             required=False, initial=12, min_value=1, max_value=600, label="Months whose texts are indexed"
         )
+        anew = forms.BooleanField(
+            required=False,
+            label="Throw away and fill anew",
+            help_text="Where a verification names the map or the sums: they are made again from the log.",
+        )
 
     def target(self) -> str:
         return f"search of {self.params.get('database') or self.server}"
@@ -80,6 +97,11 @@ class IndexLog(Operation):
                     says="Make the tables that hold sums and maps",
                 )
             )  # fmt: skip
+        there = [name for name in PREPARED if is_there(rows, name)]
+        if there and self.params.get("anew"):
+            inside = plans.as_owner(own, [Sql(FORGET.format(names(there)))])
+            says = "Throw away the map, the sums and the copied texts"
+            steps.append(Transaction(inside, database=database, says=says))
         steps += [
             Call(self.add_to_map, says="Add where tables, persons and operations are found to the map"),
             Call(self.add_up, says="Add every closed transaction since the last time to the sums"),
@@ -158,6 +180,11 @@ class IndexLog(Operation):
                 work.progress(done, None, "rows")
                 work.stop_if_cancelled()
         return done
+
+
+def names(tables: Sequence[str]) -> Composable:
+    """Tables of the log, for a list."""
+    return SQL(", ").join([Identifier(SCHEMA, each) for each in tables])
 
 
 def analyze(leaf: str) -> SQL:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from django.conf import settings
 
-from audit import activity, changes, indexing, inside, mapping, plans, text_copies, text_index
+from audit import activity, changes, indexing, inside, mapping, plans, searched, text_copies, text_index
 from audit.registry import Installed
 from audit.sealing import seal_next
 from audit.search import Filter
@@ -81,6 +81,10 @@ def figures(bench: Bench) -> Iterator[Figure]:
     started = cpu(connection)
     prepare(connection, rows, state)
     yield Figure("summed_per_processor_second", CHANGES / (cpu(connection) - started), 50_000, "higher")
+    started = cpu(connection)
+    hidden = list(searched.differences(connection, 1))
+    yield Figure("searches_verified_per_second", CHANGES / (cpu(connection) - started), 50_000, "higher")
+    yield Figure("hidden", len(hidden), 0)
     yield from page_figures(connection, rows, state)
     index_texts(connection, rows, state)
     yield from text_figures(connection, rows, state)

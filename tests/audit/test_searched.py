@@ -1,0 +1,58 @@
+"""Whoever hides a person from searches, though the log itself is whole, is found by a verification."""
+
+import pytest
+
+from audit import searched
+from tests.audit.test_mapping import many, walked  # noqa: F401 - a fixture
+from tests.carrying_out import carry_out, log_of, operation
+
+pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
+
+RARE = "('x' || left(md5('rare'), 16))::bit(64)::bigint"
+MAP = "The map lacks changes {}: a search for them finds less."
+HIDDEN = {
+    f"delete from dbadmin_audit.stretch where kind = 'p' and value = {RARE}": [MAP.format("by rare")],
+    f"update dbadmin_audit.stretch set blocks = 0::bit(1024) where value = {RARE}": [MAP.format("by rare")],
+    "delete from dbadmin_audit.stretch where kind = 't' and value = 2": [MAP.format("of public.others")],
+    "delete from dbadmin_audit.stretch where kind = 'o' and value = ascii('U')": [MAP.format("of the kind update")],
+    "with a as (delete from dbadmin_audit.activity where person = 'rare')"
+    " delete from dbadmin_audit.person_days where person = 'rare'":
+        ["The sums of {day} have other than what rare did."],
+    "update dbadmin_audit.activity set statements = 1 where person = 'user1' and operation = 'I'":
+        ["The sums of {day} have other than what user1 did."],
+    "update dbadmin_audit.person_days set rows = rows - 1 where person = 'user2'":
+        ["The sums of {day} have other than what user2 did."],
+    "update dbadmin_audit.person_days set person = 'innocent' where person = 'rare'":
+        ["The sums of {day} have other than what innocent did.", "The sums of {day} have other than what rare did."],
+}  # fmt: skip
+
+
+@pytest.fixture
+def indexed(many, server):  # noqa: F811
+    assert carry_out(operation("index_log", server, texts=False)).status == "succeeded"
+    assert carry_out(operation("seal_log", server)).status == "succeeded"
+    return many
+
+
+@pytest.mark.parametrize("statement", HIDDEN, ids=range(len(HIDDEN)))
+def test_what_is_hidden_from_searches_is_named_and_comes_back(indexed, server, execute, statement):
+    assert carry_out(operation("verify_seals", server)).status == "succeeded"
+    execute(statement)
+    run = carry_out(operation("verify_seals", server))
+    day = execute("select (now() at time zone 'UTC')::date").fetchone()[0]
+    said = [sentence.format(day=day) + searched.ANEW for sentence in HIDDEN[statement]]
+    assert log_of(run) == said
+    assert run.status == "refused", run.message
+    assert run.message.startswith(
+        f"Searches of the audit log do not find all that is in it in {len(said)} places. The first: {said[0]}"
+    )
+    assert carry_out(operation("index_log", server, texts=False, anew=True)).status == "succeeded"
+    assert carry_out(operation("verify_seals", server)).status == "succeeded"
+    assert len(walked(indexed, {"person": "rare"})) == 2
+
+
+def test_what_came_since_the_last_run_of_the_index_is_not_missed(indexed, server, execute):
+    execute("set app.current_user_id = 'newcomer'")
+    execute("insert into others values (1000)")
+    assert carry_out(operation("seal_log", server)).status == "succeeded"
+    assert carry_out(operation("verify_seals", server)).status == "succeeded"
