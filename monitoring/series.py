@@ -88,14 +88,9 @@ class Buckets:
         self.covered: list[int] = [0] * count
 
     def add_ticks(self, found: Ticks) -> None:
-        """Ticks of one block: a value counts for as long as its tick covers."""
+        """Ticks of one block: an increase lies in what its tick covers, a gauge holds from its tick to the next."""
         if not found.counts:
-            lengths = [length or 1 for length in found.lengths]
-            values = [
-                None if value is None else value * length
-                for value, length in zip(found.values, lengths, strict=True)
-            ]
-            found = Ticks(found.base, found.ends, lengths, values, True)
+            found = held(found)
         start, step, count = self.start - found.base, self.step, self.count
         sums, covered = self.sums, self.covered
         for at, length, value in zip(found.ends, found.lengths, found.values, strict=True):
@@ -140,6 +135,16 @@ class Buckets:
             total / scale / covered if covered else None
             for total, covered in zip(self.sums, self.covered, strict=True)
         ]
+
+
+def held(gauge: Ticks) -> Ticks:
+    """A gauge as sums over the spans that follow its ticks; the last one is taken to be as long as the one before."""
+    lengths = [length or 1 for length in [*gauge.lengths[1:], *gauge.lengths[-1:]]]
+    values = [
+        None if value is None else value * length for value, length in zip(gauge.values, lengths, strict=True)
+    ]
+    ends = [end + length for end, length in zip(gauge.ends, lengths, strict=True)]
+    return Ticks(gauge.base, ends, lengths, values, True)
 
 
 def step_for(start: dt.datetime, end: dt.datetime, every: float = 60, points: int = POINTS) -> int:

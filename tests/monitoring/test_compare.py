@@ -145,9 +145,9 @@ def test_tables_show_their_work_and_their_growth(shop):
 
 def test_connections_are_told_by_state(shop):
     active, idle = connections(shop, SPANS)
-    # The look that first saw thirty stands for the minute before it, half of which is in the other window.
-    assert (active.of, active.name, active.verdict) == ("state", "active", "more, 8.7 ×")
-    assert (active.mean_count, active.mean_before_count) == pytest.approx((30, 3.45), rel=0.02)
+    # Thirty were first seen half a minute into this window.
+    assert (active.of, active.name, active.verdict) == ("state", "active", "more, 9.8 ×")
+    assert (active.mean_count, active.mean_before_count) == pytest.approx((29.55, 3), rel=0.001)
     assert (idle.verdict, idle.highest_count, idle.highest_before_count) == ("no clear change", 5, 5)
 
 

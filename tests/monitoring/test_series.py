@@ -269,8 +269,26 @@ def test_many_lines_add_up_to_the_same_in_an_open_hour_and_in_a_closed_one(kept)
     before = list(seen())
     hours.close(find_source(kept.pk, "statements").pk, begin)
     assert list(seen()) == before
-    assert (before[0][0], before[3][0]) == (2 * len(lines), 8192 * len(lines))
+    assert (before[0][0], before[3][1]) == (2 * len(lines), 8192 * len(lines))
     assert (before[1], before[4]) == (before[2], before[5])
+
+
+def test_a_gauge_rises_when_it_is_read_and_not_before(kept):
+    """What is read each 15 minutes was drawn up to that much before the alert that it caused."""
+    begin = YESTERDAY + dt.timedelta(hours=9)
+    line, reads = Known((1,), Look((), (), [])), ((4, 10), (19, 10), (34, 70), (49, 70))
+    for place, (minute, value) in enumerate(reads):
+        at, length = begin + dt.timedelta(minutes=minute), 900.0 if place else 0.0
+        sample = Sample("statements", "", at, length, True, ("size_bytes",))
+        sample.add(line, [value])
+        Keeper().keep(kept, [sample], [], [])
+    end = begin + dt.timedelta(hours=1)
+    for _ in ("open", "closed"):
+        read = series(kept, "statements", "size_bytes", [1], begin, end, 60)
+        risen = next(at for at, value in read.points() if value == 70)
+        assert dt.datetime.fromtimestamp(risen / 1000, dt.UTC) == begin + dt.timedelta(minutes=34)
+        assert [value for _, value in read.points()][19:34] == [10] * 15
+        hours.close(find_source(kept.pk, "statements").pk, begin)
 
 
 def test_lines_with_few_samples_lie_in_larger_blocks(kept):
