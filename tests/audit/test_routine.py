@@ -57,7 +57,7 @@ def test_all_of_them_are_put_on_schedules_at_once_as_their_forms_propose(items, 
         "ensure_partitions": ("@daily", {"database": "", "months": 2}),
         "index_log": (
             "*/10 * * * *",
-            {"database": "", "texts": True, "create_extension": False, "months": 12},
+            {"database": "", "texts": True, "create_extension": False, "months": 12, "anew": False},
         ),
     }
     assert {one.created_by.username for one in Schedule.objects.all()} == {"admin"}
