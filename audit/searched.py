@@ -40,7 +40,8 @@ MAP = SQL(
 SUMS = SQL(
     "with there as (select (at at time zone {zone})::date as day, left({person}, {letters}) as person, watched_id,"
     f" operation, count(*) as statements, sum({ROWS}) as rows"
-    " from {schema}.statement s where (s.id <= {above} or s.xid::text::bigint < {xid}) group by 1, 2, 3, 4)"
+    " from {schema}.statement s where s.id > {expired} and (s.id <= {above} or s.xid::text::bigint < {xid})"
+    " group by 1, 2, 3, 4)"
     " select day, person from there left join {schema}.activity a using (day, person, watched_id, operation)"
     " where a.statements is null or a.statements < there.statements or a.rows < there.rows"
     " group by 1, 2 order by 1, 2 limit {most}"
@@ -56,15 +57,16 @@ DAYS = SQL(
 ANEW = " The log itself is not concerned. Index the audit log, with “Throw away and fill anew”."
 
 
-def differences(connection: psycopg.Connection[Any], seal: int) -> Iterator[Finding]:
-    """Each person, table, operation or day that a search would not find whole."""
+def differences(connection: psycopg.Connection[Any], seal: int, expired: int = 0) -> Iterator[Finding]:
+    """Each person, table, operation or day that a search would not find whole; sums of what expired went with it, and
+    stay away when it is loaded again."""
 
     def rows(query: Any, params: Any = None) -> list[Any]:
         return named_rows(connection.execute(query, params))
 
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read read only")
-        for what in (*map_lacks(rows, installed(rows)), *sums_lack(rows)):
+        for what in (*map_lacks(rows, installed(rows)), *sums_lack(rows, expired)):
             yield Finding("hidden", seal, what + ANEW)
 
 
@@ -97,7 +99,7 @@ def named(kind: str, name: str, state: Installed) -> str:
     return f"by {name}" if kind == mapping.PERSONS else f"of the kind {OPERATIONS.get(name, name)}"
 
 
-def sums_lack(rows: Rows) -> list[str]:
+def sums_lack(rows: Rows, expired: int) -> list[str]:
     """Days whose sums are too small, or not the same in both places."""
     far = reached(rows)
     if far is None:
@@ -105,6 +107,7 @@ def sums_lack(rows: Rows) -> list[str]:
     parts: dict[str, Composable] = {
         "zone": Literal(far.zone), "letters": Literal(LONGEST_NAME), "person": SQL(PERSON),
         "above": Literal(far.above), "xid": Literal(far.high), "schema": Identifier(SCHEMA), "most": Literal(MOST),
+        "expired": Literal(expired),
     }  # fmt: skip
     found: list[tuple[dt.date, str]] = [(row.day, row.person) for row in rows(SUMS.format(**parts))]
     if is_there(rows, "person_days"):

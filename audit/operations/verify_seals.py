@@ -67,7 +67,7 @@ class VerifySeals(Operation):
         with work.connect(self.params.get("database") or None) as connection:
             found = [*self.compare_copies(seals), *self.stamps(work, seals)]
             found += verifying.verify(connection, seals, lambda done, of: work.progress(done, of, "objects"))
-            found += searched.differences(connection, seals[-1].number)
+            found += searched.differences(connection, seals[-1].number, verifying.expired_through(seals))
         check = SealCheck.objects.create(
             server=self.server,
             database=seals[0].database,

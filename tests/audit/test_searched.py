@@ -3,6 +3,7 @@
 import pytest
 
 from audit import searched
+from tests.audit.test_archive import old, vault  # noqa: F401 - fixtures
 from tests.audit.test_mapping import many, walked  # noqa: F401 - a fixture
 from tests.carrying_out import carry_out, log_of, operation
 
@@ -56,3 +57,27 @@ def test_what_came_since_the_last_run_of_the_index_is_not_missed(indexed, server
     execute("insert into others values (1000)")
     assert carry_out(operation("seal_log", server)).status == "succeeded"
     assert carry_out(operation("verify_seals", server)).status == "succeeded"
+
+
+def test_a_month_that_expired_and_was_loaded_again_is_no_alarm(old, server, execute, vault):  # noqa: F811
+    assert carry_out(operation("index_log", server, texts=False)).status == "succeeded"
+    assert carry_out(operation("expire_log", server, keep_months=3, store="vault")).status == "succeeded"
+    assert carry_out(operation("verify_seals", server)).status == "succeeded"
+    assert carry_out(operation("load_month", server, store="vault", month="2020-01")).status == "succeeded"
+    run = carry_out(operation("verify_seals", server))
+    assert run.status == "succeeded", run.message
+    assert carry_out(operation("index_log", server, texts=False, anew=True)).status == "succeeded"
+    assert carry_out(operation("verify_seals", server)).status == "succeeded"
+
+
+def test_a_server_that_was_made_anew_is_no_alarm(indexed, server, execute):
+    """It counts transactions anew, from lower numbers on."""
+    execute("update dbadmin_audit.summary set system_identifier = 'another', high = high + 1000000")
+    execute("update dbadmin_audit.mapped set system_identifier = 'another'")
+    execute("insert into others values (2000), (2001)")
+    for _ in range(2):
+        assert carry_out(operation("index_log", server, texts=False)).status == "succeeded"
+        assert carry_out(operation("seal_log", server)).status == "succeeded"
+        run = carry_out(operation("verify_seals", server))
+        assert run.status == "succeeded", run.message
+        execute("insert into others select max(id) + 1 from others")
