@@ -26,11 +26,11 @@ TREE = (
 IDLE = ("pid", "idle_seconds", "last_query")
 TABLE = (
     "schema", "table", "total_bytes", "live_rows", "dead_rows", "dead_ratio", "sequential_scans_total",
-    "sequential_rows_total", "index_rows_total", "last_vacuum_at", "last_analyze_at", "kind",
+    "sequential_rows_total", "index_rows_total", "last_vacuum_at", "last_analyze_at",
 )  # fmt: skip
 VIEW = (
     "schema", "view", "is_populated", "refreshed_at", "stale_seconds", "base_changes_total", "total_bytes", "live_rows",
-    "refreshable_beside_readers", "scans_total", "index_bytes", "written_rows_total", "base_tables_count",
+    "refreshable_beside_readers", "scans_total",
 )  # fmt: skip
 FACTS = (
     "kind", "total_bytes", "heap_bytes", "index_bytes", "toast_bytes", "live_rows", "dead_rows", "hot_ratio",
@@ -66,7 +66,7 @@ VACUUM = (
 )  # fmt: skip
 AGE = ("database", "used_ratio", "freeze_ratio", "xid_age_count", "multixact_age_count", "left_count")
 OLDEST = ("schema", "table", "is_toast", "freeze_ratio", "xid_age_count")
-SETTING = ("name", "value", "built_in", "is_changed", "pending_count", "meaning")
+SETTING = ("name", "value", "built_in", "pending_count", "source")
 COUNTS = (
     "connections_count",
     "active_count",
