@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from backups.manifest import NAME, Manifest, NoManifest
-from backups.models import Backup, Copy, Store
+from backups.models import Backup, BaseBackup, Copy, Store, WalSegment
 from backups.stores import StoreError
 from dbadmin.models import Run, Server
 
@@ -90,16 +90,24 @@ def reread(store: Store) -> tuple[int, int, list[str]]:
 
 
 def must_not_be_bare(store: Store) -> None:
-    """Refuse a store that does not answer, and one without any object where the catalogue knows of backups in it."""
-    if next(store.open().items(), None) is not None:
+    """Refuse a store that does not answer, and one with nothing in it where the catalogue knows of something."""
+    if not store.open().is_bare():
         return
-    # A copy that was found damaged may be mended wherever its store is now.
-    held = Q(store=store) | Q(copies__store=store, copies__problem="")
-    if Backup.objects.present().filter(held).exists():
+    if what := _held(store):
         raise StoreError(
-            f"The store {store} ({store.where}) is empty, though the catalogue lists backups there: its disk may not "
+            f"The store {store} ({store.where}) is empty, though the catalogue lists {what} there: its disk may not "
             "be mounted. Mount it. If they are lost, delete them here first, or use another store."
         )
+
+
+def _held(store: Store) -> str:
+    """What the catalogue knows to lie in a store."""
+    held = Q(store=store) | Q(copies__store=store)
+    if Backup.objects.present().filter(held).exists():
+        return "backups"
+    if BaseBackup.objects.present().filter(store=store).exists():
+        return "base backups"
+    return "segments of WAL" if WalSegment.objects.filter(store=store).exists() else ""
 
 
 def _forget(backup: Backup) -> None:
@@ -143,6 +151,7 @@ def prove(backup: Backup, rung: str, seconds: float, problem: str, facts: dict[s
     taken = 0
     for place in backup.places():
         try:
+            must_not_be_bare(place)
             place.open().put(f"{backup.prefix}/{name}", text)
             taken += 1
         except StoreError as reason:

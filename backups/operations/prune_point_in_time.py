@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from backups.models import BaseBackup, PointInTime, WalSegment
-from backups.physical import expiry, manifest
+from backups.physical import expiry, manifest, preflight
 from dbadmin.models import Run
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Step
@@ -34,6 +34,7 @@ class PrunePointInTime(Operation):
         verdict = expiry.judge(bases, timezone.now(), point.keep_days)
         if not verdict.going:
             raise Refused(f"Everything of {self.server} is still needed: {verdict.says}")
+        preflight.must_answer(point.store)
         steps: list[Step] = [self._step(base) for base in verdict.going]
         says = (
             f"Remove the WAL before {verdict.anchor.start}, where the {verdict.anchor} begins, from {point.store}."

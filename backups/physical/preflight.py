@@ -10,7 +10,7 @@ from typing import Any, Never
 import psycopg
 from psycopg import sql
 
-from backups import logical
+from backups import catalogue, logical
 from backups.logical import NoTools, Tools
 from backups.models import Store
 from backups.physical.models import PointInTime
@@ -66,11 +66,16 @@ def check_store(name: str) -> Store:
         raise Refused(f"There is no store {name}.", field="store")
     if not store.enabled:
         raise Refused(f"The store {store} is switched off.", field="store")
+    must_answer(store)
+    return store
+
+
+def must_answer(store: Store) -> None:
+    """Refuse a store that does not, and the empty place of a disk that is not mounted."""
     try:
-        next(store.open().items("_pitr/"), None)
+        catalogue.must_not_be_bare(store)
     except StoreError as reason:
         raise Refused(str(reason), field="store") from reason
-    return store
 
 
 def check_source(server: Server, slot: str) -> Source:

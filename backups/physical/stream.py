@@ -17,7 +17,7 @@ from django.db import connections as django_connections
 from django.utils import timezone
 from psycopg_pool import PoolTimeout
 
-from backups import logical
+from backups import catalogue, logical
 from backups.physical import preflight, source
 from backups.physical.chain_watch import Watch
 from backups.physical.models import BaseBackup, PointInTime
@@ -189,6 +189,9 @@ class WalStream(threading.Thread):
     def ship(self) -> None:
         """Whole segments at once; a look at the source and the part under way when that is due."""
         shipper = self.open_shipper()
+        if shipper.store.is_mounted:
+            # What is written where its disk is to be mounted is hidden once it is.
+            catalogue.must_not_be_bare(self.point.store)
         is_due = time.monotonic() - self.looked_at >= self.point.ship_seconds or self.stopping.is_set()
         asked: Exception | None = None
         if is_due:

@@ -118,6 +118,13 @@ class Store(ABC):
     def abort_stale(self, prefix: str, older_than: timedelta, spare: Collection[str] = ()) -> list[str]:
         """Remove what unfinished uploads below the prefix left, except below the keys in `spare`."""
 
+    #: Its disk can be away while the place where it is mounted answers.
+    is_mounted = False
+
+    def is_bare(self) -> bool:
+        """Nothing at all lies in it, as in the place of a disk that is not mounted."""
+        return next(self.items(), None) is None
+
     def free_bytes(self) -> int | None:
         """How much more fits, where the store can say it."""
         return None

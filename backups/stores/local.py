@@ -133,6 +133,7 @@ class LocalStore(Store):
     """Objects are files below one directory."""
 
     largest_object_bytes = 1 << 62
+    is_mounted = True
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -164,8 +165,10 @@ class LocalStore(Store):
                     left -= len(block)
                     yield block
         except FileNotFoundError as error:
-            if not self.root.is_dir():
-                raise StoreError(_sentence(error, self.root)) from error
+            if self.is_bare():
+                raise StoreError(
+                    f"The store's directory {self.root} is empty: its disk may not be mounted. Mount it."
+                ) from error
             raise MissingObject(f"{key} is not in the store {self.root}.") from error
         except OSError as error:
             raise (Unreadable if error.errno == errno.EIO else StoreError)(
@@ -222,6 +225,14 @@ class LocalStore(Store):
                 path.unlink(missing_ok=True)
                 removed.append(key)
         return removed
+
+    def is_bare(self) -> bool:
+        """A disk that is mounted has a directory at least, where objects lay or as lost+found."""
+        try:
+            with os.scandir(self.root) as entries:
+                return next(entries, None) is None
+        except OSError as error:
+            raise StoreError(_sentence(error, self.root)) from error
 
     def free_bytes(self) -> int | None:
         return _free(self.root)

@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 
 from backups import catalogue
-from backups.models import Backup, Store
+from backups.models import Backup, BaseBackup, Policy, Store
+from backups.physical.chains import recoverable
 from backups.stores import StoreError
 from dbadmin.models import Run, Server
+from tests.backups.recovering import Source
+from tests.backups.test_copies import DATA, shop, twice, vault
 from tests.backups.test_faults import refusal
+from tests.carrying_out import carry_out, operation
+from tests.fixtures.runtime import until
+
+__all__ = ["shop", "twice", "vault"]
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
@@ -55,3 +62,80 @@ def test_a_backup_that_was_missed_and_is_there_again_is_in_the_catalogue_again(
     assert catalogue.reread(store) == (1, 0, [])
     backup.refresh_from_db()
     assert (backup.deleted_at, backup.deleted_why) == (None, "")
+
+
+def unmounted(store: Store) -> tuple[Path, str]:
+    """Take its disk away and leave the place where it is mounted; where the content is now, and what reading says."""
+    elsewhere = store.path.rename(store.path.with_name(f"{store}_unmounted"))
+    store.path.mkdir()
+    return (
+        elsewhere,
+        f"The store's directory {store.path} is empty: its disk may not be mounted. Mount it.",
+    )
+
+
+def mounted(store: Store, elsewhere: Path) -> None:
+    store.path.rmdir()  # nothing was written to where it would be hidden
+    elsewhere.rename(store.path)
+
+
+def test_no_wal_is_written_below_a_disk_that_is_not_mounted_and_none_is_taken_for_lost(
+    source: Source,
+) -> None:
+    base = source.base()
+    source.insert(1)
+    source.switch()
+    source.covered()
+    elsewhere, empty = unmounted(source.store)
+    bare = (
+        f"The store shelf ({source.store.path}) is empty, though the catalogue lists base backups there: its disk "
+        "may not be mounted. Mount it. If they are lost, delete them here first, or use another store."
+    )
+    moment = source.insert(2)
+    source.execute("select pg_switch_wal()")
+    until(lambda: source.point.problem == bare, 30)
+    assert refusal(source.server, "take_base_backup") == (
+        f"{bare} Without the WAL from its beginning on, a base backup cannot be recovered. "
+        "Start manage.py wal_receiver."
+    )
+    failed = carry_out(operation("verify_base_backup", source.server, base=base.pk))
+    assert (failed.status, failed.message) == (
+        Run.Status.FAILED,
+        f"Whether {base} is whole is not known: {empty} Read it back again when the store answers.",
+    )
+    assert BaseBackup.objects.get().problem == ""
+    mounted(source.store, elsewhere)
+    source.covered()
+    assert source.point.problem == ""
+    assert not source.server.wal_segments.exclude(problem="").exists()
+    found = recoverable(source.server)
+    assert (found.holes, bool(found.chain_for(moment))) == ([], True)
+
+
+def test_a_damaged_copy_is_not_mended_below_a_disk_that_is_not_mounted(
+    twice: Policy, vault: Store, taken: Callable[..., Backup], run: Callable[..., Run], server: Server, shop: str
+) -> None:  # fmt: skip
+    backup = taken(store="")
+    path = vault.path / backup.prefix / DATA
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert run("verify_backup", backup=backup.pk, how="read").status == Run.Status.FAILED
+    damage = backup.copies.get().problem
+    elsewhere, empty = unmounted(vault)
+    done = run("copy_backups", backup=backup.pk, store="vault")
+    assert (done.status, done.message) == (
+        Run.Status.FAILED,
+        (
+            f"Step 2 of 2 failed: {backup} was not copied to vault: The store vault ({vault.path}) is empty, though "
+            "the catalogue lists backups there: its disk may not be mounted. Mount it. If they are lost, delete them "
+            "here first, or use another store. The rest was copied. Run this again when that is mended."
+        ),
+    )
+    found = run("verify_backup", backup=backup.pk, how="read")
+    assert found.message == (
+        f"Whether {backup} is whole in vault is not known: {empty} It is whole in shelf. "
+        "Read it back again when the store answers."
+    )
+    assert backup.copies.get().problem == damage
+    mounted(vault, elsewhere)
+    done = run("copy_backups", backup=backup.pk, store="vault")
+    assert done.status == Run.Status.SUCCEEDED, done.message

@@ -75,6 +75,7 @@ def test_an_aborted_upload_leaves_nothing(store: Store) -> None:
 
 
 def test_an_object_that_is_not_there_is_said_to_be_missing(store: Store) -> None:
+    store.put("there", b"x")
     with pytest.raises(MissingObject, match=r"^gone is not in the store "):
         store.get("gone")
     store.delete("gone")
