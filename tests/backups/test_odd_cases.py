@@ -178,3 +178,26 @@ def test_a_workers_disk_that_fills_up_in_the_middle_of_a_restore_is_named(
     with postgres.connect(huge) as connection:
         assert connection.execute("select count(*) from huge").fetchone() == (6000,)
     assert databases(postgres, huge) == [huge]
+
+
+def test_a_database_that_limits_its_statements_is_restored_in_its_place_all_the_same(
+    taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres, database: str
+) -> None:
+    with postgres.connect(database) as connection:
+        connection.execute("""
+            create function slow(int) returns int immutable language plpgsql
+            as $$ begin perform pg_catalog.pg_sleep(1); return $1; end $$;
+            create table one as select 1 as n;
+            create index on one (slow(n))""")
+        for setting in (
+            "statement_timeout = '500ms'",
+            "default_transaction_read_only = on",
+            "search_path = nowhere",
+        ):
+            connection.execute(sql.SQL(f"alter database {{}} set {setting}").format(sql.Identifier(database)))
+        connection.execute(sql.SQL("alter database {} connection limit 0").format(sql.Identifier(database)))
+    done = run("restore_backup", backup=taken().pk, into="over", database=database)
+    assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+    with postgres.connect(database) as connection:
+        assert connection.execute("show statement_timeout").fetchone() == ("500ms",)
+        assert connection.execute("select n from public.one").fetchone() == (1,)
