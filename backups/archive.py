@@ -11,11 +11,13 @@ import hashlib
 import re
 import sys
 from dataclasses import dataclass, field
+from typing import IO
 
 from dbadmin.failures import Told
 
 MAGIC = b"PGDMP"
 DATA, BLOBS = 1, 3
+PLACE_KNOWN = b"\x02"
 CHUNKED_FROM = 19  # pg_dump 19 and later put several rows into a chunk
 _LONGEST_TOC = 1 << 30
 
@@ -41,6 +43,8 @@ class Entry:
     digest: str
     section: int = 0
     depends: tuple[int, ...] = ()
+    #: Where the table of contents has room for the place of its data.
+    place_at: int = 0
 
 
 def digest_of(*definition: str) -> str:
@@ -148,11 +152,12 @@ def _read_entry(reader: _Reader, header: Header) -> Entry:
     depends = []
     while (number := reader.string()) is not None:
         depends.append(int(number))
+    place_at = reader.at
     reader.take(1 + header.offset_size)
     # There are few kinds, schemas and owners, and many objects of each.
     few = [sys.intern(each) for each in (kind, schema, owner)]
     digest = digest_of(definition, copy, tablespace, access_method)
-    return Entry(dump_id, has_data, few[0], few[1], name, few[2], digest, section, tuple(depends))
+    return Entry(dump_id, has_data, few[0], few[1], name, few[2], digest, section, tuple(depends), place_at)
 
 
 def read_contents(data: bytes) -> tuple[Header, int] | None:
@@ -196,6 +201,7 @@ class Scanner:
         self._in_blob = False
         self._blob, self._sum = hashlib.sha256(), 0
         self._by_id: dict[int, Entry] = {}
+        self._places: list[tuple[Entry, int]] = []
 
     @property
     def current(self) -> str:
@@ -230,6 +236,16 @@ class Scanner:
             raise ArchiveError(f"The archive holds the data of {len(self.contents)} of {announced} tables.")
         return self.header
 
+    def write_places(self, archive: IO[bytes]) -> None:
+        """Where all data begin, into the table of contents, as pg_dump does where it can go back in what it wrote.
+
+        Without them each job of pg_restore walks through all rows before its table, and cannot take the largest first.
+        """
+        size = self.header.offset_size if self.header else 0
+        for entry, place in self._places:
+            archive.seek(entry.place_at)
+            archive.write(PLACE_KNOWN + place.to_bytes(size, "little"))
+
     def _advance(self, header: Header) -> bool:
         """Work off what the buffer holds; False when more is needed first."""
         if self._current is None:
@@ -259,6 +275,7 @@ class Scanner:
         entry = self._by_id.get(number)
         if block not in (DATA, BLOBS) or entry is None:
             raise ArchiveError(f"The archive is damaged after {self.size_bytes - len(self._buffer)} bytes.")
+        self._places.append((entry, self.size_bytes - len(self._buffer)))
         self._current = Content(entry.kind, entry.schema, entry.name)
         self._hash, self._tail, self._sum = hashlib.sha256(), b"", 0
         self._left, self._in_blob = 0, block == DATA

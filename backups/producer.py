@@ -35,6 +35,21 @@ def roomy(argv: Sequence[str]) -> list[str]:
     return [program, f"--output={WRITTEN}", *argv] if program else list(argv)
 
 
+def lines(pipe: IO[bytes]) -> Iterator[str]:
+    """What a process says, line by line, and an empty one each second in which it says nothing."""
+    begun = b""
+    while True:
+        if not select.select([pipe], [], [], 1)[0]:
+            yield ""
+            continue
+        said = os.read(pipe.fileno(), BLOCK)
+        *whole, begun = (begun + said).split(b"\n")
+        for line in [*whole, *([begun] if begun and not said else [])]:
+            yield line.decode("utf-8", "replace").rstrip()
+        if not said:
+            return
+
+
 class ProducerFailed(Told):
     """The process died or said no; the sentence carries its own words."""
 
@@ -62,7 +77,7 @@ class Producer:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        self._out, self._err = _given(self.process.stdout), _given(self.process.stderr)
+        self._out, self._err = given(self.process.stdout), given(self.process.stderr)
         _widen(self._out.fileno())
         self._listener = threading.Thread(target=self._listen, name=f"{self.name}-stderr", daemon=True)
         self._listener.start()
@@ -128,7 +143,7 @@ class Producer:
         self._out.close()
 
 
-def _given(pipe: IO[bytes] | None) -> IO[bytes]:
+def given(pipe: IO[bytes] | None) -> IO[bytes]:
     """A pipe that was asked for is there; the types of the library do not know it."""
     if pipe is None:
         raise ProducerFailed("The process was started without a pipe.")

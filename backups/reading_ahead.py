@@ -40,7 +40,7 @@ class Ahead:
         self.troubles: list[str] = []
 
     def hear(self, line: str) -> None:
-        """What pg_restore says; from the main thread, which alone may start programs."""
+        """What pg_restore says, an empty line for nothing; from the main thread, which alone may start programs."""
         if finished := _FINISHED.match(line):
             for awaited in self._awaited.values():
                 awaited.discard(int(finished[1]))

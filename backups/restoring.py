@@ -24,7 +24,7 @@ from backups.manifest import Contents, NoManifest
 from backups.models import Backup, BackupKey, KeptDatabase, Store, expiry
 from backups.pipeline import receive
 from backups.preflight import spool_folder
-from backups.producer import Producer
+from backups.producer import Producer, given, lines
 from backups.reading import keys_for, must_be_same
 from backups.reading_ahead import Ahead
 from backups.restore_errors import classify
@@ -214,9 +214,10 @@ class Restoring:
                 self.spool.write(block)
             work.progress(scanner.size_bytes, self.manifest.plain_bytes, "bytes")
             work.stop_if_cancelled()
-        with _room():
-            self.spool.flush()
         must_be_same(self.manifest, scanner)
+        with _room():
+            scanner.write_places(self.spool)
+            self.spool.flush()
         self.entries = scanner.header.entries if scanner.header else ()
 
     def _unpack_copy(self, work: Work, place: Store, reason: Exception) -> bool:
@@ -286,9 +287,8 @@ class Restoring:
         """Follow pg_restore line by line; the first error that is not known to be harmless ends it."""
         done, total = 0, len(self.manifest.contents.definitions) + len(self.manifest.contents.tables)
         harmless = 0
-        for raw in process.stderr or ():
+        for line in lines(given(process.stderr)):
             work.stop_if_cancelled()
-            line = raw.decode("utf-8", "replace").rstrip()
             if self.ahead:
                 self.ahead.hear(line)
             error = classify(line)

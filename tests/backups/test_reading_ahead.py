@@ -1,6 +1,7 @@
 """Large tables are proven while their indexes are built: nothing is read twice, nothing is left out."""
 
 from collections.abc import Callable
+from subprocess import PIPE
 
 import pytest
 
@@ -9,7 +10,7 @@ from backups.archive import Entry, Scanner
 from backups.logical import Selection, Source
 from backups.manifest import Contents
 from backups.models import Backup
-from backups.producer import Producer, plain_popen
+from backups.producer import Producer, given, lines, plain_popen
 from backups.reading_ahead import Ahead
 from dbadmin.connections import Session
 from dbadmin.models import Run
@@ -73,6 +74,24 @@ def test_a_table_is_read_once_its_rows_and_keys_are_there_and_the_rest_without_i
     rest, _ = dumped(Source(source.tools, source.dsn, source.database, Selection(), known))
     assert [table.name for table in rest.tables] == ["small"]
     assert rows_of(ahead.add_to(rest)) == rows_of(whole)
+
+
+def test_the_next_table_is_read_while_pg_restore_says_nothing(source: Source) -> None:
+    whole, entries = dumped(source)
+    ahead = Ahead(source, entries, whole.tables, plain_popen)
+    for kind, name in (("TABLE DATA", "keyed"), ("CONSTRAINT", "keyed keyed_pkey"), ("TABLE DATA", ODD)):
+        ahead.hear(finished(entries, kind, name))
+    asked = plain_popen(
+        ["sh", "-c", "echo builds >&2; read go; printf 'an\\nindex' >&2"], {}, stdin=PIPE, stderr=PIPE
+    )
+    go_on, said = given(asked.stdin), []
+    for line in lines(given(asked.stderr)):
+        ahead.hear(line)
+        said.append(line)
+        if len(ahead.tables) == 2:
+            go_on.close()
+    assert [line for line in said if line] == ["builds", "an", "index"]
+    assert [table.name for table in ahead.tables] == ["keyed", ODD]
 
 
 def test_what_cannot_be_read_ahead_is_left_to_the_dump_that_follows(
