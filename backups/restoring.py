@@ -314,8 +314,6 @@ class Restoring:
                 connection.execute(statement)
                 work.log(statement.as_string(None))
         with work.connect(self.scratch) as connection:
-            # What the database or our role sets is meant for its users: the settings are copied already.
-            connection.execute("set statement_timeout = 0")
             connection.execute("analyze")
         work.log(f"Analyzed {self.scratch}.")
 

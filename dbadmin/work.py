@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 MOST_LINES = 5000
 #: The last lines of a program that failed are part of the sentence.
 LAST_LINES = 3
+#: What a database or a role limits is meant for its users: a run takes hours, some in a transaction that waits.
+LIMITS_OF_USERS = (
+    "statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout",
+)  # fmt: skip
+UNLIMITED = """
+select pg_catalog.set_config(name, '0', false) from pg_catalog.pg_settings where name = any(%s) and setting <> '0'
+"""
 
 
 class Cancelled(BaseException):
@@ -134,6 +141,7 @@ class Work:
         connection = connections.open_dsn(where, self.application_name, RunConnection)
         self.began = True
         connection.add_notice_handler(self.note)
+        connection.execute(UNLIMITED, [list(LIMITS_OF_USERS)])
         # Should this process die, the server ends the statement instead of finishing it for nobody.
         with suppress(psycopg.Error):
             connection.execute(

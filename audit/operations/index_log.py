@@ -171,7 +171,6 @@ class IndexLog(Operation):
             state = installed(lambda query, params=None: named_rows(connection.execute(query, params)))
             if plans.owned(lambda query, params=None: named_rows(connection.execute(query, params))):
                 connection.execute("set role dbadmin_audit")
-            connection.execute("set statement_timeout = 0")
             more = True
             while more:
                 one = batch(connection, state)

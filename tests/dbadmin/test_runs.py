@@ -1,5 +1,6 @@
 """A run is what was previewed, done once, by somebody who may, and it tells in words how it ended."""
 
+import time
 from threading import Thread
 
 import pytest
@@ -35,6 +36,16 @@ def test_a_run_keeps_what_was_previewed_and_does_it(server, user_as):
     assert run.message == "Finished."
     assert run.step == 2
     assert run.started_at <= run.finished_at
+
+
+def test_limits_that_a_database_has_for_its_users_do_not_end_it(server, database, target):
+    for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        target.connection.execute(f"alter database {database} set {name} = '50ms'")
+    run = Run.objects.create(server=server, server_name=server.name, operation="trial", target="limits")
+    with Work(run).connect(database) as session, session.transaction():
+        session.execute("select pg_sleep(0.2)")
+        time.sleep(0.2)
+        assert session.execute("show statement_timeout").fetchone() == ("0",)
 
 
 def test_its_id_goes_to_redis_after_the_commit_and_no_earlier(server):
