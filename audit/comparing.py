@@ -121,7 +121,13 @@ def folded(
         for known in first
         if first[known] != last[known][1]
     ]
-    return sorted(made, key=lambda change: list(map(str, change.key.values())))
+    return sorted(made, key=lambda change: [in_order(str(value)) for value in change.key.values()])
+
+
+def in_order(value: str) -> tuple[bool, int, str]:
+    """Whole numbers by what they are worth, before all else."""
+    is_number = value.removeprefix("-").isdecimal()
+    return not is_number, int(value) if is_number and len(value) < 40 else 0, value
 
 
 def table_at(rows: Rows, state: Installed, table: Watched, moment: dt.datetime, after: str) -> TablePage:

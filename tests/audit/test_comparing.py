@@ -53,6 +53,11 @@ def test_names_what_differs_between_two_moments(audit, target, told):
     assert (found, was_emptied) == ([], True)
 
 
+def test_rows_that_differ_come_by_the_worth_of_their_keys(audit, target, told):
+    found = comparing.between(target.rows, audit.state, audit.state.active()[0], told[0], told[1])
+    assert [change.key["id"] for change in found.changes] == [str(number) for number in range(1, 61)]
+
+
 def test_shows_the_table_as_it_was_page_by_page(audit, target, told):
     table, state = audit.state.active()[0], audit.state
 
