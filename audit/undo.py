@@ -17,7 +17,7 @@ from audit.undo_order import ForeignKey, Taking, by_themselves, foreign_keys, in
 #: Rows that one undo takes back at most.
 MOST = 1000
 COLUMNS = """
-select a.attrelid::int8 as relid, a.attname as name, a.attgenerated <> '' as is_generated,
+select a.attrelid::int8 as relid, a.attname as name, a.attnum, a.attgenerated <> '' as is_generated,
        (with recursive base as (
             select t.oid, t.typtype, t.typbasetype, t.typnamespace
             union all
@@ -77,9 +77,10 @@ def name_of(table: Watched) -> Composable:
 
 @dataclass(frozen=True)
 class Columns:
-    """A table's columns today: those that can be written, and those of a type that users made."""
+    """A table's columns today: their numbers, those that can be written, and those of a type that users made."""
 
     relid: int
+    numbers: dict[str, int]
     writable: set[str]
     users: set[str]
 
@@ -89,8 +90,14 @@ def columns_today(rows: Rows, table: Watched) -> Columns:
     found = rows(COLUMNS, [Identifier(table.schema, table.name).as_string(None)])
     if not found:
         raise CannotUndo(f"{table} is not there any more.")
+    if found[0].relid != table.relid:
+        raise CannotUndo(
+            f"{table} is another table by now than the one whose changes were recorded. Watch it again, and look"
+            " at what would be taken back."
+        )
     return Columns(
         found[0].relid,
+        {row.name: row.attnum for row in found},
         {row.name for row in found if not row.is_generated},
         {row.name for row in found if row.is_users},
     )
@@ -106,11 +113,38 @@ def reversal(table: Watched, change: Change, columns: Columns) -> Reversal:
     if not change.shape.key:
         raise CannotUndo(f"{table} has no key in the log: its rows cannot be told apart.")
     hidden = {column.name for column in change.shape.columns if column.rule}
+    gone = columns_gone(table, change, columns)
+    if lost := sorted(gone & {*change.key, *(needed(change) - hidden)}):
+        raise CannotUndo(
+            f"{', '.join(lost)} of {table} is not there any more, or has another name: the {change.kind} of"
+            f" {key_of(change)} cannot be taken back as it was."
+        )
     if change.kind == "insert":
-        return remove(table, change, columns)
+        return remove(table, change, columns, hidden | gone)
     if change.kind == "delete":
         return put_back(table, change, columns, hidden)
-    return set_back(table, change, columns, hidden)
+    return set_back(table, change, columns, hidden, gone)
+
+
+def columns_gone(table: Watched, change: Change, columns: Columns) -> set[str]:
+    """Columns that the log has and the table has not. Names are trusted where their order is what it was."""
+    recorded = sorted(change.shape.columns if change.shape else [], key=lambda column: column.attnum)
+    there = [column.name for column in recorded if column.name in columns.numbers]
+    if there != sorted(there, key=lambda name: columns.numbers[name]):
+        raise CannotUndo(
+            f"Columns of {table} have each other's names by now, or were made anew: what the log has of them would"
+            " come into others. Take it back by hand."
+        )
+    return {column.name for column in recorded} - set(there)
+
+
+def needed(change: Change) -> set[str]:
+    """The columns whose values go back into the table."""
+    if change.kind == "insert":
+        return set()
+    return {
+        name for name in change.changed if change.kind == "update" or (change.old or {}).get(name) is not None
+    }
 
 
 def is_still(change: Change, names: list[str], values: dict[str, str | None], columns: Columns) -> Composable:
@@ -126,11 +160,10 @@ def is_still(change: Change, names: list[str], values: dict[str, str | None], co
     return SQL(" AND ").join([*key, *same])
 
 
-def remove(table: Watched, change: Change, columns: Columns) -> Reversal:
+def remove(table: Watched, change: Change, columns: Columns, unknown: set[str]) -> Reversal:
     """An inserted row goes, if nobody changed it since."""
     new = change.new or {}
-    hidden = {column.name for column in change.shape.columns if column.rule} if change.shape else set()
-    where = is_still(change, [name for name in new if name not in hidden], new, columns)
+    where = is_still(change, [name for name in new if name not in unknown], new, columns)
     return Reversal(
         SQL("DELETE FROM {} WHERE {}").format(name_of(table), where),
         SQL("SELECT count(*) = 1 AS fits FROM {} WHERE {}").format(name_of(table), where),
@@ -155,7 +188,7 @@ def put_back(table: Watched, change: Change, columns: Columns, hidden: set[str])
     )
 
 
-def set_back(table: Watched, change: Change, columns: Columns, hidden: set[str]) -> Reversal:
+def set_back(table: Watched, change: Change, columns: Columns, hidden: set[str], gone: set[str]) -> Reversal:
     """Changed columns get their old values, if they still have the new ones."""
     old, new, key = change.old or {}, change.new or {}, key_of(change)
     lost = [name for name in change.changed if name in hidden]
@@ -166,7 +199,11 @@ def set_back(table: Watched, change: Change, columns: Columns, hidden: set[str])
     if not sets:
         raise CannotUndo(f"The update of {table} {key} changed nothing that can be written.")
     # Rows whose keys change places bear the same key for a moment: told apart by all that they hold.
-    told = [name for name in new if name not in hidden] if change.key.keys() & set(change.changed) else names
+    told = (
+        [name for name in new if name not in hidden | gone]
+        if change.key.keys() & set(change.changed)
+        else names
+    )
     where = is_still(change, told, new, columns)
     return Reversal(
         SQL("UPDATE {} SET {} WHERE {}").format(name_of(table), SQL(", ").join(sets), where),

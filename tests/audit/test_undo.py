@@ -291,3 +291,61 @@ def test_an_insert_is_not_taken_back_where_rows_of_others_would_go_with_it(audit
     assert undo(audit, transaction=number, leave_conflicts=True) == ["Took back 2 changes, left 1 out."]
     assert execute("select id from parents").fetchall() == [(1,)]
     assert execute("select id, parent from children").fetchall() == [(11, 1)]
+
+
+@pytest.fixture
+def pairs(audit, execute):
+    """A row that was deleted, one that was changed, and one that came."""
+    execute("create table pairs (id int primary key, a text, b text)")
+    audit.watch("pairs")
+    execute("insert into pairs values (1, 'a1', 'b1'), (2, 'a2', 'b2')")
+    execute("delete from pairs where id = 1")
+    execute("update pairs set a = 'x', b = 'y' where id = 2")
+    execute("insert into pairs values (3, 'a3', 'b3')")
+    return audit
+
+
+GONE = "b of public.pairs is not there any more, or has another name: the {} of {} cannot be taken back as it was."
+MIXED = (
+    "Columns of public.pairs have each other's names by now, or were made anew: what the log has of them would come"
+    " into others. Take it back by hand."
+)
+ALTERED = {
+    "alter table pairs rename b to c": (GONE.format("delete", 1), GONE.format("update", 2), None),
+    "alter table pairs drop b": (GONE.format("delete", 1), GONE.format("update", 2), None),
+    "alter table pairs rename a to z; alter table pairs rename b to a; alter table pairs rename z to b": (
+        MIXED,
+    )
+    * 3,
+    "alter table pairs drop a; alter table pairs add a text": (MIXED,) * 3,
+    "alter table pairs add c text default 'new'": (None, None, None),
+}
+
+
+@pytest.mark.parametrize("statement", ALTERED)
+def test_no_value_comes_back_into_another_column_or_is_lost_in_silence(pairs, execute, statement):
+    numbers = [each.id for each in pairs.statements()[-3:]]
+    execute(statement)
+    for number, refused in zip(numbers, ALTERED[statement], strict=True):
+        if refused:
+            with pytest.raises(Refused) as refusal:
+                undo(pairs, statement=number)
+            assert str(refusal.value) == refused
+        else:
+            assert undo(pairs, statement=number) == ["Took back 1 change."]
+    if not any(ALTERED[statement]):
+        assert execute("select * from pairs order by id").fetchall() == [
+            (1, "a1", "b1", "new"), (2, "a2", "b2", "new"),
+        ]  # fmt: skip
+
+
+def test_nothing_comes_back_into_a_table_that_was_made_anew(pairs, execute):
+    number = pairs.statements()[-3].id
+    execute("alter table pairs rename to old_pairs; create table pairs (id int primary key, a text, b text)")
+    with pytest.raises(Refused) as refusal:
+        undo(pairs, statement=number)
+    assert str(refusal.value) == (
+        "public.pairs is another table by now than the one whose changes were recorded. Watch it again, and look at"
+        " what would be taken back."
+    )
+    assert execute("select count(*) from pairs").fetchone() == (0,)
