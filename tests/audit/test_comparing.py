@@ -48,7 +48,7 @@ def test_names_what_differs_between_two_moments(audit, target, told):
     ]
     assert len(between(audit, target, told[0], told[1])[0]) == 60
     found, _ = between(audit, target, told[3], told[4])
-    assert [kind for kind, _, _ in found] == ["insert", "delete"]
+    assert [kind for kind, _, _ in found] == ["delete", "insert"]
     found, was_emptied = between(audit, target, told[4], told[5])
     assert (found, was_emptied) == ([], True)
 
