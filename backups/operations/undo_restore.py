@@ -50,6 +50,13 @@ def kept_database(server: Server, pk: Any) -> KeptDatabase:
     return kept
 
 
+def other_name(kept: str) -> str:
+    """`shop__before_…` -> `shop__undone_…`, and back, when the undo is undone: that name is free by then."""
+    old, new = ("__before_", "__undone_") if "__before_" in kept else ("__undone_", "__before_")
+    name, _, rest = kept.rpartition(old)
+    return f"{name}{new}{rest}"
+
+
 class UndoRestore(Operation):
     """Bring back the database that a restore put aside, by the same swap the other way round."""
 
@@ -68,7 +75,7 @@ class UndoRestore(Operation):
     def plan(self) -> Sequence[Step]:
         kept = kept_database(self.server, self.params["kept"])
         preflight.check_swap(self.server, kept.original)
-        aside = kept.name.replace("__before_", "__undone_")
+        aside = other_name(kept.name)
         says = f"-- Swap back; what was written since the restore stays in {aside}\n"
         return [
             Call(lambda work: _undo(work, kept, aside), says + swap.texts(kept.original, aside, kept.name))
@@ -108,7 +115,7 @@ def _undo(work: Work, kept: KeptDatabase, aside: str) -> None:
 def _note(work: Work, kept: KeptDatabase, aside: str) -> None:
     """What came in its place is kept now, for a day at least."""
     moment = max(kept.expires_at, expiry(24))
-    KeptDatabase.objects.get_or_create(
+    KeptDatabase.present(work.server).get_or_create(
         server=work.server,
         name=aside,
         defaults={"original": kept.original, "run": work.run, "expires_at": moment},

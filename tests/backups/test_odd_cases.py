@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from backups import restoring
-from backups.models import Backup, Store
+from backups.models import Backup, KeptDatabase, Store
 from dbadmin.models import Run, Server
 from dbadmin.operations import REGISTRY, Refused
 from tests.backups.test_faults import databases
@@ -82,6 +82,24 @@ def test_a_database_of_any_name_is_backed_up_and_comes_back_in_its_place(
             "select pg_get_userbyid(datdba) from pg_database where datname = %s", [name]
         ).fetchone()
     assert owner == (name,)
+
+
+def test_an_undo_can_be_undone_again_and_again(
+    taken: Callable[..., Backup], run: Callable[..., Run], server: Server, postgres: Postgres, database: str
+) -> None:
+    with postgres.connect(database) as connection:
+        connection.execute("create table kept as select n from generate_series(1, 9) n")
+    backup = taken()
+    with postgres.connect(database) as connection:
+        connection.execute("delete from kept")
+    done = run("restore_backup", backup=backup.pk, into="over", database=database)
+    for rows in (0, 9, 0):
+        (there,) = KeptDatabase.present(server)
+        undone = run("undo_restore", kept=there.pk)
+        assert undone.status == Run.Status.SUCCEEDED, (done.message, undone.message)
+        with postgres.connect(database) as connection:
+            assert connection.execute("select count(*) from kept").fetchone() == (rows,)
+    assert len(KeptDatabase.present(server)) == 1  # nobody forgets what is put aside
 
 
 def test_templates_with_something_of_their_own_are_backed_up_and_what_takes_nobody_in_is_named(
