@@ -220,7 +220,9 @@ def reversals(rows: Rows, tables: dict[int, Watched], wanted: list[Change]) -> l
         number: columns_today(rows, tables[number]) for number in {one.statement.watched_id for one in newest}
     }
     keys = foreign_keys(rows, [each.relid for each in columns.values()])
-    found = [reversal(tables[n], one, columns[n]) for one in newest for n in [one.statement.watched_id]]
+    found = [
+        reversal(tables[one.statement.watched_id], one, columns[one.statement.watched_id]) for one in newest
+    ]
     takings = [Taking(columns[one.table.id].relid, one.change.new, one.change.old, one.rows) for one in found]
     follow = by_themselves(takings, keys)
     found = [guarded(one, taking, keys, takings) for one, taking in zip(found, takings, strict=True)]

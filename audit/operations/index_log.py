@@ -97,8 +97,7 @@ class IndexLog(Operation):
                     says="Make the tables that hold sums and maps",
                 )
             )  # fmt: skip
-        there = [name for name in PREPARED if is_there(rows, name)]
-        if there and self.params.get("anew"):
+        if self.params.get("anew") and (there := [name for name in PREPARED if is_there(rows, name)]):
             inside = plans.as_owner(own, [Sql(FORGET.format(names(there)))])
             says = "Throw away the map, the sums and the copied texts"
             steps.append(Transaction(inside, database=database, says=says))
