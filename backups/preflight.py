@@ -12,7 +12,7 @@ from django.conf import settings
 from psycopg import sql
 from psycopg_pool import PoolTimeout
 
-from backups import catalogue, logical
+from backups import catalogue, logical, swap
 from backups.logical import NoTools, Tools
 from backups.manifest import Manifest
 from backups.models import Backup, Store
@@ -225,6 +225,7 @@ def swap_checks(server: Server | Session, database: str) -> Iterator[Check]:
     may = server.row(
         "select pg_catalog.current_setting('is_superuser') = 'on' or (r.rolcreatedb and"
         " pg_catalog.pg_has_role(d.datdba, 'member')) as rename, r.rolname as role,"
+        " pg_catalog.pg_has_role('pg_signal_backend', 'usage') as signals,"
         " pg_catalog.pg_get_userbyid(d.datdba) as owner"
         " from pg_catalog.pg_database d, pg_catalog.pg_roles r"
         " where d.datname = %s and r.rolname = current_user",
@@ -237,6 +238,20 @@ def swap_checks(server: Server | Session, database: str) -> Iterator[Check]:
             "Right to rename",
             f"{may.role} may not rename {database}.",
             f"ALTER ROLE {role} CREATEDB; GRANT {quoted(may.owner)} TO {role};",
+        )
+    if may and not may.signals:
+        yield Check(
+            "critical",
+            "Right to end sessions",
+            f"{may.role} may not end the sessions of others, who have to leave {database} for a moment.",
+            f"GRANT pg_signal_backend TO {quoted(may.role)};",
+        )
+    elif stay := [row.role for row in server.rows(swap.STAY, [[database]])]:
+        yield Check(
+            "warning",
+            "Sessions",
+            f"{some(stay)} is in {database}, whose sessions only a superuser may end. The swap disconnects nobody and "
+            "fails while one is there.",
         )
 
 

@@ -16,6 +16,17 @@ from dbadmin.identifiers import fitting
 PATIENCE_SECONDS = 20
 
 
+#: Whom the role may not end: a superuser's sessions, and without pg_signal_backend everybody else's as well.
+STAY = """
+    select distinct a.usename as role
+    from pg_catalog.pg_stat_activity a join pg_catalog.pg_roles r on r.oid = a.usesysid
+    where a.datname = any(%s) and a.pid <> pg_catalog.pg_backend_pid()
+      and pg_catalog.current_setting('is_superuser') = 'off'
+      and (r.rolsuper or not (pg_catalog.pg_has_role(r.oid, 'usage')
+                              or pg_catalog.pg_has_role('pg_signal_backend', 'usage')))
+    order by 1"""
+
+
 class SwapFailed(Told):
     """The databases have their old names; a sentence that says what was in the way."""
 
@@ -31,12 +42,18 @@ def allow(connection: psycopg.Connection[Any], name: str, allowed: bool) -> None
 
 
 def empty(connection: psycopg.Connection[Any], names: Sequence[str], tick: Callable[[], None]) -> int:
-    """End every session in these databases and wait until they are gone."""
+    """End every session in these databases and wait until they are gone; nobody if there is one that may not be."""
     deadline, ended = time.monotonic() + PATIENCE_SECONDS, 0
+    if stay := [name for (name,) in connection.execute(STAY, [list(names)])]:
+        raise SwapFailed(
+            f"{connection.info.user} may not end the sessions of {', '.join(stay)} in {' and '.join(names)}. Nobody "
+            "was disconnected. End them and do it again, or let dbadmin operate as a superuser."
+        )
     while True:
+        # Who has no user is autovacuum: only a superuser may end it, and a rename does so by itself.
         rows = connection.execute(
-            "select pid, usename, pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity"
-            " where datname = any(%s) and pid <> pg_catalog.pg_backend_pid()",
+            "select pid, pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity"
+            " where datname = any(%s) and usesysid is not null and pid <> pg_catalog.pg_backend_pid()",
             [list(names)],
         ).fetchall()
         if not rows:

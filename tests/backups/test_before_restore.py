@@ -114,6 +114,7 @@ def test_a_role_with_few_rights_is_told_every_right_that_it_lacks_and_has_enough
         connection.execute(
             f"drop owned by {gone}; drop role {gone}; alter role {keeper} nocreatedb connection limit 3"
         )
+        connection.execute(f"revoke pg_signal_backend from {keeper}")
     wanted = {"backup": backup.pk, "into": "over", "database": database}
     checks, refusal = looked(server, "restore_backup", **wanted)
     stopping = {title: check.remedy for title, check in checks.items() if check.state == "critical"}
@@ -123,6 +124,7 @@ def test_a_role_with_few_rights_is_told_every_right_that_it_lacks_and_has_enough
         "Owners": f'GRANT "{house}" TO "{keeper}";',
         "Connections": f'ALTER ROLE "{keeper}" CONNECTION LIMIT -1;',
         "Right to rename": f'ALTER ROLE "{keeper}" CREATEDB; GRANT "{house}" TO "{keeper}";',
+        "Right to end sessions": f'GRANT pg_signal_backend TO "{keeper}";',
     }
     assert refusal.startswith(
         f'{keeper} may not create databases. What mends it: ALTER ROLE "{keeper}" CREATEDB; shop has no {gone}, to whom'

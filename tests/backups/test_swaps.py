@@ -1,0 +1,82 @@
+"""A swap ends those who are in the way and may be ended, says who may not, and leaves every door as it was."""
+
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+
+from backups import preflight, swap
+from dbadmin.connections import Session
+from tests.backups.test_faults import when
+from tests.fixtures.servers import Postgres
+
+pytestmark = pytest.mark.servers
+
+KEEPER = """
+create role keeper login createdb password '{password}';
+grant pg_signal_backend to keeper;
+create database shop owner keeper;
+create database shop_new owner keeper"""
+
+
+def nothing() -> None:
+    """What a run does between two looks, where nobody wants it to end."""
+
+
+@pytest.fixture
+def cluster(new_postgres: Callable[..., Postgres]) -> Postgres:
+    """A server whose autovacuum works slowly and all the time, with two databases of a role that is no superuser."""
+    made = new_postgres(
+        autovacuum_naptime="1s", autovacuum_vacuum_cost_delay="100ms", autovacuum_vacuum_cost_limit="1"
+    )
+    for statement in KEEPER.format(password=made.password).split(";\n"):
+        made.admin.execute(statement)
+    return made
+
+
+@pytest.fixture
+def keeper(cluster: Postgres) -> Iterator[psycopg.Connection]:
+    """Its session, elsewhere."""
+    with cluster.connect(user="keeper") as connection:
+        yield connection
+
+
+def doors(cluster: Postgres) -> list[tuple[str, bool]]:
+    """Each database of the shop, and whether it takes connections."""
+    return cluster.admin.execute(
+        "select datname, datallowconn from pg_database where datname like 'shop%' order by 1"
+    ).fetchall()
+
+
+def test_an_autovacuum_worker_is_in_nobodys_way(cluster: Postgres, keeper: psycopg.Connection) -> None:
+    with cluster.connect("shop") as connection:
+        connection.execute("create table worn as select n, repeat('x', 500) from generate_series(1, 50000) n")
+        connection.execute("delete from worn")
+    works = "select pid from pg_stat_activity where datname = 'shop' and backend_type = 'autovacuum worker'"
+    (pid,) = when(lambda: cluster.admin.execute(works).fetchone())
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        keeper.execute("select pg_terminate_backend(%s)", [pid])
+    with cluster.connect("shop", user="keeper"):
+        ended = swap.swap(keeper, "shop", "shop_old", "shop_new", nothing)[1]
+    assert ended == 1  # the session, not the worker
+    assert doors(cluster) == [("shop", True), ("shop_old", False)]
+
+
+def test_whoever_may_not_be_ended_is_named_and_nobody_is_disconnected(
+    cluster: Postgres, keeper: psycopg.Connection
+) -> None:
+    with cluster.connect("shop") as superuser, cluster.connect("shop_new", user="keeper") as client:
+        (check,) = [one for one in preflight.swap_checks(Session(keeper), "shop") if one.title == "Sessions"]
+        assert check.state == "warning"
+        assert check.message == (
+            "postgres is in shop, whose sessions only a superuser may end. The swap disconnects nobody and fails "
+            "while one is there."
+        )
+        with pytest.raises(swap.SwapFailed) as caught:
+            swap.swap(keeper, "shop", "shop_old", "shop_new", nothing)
+        assert str(caught.value) == (
+            "keeper may not end the sessions of postgres in shop and shop_new. Nobody was disconnected. End them and "
+            "do it again, or let dbadmin operate as a superuser."
+        )
+        assert superuser.execute("select 1").fetchone() == client.execute("select 1").fetchone()
+    assert doors(cluster) == [("shop", True), ("shop_new", True)]
