@@ -11,6 +11,7 @@ import psycopg
 from psycopg import errors, sql
 
 from backups.row_places import Shape, TableName, as_usual, rows_of, shape_of, steady
+from backups.row_sequences import move_behind
 from dbadmin.failures import Told
 from dbadmin.units import count
 
@@ -50,8 +51,8 @@ class Copying:
         connection: psycopg.Connection[Any],
         wanted: Mapping[str, int],
         keys: Sequence[Named] | None = None,
-    ) -> None:
-        """All of these rows or none.
+    ) -> list[str]:
+        """All of these rows or none; what else changed, as sentences.
 
         wanted: how many are CHANGED and MISSING; keys: what each is, and its key; None: every row that is so now.
         """
@@ -59,7 +60,7 @@ class Copying:
         connection.execute("set lock_timeout = '2s'")
         try:
             with connection.transaction():
-                self._copy(connection, wanted, keys)
+                return self._copy(connection, wanted, keys)
         except (errors.IntegrityError, errors.DataError) as error:
             raise NotCopied(
                 f"Nothing was copied to {self.live}: {error.diag.message_primary}. "
@@ -69,7 +70,7 @@ class Copying:
 
     def _copy(
         self, connection: psycopg.Connection[Any], wanted: Mapping[str, int], keys: Sequence[Named] | None
-    ) -> None:
+    ) -> list[str]:
         shape, beside = shape_of(connection, self.live), shape_of(connection, self.side)
         if shape is None or beside is None:
             raise NotCopied(f"There is no table {self.side if shape else self.live} any more.")
@@ -84,10 +85,8 @@ class Copying:
             self._list(connection, keys)
         connection.execute(sql.SQL("ANALYZE {}").format(_KEYS))
         self._lock(connection, shape, wanted)
-        make = sql.SQL("CREATE TABLE {} AS SELECT 'before'::text AS {}, l.* FROM {} l JOIN {} k ON {}")
-        connection.execute(
-            make.format(self.kept.quoted, MOMENT, rows_of(self.live, shape), _KEYS, self.meet("k", "l"))
-        )
+        make = sql.SQL("CREATE TABLE {} AS SELECT 'before'::text AS {}, l.* FROM {}")
+        connection.execute(make.format(self.kept.quoted, MOMENT, self._listed(shape)))
         as_usual(connection)
         done = (self._update(connection, shape, beside), self._insert(connection, shape, beside))
         total = wanted[CHANGED] + wanted[MISSING]
@@ -96,6 +95,11 @@ class Copying:
                 f"Nothing was copied to {self.live}: of {count(total)} rows only {count(sum(done))} could be "
                 "written. A trigger, a rule or row security holds the others back, or they are gone beside."
             )
+        return move_behind(connection, self.live, self.columns, self._listed(shape))
+
+    def _listed(self, shape: Shape) -> sql.Composed:
+        """What stands after FROM for the live rows of the list."""
+        return sql.SQL("{} l JOIN {} k ON {}").format(rows_of(self.live, shape), _KEYS, self.meet("k", "l"))
 
     def _make_list(self, connection: psycopg.Connection[Any]) -> None:
         names = sql.SQL(", ").join(map(sql.Identifier, self.key))
@@ -148,11 +152,11 @@ class Copying:
     def _lock(self, connection: psycopg.Connection[Any], shape: Shape, wanted: Mapping[str, int]) -> None:
         """The rows that are there stay as they are until the end; a row that came or went since stops the copy."""
         locked = sql.SQL(
-            "WITH locked AS (SELECT k.{} AS kind FROM {} l JOIN {} k ON {} FOR UPDATE OF l)"
+            "WITH locked AS (SELECT k.{} AS kind FROM {} FOR UPDATE OF l)"
             " SELECT count(*) FILTER (WHERE kind = {}), count(*) FROM locked"
         )
         found = connection.execute(
-            locked.format(MOMENT, rows_of(self.live, shape), _KEYS, self.meet("k", "l"), sql.Literal(CHANGED))
+            locked.format(MOMENT, self._listed(shape), sql.Literal(CHANGED))
         ).fetchone()
         if found != (wanted[CHANGED], wanted[CHANGED]):
             raise NotCopied(self._since())
@@ -180,10 +184,8 @@ class Copying:
         return connection.execute(statement).rowcount
 
     def _keep_after(self, connection: psycopg.Connection[Any], shape: Shape) -> int:
-        keep = sql.SQL("INSERT INTO {} SELECT 'after', l.* FROM {} l JOIN {} k ON {}")
-        return connection.execute(
-            keep.format(self.kept.quoted, rows_of(self.live, shape), _KEYS, self.meet("k", "l"))
-        ).rowcount
+        keep = sql.SQL("INSERT INTO {} SELECT 'after', l.* FROM {}")
+        return connection.execute(keep.format(self.kept.quoted, self._listed(shape))).rowcount
 
     def take_back(self, connection: psycopg.Connection[Any]) -> tuple[int, list[str]]:
         """The rows that are still as the copy left them go back; the keys of the others. All or none."""

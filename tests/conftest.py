@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.fixtures.runtime",
     "tests.fixtures.listeners",
     "tests.backups.recovering",
+    "tests.backups.beside",
 ]

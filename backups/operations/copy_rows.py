@@ -13,6 +13,7 @@ from backups.comparing import compare_again
 from backups.models import RowComparison, RowDifference
 from backups.row_copy import CHANGED, MISSING, Copying
 from backups.row_places import TableName
+from backups.row_sequences import SEQUENCES
 from backups.side_schemas import kept_name
 from dbadmin.addresses import whole
 from dbadmin.failures import sentence
@@ -131,6 +132,7 @@ class CopyRows(Operation):
             f"INSERT INTO {comparison}: {count(wanted[MISSING])} rows\n"
             f"-- What is there now is kept in the schema {comparison.other_schema}. Triggers fire as usual. "
             "An error, or a row that came or went since the comparison, leaves everything as it is."
+            + self._sequences(comparison)
         )
         return [
             Call(
@@ -139,6 +141,18 @@ class CopyRows(Operation):
                 "The operation “Take copied rows back”.",
             )
         ]
+
+    def _sequences(self, comparison: RowComparison) -> str:
+        """Which may be moved, for the preview."""
+        table = {"table": TableName(comparison.schema, comparison.name).regclass}
+        rows = self.server.rows(SEQUENCES, table, database=comparison.database)
+        names = [f"{row.schema}.{row.name}" for row in rows if row.column in comparison.columns]
+        if not names:
+            return ""
+        return (
+            f"\n-- Sequences that stand before the copied values are moved behind them: {', '.join(names)}. "
+            "They stay there when the copy is taken back."
+        )
 
     def _copy(
         self,
@@ -155,7 +169,9 @@ class CopyRows(Operation):
         work.remember(copying=facts)
         with work.connect(comparison.database) as connection:
             keys = None if rows is None else [(row.kind, row.key) for row in rows]
-            copying(work.run.pk, facts).copy(connection, wanted, keys)
+            told = copying(work.run.pk, facts).copy(connection, wanted, keys)
+        for each in told:
+            work.log(each)
         work.say(f"{count(sum(wanted.values()))} rows of {comparison} are as in the backup.")
         self._compare(work, comparison)
 
