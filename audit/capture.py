@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
@@ -24,6 +25,15 @@ TRANSITION = {
 #: They fire where the others do not: in sessions with session_replication_role = replica, and in what logical
 #: replication applies, which fires no statement trigger at all.
 REPLICA, REPLICA_TRUNCATE = "dbadmin_audit_replica", "dbadmin_audit_replica_truncate"
+#: Is trigger t of relation c as it was made? One that calls another function, or only under a condition, or at another
+#: event, bears its name and records less; and of a relation that is said to have none, none fires.
+AS_MADE = """(t.tgqual is null and c.relhastriggers and exists (
+    select from pg_catalog.pg_proc p
+    where p.oid = t.tgfoid and p.pronamespace = 'dbadmin_audit'::regnamespace
+      and (t.tgname, t.tgtype, regexp_replace(p.proname, '_\\d+$', '')) in (
+          ('dbadmin_audit_insert', 4, 'capture'), ('dbadmin_audit_delete', 8, 'capture'),
+          ('dbadmin_audit_update', 16, 'capture'), ('dbadmin_audit_truncate', 32, 'capture'),
+          ('dbadmin_audit_replica_truncate', 32, 'capture'), ('dbadmin_audit_replica', 29, 'capture_row'))))"""
 
 
 @dataclass(frozen=True)
@@ -425,12 +435,14 @@ def create_replica_triggers(
     return made
 
 
-def drop_triggers(relations: list[tuple[str, str]]) -> list[Composable]:
+def drop_triggers(
+    relations: list[tuple[str, str]], names: Iterable[str] = (*TRIGGERS.values(), REPLICA, REPLICA_TRUNCATE)
+) -> list[Composable]:
     """Take them away again."""
     return [
         SQL("DROP TRIGGER IF EXISTS {} ON {}").format(Identifier(name), Identifier(*relation))
         for relation in relations
-        for name in (*TRIGGERS.values(), REPLICA, REPLICA_TRUNCATE)
+        for name in names
     ]
 
 

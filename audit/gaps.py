@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from audit.capture import VERSION
+from audit.capture import AS_MADE, VERSION
 from audit.log_tables import SCHEMA
 from audit.registry import installed_version
 from audit.tables import Rows
@@ -29,26 +29,31 @@ select w.schema_name, w.table_name, m.member::regclass::text as member, m.member
 from members m
 join watched w using (id)
 join pg_catalog.pg_class c on c.oid = m.member and c.relkind <> 'f'
-left join pg_catalog.pg_trigger t on t.tgrelid = m.member and t.tgname like 'dbadmin\\_audit\\_%' and {which}
+left join lateral (
+    select t.oid, t.tgname, t.tgenabled, {as_made} as is_as_made from pg_catalog.pg_trigger t
+    where t.tgrelid = m.member and t.tgname like 'dbadmin\\_audit\\_%' and {which}
+) t on true
 where {where}
 group by w.schema_name, w.table_name, m.member, w.relid, c.relkind
-having count(t.oid) filter (where t.tgenabled in {enabled}) < {least}
+having count(t.oid) filter (where t.tgenabled in {enabled} and t.is_as_made) < {least}
 order by 1, 2, 3
 """
 # One row for each that lacks one of its four triggers, or has one switched off.
 TRIGGERS = MEMBERS.format(
     columns="count(t.oid) as triggers, count(t.oid) filter (where t.tgenabled = 'D') as disabled,"
-    " count(t.oid) filter (where t.tgenabled = 'R') as replica_only",
-    which="t.tgname !~ '_replica'", where="true", enabled="('O', 'A')", least="4",
+    " count(t.oid) filter (where t.tgenabled = 'R') as replica_only,"
+    " count(t.oid) filter (where not t.is_as_made) as others",
+    as_made=AS_MADE, which="t.tgname !~ '_replica'", where="true", enabled="('O', 'A')", least="4",
 )  # fmt: skip
 # What fires no usual trigger: logical replication, and sessions that are set like it. One row for each without the
 # triggers for that; an older version of capture has none, and is a finding of its own.
 FOR_REPLICAS = MEMBERS.format(
     columns="count(t.oid) filter (where t.tgenabled not in ('R', 'A')) as switched,"
+    " count(t.oid) filter (where not t.is_as_made) as others,"
     " string_agg(format('ALTER TABLE %s ENABLE REPLICA TRIGGER %I;', m.member::regclass, t.tgname), ' '"
     " order by t.tgname) filter (where t.tgenabled not in ('R', 'A')) as remedy,"
     " exists (select from pg_catalog.pg_subscription_rel r where r.srrelid = m.member) as is_subscribed",
-    which="t.tgname ~ '_replica'",
+    as_made=AS_MADE, which="t.tgname ~ '_replica'",
     where="exists (select from pg_catalog.pg_proc p where p.proname = 'capture_row_' || w.id"
     " and p.pronamespace = 'dbadmin_audit'::regnamespace)",
     enabled="('R', 'A')", least="case c.relkind when 'p' then 1 else 2 end",
@@ -169,11 +174,14 @@ def of_triggers(rows: Rows) -> list[Gap]:
             what = f"No trigger{where}: changes are not recorded"
         elif row.triggers < 4:
             what = f"{4 - row.triggers} of 4 triggers{where} are missing: some changes are not recorded"
+        elif row.others:
+            what = f"{row.others} of 4 triggers{where} are not as they were made: changes are not recorded"
         elif row.disabled:
             what = f"{row.disabled} of 4 triggers{where} are disabled: changes are not recorded"
         else:
             what = f"{row.replica_only} of 4 triggers{where} fire on a replica only: changes are not recorded"
-        enable = f"ALTER TABLE {row.member} ENABLE TRIGGER ALL;" if row.triggers == 4 else "watch_table"
+        is_off = row.triggers == 4 and not row.others
+        enable = f"ALTER TABLE {row.member} ENABLE TRIGGER ALL;" if is_off else "watch_table"
         found.append(Gap("critical", row.schema_name, row.table_name, what, enable))
     return found
 
@@ -212,13 +220,14 @@ def for_replicas(rows: Rows) -> list[Gap]:
     found = []
     for row in rows(FOR_REPLICAS):
         where = "" if row.is_root else f" of its partition {row.member}"
-        what = "are off" if row.switched else "are missing"
+        what = "are not as they were made" if row.others else "are off" if row.switched else "are missing"
         text = (
             f"Triggers{where} for replicated changes {what}: what logical replication or"
             " session_replication_role = replica writes is not recorded"
         )
         state = "critical" if row.is_subscribed else "warning"
-        found.append(Gap(state, row.schema_name, row.table_name, text, row.remedy or "watch_table"))
+        remedy = "watch_table" if row.others or not row.remedy else row.remedy
+        found.append(Gap(state, row.schema_name, row.table_name, text, remedy))
     return found
 
 

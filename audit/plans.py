@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -311,29 +312,46 @@ def trigger_statements(
 
 
 def missing_triggers(rows: Rows, watched_id: int, table: Described) -> list[Sql]:
-    """Those that a watched table lacks: of partitions that came since, and of an older version."""
-    all_of_them = relations(table)
-    bare = unwatched_relations(rows, all_of_them)
-    return trigger_statements(
-        watched_id, table, bare, unwatched_relations(rows, all_of_them, capture.REPLICA_TRUNCATE)
-    )
+    """Those that a watched table lacks: of partitions that came since, of an older version, or in whose place somebody
+    put others."""
+    there = triggers_there(rows)
+
+    def lacking(relation: tuple[str, str], names: Iterable[str]) -> bool:
+        return not all(there.get(relation, {}).get(name) for name in names)
+
+    usual, for_replicas = list(capture.TRIGGERS.values()), [capture.REPLICA_TRUNCATE, capture.REPLICA]
+    bare = [one for one in relations(table) if lacking(one, usual)]
+    bare_for_replicas = [
+        one for one in relations(table) if lacking(one, for_replicas[: 1 if one in table.parents else 2])
+    ]
+    others = [
+        drop
+        for named, names in ((bare, usual), (bare_for_replicas, for_replicas))
+        for one in named
+        for drop in capture.drop_triggers([one], [name for name in names if name in there.get(one, {})])
+    ]
+    return [
+        *[Sql(each, settings=LOCK) for each in others],
+        *trigger_statements(watched_id, table, bare, bare_for_replicas),
+    ]
 
 
-def unwatched_relations(
-    rows: Rows, relations: list[tuple[str, str]], trigger: str = capture.TRIGGERS["INSERT"]
-) -> list[tuple[str, str]]:
-    """Of these, those that have no such trigger of ours."""
-    having = {
-        (row.schema_name, row.table_name)
-        for row in rows(
-            "select n.nspname as schema_name, c.relname as table_name from pg_catalog.pg_trigger t"
-            " join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on"
-            " n.oid = c.relnamespace"
-            " where t.tgname = %s",
-            [trigger],
-        )
-    }
-    return [relation for relation in relations if relation not in having]
+#: All triggers of our names.
+THERE = f"""
+select n.nspname as schema_name, c.relname as table_name, t.tgname as name, {capture.AS_MADE} as is_as_made
+from pg_catalog.pg_trigger t
+join pg_catalog.pg_class c on c.oid = t.tgrelid
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where starts_with(t.tgname::text, 'dbadmin_audit_')
+"""  # noqa: S608 - a constant of ours
+
+
+def triggers_there(rows: Rows) -> dict[tuple[str, str], dict[str, bool]]:
+    """Relation -> its triggers of our names, and whether each is as it was made."""
+    found: dict[tuple[str, str], dict[str, bool]] = {}
+    for row in rows(THERE):
+        found.setdefault((row.schema_name, row.table_name), {})[row.name] = row.is_as_made
+    return found
 
 
 def unwatch_steps(

@@ -128,3 +128,53 @@ def test_a_server_that_keeps_no_moments_is_told_the_transaction_alone():
     assert gap_text(row) == (
         "Transaction 734 switched 2 triggers of items: what was written before it may not be recorded"
     )
+
+
+#: What stands in the place of a trigger of ours, under its name and switched on: {} is the relation.
+OTHERS = {
+    "for each statement execute function nothing()": "calls another function",
+    "referencing old table as old_rows for each statement when (session_user <> 'evil')"
+    " execute function dbadmin_audit.capture_{}()": "fires under a condition",
+}
+
+
+@pytest.mark.parametrize("instead", OTHERS, ids=OTHERS.values())
+@pytest.mark.parametrize("relation", ["items", "parts_1"])
+def test_a_trigger_that_is_not_as_it_was_made_is_told_and_mended(watched, execute, relation, instead):
+    execute("create table parts (id int, name text) partition by range (id)")
+    execute("create table parts_1 partition of parts for values from (0) to (1000)")
+    watched.watch("parts")
+    execute("create function nothing() returns trigger language plpgsql as 'begin return null; end'")
+    table, number = ("items", 1) if relation == "items" else ("parts", 2)
+    execute(f"drop trigger dbadmin_audit_delete on {relation}")
+    execute(f"create trigger dbadmin_audit_delete after delete on {relation} {instead.format(number)}")
+    where = "" if relation == "items" else " of its partition parts_1"
+    text = f"1 of 4 triggers{where} are not as they were made: changes are not recorded"
+    assert gaps(watched) == [("critical", table, text, "watch_table")]
+    watched.watch(table)
+    assert gaps(watched) == []
+    execute(f"insert into {relation} values (7)")
+    execute(f"delete from {relation} where id = 7")
+    assert watched.told(table=table)[-1] == ("delete", {"id": "7", "name": None}, None)
+
+
+def test_each_missing_trigger_is_made_again(watched, execute):
+    for trigger in ("update", "truncate", "replica"):
+        execute(f"drop trigger dbadmin_audit_{trigger} on items")
+        (gap,) = gaps(watched)
+        assert gap[3] == "watch_table"
+        watched.watch("items")
+        assert gaps(watched) == []
+
+
+def test_a_table_that_is_said_to_have_no_triggers_is_told_and_mended(watched, execute):
+    """A superuser's edit of the catalog: the triggers stand there, and none fires."""
+    execute(
+        "set allow_system_table_mods = on; update pg_class set relhastriggers = false where relname = 'items'"
+    )
+    text = "4 of 4 triggers are not as they were made: changes are not recorded"
+    assert gaps(watched)[0] == ("critical", "items", text, "watch_table")
+    watched.watch("items")
+    assert gaps(watched) == []
+    execute("delete from items")
+    assert watched.told()[-1][0] == "delete"
