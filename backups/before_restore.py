@@ -42,7 +42,9 @@ _TARGET = """
            array(select name from pg_catalog.pg_settings where context like 'superuser%%') as guarded,
            (select pg_catalog.pg_encoding_to_char(encoding) from pg_catalog.pg_database where datname = 'template0')
              as encoding,
-           exists (select from pg_catalog.pg_collation where collprovider = 'i') as has_icu
+           exists (select from pg_catalog.pg_collation where collprovider = 'i') as has_icu,
+           r.rolsuper or exists (select from pg_catalog.pg_roles s where s.rolname = 'pg_create_subscription'
+                                 and pg_catalog.pg_has_role(s.oid, 'usage')) as subscribes
     from pg_catalog.pg_roles r where r.rolname = current_user"""
 
 _EXTENSIONS = """
@@ -97,6 +99,7 @@ class Outlook:
         yield self.databases()
         if not self.wanted.live:
             yield from self.roles()
+            yield from self.subscriptions()
         yield from self.extensions()
         yield from self.sorting()
         yield from self.tablespaces()
@@ -261,6 +264,25 @@ class Outlook:
                 f"It is not in {self.wanted.live}: columns of its types come back as text.",
                 f"CREATE EXTENSION {quoted(name)};",
                 Fix("create_extension", params, "Create it"),
+            )
+
+    def subscriptions(self) -> Iterator[Check]:
+        """They come back so that nothing at their publisher changes."""
+        names = self.manifest.contents.names_of("SUBSCRIPTION")
+        if names and not self.target.subscribes:
+            yield Check(
+                "critical",
+                "Subscriptions",
+                f"{self.target.role} may not create the subscription {some(names)}. Let dbadmin operate as a superuser "
+                "for this restore.",
+                f"ALTER ROLE {quoted(self.target.role)} SUPERUSER; -- NOSUPERUSER again afterwards",
+            )
+        elif names and self.wanted.name:
+            yield Check(
+                "warning",
+                "Subscriptions",
+                f"{some(names)} comes back disabled and without its slot, which belongs to the original. The log of "
+                "the run says what lets it follow where the original is gone.",
             )
 
     # -- how text sorts ----------------------------------------------------

@@ -69,6 +69,10 @@ class Contents:
     def rows(self) -> int:
         return sum(table.rows for table in self.tables if table.kind == "TABLE DATA")
 
+    def names_of(self, kind: str) -> list[str]:
+        """What it defines of a kind, such as SUBSCRIPTION."""
+        return [each.name for each in self.definitions if each.kind == kind]
+
     def is_as(self, listed: Contents) -> bool:
         """Exactly what a manifest lists; where that is an older one, without the sums that it does not have."""
         tables = [

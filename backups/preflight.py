@@ -187,7 +187,8 @@ _BOUND = (
         "subscriptions",
         "pg_subscription",
         """select count(*) from pg_catalog.pg_subscription
-           where subdbid = (select oid from pg_catalog.pg_database where datname = %s)""",
+           where subdbid = (select oid from pg_catalog.pg_database where datname = %s)
+             and (subenabled or subslotname is not null)""",
     ),
 )
 

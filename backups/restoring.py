@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
-from backups import catalogue, copies, leases, logical, preflight, properties, swap
+from backups import catalogue, copies, leases, logical, preflight, properties, subscriptions, swap
 from backups.archive import Entry, Scanner
 from backups.before_restore import SERVERS, Outlook, Wanted, role_statements
 from backups.compare import Comparison, compare
@@ -376,8 +376,7 @@ class Restoring:
         work.log(f"Restored and proven in {duration(seconds)}.")
 
     def drop_scratch(self, work: Work) -> None:
-        with work.connect(preflight.other_database(self.server, [self.scratch])) as connection:
-            _drop(connection, self.scratch)
+        subscriptions.drop_database(work, self.scratch)
         self.backup.release(work)
         work.log(f"Dropped {self.scratch}.")
 
@@ -443,10 +442,6 @@ def record_kept(
     )[0]
 
 
-def _drop(connection: psycopg.Connection[Any], name: str) -> None:
-    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
 def clean_up(work: Work) -> None:
     """What a restore left: its scratch database goes, a fence is opened, a finished swap is written down."""
     backup = leases.end(work)
@@ -460,7 +455,7 @@ def clean_up(work: Work) -> None:
             record_kept(work, work.server, live, aside, backup, work.facts.get("keep_hours", 72))
             work.log(f"The swap was complete: {live} is the restored database, the old one is {aside}.")
             return
-        _drop(connection, scratch)
+        subscriptions.drop_database(work, scratch)
         work.log(f"Dropped {scratch}, if it was there.")
         if live and connection.execute(_THERE, [live]).fetchone():
             swap.allow(connection, live, True)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from django.utils import timezone
-from psycopg import sql
 
+from backups import subscriptions
 from backups.models import KeptDatabase
 from backups.operations.undo_restore import UndoRestoreForm, kept_database
 from dbadmin.operations import Operation, Risk
-from dbadmin.steps import Call, Sql, Step
+from dbadmin.steps import Call, Step
 
 if TYPE_CHECKING:
     from dbadmin.runner import Work
@@ -31,11 +31,14 @@ class DropKeptDatabase(Operation):
 
     def plan(self) -> Sequence[Step]:
         kept = kept_database(self.server, self.params["kept"])
-        statement = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(kept.name))
-        return [Sql(statement), Call(lambda work: _note(work, kept), "Note that it is gone.")]
+        return [
+            Call(lambda work: drop(work, kept), f"{subscriptions.drop_statement(kept.name).as_string(None)};")
+        ]
 
 
-def _note(work: Work, kept: KeptDatabase) -> None:
+def drop(work: Work, kept: KeptDatabase) -> None:
+    """Drop it and note that it is gone."""
+    subscriptions.drop_database(work, kept.name)
     kept.dropped_at = timezone.now()
     kept.save(update_fields=["dropped_at"])
     work.log(f"Dropped {kept.name}.")

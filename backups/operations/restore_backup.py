@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.urls import reverse
 
-from backups import restoring, swap
+from backups import restoring, subscriptions, swap
 from backups.before_restore import SERVERS, Wanted
 from backups.forms import BackupField, free_name, short_enough
 from backups.models import Backup
@@ -132,7 +132,8 @@ class RestoreBackup(Operation):
                 field="into",
             )
         job = restoring.plan_restore(self.server, backup, self._wanted(name, over), operation=self)
-        return [*job.steps(), self._swap(job, name) if over else self._named(job, name)]
+        last = self._swap(job, name) if over else self._named(job, name)
+        return [*job.steps(), *subscriptions.without_slots(job), last]
 
     def _wanted(self, name: str, over: str) -> Wanted:
         params = self.params
