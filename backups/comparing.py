@@ -12,7 +12,19 @@ from django.db import transaction
 from django.utils import timezone
 
 from backups.models import RowComparison, RowDifference, SideSchema
-from backups.row_diff import SAME, Pairing, differences, key_of, pair
+from backups.row_diff import (
+    CHANGED,
+    EXTRA,
+    MARKS,
+    MISSING,
+    SAME,
+    Found,
+    Pairing,
+    differences,
+    key_of,
+    mark,
+    pair,
+)  # fmt: skip
 from backups.row_places import TableName, rows_of, shape_of, steady
 from dbadmin.models import Run
 
@@ -69,7 +81,7 @@ def _compare(
     table: TableName,
     connections: tuple[psycopg.Connection[Any], psycopg.Connection[Any]],
     tell: Callable[[str, int], None],
-) -> list[tuple[str, list[str]]]:
+) -> list[RowDifference]:
     started, there, here = time.monotonic(), shape_of(connections[0], other), shape_of(connections[1], table)
     if there is None or here is None:
         row.problem = (
@@ -89,26 +101,27 @@ def _compare(
 def _count(
     row: RowComparison,
     pairing: Pairing,
-    rows: Iterable[tuple[str, bytes]],
+    rows: Iterable[Found],
     tell: Callable[[str, int], None],
-) -> list[tuple[str, list[str]]]:
+) -> list[RowDifference]:
     counts: Counter[str] = Counter()
-    listed: list[tuple[str, list[str]]] = []
-    for number, (kind, key) in enumerate(rows, start=1):
+    listed: list[RowDifference] = []
+    row.changed_marks = 0
+    for number, (kind, key, digest) in enumerate(rows, start=1):
         counts[kind] += 1
+        live_mark = mark(digest) if kind == CHANGED else None
+        row.changed_marks = (row.changed_marks + (live_mark or 0)) % MARKS
         if kind != SAME and pairing.has_key and len(listed) < MOST_LISTED:
-            listed.append((kind, key_of(key)))
+            listed.append(RowDifference(kind=kind, key=key_of(key), live_mark=live_mark))
         if number % 20_000 == 0:
             tell(str(row), number)
-    row.same, row.missing, row.changed, row.extra = (
-        counts[kind] for kind in (SAME, "missing", "changed", "extra")
-    )
+    row.same, row.missing, row.changed, row.extra = (counts[kind] for kind in (SAME, MISSING, CHANGED, EXTRA))
     row.listed = len(listed)
     return listed
 
 
 @transaction.atomic
-def _keep(row: RowComparison, keys: list[tuple[str, list[str]]]) -> None:
+def _keep(row: RowComparison, found: list[RowDifference]) -> None:
     """A newer comparison takes the place of an older one of the same two tables."""
     old = RowComparison.objects.filter(side=row.side, schema=row.schema, name=row.name).first()
     if old is not None:
@@ -116,6 +129,6 @@ def _keep(row: RowComparison, keys: list[tuple[str, list[str]]]) -> None:
         row.pk = old.pk
     row.compared_at = timezone.now()
     row.save()
-    RowDifference.objects.bulk_create(
-        [RowDifference(comparison=row, kind=kind, key=key) for kind, key in keys], batch_size=2000
-    )
+    for each in found:
+        each.comparison = row
+    RowDifference.objects.bulk_create(found, batch_size=2000)

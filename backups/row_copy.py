@@ -10,21 +10,40 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
+from backups.row_diff import CHANGED, MARKS, MISSING, mark_of
 from backups.row_places import Shape, TableName, as_usual, rows_of, shape_of, steady
 from backups.row_sequences import move_behind
+from dbadmin.connections import named_rows
 from dbadmin.failures import Told
 from dbadmin.units import count
 
-CHANGED, MISSING = "changed", "missing"
-#: What a row is, CHANGED or MISSING, and its key as texts.
-Named = tuple[str, list[str]]
+#: What a row is, CHANGED or MISSING, its key as texts, and how the live row was marked when it was compared.
+Named = tuple[str, list[str], int | None]
 #: In the table of what was kept: is a row as it was before the copy, or as the copy left it?
 MOMENT = sql.Identifier("dbadmin moment")
+_MARK = sql.Identifier("dbadmin mark")
+_MOST_NAMED = 5
 _KEYS = sql.Identifier("pg_temp", "dbadmin_keys")
 
 
 class NotCopied(Told):
     """Nothing was changed; a sentence says why."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The rows to copy: so many of each kind, CHANGED and MISSING, and the marks of the changed ones together.
+
+    rows: which; None: every row that is so now.
+    """
+
+    counts: Mapping[str, int]
+    marks: int
+    rows: Sequence[Named] | None = None
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
 
 
 @dataclass(frozen=True)
@@ -46,21 +65,13 @@ class Copying:
         ]
         return sql.SQL(" AND ").join(parts)
 
-    def copy(
-        self,
-        connection: psycopg.Connection[Any],
-        wanted: Mapping[str, int],
-        keys: Sequence[Named] | None = None,
-    ) -> list[str]:
-        """All of these rows or none; what else changed, as sentences.
-
-        wanted: how many are CHANGED and MISSING; keys: what each is, and its key; None: every row that is so now.
-        """
+    def copy(self, connection: psycopg.Connection[Any], wanted: Wanted) -> list[str]:
+        """All of these rows or none; what else changed, as sentences."""
         steady(connection)
         connection.execute("set lock_timeout = '2s'")
         try:
             with connection.transaction():
-                return self._copy(connection, wanted, keys)
+                return self._copy(connection, wanted)
         except (errors.IntegrityError, errors.DataError) as error:
             raise NotCopied(
                 f"Nothing was copied to {self.live}: {error.diag.message_primary}. "
@@ -68,9 +79,7 @@ class Copying:
                 "Copy the rows that these need first, or fewer rows."
             ) from error
 
-    def _copy(
-        self, connection: psycopg.Connection[Any], wanted: Mapping[str, int], keys: Sequence[Named] | None
-    ) -> list[str]:
+    def _copy(self, connection: psycopg.Connection[Any], wanted: Wanted) -> list[str]:
         shape, beside = shape_of(connection, self.live), shape_of(connection, self.side)
         if shape is None or beside is None:
             raise NotCopied(f"There is no table {self.side if shape else self.live} any more.")
@@ -79,20 +88,20 @@ class Copying:
                 f"Nothing was copied: {self.live} has no column {gone[0]} any more. Bring it back anew."
             )
         self._make_list(connection)
-        if keys is None:
-            self._find(connection, shape, beside, wanted)
+        if wanted.rows is None:
+            self._find(connection, shape, beside, wanted.counts)
         else:
-            self._list(connection, keys)
+            self._list(connection, wanted.rows)
         connection.execute(sql.SQL("ANALYZE {}").format(_KEYS))
         self._lock(connection, shape, wanted)
         make = sql.SQL("CREATE TABLE {} AS SELECT 'before'::text AS {}, l.* FROM {}")
         connection.execute(make.format(self.kept.quoted, MOMENT, self._listed(shape)))
         as_usual(connection)
         done = (self._update(connection, shape, beside), self._insert(connection, shape, beside))
-        total = wanted[CHANGED] + wanted[MISSING]
-        if done != (wanted[CHANGED], wanted[MISSING]) or self._keep_after(connection, shape) != total:
+        hoped = wanted.counts[CHANGED], wanted.counts[MISSING]
+        if done != hoped or self._keep_after(connection, shape) != wanted.total:
             raise NotCopied(
-                f"Nothing was copied to {self.live}: of {count(total)} rows only {count(sum(done))} could be "
+                f"Nothing was copied to {self.live}: of {count(wanted.total)} rows only {count(sum(done))} could be "
                 "written. A trigger, a rule or row security holds the others back, or they are gone beside."
             )
         return move_behind(connection, self.live, self.columns, self._listed(shape))
@@ -103,18 +112,19 @@ class Copying:
 
     def _make_list(self, connection: psycopg.Connection[Any]) -> None:
         names = sql.SQL(", ").join(map(sql.Identifier, self.key))
-        make = sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {}::text AS {}, {} FROM {} WHERE false")
-        connection.execute(
-            make.format(sql.Identifier("dbadmin_keys"), sql.Literal(""), MOMENT, names, self.live.quoted)
+        make = sql.SQL(
+            "CREATE TEMP TABLE dbadmin_keys ON COMMIT DROP AS"
+            " SELECT ''::text AS {}, 0::int8 AS {}, {} FROM {} WHERE false"
         )
+        connection.execute(make.format(MOMENT, _MARK, names, self.live.quoted))
 
     def _list(self, connection: psycopg.Connection[Any], keys: Sequence[Named]) -> None:
         with (
             connection.cursor() as cursor,
             cursor.copy(sql.SQL("COPY {} FROM STDIN").format(_KEYS)) as into,
         ):
-            for kind, key in keys:
-                into.write_row([kind, *key])
+            for kind, key, mark in keys:
+                into.write_row([kind, mark, *key])
 
     def _find(
         self, connection: psycopg.Connection[Any], shape: Shape, beside: Shape, wanted: Mapping[str, int]
@@ -127,9 +137,9 @@ class Copying:
             sql.SQL("s.{0}::text IS DISTINCT FROM l.{0}::text").format(sql.Identifier(name)) for name in rest
         )
         missing = sql.SQL(
-            "INSERT INTO {} SELECT {}, {} FROM {} s WHERE NOT EXISTS (SELECT FROM {} l WHERE {})"
+            "INSERT INTO {} SELECT {}, NULL, {} FROM {} s WHERE NOT EXISTS (SELECT FROM {} l WHERE {})"
         )
-        changed = sql.SQL("INSERT INTO {} SELECT {}, {} FROM {} s JOIN {} l ON {} WHERE {}")
+        changed = sql.SQL("INSERT INTO {} SELECT {}, NULL, {} FROM {} s JOIN {} l ON {} WHERE {}")
         common = [key, beside_it, live, self.meet("s", "l")]
         found = dict.fromkeys((CHANGED, MISSING), 0)
         if wanted[MISSING]:
@@ -143,23 +153,32 @@ class Copying:
                 f"Nothing was copied: of {self.live} {now} now, {then} at the comparison. Compare it anew."
             )
 
-    def _since(self) -> str:
-        return (
-            f"Nothing was copied: rows of {self.live} came or went since the comparison. "
-            "Bring the table back anew."
-        )
-
-    def _lock(self, connection: psycopg.Connection[Any], shape: Shape, wanted: Mapping[str, int]) -> None:
-        """The rows that are there stay as they are until the end; a row that came or went since stops the copy."""
+    def _lock(self, connection: psycopg.Connection[Any], shape: Shape, wanted: Wanted) -> None:
+        """The rows that are there stay as they are until the end; one that is another since stops the copy."""
+        rest = [name for name in self.columns if name not in self.key]
+        key = sql.SQL(", ").join(sql.SQL("l.{}::text").format(sql.Identifier(name)) for name in self.key)
         locked = sql.SQL(
-            "WITH locked AS (SELECT k.{} AS kind FROM {} FOR UPDATE OF l)"
-            " SELECT count(*) FILTER (WHERE kind = {}), count(*) FROM locked"
-        )
-        found = connection.execute(
-            locked.format(MOMENT, self._listed(shape), sql.Literal(CHANGED))
-        ).fetchone()
-        if found != (wanted[CHANGED], wanted[CHANGED]):
-            raise NotCopied(self._since())
+            "WITH locked AS (SELECT k.{kind} AS kind, k.{mark} AS mark, {mark_now} AS now, ARRAY[{key}] AS key"
+            " FROM {rows} FOR UPDATE OF l)"
+            " SELECT count(*) FILTER (WHERE kind = {changed}) AS present,"
+            " count(*) FILTER (WHERE kind <> {changed}) AS came,"
+            " coalesce(sum(now) FILTER (WHERE kind = {changed}), 0) % {marks} AS marks,"
+            " coalesce(array_agg(key) FILTER (WHERE mark <> now), '{{}}') AS others FROM locked"
+        ).format(
+            kind=MOMENT, mark=_MARK, mark_now=mark_of(rest, "l"), key=key, rows=self._listed(shape),
+            changed=sql.Literal(CHANGED), marks=MARKS,
+        )  # fmt: skip
+        (found,) = named_rows(connection.execute(locked))
+        if (found.present, found.came) != (wanted.counts[CHANGED], 0):
+            raise NotCopied(
+                f"Nothing was copied: rows of {self.live} came or went since the comparison. Compare it anew."
+            )
+        if found.marks != wanted.marks:
+            named = "; ".join(", ".join(key) for key in found.others[:_MOST_NAMED])
+            raise NotCopied(
+                f"Nothing was copied: somebody changed rows of {self.live} since the comparison, and would lose that"
+                f"{f': {named}' if named else ''}. Compare it anew, and look at them."
+            )
 
     def _update(self, connection: psycopg.Connection[Any], shape: Shape, beside: Shape) -> int:
         names = [name for name in writable(shape, self.columns) if name not in self.key]

@@ -19,6 +19,11 @@ from backups.row_places import Shape
 
 MISSING, CHANGED, EXTRA, SAME = "missing", "changed", "extra", "same"
 Line = tuple[bytes, bytes]
+#: What a row is, its key and its digest: that of the live row where there is one.
+Found = tuple[str, bytes, bytes]
+_MARK_DIGITS = 15
+#: Sums of marks are taken modulo this.
+MARKS = 2**63
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,24 @@ def sorted_rows(rows: sql.Composed, pairing: Pairing) -> sql.Composed:
     ).format(key=array_text(key), rest=array_text(rest), table=rows)
 
 
-def array_text(names: Sequence[str]) -> sql.Composable:
+def mark_of(names: Sequence[str], alias: str) -> sql.Composed:
+    """The mark of a row, asked of the server; see mark."""
+    return sql.SQL(
+        "('x' || pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to({}, 'UTF8')), 'hex'), {}))"
+        "::bit({})::int8"
+    ).format(array_text(names, alias), _MARK_DIGITS, _MARK_DIGITS * 4)
+
+
+def mark(digest: bytes) -> int:
+    """A number from the digest of a row; those of many rows can be added up, see MARKS."""
+    return int(digest[:_MARK_DIGITS], 16)
+
+
+def array_text(names: Sequence[str], alias: str = "t") -> sql.Composable:
     """Values as one JSON array of texts: whatever is in them, two rows read alike only if they are."""
     if not names:
         return sql.Literal("")
-    texts = sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in names)
+    texts = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(alias, name)) for name in names)
     # A function takes a hundred arguments at most, an array any number.
     return sql.SQL("pg_catalog.to_json(ARRAY[{}]::text[])::text").format(texts)
 
@@ -81,24 +99,24 @@ def lines(connection: psycopg.Connection[Any], statement: sql.Composed) -> Gener
                 yield key, digest
 
 
-def merge(source: Iterable[Line], live: Iterable[Line]) -> Iterator[tuple[str, bytes]]:
+def merge(source: Iterable[Line], live: Iterable[Line]) -> Iterator[Found]:
     """Every row of either side, in order, and what it is. Both sides are sorted by key; a key may repeat."""
     theirs, ours = iter(source), iter(live)
     one, two = next(theirs, None), next(ours, None)
     while one is not None and two is not None:
         if one[0] < two[0]:
-            yield MISSING, one[0]
+            yield MISSING, *one
             one = next(theirs, None)
         elif two[0] < one[0]:
-            yield EXTRA, two[0]
+            yield EXTRA, *two
             two = next(ours, None)
         else:
-            yield (SAME if one[1] == two[1] else CHANGED), one[0]
+            yield (SAME if one[1] == two[1] else CHANGED), *two
             one, two = next(theirs, None), next(ours, None)
     for kind, first, rest in ((MISSING, one, theirs), (EXTRA, two, ours)):
         if first is not None:
-            yield kind, first[0]
-            yield from ((kind, key) for key, _ in rest)
+            yield kind, *first
+            yield from ((kind, *line) for line in rest)
 
 
 def differences(
@@ -107,7 +125,7 @@ def differences(
     live: psycopg.Connection[Any],
     table: sql.Composed,
     pairing: Pairing,
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[Found]:
     """Every row of both tables, and what it is; the connections are steady ones."""
     with (
         closing(lines(source, sorted_rows(other, pairing))) as theirs,

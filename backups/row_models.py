@@ -65,6 +65,8 @@ class RowComparison(models.Model):
     changed = models.BigIntegerField(default=0)
     extra = models.BigIntegerField(default=0)
     listed = models.IntegerField(default=0)
+    #: The marks of all changed rows together; null: nobody knows how they were.
+    changed_marks = models.BigIntegerField(null=True)
     run = models.ForeignKey(Run, models.SET_NULL, null=True, related_name="+")
     compared_at = models.DateTimeField(default=timezone.now)
     seconds = models.FloatField(default=0)
@@ -97,6 +99,8 @@ class RowDifference(models.Model):
     comparison = models.ForeignKey(RowComparison, models.CASCADE, related_name="differences")
     kind = models.CharField(max_length=7, choices=Kind)
     key: Any = models.JSONField()
+    #: By which the live row of a changed one is known again: it is another number when the row holds anything else.
+    live_mark = models.BigIntegerField(null=True)
 
     class Meta:
         ordering = ("id",)

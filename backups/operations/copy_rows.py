@@ -11,7 +11,8 @@ from django.urls import reverse
 
 from backups.comparing import compare_again
 from backups.models import RowComparison, RowDifference
-from backups.row_copy import CHANGED, MISSING, Copying
+from backups.row_copy import Copying, Named, Wanted
+from backups.row_diff import CHANGED, MARKS, MISSING
 from backups.row_places import TableName
 from backups.row_sequences import SEQUENCES
 from backups.side_schemas import kept_name
@@ -90,10 +91,12 @@ class CopyRows(Operation):
         found = RowComparison.objects.filter(pk=self.params["comparison"]).first()
         return str(found) if found else ""
 
+    def kinds(self) -> list[str]:
+        return [MISSING, CHANGED] if self.params["kind"] == BOTH else [str(self.params["kind"])]
+
     def chosen(self, comparison: RowComparison) -> list[RowDifference] | None:
         """The differences to copy; None for all of the kind, which are more than are listed."""
-        kinds = [MISSING, CHANGED] if self.params["kind"] == BOTH else [str(self.params["kind"])]
-        found = list(comparison.differences.filter(kind__in=kinds))
+        found = list(comparison.differences.filter(kind__in=self.kinds()))
         if ticked := set(self.params.get("rows") or ()):
             rows = [each for each in found if each.pk in ticked]
             if len(rows) < len(ticked):
@@ -109,34 +112,48 @@ class CopyRows(Operation):
             if strange := [key for key in wanted if key not in known]:
                 raise Refused(f"No such row differs in this way: {'; '.join(strange[:5])}.", field="keys")
             return [known[key] for key in dict.fromkeys(wanted)]
-        total = sum(self.wanted(comparison, None).values())
+        total = sum(self.counts(comparison).values())
         if not total:
             raise Refused(f"No row of {comparison} differs in this way.", field="kind")
         return found if len(found) == total else None
 
-    def wanted(self, comparison: RowComparison, rows: Sequence[RowDifference] | None) -> dict[str, int]:
-        """How many rows are to be updated and inserted."""
-        if rows is not None:
-            return {kind: sum(1 for row in rows if row.kind == kind) for kind in (CHANGED, MISSING)}
-        kinds = [MISSING, CHANGED] if self.params["kind"] == BOTH else [str(self.params["kind"])]
-        return {kind: getattr(comparison, kind) if kind in kinds else 0 for kind in (CHANGED, MISSING)}
+    def counts(self, comparison: RowComparison) -> dict[str, int]:
+        """How many rows there are to update and to insert."""
+        return {kind: getattr(comparison, kind) if kind in self.kinds() else 0 for kind in (CHANGED, MISSING)}
+
+    def wanted(self, comparison: RowComparison) -> Wanted:
+        """What is to be copied."""
+        rows = self.chosen(comparison)
+        if rows is None:
+            counts, marks = self.counts(comparison), [comparison.changed_marks]
+        else:
+            counts = {kind: sum(row.kind == kind for row in rows) for kind in (CHANGED, MISSING)}
+            marks = [row.live_mark for row in rows if row.kind == CHANGED]
+        if not counts[CHANGED]:
+            return Wanted(counts, 0, named(rows))
+        if None in marks:
+            raise Refused(
+                f"{comparison} was compared by an earlier version, which did not keep how the rows were: who changed "
+                "one since would lose that. Compare it again.",
+                field="comparison",
+            )
+        return Wanted(counts, sum(each for each in marks if each is not None) % MARKS, named(rows))
 
     def plan(self) -> Sequence[Step]:
         """Exact numbers: a row that comes or goes before it runs stops all of it."""
         comparison = self.comparison()
-        rows = self.chosen(comparison)
-        wanted = self.wanted(comparison, rows)
+        wanted = self.wanted(comparison)
         says = (
             f"-- In {comparison.database}, in one transaction, from {comparison.other_schema}.{comparison.other_name}\n"
-            f"UPDATE {comparison}: {count(wanted[CHANGED])} rows\n"
-            f"INSERT INTO {comparison}: {count(wanted[MISSING])} rows\n"
+            f"UPDATE {comparison}: {count(wanted.counts[CHANGED])} rows\n"
+            f"INSERT INTO {comparison}: {count(wanted.counts[MISSING])} rows\n"
             f"-- What is there now is kept in the schema {comparison.other_schema}. Triggers fire as usual. "
-            "An error, or a row that came or went since the comparison, leaves everything as it is."
+            "An error, or a row that came, went or was changed since the comparison, leaves everything as it is."
             + self._sequences(comparison)
         )
         return [
             Call(
-                lambda work: self._copy(work, comparison, rows, wanted),
+                lambda work: self._copy(work, comparison, wanted),
                 says,
                 "The operation “Take copied rows back”.",
             )
@@ -154,13 +171,7 @@ class CopyRows(Operation):
             "They stay there when the copy is taken back."
         )
 
-    def _copy(
-        self,
-        work: Work,
-        comparison: RowComparison,
-        rows: Sequence[RowDifference] | None,
-        wanted: dict[str, int],
-    ) -> None:
+    def _copy(self, work: Work, comparison: RowComparison, wanted: Wanted) -> None:
         facts = {
             "side": comparison.side_id, "database": comparison.database, "key": comparison.key,
             "live": [comparison.schema, comparison.name], "beside": [comparison.other_schema, comparison.other_name],
@@ -168,11 +179,10 @@ class CopyRows(Operation):
         }  # fmt: skip
         work.remember(copying=facts)
         with work.connect(comparison.database) as connection:
-            keys = None if rows is None else [(row.kind, row.key) for row in rows]
-            told = copying(work.run.pk, facts).copy(connection, wanted, keys)
+            told = copying(work.run.pk, facts).copy(connection, wanted)
         for each in told:
             work.log(each)
-        work.say(f"{count(sum(wanted.values()))} rows of {comparison} are as in the backup.")
+        work.say(f"{count(wanted.total)} rows of {comparison} are as in the backup.")
         self._compare(work, comparison)
 
     def _compare(self, work: Work, comparison: RowComparison) -> None:
@@ -192,6 +202,10 @@ class CopyRows(Operation):
     def result_url(self, run: Run) -> str:
         side = (run.facts.get("copying") or {}).get("side")
         return reverse("side_schema", args=[self.server.name, side]) if side else ""
+
+
+def named(rows: Sequence[RowDifference] | None) -> list[Named] | None:
+    return None if rows is None else [(row.kind, row.key, row.live_mark) for row in rows]
 
 
 def copying(run: int, facts: dict[str, Any]) -> Copying:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from backups.models import Backup, RowComparison, RowDifference, SideSchema, expiry
+from backups.models import Backup, RowComparison, SideSchema, expiry
 from dbadmin.connections import Session
 from dbadmin.models import Run, Server
 from tests.backups.conftest import queue
@@ -33,21 +33,16 @@ ALL = "select array_agg(s::text order by id) from side.people s"
 
 
 @pytest.fixture
-def people(target: Session, server: Server, database: str) -> RowComparison:
+def people(target: Session, server: Server, database: str, run: Callable[..., Run]) -> RowComparison:
     """Two rows changed, two missing, against what lies beside."""
     target.connection.execute(TABLES)
     table = {"schema": "public", "name": "people", "side": "people", "rows": 6}
     side = SideSchema.objects.create(
         server=server, database=database, name="side", label="a backup", tables=[table], expires_at=expiry(1)
     )
-    names = ["id", "name", "mood", "tags", "doc", "raw", "price", "parent", "shout"]
-    found = RowComparison.objects.create(
-        server=server, database=database, schema="public", name="people", other_schema="side", other_name="people",
-        side=side, key=["id"], columns=names, missing=2, changed=2, same=2, listed=4,
-    )  # fmt: skip
-    for kind, key in [("changed", "1"), ("changed", "2"), ("missing", "3"), ("missing", "4")]:
-        RowDifference.objects.create(comparison=found, kind=kind, key=[key])
-    return found
+    done = run("compare_side_schema", side=side.pk)
+    assert (done.status, done.message) == (Run.Status.SUCCEEDED, "4 rows differ in 1 tables.")
+    return RowComparison.objects.get()
 
 
 def test_rows_come_back_and_are_taken_back_except_those_written_since(
@@ -109,11 +104,12 @@ def test_rows_are_ticked_on_the_page_of_differences(
     ("trouble", "says"),
     [
         ("delete from people; delete from parents", "came or went since the comparison"),
-        ("update people set parent = 2; delete from parents where id = 1", "violates foreign key constraint"),
+        ("update side.people set parent = 9", "violates foreign key constraint"),
         (("create function no() returns trigger language plpgsql as 'begin return null; end';"
          "create trigger no before insert on people for each row execute function no()"), "could be written"),
+        ("update people set price = 7 where id = 2", "since the comparison, and would lose that: 2. Compare it anew"),
         ("alter table people drop column shout", "people has no column shout any more"),
-        ("update side.people set price = 999; alter table people alter price type numeric(3, 1)", "field overflow"),
+        ("update side.people set mood = 'awful'", "invalid input value for enum"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_copied_whole_is_not_copied_at_all(
@@ -146,6 +142,17 @@ def test_a_worker_killed_while_it_copies_leaves_the_live_table_as_it_was(
 def test_what_cannot_begin_is_refused(people: RowComparison, server: Server) -> None:
     said = refusal(server, "copy_rows", comparison=people.pk, kind="missing", keys="1")
     assert said == "No such row differs in this way: 1."
+
+
+def test_a_comparison_that_does_not_know_how_the_rows_were_copies_over_none(
+    people: RowComparison, server: Server
+) -> None:
+    people.differences.update(live_mark=None)
+    RowComparison.objects.update(changed_marks=None)
+    assert refusal(server, "copy_rows", comparison=people.pk, kind="both") == (
+        "public.people was compared by an earlier version, which did not keep how the rows were: who changed one since "
+        "would lose that. Compare it again."
+    )
 
 
 SALES = """
@@ -220,6 +227,13 @@ def test_rows_that_came_went_or_changed_since_the_comparison_stop_all_of_a_large
         "are changed and 10\N{NARROW NO-BREAK SPACE}500 missing at the comparison. Compare it anew."
     )
     assert target.value(SUM) == before
+    target.connection.execute("update sales set note = 'other' where n > 11990")
+    assert run("compare_side_schema", side=found.side_id).status == Run.Status.SUCCEEDED
+    target.connection.execute("update sales set note = 'later' where n = 11995")
+    assert run("copy_rows", comparison=found.pk, kind="both").message == (
+        "Nothing was copied: somebody changed rows of public.sales since the comparison, and would lose that. "
+        "Compare it anew, and look at them."
+    )
     assert run("compare_side_schema", side=found.side_id).status == Run.Status.SUCCEEDED
     assert run("copy_rows", comparison=found.pk, kind="both").status == Run.Status.SUCCEEDED
 
