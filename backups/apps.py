@@ -10,13 +10,12 @@ class BackupsConfig(AppConfig):
 
     def ready(self) -> None:
         """Stores and keys, and policies, are settings of all servers."""
-        from backups import duties, logical
-        from backups.models import Store
+        from backups import catalogue, duties, logical
         from dbadmin import beats, navigation, stores
         from dbadmin.navigation import WideRoom
 
         beats.ABILITIES["pg_clients"] = logical.versions
-        stores.register(Store.Keeper())
+        stores.register(catalogue.Keeper())
         duties.register()
         navigation.register(WideRoom("Stores", "stores", "stores.change", "", 62, group=navigation.SET_UP))
         navigation.register(

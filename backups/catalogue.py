@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
 from backups.manifest import NAME, Manifest, NoManifest
 from backups.models import Backup, BaseBackup, Copy, Store, WalSegment
+from backups.physical.manifest import NAME as BASE_NAME
+from backups.stores import Store as OpenStore
 from backups.stores import StoreError
 from dbadmin.models import Run, Server
 
@@ -89,25 +93,69 @@ def reread(store: Store) -> tuple[int, int, list[str]]:
     return len(found), len(missing), problems
 
 
+class Keeper:
+    """For other apps: stores by name."""
+
+    def names(self) -> list[str]:
+        return list(Store.objects.filter(enabled=True).values_list("name", flat=True))
+
+    def open(self, name: str) -> OpenStore | None:
+        found = Store.objects.filter(name=name, enabled=True).first()
+        if found is None:
+            return None
+        with suppress(StoreError):  # what it is asked for says so
+            must_be_mounted(found)
+        return found.open()
+
+
 def must_not_be_bare(store: Store) -> None:
     """Refuse a store that does not answer, and one with nothing in it where the catalogue knows of something."""
-    if not store.open().is_bare():
-        return
-    if what := _held(store):
+    must_be_mounted(store)
+    opened, (what, _) = store.open(), _held(store)
+    if not opened.is_mounted and what and opened.is_bare():
         raise StoreError(
-            f"The store {store} ({store.where}) is empty, though the catalogue lists {what} there: its disk may not "
-            "be mounted. Mount it. If they are lost, delete them here first, or use another store."
+            f"The store {store} ({store.where}) is empty, though the catalogue lists {what} there. Correct its bucket "
+            "and prefix, or give its keys the right to list. If they are lost, delete them here first, or use another "
+            "store."
         )
 
 
-def _held(store: Store) -> str:
-    """What the catalogue knows to lie in a store."""
+def must_be_mounted(store: Store) -> None:
+    """Refuse the place of a disk that is not mounted; one without a mark gets it once it is known to be ours."""
+    opened = store.open()
+    opened.must_be_there()
+    if store.is_marked or not opened.is_mounted:
+        return
+    what, keys = _held(store)
+    there = [opened.head(key) is not None for key in keys]
+    if what and not any(there):
+        raise StoreError(
+            f"The store {store} ({store.where}) holds none of the {what} that the catalogue lists there: its disk may "
+            "not be mounted. Mount it. If they are lost, tick “Take what is there now for its disk” in the store's "
+            "settings."
+        )
+    if all(there):
+        with suppress(StoreError):  # a disk that is mounted read-only can be read all the same
+            store.put_mark()
+
+
+def _held(store: Store) -> tuple[str, list[str]]:
+    """What the catalogue knows to lie in a store, and where the oldest and the newest of it do."""
     held = Q(store=store) | Q(copies__store=store)
-    if Backup.objects.present().filter(held).exists():
-        return "backups"
-    if BaseBackup.objects.present().filter(store=store).exists():
-        return "base backups"
-    return "segments of WAL" if WalSegment.objects.filter(store=store).exists() else ""
+    backups = Backup.objects.present().filter(held).order_by("started_at")
+    bases = BaseBackup.objects.present().filter(store=store).order_by("started_at")
+    wal = WalSegment.objects.filter(store=store, problem="").order_by("stored_at")
+    found = [
+        ("backups", [f"{each.prefix}/{NAME}" for each in ends(backups)]),
+        ("base backups", [f"{each.prefix}/{BASE_NAME}" for each in ends(bases)]),
+        ("segments of WAL", [each.key for each in ends(wal)]),
+    ]
+    return next((what for what, keys in found if keys), ""), [key for _, keys in found for key in keys]
+
+
+def ends(rows: models.QuerySet[Any]) -> list[Any]:
+    """The first and the last."""
+    return [each for each in (rows.first(), rows.last()) if each is not None]
 
 
 def _forget(backup: Backup) -> None:

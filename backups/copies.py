@@ -44,8 +44,8 @@ def copy(backup: Backup, target: Store, work: Work) -> Copy:
     half = [target.pk, backup.prefix]
     backup.lease(work)
     try:
-        there, here, manifest = target.open(), source.open(), backup.manifest_in(source)
         catalogue.must_not_be_bare(target)  # one that is away has nothing of us to be removed later
+        there, here, manifest = target.open(), source.open(), backup.manifest_in(source)
         there.delete(f"{backup.prefix}/{NAME}")  # what is being mended is no copy until it is whole
         _begin(work, half)
         total, tell = 2 * manifest.stored_bytes, _teller(work, 2 * manifest.stored_bytes)

@@ -23,7 +23,7 @@ from backups.physical.models import BaseBackup, Drill, PointInTime, RecoveredClu
 from backups.pipeline import Volume
 from backups.row_models import RowComparison, RowDifference, SideSchema
 from backups.stores import StoreError
-from backups.stores.local import LocalStore
+from backups.stores.local import MARK, LocalStore
 from backups.stores.s3 import S3Settings, S3Store
 from dbadmin import secrets
 from dbadmin.models import Run, Server, slug
@@ -54,16 +54,6 @@ __all__ = [
 class Store(models.Model):
     """Where backups are kept: a directory of the workers' host, or a bucket."""
 
-    class Keeper:
-        """For other apps: stores by name."""
-
-        def names(self) -> list[str]:
-            return list(Store.objects.filter(enabled=True).values_list("name", flat=True))
-
-        def open(self, name: str) -> stores.Store | None:
-            found = Store.objects.filter(name=name, enabled=True).first()
-            return found.open() if found else None
-
     class Kind(models.TextChoices):
         """What it is."""
 
@@ -86,6 +76,7 @@ class Store(models.Model):
     sealed_access_key = models.TextField(editable=False, blank=True)
     sealed_secret_key = models.TextField(editable=False, blank=True)
     enabled = models.BooleanField(default=True)
+    is_marked = models.BooleanField(default=False, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     tested_at = models.DateTimeField(null=True, editable=False)
     test_problem = models.TextField(blank=True, editable=False)
@@ -111,8 +102,21 @@ class Store(models.Model):
     def open(self) -> stores.Store:
         """What reads and writes."""
         if self.kind == self.Kind.LOCAL:
-            return LocalStore(self.path)
+            return LocalStore(self.path, self.mark if self.is_marked else "")
         return S3Store(self.s3_settings())
+
+    @property
+    def mark(self) -> str:
+        """The file that lies on the disk of a directory."""
+        return f"{MARK}{self.key}"
+
+    def put_mark(self) -> None:
+        """From now on its directory is the store only while this disk is mounted there."""
+        if self.kind == self.Kind.LOCAL:
+            text = f"This is the disk of the store {self} of dbadmin, which takes it for away without this file.\n"
+            LocalStore(self.path).put(self.mark, text.encode())
+            self.is_marked = True
+            Store.objects.filter(pk=self.pk).update(is_marked=True)
 
     def open_to_tidy(self, work: Work) -> stores.Store:
         """For the clean-up of a run: its first try keeps nobody waiting, a later one has time for a slow store."""

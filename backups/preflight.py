@@ -136,9 +136,8 @@ def check_store(store: Store, server: Server, database: str) -> None:
     if not store.enabled:
         raise Refused(f"The store {store} is switched off.", field="store")
     try:
-        opened = store.open()
         catalogue.must_not_be_bare(store)
-        free = opened.free_bytes()
+        free = store.open().free_bytes()
     except StoreError as reason:
         raise Refused(str(reason), field="store") from reason
     last = Backup.objects.of(server, database).first()

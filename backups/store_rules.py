@@ -9,6 +9,7 @@ from datetime import timedelta
 from django.db.models import Q
 from django.utils import timezone
 
+from backups import catalogue
 from backups.models import Policy, Store
 from backups.retention import Rules
 from backups.stores import Finding, StoreError
@@ -48,6 +49,19 @@ def wanted(store: Store) -> Wanted:
         return Wanted(None, "without a policy every backup is kept")
     days, name = max(wishes)
     return Wanted(days, f"the policy {name} keeps backups for up to {days} days")
+
+
+def tried(store: Store, is_its_disk: bool) -> list[Finding]:
+    """Write, list, read and delete; `is_its_disk`: it is new there, or what lies there now is to be taken for it."""
+    try:
+        if store.kind == Store.Kind.LOCAL and is_its_disk:
+            store.is_marked = False
+            store.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        else:
+            catalogue.must_be_mounted(store)
+        return store.open().test()
+    except (StoreError, OSError) as reason:
+        return [Finding("Reach the store", False, str(reason))]
 
 
 def look(store: Store) -> list[Finding]:

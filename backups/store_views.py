@@ -37,6 +37,12 @@ class StoreForm(StoreModelForm):
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
         help_text="Kept encrypted, never shown. Empty: what is kept stays, or the worker's role is used.",
     )
+    is_its_disk = forms.BooleanField(
+        required=False,
+        label="Take what is there now for its disk",
+        help_text="For a directory whose disk was lost or replaced. Then press Read again: what is not there is "
+        "struck off the catalogue.",
+    )
 
     class Meta:
         model = Store
@@ -56,6 +62,11 @@ class StoreForm(StoreModelForm):
             "encryption": "AES256 or aws:kms, if the bucket does not do it by itself.",
             "lock_days": "0: none. The bucket must have object lock; nobody can delete a backup earlier.",
         }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk is None or self.instance.kind != Store.Kind.LOCAL:
+            del self.fields["is_its_disk"]
 
     def clean(self) -> dict[str, Any]:
         found: dict[str, Any] = super().clean() or {}
@@ -104,11 +115,14 @@ def _edit(request: HttpRequest, store: Store | None) -> HttpResponse:
     findings: list[Finding] = []
     if request.method == "POST" and form.is_valid():
         tried = form.save(commit=False)
-        findings = _tried(tried)
+        is_its_disk = tried.where != was or bool(form.cleaned_data.get("is_its_disk"))
+        findings = store_rules.tried(tried, is_its_disk)
+        if all(finding.ok for finding in findings):
+            findings += store_rules.look(tried)
         if was and tried.where != was and (left := _left_behind(tried, was)):
             form.add_error("directory" if tried.kind == Store.Kind.LOCAL else "bucket", left)
         elif "test" not in request.POST.get("action", ""):
-            return _saved(request, tried, findings)
+            return _saved(request, tried, findings, is_its_disk)
     context = {"form": form, "store": store, "findings": findings}
     return render(request, "backups/store_form.html", context, status=422 if form.errors else 200)
 
@@ -132,18 +146,10 @@ def _left_behind(store: Store, was: str) -> str:
     )
 
 
-def _tried(store: Store) -> list[Finding]:
-    try:
-        if store.kind == Store.Kind.LOCAL:
-            store.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        tried = store.open().test()
-        return tried + (store_rules.look(store) if all(finding.ok for finding in tried) else [])
-    except (StoreError, OSError) as reason:
-        return [Finding("Reach the store", False, str(reason))]
-
-
-def _saved(request: HttpRequest, store: Store, findings: list[Finding]) -> HttpResponse:
+def _saved(request: HttpRequest, store: Store, findings: list[Finding], is_its_disk: bool) -> HttpResponse:
     wrong = next((finding for finding in findings if not finding.ok), None)
+    if is_its_disk and not wrong:
+        store.put_mark()
     store.tested_at, store.test_problem = timezone.now(), f"{wrong.what}: {wrong.says}" if wrong else ""
     store.save()
     record(request, "store", f"Saved the store {store}.", where=store.where)

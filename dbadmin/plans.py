@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from dbadmin.failures import sentence
+from dbadmin.failures import Told, sentence
 from dbadmin.operations import Operation, Refused, plan_reverses, plan_texts
 from dbadmin.steps import Step
 
@@ -33,11 +33,13 @@ class Plan:
 
 
 def plan_of(operation: Operation) -> Plan:
-    """Let it plan; a server that does not answer is a refusal in words."""
+    """Let it plan; a server or a store that does not answer is a refusal in words."""
     try:
         return Plan(list(operation.plan()))
     except Refused as reason:
         return Plan(refusal=str(reason), field=reason.field)
+    except Told as reason:
+        return Plan(refusal=str(reason))
     except psycopg.Error as error:
         wanted = operation.params.get("database")
         if wanted and f'database "{wanted}" does not exist' in str(error):

@@ -9,6 +9,7 @@ from django import forms
 from django.urls import reverse
 from django.utils import timezone
 
+from backups import catalogue
 from backups.forms import BackupField
 from backups.manifest import NAME
 from backups.models import Backup, Store
@@ -82,6 +83,7 @@ def remove(backup: Backup, work: Work, why: str) -> None:
 
 def _unpublish(place: Store, backup: Backup) -> None:
     """Manifest first: from then on it does not exist there, whatever happens next."""
+    catalogue.must_be_mounted(place)
     place.open().delete(f"{backup.prefix}/{NAME}")
 
 

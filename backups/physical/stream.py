@@ -188,10 +188,8 @@ class WalStream(threading.Thread):
 
     def ship(self) -> None:
         """Whole segments at once; a look at the source and the part under way when that is due."""
+        catalogue.must_be_mounted(self.point.store)
         shipper = self.open_shipper()
-        if shipper.store.is_mounted:
-            # What is written where its disk is to be mounted is hidden once it is.
-            catalogue.must_not_be_bare(self.point.store)
         is_due = time.monotonic() - self.looked_at >= self.point.ship_seconds or self.stopping.is_set()
         asked: Exception | None = None
         if is_due:

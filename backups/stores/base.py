@@ -121,6 +121,9 @@ class Store(ABC):
     #: Its disk can be away while the place where it is mounted answers.
     is_mounted = False
 
+    def must_be_there(self) -> None:  # noqa: B027 - most stores are there when they answer
+        """Refuse the place of a disk that is not mounted."""
+
     def is_bare(self) -> bool:
         """Nothing at all lies in it, as in the place of a disk that is not mounted."""
         return next(self.items(), None) is None

@@ -14,6 +14,8 @@ from backups.stores.base import Item, MissingObject, Opened, Store, StoreError, 
 
 BLOCK = 1 << 20
 PARTIAL = ".partial-"
+#: How the file is named that lies on the disk of a store, and not where that disk is to be mounted.
+MARK = "dbadmin-store-"
 _UNNAMED_IMPOSSIBLE = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS}
 
 
@@ -49,6 +51,7 @@ class LocalUpload(Upload):
         self._path = store.path(key)
         self._partial: Path | None = None
         self._made: list[Path] = []
+        store.must_be_there()
         try:
             self._make_directory(self._path.parent)
             self._file = self._open()
@@ -57,8 +60,6 @@ class LocalUpload(Upload):
             raise StoreError(_sentence(error, store.root)) from error
 
     def _make_directory(self, directory: Path) -> None:
-        if not self._store.root.is_dir():
-            raise FileNotFoundError(errno.ENOENT, "no such directory", str(self._store.root))
         missing = [p for p in (directory, *directory.parents) if not p.exists()]
         for path in reversed(missing):
             path.mkdir(mode=0o700, exist_ok=True)
@@ -130,16 +131,31 @@ def _sync_directory(directory: Path) -> None:
 
 
 class LocalStore(Store):
-    """Objects are files below one directory."""
+    """Objects are files below one directory; `mark`: the file that tells its disk from any other, where one was put."""
 
     largest_object_bytes = 1 << 62
     is_mounted = True
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, mark: str = "") -> None:
         self.root = Path(root)
+        self.mark = mark
 
     def __str__(self) -> str:
         return str(self.root)
+
+    def must_be_there(self) -> None:
+        """Refuse the place of a disk that is not mounted, whatever lies in it."""
+        try:
+            if not self.root.is_dir():
+                raise FileNotFoundError(errno.ENOENT, "no such directory")
+            is_there = not self.mark or self.root.joinpath(self.mark).exists()
+        except OSError as error:
+            raise StoreError(_sentence(error, self.root)) from error
+        if not is_there:
+            raise StoreError(
+                f"The disk of the store {self.root} is not mounted: the file {self.mark} that lies on it is not there. "
+                "Mount it. If it is lost, tick “Take what is there now for its disk” in the store's settings."
+            )
 
     def path(self, key: str) -> Path:
         parts = key.split("/")
@@ -165,6 +181,7 @@ class LocalStore(Store):
                     left -= len(block)
                     yield block
         except FileNotFoundError as error:
+            self.must_be_there()
             if self.is_bare():
                 raise StoreError(
                     f"The store's directory {self.root} is empty: its disk may not be mounted. Mount it."
@@ -178,21 +195,23 @@ class LocalStore(Store):
     def head(self, key: str) -> Item | None:
         try:
             state = self.path(key).stat()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            if not self.root.is_dir():
-                raise StoreError(_sentence(error, self.root)) from error
+        except (FileNotFoundError, NotADirectoryError):
+            self.must_be_there()
             return None
         except OSError as error:
             raise StoreError(_sentence(error, self.root)) from error
         return Item(key, state.st_size, datetime.fromtimestamp(state.st_mtime, UTC))
 
     def items(self, prefix: str = "") -> Iterator[Item]:
-        if not self.root.is_dir():
-            raise StoreError(_sentence(FileNotFoundError(errno.ENOENT, ""), self.root))
+        self.must_be_there()
         folder = self.root.joinpath(*prefix.split("/")[:-1])
         for path in self._files(folder):
             key = path.relative_to(self.root).as_posix()
-            item = self.head(key) if key.startswith(prefix) and not path.name.startswith(PARTIAL) else None
+            item = (
+                self.head(key)
+                if key.startswith(prefix) and not path.name.startswith((PARTIAL, MARK))
+                else None
+            )
             if item:
                 yield item
 
@@ -203,8 +222,7 @@ class LocalStore(Store):
 
     def delete(self, key: str) -> None:
         path = self.path(key)
-        if not self.root.is_dir():
-            raise StoreError(_sentence(FileNotFoundError(errno.ENOENT, ""), self.root))
+        self.must_be_there()
         try:
             path.unlink(missing_ok=True)
             for parent in path.relative_to(self.root).parents:
@@ -217,6 +235,7 @@ class LocalStore(Store):
     def abort_stale(self, prefix: str, older_than: timedelta, spare: Collection[str] = ()) -> list[str]:
         limit = datetime.now(UTC).timestamp() - older_than.total_seconds()
         removed = []
+        self.must_be_there()
         for path in self._files(self.root.joinpath(*prefix.split("/")[:-1])):
             key = path.relative_to(self.root).as_posix()
             if not path.name.startswith(PARTIAL) or key.startswith(tuple(spare)):

@@ -13,6 +13,7 @@ from audit.sealing import seal_next
 from audit.verifying import verify
 from backups.models import Store
 from dbadmin.operations import Refused
+from dbadmin.plans import steps_of
 from tests.carrying_out import carry_out, log_of, operation
 
 pytestmark = pytest.mark.servers
@@ -235,3 +236,33 @@ def test_many_rows_are_written_and_loaded_in_groups(old, server, target, execute
     run = carry_out(operation("load_month", server, store="vault", month="2020-01"))
     assert log_of(run)[-1] == "Loaded 1051 rows of 2020-01. expire_log drops them again."
     assert content(execute) == before
+
+
+def test_nothing_is_copied_dropped_or_looked_for_where_the_disk_of_the_store_is_not_mounted(
+    old, server, target, execute, vault
+):
+    run = carry_out(operation("seal_log", server, store="vault"))
+    assert log_of(run)[-1] == "Copied 1 seals to vault."
+    vault.refresh_from_db()
+    elsewhere = vault.path.rename(vault.path.with_name("unmounted"))
+    vault.path.mkdir()
+    away = (
+        f"The disk of the store {vault.path} is not mounted: the file {vault.mark} that lies on it is not there. "
+        "Mount it. If it is lost, tick “Take what is there now for its disk” in the store's settings."
+    )
+    run = carry_out(operation("expire_log", server, keep_months=3, store="vault"))
+    assert (run.status, run.message.partition(": ")[2]) == ("failed", away)
+    execute("insert into items values (3)")
+    run = carry_out(operation("seal_log", server, store="vault"))
+    assert (run.status, run.message) == ("failed", f"Step 2 of 2 failed: {away}")
+    assert Seal.objects.get(number=2).store == ""
+    run = carry_out(operation("verify_seals", server))
+    assert (run.status, run.message) == ("failed", away)
+    with pytest.raises(Refused) as refusal:
+        steps_of(operation("load_month", server, store="vault", month="2020-01"))
+    assert str(refusal.value) == away
+    assert list(vault.path.iterdir()) == []
+    vault.path.rmdir()
+    elsewhere.rename(vault.path)
+    assert log_of(carry_out(operation("seal_log", server, store="vault")))[-1] == "Copied 1 seals to vault."
+    assert carry_out(operation("verify_seals", server)).status == "succeeded"

@@ -197,7 +197,7 @@ def test_the_catalogue_knows_a_copy_from_another_backup_and_survives_a_lost_stor
     assert backup.copies.get().store == vault
     shutil.rmtree(store.path / backup.prefix)
     for place in (store, vault):
-        (place.path / "README").write_text("This disk is mounted.")
+        place.refresh_from_db()  # its disk bears a mark now
     catalogue.reread(store)
     backup.refresh_from_db()
     assert (backup.store, backup.deleted_at, backup.copies.count()) == (vault, None, 0)

@@ -9,8 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from backups import store_rules
 from backups.models import BackupKey, Store
-from backups.stores import StoreError
 
 
 class Command(BaseCommand):
@@ -23,6 +23,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--directory", default="", help="a directory; relative: below the state directory"
         )
+        parser.add_argument(
+            "--its-disk",
+            action="store_true",
+            help="take what is there now for its disk: that was lost or replaced",
+        )
         parser.add_argument("--bucket", default="")
         parser.add_argument("--endpoint", default="")
         parser.add_argument("--region", default="us-east-1")
@@ -34,26 +39,22 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         store = Store.objects.filter(name=options["name"]).first() or Store(name=options["name"])
+        was = store.where if store.pk else ""
         for name in ("directory", "bucket", "endpoint", "region", "prefix", "encryption"):
             setattr(store, name, options[name])
         store.kind = Store.Kind.S3 if options["bucket"] else Store.Kind.LOCAL
         if store.kind == Store.Kind.S3:
             for name in ("access_key", "secret_key"):
                 store.seal(name, os.environ.get(options[f"{name}_from_env"], ""))
-        self._try(store)
+        is_its_disk = store.where != was or options["its_disk"]
+        wrong = [finding for finding in store_rules.tried(store, is_its_disk) if not finding.ok]
+        if wrong:
+            raise CommandError(f"{wrong[0].what}: {wrong[0].says}")
+        if is_its_disk:
+            store.put_mark()
         store.tested_at, store.test_problem = timezone.now(), ""
         store.save()
         self.stdout.write(f"Store {store} is {store.where}.")
         if options["key"] and not BackupKey.objects.filter(name=options["key"]).exists():
             key, _identity = BackupKey.make(options["key"], keep=True)
             self.stdout.write(f"Key {key} made, its private half is kept sealed; public half {key.recipient}")
-
-    def _try(self, store: Store) -> None:
-        try:
-            if store.kind == Store.Kind.LOCAL:
-                store.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            wrong = [finding for finding in store.open().test() if not finding.ok]
-        except (StoreError, OSError) as reason:
-            raise CommandError(str(reason)) from reason
-        if wrong:
-            raise CommandError(f"{wrong[0].what}: {wrong[0].says}")
