@@ -107,4 +107,9 @@ class RowDifference(models.Model):
         indexes = [models.Index(fields=["comparison", "kind", "id"])]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.key}"
+        return f"{self.kind} {self.label}"
+
+    @property
+    def label(self) -> str:
+        """Its key, for the eye."""
+        return ", ".join(self.key).strip()

@@ -82,7 +82,6 @@ def _shown(found: RowComparison, differences: Sequence[RowDifference]) -> tuple[
 def _line(
     found: RowComparison, difference: RowDifference, live: dict[str, Values], backed_up: dict[str, Values]
 ) -> dict[str, Any]:
-    key = ", ".join(difference.key)
     ours, theirs = live.get(str(difference.key), {}), backed_up.get(str(difference.key), {})
     names = [name for name in found.columns if name not in found.key]
     if difference.kind == Kind.CHANGED:
@@ -91,7 +90,7 @@ def _line(
         {"name": name, "live": _brief(ours, name), "backed_up": _brief(theirs, name)} for name in names[:12]
     ]
     is_settled = difference.kind == Kind.CHANGED and not names
-    return {"difference": difference, "key": key, "cells": cells, "is_settled": is_settled}
+    return {"difference": difference, "cells": cells, "is_settled": is_settled}
 
 
 def _brief(values: Values, name: str) -> str:

@@ -108,10 +108,18 @@ class CopyRows(Operation):
             return rows
         wanted = [line.strip() for line in str(self.params.get("keys") or "").splitlines() if line.strip()]
         if wanted:
-            known = {", ".join(each.key).strip(): each for each in found}
-            if strange := [key for key in wanted if key not in known]:
+            known: dict[str, list[RowDifference]] = {label: [] for label in wanted}
+            for row in found:
+                known.get(row.label, []).append(row)
+            if strange := [label for label, rows in known.items() if not rows]:
                 raise Refused(f"No such row differs in this way: {'; '.join(strange[:5])}.", field="keys")
-            return [known[key] for key in dict.fromkeys(wanted)]
+            if several := [label for label, rows in known.items() if len(rows) > 1]:
+                raise Refused(
+                    f"{several[0]} is how the keys of several rows are written. Tick those rows on the page of "
+                    "differences.",
+                    field="keys",
+                )
+            return [row for (row,) in known.values()]
         total = sum(self.counts(comparison).values())
         if not total:
             raise Refused(f"No row of {comparison} differs in this way.", field="kind")
