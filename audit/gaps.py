@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from audit.capture import AS_MADE, VERSION
+from audit.foundations import faults, unversioned
 from audit.log_tables import SCHEMA
 from audit.registry import installed_version
 from audit.tables import Rows
@@ -151,16 +152,21 @@ class Gap:
 
 
 def find_gaps(rows: Rows) -> list[Gap]:
-    """All findings of a database; none where nothing is installed."""
+    """All findings of a database; none where nothing was ever installed."""
+    stands_on = [
+        Gap(one.state, SCHEMA, one.table, one.problem, one.remedy)
+        for one in (*unversioned(rows), *faults(rows))
+    ]
     if not installed_version(rows):
-        return []
+        return stands_on
     return [
+        *stands_on,
         *of_triggers(rows),
         *of_switches(rows),
         *for_replicas(rows),
         *of_replicas(rows),
         *of_tables(rows),
-        *of_records(rows),
+        *(gap for gap in of_records(rows) if gap.problem not in {one.problem for one in stands_on}),
         *of_months(rows),
     ]
 

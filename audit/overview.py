@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from audit import mapping
-from audit.gaps import find_gaps
+from audit.gaps import Gap
 from audit.models import CountedTable
 from audit.registry import Installed, Watched
 from audit.tables import Rows
@@ -89,17 +89,17 @@ class TableState:
 
 
 def capture_overview(
-    rows: Rows, state: Installed, counts: Mapping[int, CountedTable] | None = None
+    rows: Rows, state: Installed, counts: Mapping[int, CountedTable] | None = None, found: Sequence[Gap] = ()
 ) -> list[TableState]:
-    """Tables of the database, and watched ones that are gone. counts: by watched id."""
+    """Tables of the database, and watched ones that are gone. counts: by watched id; found: gaps of the log."""
     watched = {w.relid: w for w in state.watched.values() if w.until is None}
     sizes = {row.shape_id: row.size_bytes for row in rows(SIZES)} if state.version else {}
     query = LAST + (MAPPED if state.version and mapping.is_ready(rows) else "")
     last = {row.watched_id: row for row in rows(query)} if state.version else {}
     gaps: dict[tuple[str, str], list[str]] = {}
-    for gap in find_gaps(rows):
+    for gap in found:
         gaps.setdefault((gap.schema, gap.table), []).append(gap.problem)
-    found = []
+    states = []
     for row in rows(TABLES):
         one = TableState(
             row.schema_name, row.table_name, row.estimated_rows, row.writes, watched.pop(row.relid, None)
@@ -108,12 +108,12 @@ def capture_overview(
             fill(one, sizes, last)
             one.trouble = gaps.get((one.schema, one.name), [])
             one.counted = (counts or {}).get(one.watched.id)
-        found.append(one)
+        states.append(one)
     for gone in watched.values():
         one = TableState(gone.schema, gone.name, None, None, gone, is_gone=True)
         fill(one, sizes, last)
-        found.append(one)
-    return sorted(found, key=lambda one: (one.watched is None, one.schema, one.name))
+        states.append(one)
+    return sorted(states, key=lambda one: (one.watched is None, one.schema, one.name))
 
 
 def log_bytes(watched: Watched, sizes: Mapping[int, int | None]) -> int | None:

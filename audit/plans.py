@@ -7,18 +7,17 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import lru_cache
-from pathlib import Path
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit import capture, log_tables
 from audit.capture import OWNER, Choices
+from audit.foundations import FOLDER, is_intact
 from audit.log_tables import SCHEMA
 from audit.registry import Installed, Shape, Watched, held, is_current
 from audit.tables import Described, Rows
 from dbadmin.steps import Sql, Step, Transaction
 
-FOLDER = Path(__file__).parent / "sql"
 #: How long the triggers wait for the table; writers queue behind a waiting CREATE TRIGGER.
 LOCK = {"lock_timeout": "3s"}
 #: Months that are made ahead.
@@ -54,8 +53,8 @@ def as_owner(own: bool, statements: list[Sql]) -> list[Sql]:
 
 
 def install_steps(rows: Rows, state: Installed, database: str) -> list[Step]:
-    """What every watched table shares; nothing when it is there in this version."""
-    if is_current(state):
+    """What every watched table shares; nothing when it is there in this version, and as it was installed."""
+    if is_current(state) and is_intact(rows):
         return []
     own = owned(rows)
     if state.version:
@@ -77,9 +76,10 @@ def install_steps(rows: Rows, state: Installed, database: str) -> list[Step]:
 
 
 def shared_functions(rows: Rows, own: bool, database: str) -> Step:
-    """Those of this version in place of older ones, without a lock that a writer could meet."""
+    """Those of this version in place of older or other ones, without a lock that a writer could meet."""
+    names = ["functions.sql", *(["search.sql"] if log_tables.is_there(rows, "summary") else [])]
     return Transaction(
-        [*as_owner(own, [Sql(script("functions.sql"))]), *events(rows)],
+        [*as_owner(own, [Sql(script(name)) for name in names]), *events(rows)],
         database=database,
         says="Renew the audit log's shared functions",
     )

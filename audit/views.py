@@ -17,7 +17,9 @@ from django.views.decorators.http import require_POST
 
 from audit import activity, changes, comparing, diff, parquet, search, timeline
 from audit.asking import Asked, auditors, explain, filter_of, moment, number, readable_moments, trouble
+from audit.gaps import find_gaps
 from audit.listing import lines_of
+from audit.log_tables import SCHEMA
 from audit.losses import moment_without
 from audit.models import CountedTable, SavedSearch
 from audit.moments import row_at
@@ -258,9 +260,11 @@ def people(asked: Asked) -> HttpResponse:
 def capture_state(asked: Asked) -> HttpResponse:
     """Which tables are watched, since when, and what the log takes."""
     counts = CountedTable.objects.filter(server=asked.server, database=asked.database)
+    gaps = find_gaps(asked.rows)
     context = asked.context(
         tab="capture",
-        tables=capture_overview(asked.rows, asked.state, {one.watched_id: one for one in counts}),
+        tables=capture_overview(asked.rows, asked.state, {one.watched_id: one for one in counts}, gaps),
+        faults=[gap for gap in gaps if gap.schema in {SCHEMA, ""} and gap.table != "capture"],
         compared_at=max((one.compared_at for one in counts if one.compared_at), default=None),
         is_outdated=bool(outdated(asked.rows, asked.state)),
         databases=readings.databases(asked.server),

@@ -11,7 +11,9 @@ from django import forms
 
 from audit.counting import record_uncounted
 from audit.definitions import record_definitions
+from audit.foundations import record_faults
 from audit.gaps import record_switches
+from audit.models import Seal
 from audit.operations.watch_table import rows_of
 from audit.registry import installed_version
 from audit.seal_copies import copy_seals
@@ -23,6 +25,12 @@ from dbadmin.events import record
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Call, Step
+
+GONE = (
+    "{} has no audit log any more, though seal {} of {:%Y-%m-%d %H:%M} UTC covers one: its schema was dropped, the"
+    " comment on it was altered, or another database took its place. What was written meanwhile may not be recorded."
+    " Ask who did that; a backup has the log, and the tables are to be watched again."
+)
 
 
 class SealLog(Operation):
@@ -52,13 +60,19 @@ class SealLog(Operation):
     def plan(self) -> Sequence[Step]:
         """One step: seals until nothing is left that is closed."""
         if not installed_version(rows_of(self)):
-            raise Refused("No table is watched here yet.")
+            raise Refused(self.why_not())
         says = "Hash every closed transaction since the last seal, sign the roots, keep them in dbadmin"
         steps = [Call(self.seal, says=says)]
         if self.params.get("store"):
             stores.open_store(self.params["store"])
             steps.append(Call(self.copy, says=f"Copy the seals to the store {self.params['store']}"))
         return steps
+
+    def why_not(self) -> str:
+        """Why there is no log: there never was one, or it is gone."""
+        database = self.params.get("database") or self.server.value("select current_database()")
+        last = Seal.objects.filter(server=self.server, database=database).first()
+        return GONE.format(database, last.number, last.sealed_at) if last else "No table is watched here yet."
 
     def copy(self, work: Work) -> None:
         """What is not there yet, also from before."""
@@ -105,7 +119,8 @@ class SealLog(Operation):
     def record_unseen(self, connection: psycopg.Connection[Any], work: Work) -> None:
         """Into the log, so that they are sealed; where that is not allowed, the watch over gaps goes on naming them."""
         try:
-            seen = [record_switches(connection), record_replaced(connection, self.server)]
+            seen = [record_faults(connection), record_switches(connection)]
+            seen.append(record_replaced(connection, self.server))
             for text in (*chain(*seen), *record_uncounted(connection, self.server)):
                 work.log(f"Recorded a gap. {text}.")
             for text in record_definitions(connection, self.server):

@@ -6,16 +6,26 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
 from django import forms
 from django.conf import settings
 
 from audit import seal_copies, searched, stamping, verifying
+from audit.foundations import faults
 from audit.models import Seal, SealCheck
 from dbadmin import stores
+from dbadmin.connections import named_rows
 from dbadmin.events import record
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Call, Step
+
+DIFFERS = "The audit log differs from its seals"
+#: The same where nothing but findings of this kind was found.
+BESIDE = {
+    "hidden": "Searches of the audit log do not find all that is in it",
+    "capture": "What records changes is not as it was installed",
+}
 
 
 class VerifySeals(Operation):
@@ -67,6 +77,7 @@ class VerifySeals(Operation):
         with work.connect(self.params.get("database") or None) as connection:
             found = [*self.compare_copies(seals), *self.stamps(work, seals)]
             found += verifying.verify(connection, seals, lambda done, of: work.progress(done, of, "objects"))
+            found += self.foundations(connection, seals[-1].number)
             found += searched.differences(connection, seals[-1].number, verifying.expired_through(seals))
         check = SealCheck.objects.create(
             server=self.server,
@@ -81,14 +92,22 @@ class VerifySeals(Operation):
             work.log(finding.what)
         work.result(findings=len(found), statements=check.statements)
         if found:
-            what = "The audit log differs from its seals"
-            if all(finding.kind == "hidden" for finding in found):
-                what = "Searches of the audit log do not find all that is in it"
+            kinds = {finding.kind for finding in found}
+            what = BESIDE.get(next(iter(kinds)), DIFFERS) if len(kinds) == 1 else DIFFERS
             record(None, "audit.tampered", f"{what}: {found[0].what}", self.server)
             raise Refused(f"{what} in {len(found)} places. The first: {found[0].what}")
         said = f"{check.statements} statements with {check.images} row images are as they were sealed."
         work.log(said)
         work.say(said)
+
+    def foundations(self, connection: psycopg.Connection[Any], seal: int) -> list[verifying.Finding]:
+        """What the log stands on: by what is wrong there, changes may be missing that no seal knows of."""
+        found = faults(lambda query, params=None: named_rows(connection.execute(query, params)))
+        return [
+            verifying.Finding("capture", seal, f"{fault.problem}.")
+            for fault in found
+            if fault.state == "critical"
+        ]
 
     def stamps(self, work: Work, seals: list[Seal]) -> list[verifying.Finding]:
         """Time stamps against their seals."""

@@ -55,7 +55,8 @@ def test_offers_the_operation_that_mends_each_gap_and_no_other(
         row.table: re.findall(r"/do/(\w+)/", buttons_of(reading, row, user_as("admin"), server))
         for row in reading.rows
     }
-    assert offered == {"items": ["watch_table"], "gone": ["unwatch_table"], "capture": ["upgrade_capture"]}
+    shared = {key: ["upgrade_capture"] for key in ("capture", "dbadmin_audit_ddl", "dbadmin_audit_drop")}
+    assert offered == {"items": ["watch_table"], "gone": ["unwatch_table"], **shared}
     outdated = next(row for row in reading.rows if row.table == "capture")
     assert in_words(reading, outdated, "missing") == (
         "dbadmin_audit.capture: The capture functions are of an older version of dbadmin"
