@@ -19,7 +19,9 @@ from backups.row_diff import (
     MISSING,
     SAME,
     Found,
+    NotToldApart,
     Pairing,
+    as_a_whole,
     differences,
     key_of,
     mark,
@@ -90,10 +92,14 @@ def _compare(
             else f"There is no table {other} to compare with any more."
         )
         return []
+    tables = connections[0], rows_of(other, there), connections[1], rows_of(table, here)
     pairing = pair(there, here)
+    try:
+        keys = _count(row, pairing, differences(*tables, pairing), tell)
+    except NotToldApart as reason:
+        pairing = as_a_whole(pairing.columns, [*pairing.notes, str(reason)])
+        keys = _count(row, pairing, differences(*tables, pairing), tell)
     row.key, row.columns, row.notes = list(pairing.key), list(pairing.columns), list(pairing.notes)
-    rows = differences(connections[0], rows_of(other, there), connections[1], rows_of(table, here), pairing)
-    keys = _count(row, pairing, rows, tell)
     row.seconds = time.monotonic() - started
     return keys
 

@@ -40,15 +40,23 @@ class Pairing:
         return bool(self.key)
 
 
+class NotToldApart(Exception):
+    """A key that is one on one side is none on the other; a sentence says why."""
+
+
 def pair(source: Shape, live: Shape) -> Pairing:
     """The live table's key, where the other has its columns as well; else the other's own."""
     common = [column.name for column in live.columns if column.name in source]
     key = next((key for key in (live.key, source.key) if key and all(name in common for name in key)), [])
     notes = [f"The column {name} is not in the live table." for name in only(source, live)]
     notes += [f"The column {name} is new in the live table." for name in only(live, source)]
-    if not key:
-        notes.append("No key tells the rows apart: they are compared as a whole, and cannot be copied back.")
-    return Pairing(list(key), common, notes)
+    return Pairing(list(key), common, notes) if key else as_a_whole(common, notes)
+
+
+def as_a_whole(columns: Sequence[str], notes: Sequence[str]) -> Pairing:
+    """For tables without a common key."""
+    no_key = "No key tells the rows apart: they are compared as a whole, and cannot be copied back."
+    return Pairing([], columns, [*notes, no_key])
 
 
 def only(one: Shape, other: Shape) -> list[str]:
@@ -99,6 +107,19 @@ def lines(connection: psycopg.Connection[Any], statement: sql.Composed) -> Gener
                 yield key, digest
 
 
+def told_apart(rows: Iterable[Line], key: Sequence[str], where: str) -> Iterator[Line]:
+    """The same rows; raises NotToldApart at the first whose key is another row's as well, or null in part."""
+    names, before = ", ".join(key), None
+    for line in rows:
+        if line[0] == before or (b"null" in line[0] and None in key_of(line[0])):
+            found = ", ".join("null" if part is None else part for part in key_of(line[0]))
+            raise NotToldApart(
+                f"The key {names} does not tell the rows of the {where} apart: of some it is {found}."
+            )
+        before = line[0]
+        yield line
+
+
 def merge(source: Iterable[Line], live: Iterable[Line]) -> Iterator[Found]:
     """Every row of either side, in order, and what it is. Both sides are sorted by key; a key may repeat."""
     theirs, ours = iter(source), iter(live)
@@ -126,15 +147,20 @@ def differences(
     table: sql.Composed,
     pairing: Pairing,
 ) -> Iterator[Found]:
-    """Every row of both tables, and what it is; the connections are steady ones."""
+    """Every row of both tables, and what it is; the connections are steady ones. May raise NotToldApart."""
     with (
         closing(lines(source, sorted_rows(other, pairing))) as theirs,
         closing(lines(live, sorted_rows(table, pairing))) as ours,
     ):
-        yield from merge(theirs, ours)
+        if pairing.has_key:
+            yield from merge(
+                told_apart(theirs, pairing.key, "backup"), told_apart(ours, pairing.key, "live table")
+            )
+        else:
+            yield from merge(theirs, ours)
 
 
-def key_of(raw: bytes) -> list[str]:
+def key_of(raw: bytes) -> list[str | None]:
     """A key as its texts, from the line of a COPY, which doubles backslashes."""
-    found: list[str] = json.loads(raw.replace(b"\\\\", b"\\"))
+    found: list[str | None] = json.loads(raw.replace(b"\\\\", b"\\"))
     return found

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from django.test import Client
 
 from dbadmin.connections import Session
 from dbadmin.models import Run, Server
@@ -28,3 +29,43 @@ def test_a_line_that_two_keys_are_written_as_is_refused_and_the_rows_can_be_tick
     done = run("copy_rows", comparison=found.pk, kind="missing", rows=[wanted.pk])
     assert done.status == Run.Status.SUCCEEDED, done.message
     assert target.rows("select a, b, n from pairs") == [("a", "b, c", 2)]
+
+
+TWICE = (
+    "create table goods (id int, name text); insert into goods values (1, 'a'), (1, 'b'), (2, 'c'), (3, 'd');"
+)
+
+
+def test_rows_are_compared_as_a_whole_where_the_live_key_repeats_in_the_backup(
+    compared: Compared, client_as: Callable[[str], Client]
+) -> None:
+    found = compared(
+        TWICE, "goods", "delete from goods where name <> 'c'; alter table goods add primary key (id)"
+    )
+    assert (found.key, found.missing, found.changed, found.same) == ([], 3, 0, 1)
+    page = client_as("admin").get(found.get_absolute_url()).content.decode()
+    assert (
+        "The key id does not tell the rows of the backup apart: of some it is 1. No key tells the rows apart"
+        in page
+    )
+
+
+def test_rows_are_compared_as_a_whole_where_the_key_of_the_backup_is_none_any_more(
+    compared: Compared, client_as: Callable[[str], Client]
+) -> None:
+    found = compared(
+        "create table goods (id int primary key, name text); insert into goods values (1, 'a'), (2, 'b');", "goods",
+        "alter table goods drop constraint goods_pkey, alter id drop not null; insert into goods values (null, 'x')",
+    )  # fmt: skip
+    assert (found.key, found.missing, found.extra, found.same) == ([], 0, 1, 2)
+    page = client_as("admin").get(found.get_absolute_url()).content.decode()
+    assert "The key id does not tell the rows of the live table apart: of some it is null. No key" in page
+
+
+def test_the_live_key_serves_where_each_row_of_the_backup_has_one_of_its_own(compared: Compared) -> None:
+    found = compared(
+        TWICE.replace("(1, 'b'), ", ""),
+        "goods",
+        "delete from goods where id = 2; alter table goods add primary key (id)",
+    )
+    assert (found.key, found.missing, found.same) == (["id"], 1, 2)
