@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from backups import packages, preflight, properties
+from backups import packages, preflight, properties, subscriptions
 from backups.manifest import Definition, Manifest
 from backups.preflight import quoted, some
 from dbadmin import connections
@@ -26,6 +26,11 @@ _FOLDER = '"$(psql -Atc "SHOW data_directory")"'
 _PLAIN = {"", "C", "POSIX"}
 #: Entries of an archive that name an owner without giving him anything: a comment, a right.
 _GIVES_NOTHING = {"ACL", "COMMENT", "SECURITY LABEL"}
+#: Kinds of objects that no owner of a database may make.
+_GUARDED = {
+    "ACCESS METHOD", "EVENT TRIGGER", "FOREIGN DATA WRAPPER", "OPERATOR CLASS", "OPERATOR FAMILY", subscriptions.KIND,
+    "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE",
+}  # fmt: skip
 _PROVIDERS = {"c": "the operating system", "i": "ICU", "b": "PostgreSQL itself"}
 
 _TARGET = """
@@ -99,7 +104,9 @@ class Outlook:
         yield self.databases()
         if not self.wanted.live:
             yield from self.roles()
-            yield from self.subscriptions()
+            yield from self.guarded()
+        if self.wanted.name:
+            yield from subscriptions.checks(self.manifest)
         yield from self.extensions()
         yield from self.sorting()
         yield from self.tablespaces()
@@ -266,23 +273,17 @@ class Outlook:
                 Fix("create_extension", params, "Create it"),
             )
 
-    def subscriptions(self) -> Iterator[Check]:
-        """They come back so that nothing at their publisher changes."""
-        names = self.manifest.contents.names_of("SUBSCRIPTION")
-        if names and not self.target.subscribes:
+    def guarded(self) -> Iterator[Check]:
+        """What only a superuser may make."""
+        kinds = _GUARDED - ({subscriptions.KIND} if self.target.subscribes else set())
+        all_of_it = self.manifest.contents.definitions
+        found = sorted(f"{each.kind.lower()} {each.name}" for each in all_of_it if each.kind in kinds)
+        if found and not self.target.is_superuser:
             yield Check(
                 "critical",
-                "Subscriptions",
-                f"{self.target.role} may not create the subscription {some(names)}. Let dbadmin operate as a superuser "
-                "for this restore.",
+                "Rights of a superuser",
+                f"Only a superuser may create {some(found)}. Let dbadmin operate as one for this restore.",
                 f"ALTER ROLE {quoted(self.target.role)} SUPERUSER; -- NOSUPERUSER again afterwards",
-            )
-        elif names and self.wanted.name:
-            yield Check(
-                "warning",
-                "Subscriptions",
-                f"{some(names)} comes back disabled and without its slot, which belongs to the original. The log of "
-                "the run says what lets it follow where the original is gone.",
             )
 
     # -- how text sorts ----------------------------------------------------

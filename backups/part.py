@@ -1,4 +1,4 @@
-"""Which entries of an archive bring back some tables: all definitions, and of the rest what concerns no other table."""
+"""Which entries of an archive bring back everything, in which turns; and which of them some tables alone."""
 
 from __future__ import annotations
 
@@ -10,8 +10,24 @@ from backups.row_places import TableName
 DEFINITIONS, DATA, AFTER = 2, 3, 4
 #: What tells rows apart; enough for a copy that is only looked at.
 KEYS = frozenset({"CONSTRAINT", "INDEX ATTACH"})
+_EVENT_TRIGGER = "EVENT TRIGGER"
 #: Kinds of entries that are tables to others.
 _TABLES = frozenset({"TABLE", "MATERIALIZED VIEW", "FOREIGN TABLE", "VIEW"})
+
+
+def in_turn(entries: Sequence[Entry]) -> list[list[int]]:
+    """All entries, in the turns that they are restored in.
+
+    Event triggers come alone and last: pg_restore fills materialized views after it made them, which they may forbid,
+    or write down in a table.
+    """
+    late = [
+        entry.dump_id
+        for entry in entries
+        if entry.kind == _EVENT_TRIGGER or (not entry.schema and entry.name.startswith(f"{_EVENT_TRIGGER} "))
+    ]
+    rest = [entry.dump_id for entry in entries if entry.dump_id not in set(late)]
+    return [rest, late] if late else [rest]
 
 
 def with_partitions(entries: Sequence[Entry], chosen: Iterable[TableName]) -> set[TableName]:

@@ -22,6 +22,7 @@ from backups.forms import free_name
 from backups.logical import NoTools, Selection, Source, Tools
 from backups.manifest import Contents, NoManifest
 from backups.models import Backup, BackupKey, KeptDatabase, Store, expiry
+from backups.part import in_turn
 from backups.pipeline import receive
 from backups.preflight import spool_folder
 from backups.producer import Producer, given, lines
@@ -250,31 +251,41 @@ class Restoring:
             work.remember(scratch_oid=row.fetchone()[0])  # type: ignore[index]
         work.log(f"Created {self.scratch}.")
 
-    def load(self, work: Work, options: Sequence[str] = (), files: Sequence[int] = ()) -> None:
-        """options: more of pg_restore's; files: the open files that these name."""
+    def load(self, work: Work) -> None:
+        self.ahead = Ahead(self._source(Selection()), self.entries, self.manifest.contents.tables, work.popen)
+        try:
+            for wanted in in_turn(self.entries):
+                self.pour(work, wanted)
+            self.ahead.wait(work.stop_if_cancelled)
+            self._tell_ahead(work, self.ahead)
+        finally:
+            self.ahead.stop()
+            self.spool.close()
+
+    def pour(self, work: Work, wanted: Sequence[int], options: Sequence[str] = ()) -> None:
+        """Have pg_restore load these entries. wanted: their numbers in the archive; options: more of its own."""
         number = self.spool.fileno()
         command = logical.restore_command(self.tools, self.scratch, f"/proc/self/fd/{number}", self.jobs)
-        command[-1:-1] = [*options, *(["--no-tablespaces"] if self.wanted.tablespaces == SERVERS else [])]
-        environment = logical.environment(self.server.dsn("operate"), self.scratch)
-        if not options:
-            tables = self.manifest.contents.tables
-            self.ahead = Ahead(self._source(Selection()), self.entries, tables, work.popen)
-        process = work.popen(
-            [*command, "--verbose"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, pass_fds=[number, *files],
-        )  # fmt: skip
-        try:
-            self._listen(work, process)
-            if self.ahead:
-                self.ahead.wait(work.stop_if_cancelled)
-                self._tell_ahead(work, self.ahead)
-        finally:
-            if self.ahead:
-                self.ahead.stop()
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-            self.spool.close()
+        with tempfile.TemporaryFile(dir=spool_folder()) as chosen:
+            with _room():
+                chosen.write("".join(f"{each};\n" for each in wanted).encode())
+                chosen.flush()
+            file = chosen.fileno()
+            command[-1:-1] = [
+                *options, f"--use-list=/proc/self/fd/{file}", "--verbose",
+                *(["--no-tablespaces"] if self.wanted.tablespaces == SERVERS else []),
+            ]  # fmt: skip
+            environment = logical.environment(self.server.dsn("operate"), self.scratch)
+            process = work.popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE, pass_fds=[number, file],
+            )  # fmt: skip
+            try:
+                self._listen(work, process)
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait()
 
     def _tell_ahead(self, work: Work, ahead: Ahead) -> None:
         for trouble in ahead.troubles:

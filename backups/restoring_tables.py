@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
@@ -17,7 +16,6 @@ from backups.forms import names
 from backups.logical import Selection
 from backups.models import Backup, RowComparison, SideSchema, expiry
 from backups.part import numbers, with_partitions
-from backups.preflight import spool_folder
 from backups.restoring import RestoreFailed, Restoring, ready
 from backups.row_places import TableName
 from backups.side_schemas import comment_of
@@ -98,11 +96,10 @@ class RestoringTables(Restoring):
     def load_part(self, work: Work) -> None:
         self.parts = with_partitions(self.entries, self.tables)
         wanted = numbers(self.entries, self.parts)
-        with tempfile.TemporaryFile(dir=spool_folder()) as chosen:
-            chosen.write("".join(f"{number};\n" for number in wanted).encode())
-            chosen.flush()
-            file = chosen.fileno()
-            self.load(work, [f"--use-list=/proc/self/fd/{file}", "--no-owner", "--no-privileges"], [file])
+        try:
+            self.pour(work, wanted, ["--no-owner", "--no-privileges"])
+        finally:
+            self.spool.close()
 
     def prove_part(self, work: Work) -> None:
         names = {(table.schema, table.name) for table in self.parts}

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
 from backups import preflight, swap
+from backups.manifest import Manifest
+from dbadmin.readiness import Check
 from dbadmin.steps import Call, Step
 
 if TYPE_CHECKING:
     from backups.restoring import Restoring
     from dbadmin.runner import Work
 
+#: What an archive calls them.
+KIND = "SUBSCRIPTION"
 _OF = """
     select s.subname, s.subslotname
     from pg_catalog.pg_subscription s join pg_catalog.pg_database d on d.oid = s.subdbid
     where d.datname = %s order by 1"""
+
+#: Event triggers may forbid it; who may not say this is no superuser, and restored none.
+_IN_SILENCE = """
+    select pg_catalog.set_config('session_replication_role', 'replica', false)
+    from pg_catalog.pg_roles where rolname = current_user and rolsuper"""
+
+
+def checks(manifest: Manifest) -> Iterator[Check]:
+    """What becomes of them in a database that stays."""
+    if names := manifest.contents.names_of(KIND):
+        yield Check(
+            "warning",
+            "Subscriptions",
+            f"{preflight.some(names)} comes back disabled and without its slot, which belongs to the original. The log "
+            "of the run says what lets it follow where the original is gone.",
+        )
 
 
 def without_slot(name: str) -> sql.Composed:
@@ -33,6 +54,7 @@ def with_slot(name: str, slot: str) -> str:
 
 def let_go(connection: psycopg.Connection[Any]) -> list[tuple[str, str]]:
     """Take its slot from each subscription of this database: they come from pg_restore disabled. Names and slots."""
+    connection.execute(_IN_SILENCE)
     found = connection.execute(_OF, [connection.info.dbname]).fetchall()
     for name, slot in found:
         if slot:
@@ -42,7 +64,7 @@ def let_go(connection: psycopg.Connection[Any]) -> list[tuple[str, str]]:
 
 def without_slots(job: Restoring) -> list[Step]:
     """What a restored database that stays needs: its original alone may use the slots of their subscriptions."""
-    names = job.manifest.contents.names_of("SUBSCRIPTION")
+    names = job.manifest.contents.names_of(KIND)
     listed = "\n".join(f"{without_slot(name).as_string(None)};" for name in names)
     says = f"-- The slots belong to the original; the publisher is not asked\n{listed}"
     return [Call(lambda work: _let_go(work, job.scratch), says)] if names else []

@@ -32,6 +32,9 @@ def cluster(new_postgres: Callable[..., Postgres]) -> Postgres:
             f"create subscription reader connection '{made.dsn_for('press')}' publication daily"
             " with (create_slot = false, copy_data = false)"
         )
+        connection.execute("create function forbid() returns event_trigger language plpgsql as"
+                           " 'begin raise exception ''no more changes''; end'")  # fmt: skip
+        connection.execute("create event trigger forbid on ddl_command_start execute function forbid()")
     return made
 
 
@@ -129,6 +132,7 @@ def test_a_database_is_replaced_once_its_subscription_has_ended_and_the_restore_
     cluster: Postgres, do: Callable[..., Run], backup: Backup
 ) -> None:
     with cluster.connect("shop") as connection:
+        connection.execute("alter event trigger forbid disable")
         connection.execute("alter subscription reader disable")
         connection.execute("alter subscription reader set (slot_name = none)")
     do("restore_backup", backup=backup.pk, into="over", database="shop")
@@ -156,6 +160,6 @@ def test_it_is_told_before_what_becomes_of_a_subscription_and_who_may_make_one(
     POOLS.close(str(reader.key))
     checks, refusal = looked(reader, "verify_backup", backup=backup.pk, how="restore")
     assert (
-        "keeper may not create the subscription reader. Let dbadmin operate as a superuser for this restore. What "
-        'mends it: ALTER ROLE "keeper" SUPERUSER; -- NOSUPERUSER again afterwards'
-    ) in refusal
+        "Only a superuser may create event trigger forbid, subscription reader. Let dbadmin operate as one for this "
+        'restore. What mends it: ALTER ROLE "keeper" SUPERUSER; -- NOSUPERUSER again afterwards'
+    ) in refusal, refusal

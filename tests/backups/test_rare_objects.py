@@ -1,0 +1,57 @@
+"""What few databases have comes back like tables do, and does nothing of its own while it is restored."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from backups.models import Backup
+from dbadmin.models import Run
+from tests.carrying_out import log_of
+from tests.fixtures.servers import Postgres
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
+
+RARE = """
+create table measured (a int, b int, t text);
+insert into measured select n % 5, n % 10, 'x' || n from generate_series(1, 500) n;
+create materialized view many as select count(*) from measured;
+create statistics of_both (dependencies, ndistinct) on a, b from measured;
+alter statistics of_both set statistics 500;
+create publication all_of_it for all tables with (publish = 'insert');
+create publication some_of_it for table measured;
+create foreign data wrapper nothing; create server far foreign data wrapper nothing options (host 'x');
+create user mapping for public server far options (password 'secret');
+create foreign table away (n int) server far options (name 'y');
+create collation german (locale = 'de-u-co-phonebk', provider = icu, deterministic = false);
+create aggregate product (int) (sfunc = int4mul, stype = int, initcond = '1');
+create text search configuration ours (copy = simple);
+create function first_letter(text) returns "char" language sql immutable as 'select substr($1, 1, 1)::"char"';
+create operator ~~> (leftarg = text, rightarg = int, function = repeat);
+create rule quiet as on insert to measured where new.a < 0 do instead nothing;
+create function bump() returns trigger language plpgsql as 'begin new.b := new.b + 1; return new; end';
+create trigger bump before insert on measured for each row execute function bump();
+alter table measured enable always trigger bump;
+create table ddl_log (tag text);
+create function log_ddl() returns event_trigger language plpgsql as
+    'begin insert into public.ddl_log values (tg_tag); end';
+create event trigger log_ddl on ddl_command_end execute function log_ddl()"""
+
+
+@pytest.fixture
+def rare(postgres: Postgres, database: str) -> Iterator[str]:
+    """A database with one of each."""
+    with postgres.connect(database) as connection:
+        for statement in RARE.split(";\n"):
+            connection.execute(statement)
+    return database
+
+
+def test_they_come_back_and_an_event_trigger_writes_nothing_meanwhile(
+    rare: str, taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres
+) -> None:
+    done = run("restore_backup", backup=taken().pk, into="new", database=f"{rare}_again")
+    assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+    assert done.result["differences"] == []
+    with postgres.connect(f"{rare}_again") as connection:
+        assert connection.execute("select count(*) from ddl_log").fetchone() == (0,)
+        assert connection.execute("select evtenabled from pg_event_trigger").fetchone() == ("O",)
