@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
@@ -47,20 +48,7 @@ class PrunePointInTime(Operation):
 
     def _step(self, base: BaseBackup) -> Step:
         says = f"Remove the {base} from {base.store} ({size(base.stored_bytes)}): no kept moment needs it."
-        return Call(lambda work: self.remove(work, base), says)
-
-    def remove(self, work: Work, base: BaseBackup) -> None:
-        """The manifest first: from then on it does not exist."""
-        base.refresh_from_db()
-        if base.is_leased or base.keep or base.deleted_at or base.later.present().exists():
-            work.log(f"The {base} stays: somebody needs it now.")
-            return
-        store = base.store.open()
-        store.delete(f"{base.prefix}/{manifest.NAME}")
-        base.deleted_at, base.deleted_why = timezone.now(), "No kept moment needed it."
-        base.save(update_fields=["deleted_at", "deleted_why"])
-        for item in list(store.items(f"{base.prefix}/")):
-            store.delete(item.key)
+        return Call(lambda work: remove(work, base, "No kept moment needed it."), says)
 
     def cut(self, work: Work, point: PointInTime) -> None:
         """Only what lies before every base backup that is there now, whatever was planned."""
@@ -68,14 +56,33 @@ class PrunePointInTime(Operation):
         first = min((base.start_lsn for base in bases), default=None)
         if first is None:
             raise Refused("There is no base backup any more; all WAL stays.")
-        removed = freed = 0
         rows = WalSegment.objects.filter(server=self.server, system_id=point.system_id, end_lsn__lte=first)
-        for row in rows.exclude(kind=WalSegment.Kind.HISTORY).select_related("store"):
-            work.stop_if_cancelled()
-            row.store.open().delete(row.key)
-            row.delete()
-            removed, freed = removed + 1, freed + row.stored_bytes
-        work.log(f"Removed {count(removed)} segments of WAL, {size(freed)}.")
+        remove_wal(work, rows.exclude(kind=WalSegment.Kind.HISTORY))
 
     def result_url(self, run: Run) -> str:
         return reverse("recovery", args=[self.server.name])
+
+
+def remove(work: Work, base: BaseBackup, why: str) -> None:
+    """The manifest first: from then on it does not exist."""
+    base.refresh_from_db()
+    if base.is_leased or base.keep or base.deleted_at or base.later.present().exists():
+        work.log(f"The {base} stays: somebody needs it now.")
+        return
+    store = base.store.open()
+    store.delete(f"{base.prefix}/{manifest.NAME}")
+    base.deleted_at, base.deleted_why = timezone.now(), why
+    base.save(update_fields=["deleted_at", "deleted_why"])
+    for item in list(store.items(f"{base.prefix}/")):
+        store.delete(item.key)
+
+
+def remove_wal(work: Work, rows: QuerySet[WalSegment]) -> None:
+    """Each object, then its row."""
+    removed = freed = 0
+    for row in rows.select_related("store"):
+        work.stop_if_cancelled()
+        row.store.open().delete(row.key)
+        row.delete()
+        removed, freed = removed + 1, freed + row.stored_bytes
+    work.log(f"Removed {count(removed)} segments of WAL, {size(freed)}.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from django.db.models import QuerySet
+
 from backups.physical.models import PointInTime, WalSegment
 from backups.stores import Store
 
@@ -25,9 +27,7 @@ class Watch:
         if time.monotonic() - self.looked_at < EVERY:
             return
         self.looked_at = time.monotonic()
-        rows = WalSegment.objects.filter(
-            server=self.point.server, system_id=self.point.system_id, kind="segment"
-        )
+        rows = self.rows()
         stretches = sorted({name[:16] for name in rows.values_list("name", flat=True)})
         chosen = stretches[-1:]
         if len(stretches) > 1:
@@ -42,13 +42,18 @@ class Watch:
             f"{first}{more} vanished from the store: what follows cannot be recovered." if first else ""
         )
 
+    def rows(self) -> QuerySet[WalSegment]:
+        """Of the store that is written now: what lies in a former one is not looked for here."""
+        point = self.point
+        return WalSegment.objects.filter(
+            server=point.server, system_id=point.system_id, kind="segment", store=point.store
+        )
+
     def compare(self, store: Store, stretch: str) -> None:
         """One listing: an object that is missing or has another size is marked, one that came back is not."""
         below = f"{self.point.folder}/{stretch}"
         there = {item.key: item.size_bytes for item in store.items(below)}
-        for row in WalSegment.objects.filter(
-            server=self.point.server, system_id=self.point.system_id, kind="segment", name__startswith=stretch
-        ):
+        for row in self.rows().filter(name__startswith=stretch):
             problem = "" if there.get(row.key) == row.stored_bytes else MISSING
             if problem != row.problem and row.problem in ("", MISSING):
                 WalSegment.objects.filter(pk=row.pk).update(problem=problem)
