@@ -426,7 +426,8 @@ class Restoring:
                 return
             if found := list(preflight.obstacles(self.server, self.live)):
                 raise RestoreFailed(f"{found[0].message} It was not swapped: the original is untouched.")
-            work.remember(live=self.live, aside=aside, keep_hours=keep_hours)
+            was_open = swap.is_open(connection, self.live)
+            work.remember(live=self.live, aside=aside, keep_hours=keep_hours, was_open=was_open)
             gap, ended = swap.swap(connection, self.live, aside, self.scratch, work.stop_if_cancelled)
             standing = counters(connection, self.live)
         kept = record_kept(work, self.server, self.live, aside, self.backup, keep_hours)
@@ -469,8 +470,9 @@ def clean_up(work: Work) -> None:
         subscriptions.drop_database(work, scratch)
         work.log(f"Dropped {scratch}, if it was there.")
         if live and connection.execute(_THERE, [live]).fetchone():
-            swap.allow(connection, live, True)
-            work.log(f"{live} is as it was and takes connections.")
+            was_open = work.facts.get("was_open", True)
+            swap.allow(connection, live, was_open)
+            work.log(f"{live} is as it was and takes {'connections' if was_open else 'none'}.")
 
 
 def _swapped(connection: psycopg.Connection[Any], work: Work, live: str) -> bool:

@@ -26,6 +26,8 @@ STAY = """
                               or pg_catalog.pg_has_role('pg_signal_backend', 'usage')))
     order by 1"""
 
+_OPEN = "select datallowconn from pg_catalog.pg_database where datname = %s"
+
 
 class SwapFailed(Told):
     """The databases have their old names; a sentence that says what was in the way."""
@@ -39,6 +41,12 @@ def beside(name: str, mark: str) -> str:
 def allow(connection: psycopg.Connection[Any], name: str, allowed: bool) -> None:
     statement = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
     connection.execute(statement.format(sql.Identifier(name), sql.SQL("true" if allowed else "false")))
+
+
+def is_open(connection: psycopg.Connection[Any], name: str) -> bool:
+    """Does it take connections? One that is not there is as good as closed."""
+    row = connection.execute(_OPEN, [name]).fetchone()
+    return bool(row and row[0])
 
 
 def empty(connection: psycopg.Connection[Any], names: Sequence[str], tick: Callable[[], None]) -> int:
@@ -72,10 +80,11 @@ def swap(
 ) -> tuple[float, int]:
     """`live` becomes `aside`, `incoming` becomes `live`; says how long clients were shut out, and how many.
 
-    `aside` stays fenced: nobody writes to what may have to come back.
+    The new `live` is open if the old one was. `aside` stays fenced: nobody writes to what may have to come back.
     """
     started = time.monotonic()
-    fenced = [name for name in (live, incoming) if name]
+    fenced = [live, incoming]
+    were_open = [name for name in fenced if is_open(connection, name)]
     try:
         for name in fenced:
             allow(connection, name, False)
@@ -83,9 +92,9 @@ def swap(
         with connection.transaction():
             rename(connection, live, aside)
             rename(connection, incoming, live)
-            allow(connection, live, True)
+            allow(connection, live, live in were_open)
     except BaseException:
-        for name in fenced:
+        for name in were_open:
             _allow_again(connection, name)
         raise
     return time.monotonic() - started, ended
@@ -106,8 +115,11 @@ def _allow_again(connection: psycopg.Connection[Any], name: str) -> None:
         return
 
 
-def texts(live: str, aside: str, incoming: str) -> str:
+def texts(live: str, aside: str, incoming: str, was_open: bool) -> str:
     """The statements of a swap, to be read before it."""
+    opens = (
+        "ALTER DATABASE {live} ALLOW_CONNECTIONS true;" if was_open else "-- it was closed and stays closed"
+    )
     names = {
         "live": sql.Identifier(live),
         "aside": sql.Identifier(aside),
@@ -120,6 +132,6 @@ def texts(live: str, aside: str, incoming: str) -> str:
         "BEGIN;\n"
         "ALTER DATABASE {live} RENAME TO {aside};\n"
         "ALTER DATABASE {incoming} RENAME TO {live};\n"
-        "ALTER DATABASE {live} ALLOW_CONNECTIONS true;\n"
+        f"{opens}\n"
         "COMMIT;"
     ).format(**quoted)

@@ -112,7 +112,9 @@ class RestoreBackup(Operation):
     def plan(self) -> Sequence[Step]:
         backup, name = restoring.chosen_backup(self.params["backup"]), self.target()
         over = name if self.params.get("into") != NEW else ""
-        there = self.server.row("select datistemplate from pg_catalog.pg_database where datname = %s", [name])
+        there = self.server.row(
+            "select datistemplate, datallowconn from pg_catalog.pg_database where datname = %s", [name]
+        )
         if there and not over:
             raise Refused(
                 f"{self.server} has a database {name} already. Choose another name.", field="database"
@@ -132,7 +134,7 @@ class RestoreBackup(Operation):
                 field="into",
             )
         job = restoring.plan_restore(self.server, backup, self._wanted(name, over), operation=self)
-        last = self._swap(job, name) if over else self._named(job, name)
+        last = self._swap(job, name, there.datallowconn) if over else self._named(job, name)
         return [*job.steps(), *subscriptions.without_slots(job), last]
 
     def _wanted(self, name: str, over: str) -> Wanted:
@@ -147,10 +149,12 @@ class RestoreBackup(Operation):
             lambda work: job.rename(work, name), f"Name the proven database {name}.", f"DROP DATABASE {name};"
         )
 
-    def _swap(self, job: restoring.Restoring, name: str) -> Step:
+    def _swap(self, job: restoring.Restoring, name: str, was_open: bool) -> Step:
         hours = float(self.params.get("keep_hours") or 72)
         aside, incoming = swap.beside(name, "before_…"), swap.beside(name, "restore_…")
-        says = f"-- Swap; {aside} is kept for {hours:.0f} hours\n{swap.texts(name, aside, incoming)}"
+        says = (
+            f"-- Swap; {aside} is kept for {hours:.0f} hours\n{swap.texts(name, aside, incoming, was_open)}"
+        )
         return Call(
             lambda work: job.put_in_place(work, hours), says, reverse="The operation “Undo a restore”."
         )

@@ -76,10 +76,12 @@ class UndoRestore(Operation):
         kept = kept_database(self.server, self.params["kept"])
         preflight.check_swap(self.server, kept.original)
         aside = other_name(kept.name)
+        was_open = self.server.value(
+            "select datallowconn from pg_catalog.pg_database where datname = %s", [kept.original]
+        )
         says = f"-- Swap back; what was written since the restore stays in {aside}\n"
-        return [
-            Call(lambda work: _undo(work, kept, aside), says + swap.texts(kept.original, aside, kept.name))
-        ]
+        texts = swap.texts(kept.original, aside, kept.name, was_open)
+        return [Call(lambda work: _undo(work, kept, aside), says + texts)]
 
     def clean_up(self, work: Work) -> None:
         """A swap that is complete is written down; one that is not is opened again."""
@@ -93,7 +95,7 @@ class UndoRestore(Operation):
                 _note(work, kept, work.facts["aside"])
                 work.log(f"The swap was complete: {live} is the old database again.")
             elif row:
-                swap.allow(connection, live, True)
+                swap.allow(connection, live, work.facts.get("was_open", True))
 
     def result_url(self, run: Run) -> str:
         return reverse("backups", args=[self.server.name])
@@ -105,7 +107,10 @@ _OID = "select oid from pg_catalog.pg_database where datname = %s"
 def _undo(work: Work, kept: KeptDatabase, aside: str) -> None:
     with work.connect(preflight.other_database(work.server, [kept.original, kept.name])) as connection:
         row = connection.execute(_OID, [kept.name]).fetchone()
-        work.remember(live=kept.original, aside=aside, kept=kept.pk, kept_oid=row and row[0])
+        was_open = swap.is_open(connection, kept.original)
+        work.remember(
+            live=kept.original, aside=aside, kept=kept.pk, kept_oid=row and row[0], was_open=was_open
+        )
         gap, ended = swap.swap(connection, kept.original, aside, kept.name, work.stop_if_cancelled)
     _note(work, kept, aside)
     work.result(gap_seconds=round(gap, 3), sessions_ended=ended, aside=aside)

@@ -4,10 +4,16 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+from django.utils import timezone
 
 from backups import preflight, swap
+from backups.models import Backup
+from dbadmin import runner
 from dbadmin.connections import Session
+from dbadmin.models import Run, Server
+from tests.backups.conftest import queue
 from tests.backups.test_faults import when
+from tests.carrying_out import log_of
 from tests.fixtures.servers import Postgres
 
 pytestmark = pytest.mark.servers
@@ -80,3 +86,51 @@ def test_whoever_may_not_be_ended_is_named_and_nobody_is_disconnected(
         )
         assert superuser.execute("select 1").fetchone() == client.execute("select 1").fetchone()
     assert doors(cluster) == [("shop", True), ("shop_new", True)]
+
+
+def test_every_door_is_afterwards_as_it_was_whether_the_swap_succeeds_or_not(
+    cluster: Postgres, keeper: psycopg.Connection
+) -> None:
+    cluster.admin.execute("alter database shop_new allow_connections false")
+    with cluster.connect("shop"), pytest.raises(swap.SwapFailed):
+        swap.swap(keeper, "shop", "shop_old", "shop_new", nothing)
+    assert doors(cluster) == [("shop", True), ("shop_new", False)]
+    cluster.admin.execute("alter database shop allow_connections false")
+    swap.swap(keeper, "shop", "shop_old", "shop_new", nothing)
+    assert doors(cluster) == [("shop", False), ("shop_old", False)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_was_closed_for_maintenance_is_restored_and_taken_back_without_anybody_let_in(
+    server: Server, taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres, database: str
+) -> None:
+    backup = taken()
+    server.seal_dsn("operate_dsn", postgres.dsn_for("postgres", "dbadmin_operate"))
+    server.save()
+    close, is_open = (
+        f"alter database {database} allow_connections false",
+        "select datallowconn from pg_database where datname = %s",
+    )
+    postgres.admin.execute(close)
+    done = run("restore_backup", backup=backup.pk, into="over", database=database)
+    assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+    assert done.plan[-1].splitlines()[-2:] == ["-- it was closed and stays closed", "COMMIT;"]
+    assert postgres.admin.execute(is_open, [database]).fetchone() == (False,)
+    undone = run("undo_restore", kept=done.result["kept"])
+    assert undone.status == Run.Status.SUCCEEDED, (undone.message, log_of(undone))
+    assert postgres.admin.execute(is_open, [database]).fetchone() == (False,)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_dies_behind_the_fence_leaves_a_closed_database_closed(
+    server: Server, taken: Callable[..., Backup], postgres: Postgres, database: str
+) -> None:
+    run = queue(server, "restore_backup", {"backup": taken().pk, "into": "over", "database": database})
+    now = timezone.now()
+    facts = {"scratch": f"{database}__restore_1", "scratch_oid": 1, "live": database, "was_open": False}
+    Run.objects.filter(pk=run.pk).update(status="lost", finished_at=now, clean_up_due_at=now, facts=facts)
+    postgres.admin.execute(f"alter database {database} allow_connections false")
+    runner.clean_up(run.pk)
+    assert f"{database} is as it was and takes none." in log_of(run)
+    is_open = "select datallowconn from pg_database where datname = %s"
+    assert postgres.admin.execute(is_open, [database]).fetchone() == (False,)
