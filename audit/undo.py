@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,15 +10,19 @@ from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from audit import changes
 from audit.capture import text_of
-from audit.registry import Installed, Watched
+from audit.registry import Installed, Shape, Watched
 from audit.search import Change, key_text
 from audit.tables import Rows
 from audit.undo_order import ForeignKey, Taking, by_themselves, foreign_keys, in_order, values
 
-#: Rows that one undo takes back at most.
+#: Rows that are taken back one by one at most; more are taken back in sets.
 MOST = 1000
 COLUMNS = """
 select a.attrelid::int8 as relid, a.attname as name, a.attnum, a.attgenerated <> '' as is_generated,
+       format_type(a.atttypid, a.atttypmod) as said, n.nspname as schema, t.typname as type,
+       exists (select from pg_catalog.pg_cast c where c.castsource in ('text'::regtype, 'varchar'::regtype)
+           and c.casttarget in (t.oid, t.typbasetype) and c.castmethod = 'f'
+           and t.typnamespace <> 'pg_catalog'::regnamespace) as has_cast,
        (with recursive base as (
             select t.oid, t.typtype, t.typbasetype, t.typnamespace
             union all
@@ -25,6 +30,7 @@ select a.attrelid::int8 as relid, a.attname as name, a.attnum, a.attgenerated <>
             from base d join pg_catalog.pg_type b on b.oid = d.typbasetype where d.typtype = 'd')
         select typnamespace <> 'pg_catalog'::regnamespace from base where typtype <> 'd') as is_users
 from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
+join pg_catalog.pg_namespace n on n.oid = t.typnamespace
 where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped
 """
 
@@ -76,13 +82,24 @@ def name_of(table: Watched) -> Composable:
 
 
 @dataclass(frozen=True)
+class Type:
+    """The type of a column. said: with its length and the like; has_cast: a function would make it of a text."""
+
+    said: str
+    schema: str
+    name: str
+    has_cast: bool
+
+
+@dataclass(frozen=True)
 class Columns:
-    """A table's columns today: their numbers, those that can be written, and those of a type that users made."""
+    """A table's columns today: their numbers, those that can be written, those of a type that users made, all types."""
 
     relid: int
     numbers: dict[str, int]
     writable: set[str]
     users: set[str]
+    types: dict[str, Type]
 
 
 def columns_today(rows: Rows, table: Watched) -> Columns:
@@ -100,6 +117,7 @@ def columns_today(rows: Rows, table: Watched) -> Columns:
         {row.name: row.attnum for row in found},
         {row.name for row in found if not row.is_generated},
         {row.name for row in found if row.is_users},
+        {row.name: Type(row.said, row.schema, row.type, row.has_cast) for row in found},
     )
 
 
@@ -113,7 +131,7 @@ def reversal(table: Watched, change: Change, columns: Columns) -> Reversal:
     if not change.shape.key:
         raise CannotUndo(f"{table} has no key in the log: its rows cannot be told apart.")
     hidden = {column.name for column in change.shape.columns if column.rule}
-    gone = columns_gone(table, change, columns)
+    gone = columns_gone(table, change.shape, columns)
     if lost := sorted(gone & {*change.key, *(needed(change) - hidden)}):
         raise CannotUndo(
             f"{', '.join(lost)} of {table} is not there any more, or has another name: the {change.kind} of"
@@ -126,9 +144,9 @@ def reversal(table: Watched, change: Change, columns: Columns) -> Reversal:
     return set_back(table, change, columns, hidden, gone)
 
 
-def columns_gone(table: Watched, change: Change, columns: Columns) -> set[str]:
+def columns_gone(table: Watched, shape: Shape, columns: Columns) -> set[str]:
     """Columns that the log has and the table has not. Names are trusted where their order is what it was."""
-    recorded = sorted(change.shape.columns if change.shape else [], key=lambda column: column.attnum)
+    recorded = sorted(shape.columns, key=lambda column: column.attnum)
     there = [column.name for column in recorded if column.name in columns.numbers]
     if there != sorted(there, key=lambda name: columns.numbers[name]):
         raise CannotUndo(
@@ -276,6 +294,6 @@ def later(rows: Rows, state: Installed, one: Reversal) -> str:
     return f"changed again by {by.person} at {by.at:%Y-%m-%d %H:%M:%S} UTC, statement {by.id}"
 
 
-def statement_text(found: list[Reversal]) -> str:
+def statement_text(found: Sequence[Reversal]) -> str:
     """For the preview."""
     return ";\n".join(one.statement.as_string(None) for one in found)

@@ -2,66 +2,144 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from django import forms
+from psycopg.errors import LockNotAvailable, RaiseException
+from psycopg.sql import SQL, Composed
 
-from audit import search, undo, walk
+from audit import search, undo, undo_sets, walk
 from audit.asking import moment
 from audit.canonical import SETTINGS
 from audit.changes import statement_changes
 from audit.operations.watch_table import rows_of
-from audit.registry import installed
+from audit.registry import Installed, installed
 from audit.tables import Rows
+from audit.undo_sets import rows_in
 from dbadmin.addresses import whole
+from dbadmin.connections import session
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Step
 
-#: Conflicts that are told one by one.
-MOST_TOLD = 20
-#: Keys that change places do it one after the other.
-LATER = "SET CONSTRAINTS ALL DEFERRED"
-FOLLOWED = "{} of {} changes were followed by others. Undo those first, or leave the rows out:"
+#: Conflicts that are told one by one; rows of a set that are shown as they would be taken back alone.
+MOST_TOLD, SHOWN = 20, 3
+#: Values are compared as the log writes them, nobody is waited for long, and keys that change places do it one after
+#: the other.
+BEFORE = (
+    """SET LOCAL "TimeZone" = 'UTC'""",
+    """SET LOCAL "DateStyle" = 'ISO, YMD'""",
+    """SET LOCAL "IntervalStyle" = 'postgres'""",
+    "SET LOCAL extra_float_digits = 1",
+    "SET LOCAL bytea_output = 'hex'",
+    "SET LOCAL statement_timeout = 0",
+    "SET LOCAL lock_timeout = '10s'",
+    "SET CONSTRAINTS ALL DEFERRED",
+)
+FOLLOWED = "{:,} of {:,} changes were followed by others. Undo those first, or leave the rows out:"
+LOCKED = (
+    "Nothing was taken back: another session holds a lock on a row or a table of it for more than 10 s. Look who"
+    " blocks, and start this again."
+)
+NOTHING = "There is no row to take back: truncates and definitions keep none."
+#: Milliseconds that one question of a plan over many rows may take.
+PATIENCE = 60_000
 
 
 @dataclass(frozen=True)
 class TakeBack:
-    """All reversals in one transaction; one that does not change exactly one row ends it."""
+    """All of it in one transaction, or nothing."""
 
-    reversals: list[undo.Reversal]
     database: str
-    leave_conflicts: bool
     misfits: tuple[str, ...] = ()
     left_out: int = 0
     reverse: str = ""
 
     def __str__(self) -> str:
-        notes = [f"-- Conflict, left out: {what}" for what in self.misfits]
-        return "\n".join(
-            ["BEGIN;", f"{LATER};", *notes, f"{undo.statement_text(self.reversals)};", "COMMIT;"]
-        )
+        notes = [commented(f"Conflict, left out: {what}") for what in self.misfits]
+        return "\n".join(["BEGIN;", *(f"{each};" for each in BEFORE), *notes, self.text(), "COMMIT;"])
+
+    def text(self) -> str:
+        """The statements, to be read and to be run by psql."""
+        raise NotImplementedError
+
+    def perform(self, work: Work, connection: psycopg.Connection[Any]) -> tuple[int, int]:
+        """Take back; how many changes, and how many were left out."""
+        raise NotImplementedError
 
     def run(self, work: Work) -> None:
         """Newest first."""
+        with work.connect(self.database or None) as connection:
+            try:
+                with connection.transaction():
+                    for each in BEFORE:
+                        connection.execute(each)
+                    done, left = self.perform(work, connection)
+            except LockNotAvailable as error:
+                raise Refused(LOCKED) from error
+        changes = "1 change" if done == 1 else f"{done:,} changes"
+        work.say(f"Took back {changes}{f', left {left:,} out' if left else ''}.")
+
+
+@dataclass(frozen=True)
+class OneByOne(TakeBack):
+    """A statement for each row; one that does not change exactly one row ends it."""
+
+    reversals: Sequence[undo.Reversal] = ()
+    leave_conflicts: bool = False
+
+    def text(self) -> str:
+        """They hold the values."""
+        return f"{undo.statement_text(self.reversals)};"
+
+    def perform(self, work: Work, connection: psycopg.Connection[Any]) -> tuple[int, int]:
+        """Where a row does not fit, nor do its older changes, which would bring back another row."""
         done, left, lost = 0, self.left_out, set[Any]()
-        with work.connect(self.database or None) as connection, connection.transaction():
-            connection.execute(SETTINGS)
-            connection.execute(LATER)
-            for one in self.reversals:
-                count = 0 if one.rows & lost else connection.execute(one.statement).rowcount
-                if count == 1:
-                    done += 1
-                elif self.leave_conflicts and count == 0:
-                    left += 1
-                    lost |= one.rows  # nor its older changes, which would bring back another row
-                    work.log(f"Left out: {one.what} was followed by another change.")
-                else:
-                    raise Refused(f"Nothing was taken back: {one.what} was followed by another change.")
-        changes = "1 change" if done == 1 else f"{done} changes"
-        work.say(f"Took back {changes}{f', left {left} out' if left else ''}.")
+        for one in self.reversals:
+            count = 0 if one.rows & lost else connection.execute(one.statement).rowcount
+            if count == 1:
+                done += 1
+            elif self.leave_conflicts and count == 0:
+                left += 1
+                lost |= one.rows
+                work.log(f"Left out: {one.what} was followed by another change.")
+            else:
+                raise Refused(f"Nothing was taken back: {one.what} was followed by another change.")
+        return done, left
+
+
+@dataclass(frozen=True)
+class InSets(TakeBack):
+    """A statement for each of the log's; when fewer rows fit than were judged to, it ends."""
+
+    statements: Sequence[Composed] = ()
+    changes: int = 0
+    shown: str = ""
+
+    def text(self) -> str:
+        """They read the values from the log; the first rows tell what that comes to."""
+        head = (
+            f"{self.changes:,} changes. The first of them, as they would be taken back alone:\n{self.shown}"
+        )
+        return "\n".join([commented(head), *(f"{each.as_string(None)};" for each in self.statements)])
+
+    def perform(self, work: Work, connection: psycopg.Connection[Any]) -> tuple[int, int]:
+        """The server counts."""
+        try:
+            for each in self.statements:
+                connection.execute(each)
+        except RaiseException as error:
+            raise Refused(error.diag.message_primary or str(error)) from error
+        return self.changes, self.left_out
+
+
+def commented(text: str) -> str:
+    """No line of it is run, whatever a value holds."""
+    return "\n".join(f"-- {line}" for line in text.splitlines())
 
 
 class UndoChanges(Operation):
@@ -104,30 +182,80 @@ class UndoChanges(Operation):
         """The reverse statements, newest first, in one transaction."""
         rows = rows_of(self)
         state = installed(rows)
-        found = [
-            change
-            for statement in self.statements(rows, state)
-            for change in self.changes_of(rows, state, statement)
-        ]
-        if not found:
-            raise Refused("There is no row to take back: truncates and definitions keep none.")
-        if len(found) > undo.MOST:
-            raise Refused(f"{len(found)} rows are more than the {undo.MOST} that one undo takes back.")
+        found = self.statements(rows, state)
         try:
-            reversals = undo.reversals(rows, state.watched, found)
+            if found is None or (not self.params.get("row") and sum(map(rows_in, found)) > undo.MOST):
+                with self.patient_rows() as patient:
+                    return [self.in_sets(patient, state, self.wanted(patient, state, found))]
+            return [self.one_by_one(rows, state, found)]
         except undo.CannotUndo as reason:
             raise Refused(str(reason)) from reason
-        leave = bool(self.params.get("leave_conflicts"))
+
+    def one_by_one(self, rows: Rows, state: Installed, statements: list[Any]) -> OneByOne:
+        """A statement for each row."""
+        found = [change for statement in statements for change in self.changes_of(rows, state, statement)]
+        if not found:
+            raise Refused(NOTHING)
+        reversals = undo.reversals(rows, state.watched, found)
         misfits = undo.conflicts(rows, reversals)
-        told = [f"{one.what}: {undo.later(rows, state, one)}" for one in misfits.told[:MOST_TOLD]]
-        if beyond := len(misfits.told) - len(told):
-            told.append(f"and {beyond} more")
-        if told and not leave:
-            raise Refused("\n".join([FOLLOWED.format(len(misfits.told), len(reversals)), *told]))
-        if not misfits.kept:
-            raise Refused("\n".join(["Each of them was followed by another change:", *told]))
+        told = [conflict(rows, state, one) for one in misfits.told[:MOST_TOLD]]
+        self.refuse(told, len(misfits.told), len(reversals), len(misfits.kept))
         left_out = len(reversals) - len(misfits.kept)
-        return [TakeBack(misfits.kept, self.params.get("database") or "", leave, tuple(told), left_out)]
+        return OneByOne(
+            self.database, beyond(told, len(misfits.told)), left_out,
+            reversals=misfits.kept, leave_conflicts=self.leaves,
+        )  # fmt: skip
+
+    def in_sets(self, rows: Rows, state: Installed, wanted: undo_sets.Wanted) -> InSets:
+        """A statement for each of the log's."""
+        parts = undo_sets.parts_of(rows, state, wanted)
+        if not parts:
+            raise Refused(NOTHING)
+        judged = undo_sets.judge(rows, parts)
+        told = [
+            conflict(rows, state, one)
+            for number, n in judged.first
+            for one in alone(rows, state, number, n, 1)
+        ]
+        fitting = judged.changes - judged.left_out
+        self.refuse(told, judged.misfits, judged.changes, fitting)
+        shown = undo.statement_text(alone(rows, state, max(part.row.newest for part in parts), 1, SHOWN))
+        return InSets(
+            self.database, beyond(told, judged.misfits), judged.left_out,
+            statements=undo_sets.statements(parts, fitting, self.leaves), changes=fitting, shown=shown,
+        )  # fmt: skip
+
+    def refuse(self, told: list[str], misfits: int, changes: int, fitting: int) -> None:
+        """Where there is nothing, or something in the way that is not to be left out."""
+        if not changes:
+            raise Refused(NOTHING)
+        if misfits and not self.leaves:
+            raise Refused("\n".join([FOLLOWED.format(misfits, changes), *beyond(told, misfits)]))
+        if not fitting:
+            raise Refused("\n".join(["Each of them was followed by another change:", *beyond(told, misfits)]))
+
+    @property
+    def database(self) -> str:
+        """Empty: the server's own."""
+        return str(self.params.get("database") or "")
+
+    @property
+    def leaves(self) -> bool:
+        """Are conflicts left out?"""
+        return bool(self.params.get("leave_conflicts"))
+
+    @contextmanager
+    def patient_rows(self) -> Iterator[Rows]:
+        """Questions over many rows: in one snapshot, and with time."""
+        with (
+            session(self.server, "operate", self.database or None, 2 * PATIENCE / 1000) as found,
+            found.connection.transaction(),
+        ):
+            found.connection.execute("set transaction isolation level repeatable read read only")
+            found.connection.execute(SETTINGS)
+            found.connection.execute(f"set local statement_timeout = {PATIENCE}")
+            found.connection.execute("set local work_mem = '64MB'")
+            yield found.rows
 
     def is_span(self) -> bool:
         """Is it about a stretch of time?"""
@@ -135,7 +263,18 @@ class UndoChanges(Operation):
             "statement"
         )
 
-    def span(self, rows: Rows, state: Any) -> list[Any]:
+    def wanted(self, rows: Rows, state: Installed, found: list[Any] | None) -> undo_sets.Wanted:
+        """The same as a condition; found: None where they are too many to be listed."""
+        if found is not None:
+            return undo_sets.numbered([one.id for one in found])
+        wanted = (
+            search.Filter(xid=str(self.params["transaction"]))
+            if self.params.get("transaction")
+            else self.span()
+        )
+        return undo_sets.Wanted(SQL(" and ").join(search.conditions(rows, state, wanted)))
+
+    def span(self) -> search.Filter:
         """What a person changed, or what changed in a table, from one moment to another."""
         moments = {name: moment(str(self.params.get(name) or "")) for name in ("since", "until")}
         for name, found in moments.items():
@@ -144,35 +283,49 @@ class UndoChanges(Operation):
         if moments["since"] is None:
             raise Refused("Say from which moment on.", field="since")
         texts = {name: str(self.params.get(name) or "") for name in ("person", "table")}
-        wanted = search.Filter(**texts, since=moments["since"], until=moments["until"])
-        try:
-            page = walk.find(rows, state, wanted, limit=undo.MOST, seconds=None)
-        except search.BadFilter as reason:
-            raise Refused(str(reason), field=reason.field) from reason
-        if page.older is not None:
-            raise Refused(f"These are more than the {undo.MOST} statements that one undo takes back.")
-        return page.statements
+        return search.Filter(**texts, since=moments["since"], until=moments["until"])
 
-    def statements(self, rows: Rows, state: Any) -> list[Any]:
-        """What is asked to be taken back."""
+    def statements(self, rows: Rows, state: Installed) -> list[Any] | None:
+        """What is asked to be taken back; None: more statements than are taken back row by row."""
         if self.is_span() and not self.params.get("transaction"):
-            return self.span(rows, state)
+            try:
+                page = walk.find(rows, state, self.span(), limit=undo.MOST, seconds=None)
+            except search.BadFilter as reason:
+                raise Refused(str(reason), field=reason.field) from reason
+            return page.statements if page.older is None else None
         transaction = str(self.params.get("transaction") or "")
         if transaction:
             if whole(transaction) is None:
                 raise Refused(f"{transaction} is no transaction number.", field="transaction")
-            return search.transaction(rows, transaction, undo.MOST + 1)
+            found = search.transaction(rows, transaction, undo.MOST + 1)
+            return found if len(found) <= undo.MOST else None
         if not self.params.get("statement"):
             raise Refused(
                 "Say which statement, which transaction, or whose changes since when.", field="statement"
             )
-        found = search.statement(rows, self.params["statement"])
-        if found is None:
+        one = search.statement(rows, self.params["statement"])
+        if one is None:
             raise Refused(f"The log has no statement {self.params['statement']}.", field="statement")
-        return [found]
+        return [one]
 
-    def changes_of(self, rows: Rows, state: Any, statement: Any) -> list[search.Change]:
+    def changes_of(self, rows: Rows, state: Installed, statement: Any) -> list[search.Change]:
         """Its rows, or the one that was asked for; unchanged ones need no undo."""
         row = self.params.get("row")
-        first, limit = (row, 1) if row else (1, undo.MOST + 1)
+        first, limit = (row, 1) if row else (1, undo.MOST)
         return [one for one in statement_changes(rows, state, statement, first, limit) if one.changed]
+
+
+def alone(rows: Rows, state: Installed, statement: int, first: int, limit: int) -> list[undo.Reversal]:
+    """Rows of a statement as they would be taken back one by one."""
+    found = statement_changes(rows, state, search.statement(rows, statement), first, limit)
+    return undo.reversals(rows, state.watched, [one for one in found if one.changed])
+
+
+def conflict(rows: Rows, state: Installed, one: undo.Reversal) -> str:
+    """A change that cannot be taken back, and why."""
+    return f"{one.what}: {undo.later(rows, state, one)}"
+
+
+def beyond(told: list[str], count: int) -> tuple[str, ...]:
+    """With the number of those that are not told."""
+    return (*told, f"and {count - len(told):,} more") if count > len(told) else tuple(told)
