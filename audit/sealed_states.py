@@ -43,10 +43,17 @@ OURS = {
 States = dict[str, list[Any]]
 
 
-REPLACED = (
-    "The capture function of {}, or its triggers, were replaced since seal {} ({:%Y-%m-%d %H:%M} UTC): what was written"
-    " meanwhile may not be recorded"
-)
+#: The line of the log of a difference that the next seal would cover in silence.
+SEEN = "{} Seen after seal {} ({:%Y-%m-%d %H:%M} UTC): what was written meanwhile may not be recorded"
+RENAMED = "Table {} is called {} since; it was sealed as {}."
+#: The server itself told of the end of a table: a line of the log since it is not watched any more.
+DROPPED = """
+select exists (select from dbadmin_audit.statement s where s.watched_id = w.id and s.operation = 'A'
+    and s.id >= dbadmin_audit.first_id(w.until - interval '30 seconds') and s.note like 'DROP %%') as is_told,
+    to_regclass(format('%%I.%%I', schema_name, table_name)) is not null as is_there_again
+from dbadmin_audit.watched w where w.id = %s
+"""
+AGAIN = "{} was dropped, and another table bears its name since: its changes are not recorded until it is watched."
 
 
 def states(connection: psycopg.Connection[Any]) -> States:
@@ -78,24 +85,41 @@ def sealed(seal: Seal) -> States | None:
     return None
 
 
-def differences(seal: Seal, now: States, called: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """(kind, sentence) for each table that is not watched as it was sealed, unless an operation did that since.
+def differences(
+    connection: psycopg.Connection[Any], seal: Seal, now: States, called: dict[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """(number, kind, sentence) for each table that is not watched, or not called, as it was sealed, unless an operation
+    did that since, or the log tells that it was dropped.
 
     called: the tables' names of today, by number.
     """
+    names = json.loads(seal.header).get("tables", {})
+    for number, name in names.items():
+        is_called = called.get(number, "nothing")
+        if is_called != name and not is_ours(seal, "renamed", is_called):
+            yield number, "renamed", RENAMED.format(number, is_called, name)
     if "watched_sha256" not in json.loads(seal.header):
         return  # made before a seal told that
-    was, names = sealed(seal), json.loads(seal.header)["tables"]
+    was = sealed(seal)
     if was is None:
-        yield (
-            "chain",
-            f"How tables were watched when seal {seal.number} was made is told by no seal any more.",
-        )
+        text = f"How tables were watched when seal {seal.number} was made is told by no seal any more."
+        yield "", "chain", text
         return
     for number in sorted(was.keys() & now.keys(), key=int):
         for kind, text in of_table(names[number], was[number], now[number]):
             if not is_ours(seal, kind, names[number], called.get(number, "")):
-                yield kind, text
+                yield from as_dropped(connection, number, names[number], kind, text)
+
+
+def as_dropped(
+    connection: psycopg.Connection[Any], number: str, name: str, kind: str, text: str
+) -> Iterator[tuple[str, str, str]]:
+    """A difference as it stands; of a table whose end the log tells only that another one has its name."""
+    is_told, is_there_again = False, False
+    if kind == "unwatched":
+        is_told, is_there_again = connection.execute(DROPPED, [int(number)]).fetchone() or (False, False)
+    if not is_told or is_there_again:
+        yield number, kind, AGAIN.format(name) if is_told else text
 
 
 def of_table(name: str, was: list[Any], now: list[Any]) -> Iterator[tuple[str, str]]:
@@ -124,26 +148,23 @@ def is_replaced(was: list[Any], now: list[Any]) -> bool:
     return len(was) > 4 and was[4] is not None and was[4] == now[4] and was[5] != now[5]
 
 
-def record_replaced(connection: psycopg.Connection[Any], server: Server) -> list[str]:
-    """A line of the log for each table whose function or triggers were replaced since the last seal; returns them."""
+def record_differences(connection: psycopg.Connection[Any], server: Server) -> list[str]:
+    """A line of the log for each table that is not watched as the last seal knew it, by whoever did that behind
+    dbadmin's back: the next seal knows it as it is now. Returns them."""
     last = Seal.objects.filter(server=server, database=connection.info.dbname).first()
-    was = sealed(last) if last and "watched_sha256" in json.loads(last.header) else None
-    if not last or was is None:
+    if last is None:
         return []
-    names, found = json.loads(last.header)["tables"], []
+    found = []
     with connection.transaction():
         connection.execute(canonical.SETTINGS)
-        called = canonical.table_names(connection)
-        for number, now in states(connection).items():
-            name = names.get(number, "")
-            is_told = number in was and is_replaced(was[number], now)
-            if is_told and not is_ours(last, "renewed", name, called[number]):
-                text = REPLACED.format(name, last.number, last.sealed_at)
-                connection.execute(
-                    "insert into dbadmin_audit.gap (watched_id, kind, text) values (%s, 'switched', %s)",
-                    [number, text],
-                )
-                found.append(text)
+        now, called = states(connection), canonical.table_names(connection)
+        for number, _, what in list(differences(connection, last, now, called)):
+            text = SEEN.format(what, last.number, last.sealed_at)
+            connection.execute(
+                "insert into dbadmin_audit.gap (watched_id, kind, text) values (%s, 'switched', %s)",
+                [number or None, text],
+            )
+            found.append(text)
     return found
 
 

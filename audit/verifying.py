@@ -186,13 +186,9 @@ def registry(connection: psycopg.Connection[Any], seals: list[Seal]) -> list[Fin
                     found.setdefault(name, Finding("altered", seal.number, REGISTRY[name]))
     said = list(found.values())
     for seal in seals[-1:]:
-        for number, name in json.loads(seal.header).get("tables", {}).items():
-            is_called = names.get(number, "nothing")
-            if is_called != name and not sealed_states.is_ours(seal, "renamed", is_called):
-                text = f"Table {number} is called {is_called} since; it was sealed as {name}."
-                said.append(Finding("renamed", seal.number, text))
         said += [
-            Finding(kind, seal.number, text) for kind, text in sealed_states.differences(seal, states, names)
+            Finding(kind, seal.number, text)
+            for _, kind, text in sealed_states.differences(connection, seal, states, names)
         ]
     return said
 

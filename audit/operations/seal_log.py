@@ -17,7 +17,7 @@ from audit.models import Seal
 from audit.operations.watch_table import rows_of
 from audit.registry import installed_version
 from audit.seal_copies import copy_seals
-from audit.sealed_states import record_replaced
+from audit.sealed_states import record_differences
 from audit.sealing import seal_next
 from audit.stamping import NotStamped, stamp_last
 from dbadmin import stores
@@ -120,7 +120,7 @@ class SealLog(Operation):
         """Into the log, so that they are sealed; where that is not allowed, the watch over gaps goes on naming them."""
         try:
             seen = [record_faults(connection), record_switches(connection)]
-            seen.append(record_replaced(connection, self.server))
+            seen.append(record_differences(connection, self.server))
             for text in (*chain(*seen), *record_uncounted(connection, self.server)):
                 work.log(f"Recorded a gap. {text}.")
             for text in record_definitions(connection, self.server):

@@ -221,14 +221,12 @@ def test_capture_that_was_replaced_for_a_while_is_told(sealed, target, execute, 
         )
     execute("update items set price = 0")
     execute(function if what == "function" else "".join(triggers))
-    since = f"since seal {last.number} ({last.sealed_at:%Y-%m-%d %H:%M} UTC)"
+    replaced = "The capture function of public.items, or its triggers, were replaced since, and put back."
     text = (
-        f"The capture function of public.items, or its triggers, were replaced {since}: what was written meanwhile may"
-        " not be recorded"
+        f"{replaced} Seen after seal {last.number} ({last.sealed_at:%Y-%m-%d %H:%M} UTC): what was written meanwhile"
+        " may not be recorded"
     )
-    assert findings(target) == [
-        "The capture function of public.items, or its triggers, were replaced since, and put back."
-    ]
+    assert findings(target) == [replaced]
     assert log_of(carry_out(operation("seal_log", server)))[0] == f"Recorded a gap. {text}."
     assert text in [gap.problem for gap in find_gaps(target.rows)]
     assert findings(target) == []  # it is sealed, as a gap

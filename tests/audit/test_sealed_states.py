@@ -6,12 +6,13 @@ import sys
 
 import pytest
 
+from audit.gaps import find_gaps
 from audit.models import Seal
 from audit.seal_copies import line_of
 from audit.seal_views import SCRIPT
 from audit.sealing import seal_next
 from audit.verifying import verify
-from tests.carrying_out import carry_out, operation
+from tests.carrying_out import carry_out, log_of, operation
 
 pytestmark = pytest.mark.servers
 UNWATCH = "update dbadmin_audit.watched set until = '2026-01-01 00:00Z' where id = 1"
@@ -108,3 +109,56 @@ def test_states_that_were_cut_out_of_the_seals_are_missed(quiet, target, tmp_pat
     assert script(tmp_path, postgres, target)[0] == (
         "How tables were watched when the last seal was made is told by no seal of this file."
     )
+
+
+SEEN = " Seen after seal 2 ({:%Y-%m-%d %H:%M} UTC): what was written meanwhile may not be recorded"
+
+
+@pytest.mark.parametrize(
+    ("tampering", "said"),
+    [
+        (UNWATCH, UNWATCHED),
+        (
+            "update dbadmin_audit.watched set choices = '{}'",
+            "The choices for public.items are not those that were sealed.",
+        ),
+        (
+            "update dbadmin_audit.watched set table_name = 'innocent'",
+            "Table 1 is called public.innocent since; it was sealed as public.items.",
+        ),
+    ],
+)
+def test_what_the_next_seal_would_cover_in_silence_is_a_line_of_the_log(
+    quiet, execute, target, server, tampering, said
+):
+    last = Seal.objects.first()
+    execute(tampering)
+    text = said + SEEN.format(last.sealed_at)
+    assert log_of(carry_out(operation("seal_log", server)))[0] == f"Recorded a gap. {text}."
+    assert findings(target) == []  # sealed as it is now; the gap stays
+    assert [row.text for row in target.rows("select text from dbadmin_audit.gap")] == [text]
+    assert "Recorded" not in log_of(carry_out(operation("seal_log", server)))[0]
+
+
+def test_a_table_that_was_dropped_is_told_by_the_log_and_no_finding(quiet, execute, target, server):
+    execute("drop table items")
+    assert findings(target) == []
+    assert "Recorded" not in log_of(carry_out(operation("seal_log", server)))[0]
+    assert (
+        target.value("select note from dbadmin_audit.statement where operation = 'A'")
+        == "DROP TABLE public.items"
+    )
+
+
+def test_a_table_that_was_dropped_and_made_anew_is_told_as_not_recorded(quiet, execute, target, server):
+    last = Seal.objects.first()
+    execute("drop table items; create table items (id int primary key, name text)")
+    text = (
+        "public.items was dropped, and another table bears its name since: its changes are not recorded until it is"
+        " watched."
+    )
+    assert findings(target) == [text]
+    said = f"Recorded a gap. {text}{SEEN.format(last.sealed_at)}."
+    assert log_of(carry_out(operation("seal_log", server)))[0] == said
+    assert findings(target) == []
+    assert text in find_gaps(target.rows)[0].problem
