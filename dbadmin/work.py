@@ -27,8 +27,10 @@ MOST_LINES = 5000
 #: The last lines of a program that failed are part of the sentence.
 LAST_LINES = 3
 #: What a database or a role limits is meant for its users: a run takes hours, some in a transaction that waits.
+#: What must not make others queue behind it has a lock_timeout of its own.
 LIMITS_OF_USERS = (
     "statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout",
+    "lock_timeout",
 )  # fmt: skip
 UNLIMITED = """
 select pg_catalog.set_config(name, '0', false) from pg_catalog.pg_settings where name = any(%s) and setting <> '0'

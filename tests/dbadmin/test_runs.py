@@ -39,13 +39,14 @@ def test_a_run_keeps_what_was_previewed_and_does_it(server, user_as):
 
 
 def test_limits_that_a_database_has_for_its_users_do_not_end_it(server, database, target):
-    for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
+    for name in ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout"):
         target.connection.execute(f"alter database {database} set {name} = '50ms'")
     run = Run.objects.create(server=server, server_name=server.name, operation="trial", target="limits")
     with Work(run).connect(database) as session, session.transaction():
         session.execute("select pg_sleep(0.2)")
         time.sleep(0.2)
         assert session.execute("show statement_timeout").fetchone() == ("0",)
+        assert session.execute("show lock_timeout").fetchone() == ("0",)
 
 
 def test_its_id_goes_to_redis_after_the_commit_and_no_earlier(server):
