@@ -1,17 +1,18 @@
-"""Rows copied from the tables beside into the live ones and taken back, in one transaction; what was there is kept."""
+"""Rows copied from the tables beside into the live ones, in one transaction; what was there is kept."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import errors, sql
 
 from backups.row_diff import CHANGED, MARKS, MISSING, mark_of
-from backups.row_places import Shape, TableName, as_usual, rows_of, shape_of, steady
+from backups.row_places import Expression, Shape, TableName, as_usual, meet, of, rows_of, shape_of, steady
 from backups.row_sequences import move_behind
 from dbadmin.connections import named_rows
 from dbadmin.failures import Told
@@ -23,7 +24,7 @@ Named = tuple[str, list[str], int | None]
 MOMENT = sql.Identifier("dbadmin moment")
 _MARK = sql.Identifier("dbadmin mark")
 _MOST_NAMED = 5
-_KEYS = sql.Identifier("pg_temp", "dbadmin_keys")
+KEYS = sql.Identifier("pg_temp", "dbadmin_keys")
 
 
 class NotCopied(Told):
@@ -56,231 +57,186 @@ class Copying:
     key: Sequence[str]
     columns: Sequence[str]
 
-    def meet(self, one: str, other: str) -> sql.Composed:
-        parts = [
-            sql.SQL("{}.{} = {}.{}").format(
-                sql.Identifier(one), sql.Identifier(name), sql.Identifier(other), sql.Identifier(name)
-            )
-            for name in self.key
-        ]
-        return sql.SQL(" AND ").join(parts)
-
     def copy(self, connection: psycopg.Connection[Any], wanted: Wanted) -> list[str]:
         """All of these rows or none; what else changed, as sentences."""
-        steady(connection)
-        connection.execute("set lock_timeout = '2s'")
-        try:
-            with connection.transaction():
-                return self._copy(connection, wanted)
-        except (errors.IntegrityError, errors.DataError) as error:
-            raise NotCopied(
-                f"Nothing was copied to {self.live}: {error.diag.message_primary}. "
-                f"{error.diag.message_detail or ''} "
-                "Copy the rows that these need first, or fewer rows."
-            ) from error
+        with all_or_none(
+            connection,
+            f"Nothing was copied to {self.live}",
+            "Copy the rows that these need first, or fewer rows.",
+        ):
+            shape, beside = shape_of(connection, self.live), shape_of(connection, self.side)
+            if shape is None or beside is None:
+                raise NotCopied(f"There is no table {self.side if shape else self.live} any more.")
+            if gone := [name for name in self.columns if name not in shape or name not in beside]:
+                raise NotCopied(
+                    f"Nothing was copied: {self.live} has no column {gone[0]} any more. Bring it back anew."
+                )
+            return _Copy(self, wanted, connection, shape, beside).run()
 
-    def _copy(self, connection: psycopg.Connection[Any], wanted: Wanted) -> list[str]:
-        shape, beside = shape_of(connection, self.live), shape_of(connection, self.side)
-        if shape is None or beside is None:
-            raise NotCopied(f"There is no table {self.side if shape else self.live} any more.")
-        if gone := [name for name in self.columns if name not in shape or name not in beside]:
-            raise NotCopied(
-                f"Nothing was copied: {self.live} has no column {gone[0]} any more. Bring it back anew."
-            )
-        self._make_list(connection)
+
+@contextmanager
+def all_or_none(connection: psycopg.Connection[Any], failed: str, advice: str) -> Iterator[None]:
+    """One transaction that waits for nobody for long; raises NotCopied with the server's words in between.
+
+    failed: what it means that the server refused a row; advice: what to do about it.
+    """
+    steady(connection)
+    connection.execute("set lock_timeout = '2s'")
+    try:
+        with connection.transaction():
+            yield
+    except (errors.IntegrityError, errors.DataError) as error:
+        said = f"{error.diag.message_primary}. {error.diag.message_detail or ''}".strip()
+        raise NotCopied(f"{failed}: {said} {advice}") from error
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """One copy under way in its transaction. In its statements l is the live table, s the one beside, k the list."""
+
+    job: Copying
+    wanted: Wanted
+    connection: psycopg.Connection[Any]
+    shape: Shape
+    beside: Shape
+
+    def run(self) -> list[str]:
+        live, wanted = self.job.live, self.wanted
+        self._make_list()
         if wanted.rows is None:
-            self._find(connection, shape, beside, wanted.counts)
+            self._find()
         else:
-            self._list(connection, wanted.rows)
-        connection.execute(sql.SQL("ANALYZE {}").format(_KEYS))
-        self._lock(connection, shape, wanted)
-        make = sql.SQL("CREATE TABLE {} AS SELECT 'before'::text AS {}, l.* FROM {}")
-        connection.execute(make.format(self.kept.quoted, MOMENT, self._listed(shape)))
-        as_usual(connection)
-        done = (self._update(connection, shape, beside), self._insert(connection, shape, beside))
-        hoped = wanted.counts[CHANGED], wanted.counts[MISSING]
-        if done != hoped or self._keep_after(connection, shape) != wanted.total:
+            self._list(wanted.rows)
+        self.connection.execute(sql.SQL("ANALYZE {}").format(KEYS))
+        self._lock()
+        self._keep("CREATE TABLE {} AS SELECT 'before'::text AS {}, l.* FROM {}", MOMENT)
+        as_usual(self.connection)
+        done = (self._update(), self._insert())
+        kept = self._keep("INSERT INTO {} SELECT {}, l.* FROM {}", sql.Literal("after"))
+        if (*done, kept) != (wanted.counts[CHANGED], wanted.counts[MISSING], wanted.total):
             raise NotCopied(
-                f"Nothing was copied to {self.live}: of {count(wanted.total)} rows only {count(sum(done))} could be "
+                f"Nothing was copied to {live}: of {count(wanted.total)} rows only {count(sum(done))} could be "
                 "written. A trigger, a rule or row security holds the others back, or they are gone beside."
             )
-        return move_behind(connection, self.live, self.columns, self._listed(shape))
+        return move_behind(self.connection, live, self.job.columns, self._listed())
 
-    def _listed(self, shape: Shape) -> sql.Composed:
+    @property
+    def _rest(self) -> list[str]:
+        return [name for name in self.job.columns if name not in self.job.key]
+
+    def _value(self, name: str) -> sql.Composed:
+        return value(name, self.shape, self.beside)
+
+    def _meet(self, one: Expression, other: Expression) -> sql.Composed:
+        return meet(self.shape, self.job.key, one, other)
+
+    def _listed(self) -> sql.Composed:
         """What stands after FROM for the live rows of the list."""
-        return sql.SQL("{} l JOIN {} k ON {}").format(rows_of(self.live, shape), _KEYS, self.meet("k", "l"))
+        return sql.SQL("{} l JOIN {} k ON {}").format(
+            rows_of(self.job.live, self.shape), KEYS, self._meet(of("k"), of("l"))
+        )
 
-    def _make_list(self, connection: psycopg.Connection[Any]) -> None:
-        names = sql.SQL(", ").join(map(sql.Identifier, self.key))
+    def _make_list(self) -> None:
+        names = sql.SQL(", ").join(map(sql.Identifier, self.job.key))
         make = sql.SQL(
             "CREATE TEMP TABLE dbadmin_keys ON COMMIT DROP AS"
             " SELECT ''::text AS {}, 0::int8 AS {}, {} FROM {} WHERE false"
         )
-        connection.execute(make.format(MOMENT, _MARK, names, self.live.quoted))
+        self.connection.execute(make.format(MOMENT, _MARK, names, self.job.live.quoted))
 
-    def _list(self, connection: psycopg.Connection[Any], keys: Sequence[Named]) -> None:
-        with (
-            connection.cursor() as cursor,
-            cursor.copy(sql.SQL("COPY {} FROM STDIN").format(_KEYS)) as into,
-        ):
-            for kind, key, mark in keys:
+    def _list(self, rows: Sequence[Named]) -> None:
+        copy = sql.SQL("COPY {} FROM STDIN").format(KEYS)
+        with self.connection.cursor() as cursor, cursor.copy(copy) as into:
+            for kind, key, mark in rows:
                 into.write_row([kind, mark, *key])
 
-    def _find(
-        self, connection: psycopg.Connection[Any], shape: Shape, beside: Shape, wanted: Mapping[str, int]
-    ) -> None:
+    def _find(self) -> None:
         """Every row that is so now, found where the rows are; as many as the comparison counted."""
-        live, beside_it = rows_of(self.live, shape), self.side.quoted
-        key = sql.SQL(", ").join(value(name, shape, beside) for name in self.key)
-        rest = [name for name in self.columns if name not in self.key]
         differs = sql.SQL(" OR ").join(
-            sql.SQL("s.{0}::text IS DISTINCT FROM l.{0}::text").format(sql.Identifier(name)) for name in rest
+            sql.SQL("s.{0}::text IS DISTINCT FROM l.{0}::text").format(sql.Identifier(name))
+            for name in self._rest
         )
         missing = sql.SQL(
             "INSERT INTO {} SELECT {}, NULL, {} FROM {} s WHERE NOT EXISTS (SELECT FROM {} l WHERE {})"
         )
         changed = sql.SQL("INSERT INTO {} SELECT {}, NULL, {} FROM {} s JOIN {} l ON {} WHERE {}")
-        common = [key, beside_it, live, self.meet("s", "l")]
-        found = dict.fromkeys((CHANGED, MISSING), 0)
+        common = [
+            sql.SQL(", ").join(map(self._value, self.job.key)), self.job.side.quoted,
+            rows_of(self.job.live, self.shape), self._meet(self._value, of("l")),
+        ]  # fmt: skip
+        found, wanted = dict.fromkeys((CHANGED, MISSING), 0), self.wanted.counts
         if wanted[MISSING]:
-            found[MISSING] = connection.execute(missing.format(_KEYS, sql.Literal(MISSING), *common)).rowcount
-        if wanted[CHANGED] and rest:
-            statement = changed.format(_KEYS, sql.Literal(CHANGED), *common, differs)
-            found[CHANGED] = connection.execute(statement).rowcount
+            statement = missing.format(KEYS, sql.Literal(MISSING), *common)
+            found[MISSING] = self.connection.execute(statement).rowcount
+        if wanted[CHANGED] and self._rest:
+            statement = changed.format(KEYS, sql.Literal(CHANGED), *common, differs)
+            found[CHANGED] = self.connection.execute(statement).rowcount
         if found != dict(wanted):
             now, then = _counts(found), _counts(wanted)
             raise NotCopied(
-                f"Nothing was copied: of {self.live} {now} now, {then} at the comparison. Compare it anew."
+                f"Nothing was copied: of {self.job.live} {now} now, {then} at the comparison. Compare it anew."
             )
 
-    def _lock(self, connection: psycopg.Connection[Any], shape: Shape, wanted: Wanted) -> None:
+    def _lock(self) -> None:
         """The rows that are there stay as they are until the end; one that is another since stops the copy."""
-        rest = [name for name in self.columns if name not in self.key]
-        key = sql.SQL(", ").join(sql.SQL("l.{}::text").format(sql.Identifier(name)) for name in self.key)
+        key = sql.SQL(", ").join(sql.SQL("l.{}::text").format(sql.Identifier(name)) for name in self.job.key)
         locked = sql.SQL(
             "WITH locked AS (SELECT k.{kind} AS kind, k.{mark} AS mark, {mark_now} AS now, ARRAY[{key}] AS key"
             " FROM {rows} FOR UPDATE OF l)"
             " SELECT count(*) FILTER (WHERE kind = {changed}) AS present,"
-            " count(*) FILTER (WHERE kind <> {changed}) AS came,"
+            " coalesce(array_agg(key) FILTER (WHERE kind <> {changed}), '{{}}') AS came,"
             " coalesce(sum(now) FILTER (WHERE kind = {changed}), 0) % {marks} AS marks,"
             " coalesce(array_agg(key) FILTER (WHERE mark <> now), '{{}}') AS others FROM locked"
         ).format(
-            kind=MOMENT, mark=_MARK, mark_now=mark_of(rest, "l"), key=key, rows=self._listed(shape),
+            kind=MOMENT, mark=_MARK, mark_now=mark_of(self._rest, "l"), key=key, rows=self._listed(),
             changed=sql.Literal(CHANGED), marks=MARKS,
         )  # fmt: skip
-        (found,) = named_rows(connection.execute(locked))
-        if (found.present, found.came) != (wanted.counts[CHANGED], 0):
+        (found,) = named_rows(self.connection.execute(locked))
+        if found.came:
             raise NotCopied(
-                f"Nothing was copied: rows of {self.live} came or went since the comparison. Compare it anew."
+                f"Nothing was copied: rows of {self.job.live} that were missing at the comparison are there now,"
+                f" or have such a key in another spelling: {_named(found.came)}. Compare it anew."
             )
-        if found.marks != wanted.marks:
-            named = "; ".join(", ".join(key) for key in found.others[:_MOST_NAMED])
+        if gone := self.wanted.counts[CHANGED] - found.present:
             raise NotCopied(
-                f"Nothing was copied: somebody changed rows of {self.live} since the comparison, and would lose that"
-                f"{f': {named}' if named else ''}. Compare it anew, and look at them."
+                f"Nothing was copied: {count(gone)} rows of {self.job.live} went since the comparison. Compare it anew."
+            )
+        if found.marks != self.wanted.marks:
+            which = f": {_named(found.others)}" if found.others else ""
+            raise NotCopied(
+                f"Nothing was copied: somebody changed rows of {self.job.live} since the comparison, and would lose"
+                f" that{which}. Compare it anew, and look at them."
             )
 
-    def _update(self, connection: psycopg.Connection[Any], shape: Shape, beside: Shape) -> int:
-        names = [name for name in writable(shape, self.columns) if name not in self.key]
+    def _update(self) -> int:
+        names = writable(self.shape, self._rest)
         if not names:
             return 0
-        sets = [sql.SQL("{} = {}").format(sql.Identifier(name), value(name, shape, beside)) for name in names]
+        sets = [sql.SQL("{} = {}").format(sql.Identifier(name), self._value(name)) for name in names]
         statement = sql.SQL("UPDATE {} l SET {} FROM {} s JOIN {} k ON {} WHERE k.{} = {} AND {}").format(
-            rows_of(self.live, shape), sql.SQL(", ").join(sets), self.side.quoted, _KEYS, self.meet("k", "s"), MOMENT,
-            sql.Literal(CHANGED), self.meet("k", "l"),
+            rows_of(self.job.live, self.shape), sql.SQL(", ").join(sets), self.job.side.quoted, KEYS,
+            self._meet(of("k"), self._value), MOMENT, sql.Literal(CHANGED), self._meet(of("k"), of("l")),
         )  # fmt: skip
-        return connection.execute(statement).rowcount
+        return self.connection.execute(statement).rowcount
 
-    def _insert(self, connection: psycopg.Connection[Any], shape: Shape, beside: Shape) -> int:
-        names = [name for name in self.columns if not shape.column(name).generated]
+    def _insert(self) -> int:
+        names = [name for name in self.job.columns if not self.shape.column(name).generated]
         statement = sql.SQL(
             "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} s JOIN {} k ON {} WHERE k.{} = {}"
         ).format(
-            self.live.quoted, sql.SQL(", ").join(map(sql.Identifier, names)),
-            sql.SQL(", ").join(value(name, shape, beside) for name in names),
-            self.side.quoted, _KEYS, self.meet("k", "s"), MOMENT, sql.Literal(MISSING),
+            self.job.live.quoted, sql.SQL(", ").join(map(sql.Identifier, names)),
+            sql.SQL(", ").join(map(self._value, names)), self.job.side.quoted, KEYS,
+            self._meet(of("k"), self._value), MOMENT, sql.Literal(MISSING),
         )  # fmt: skip
-        return connection.execute(statement).rowcount
+        return self.connection.execute(statement).rowcount
 
-    def _keep_after(self, connection: psycopg.Connection[Any], shape: Shape) -> int:
-        keep = sql.SQL("INSERT INTO {} SELECT 'after', l.* FROM {}")
-        return connection.execute(keep.format(self.kept.quoted, self._listed(shape))).rowcount
+    def _keep(self, statement: LiteralString, moment: sql.Composable) -> int:
+        keep = sql.SQL(statement).format(self.job.kept.quoted, moment, self._listed())
+        return self.connection.execute(keep).rowcount
 
-    def take_back(self, connection: psycopg.Connection[Any]) -> tuple[int, list[str]]:
-        """The rows that are still as the copy left them go back; the keys of the others. All or none."""
-        steady(connection)
-        connection.execute("set lock_timeout = '2s'")
-        try:
-            with connection.transaction():
-                return self._take_back(connection)
-        except errors.IntegrityError as error:
-            raise NotCopied(
-                f"Nothing was taken back in {self.live}: {error.diag.message_primary}. "
-                f"{error.diag.message_detail or ''} "
-                "Remove first what refers to these rows."
-            ) from error
 
-    def _take_back(self, connection: psycopg.Connection[Any]) -> tuple[int, list[str]]:
-        shape = shape_of(connection, self.live)
-        if shape is None:
-            raise NotCopied(f"There is no table {self.live} any more.")
-        names = sql.SQL(", ").join(sql.SQL("l.{}").format(sql.Identifier(name)) for name in self.key)
-        live = rows_of(self.live, shape)
-        connection.execute(
-            sql.SQL("SELECT 1 FROM {} l JOIN {} a ON {} FOR UPDATE OF l").format(
-                live, self.kept.quoted, self.meet("a", "l")
-            )
-        )
-        same = sql.SQL(
-            "CREATE TEMP TABLE dbadmin_keys ON COMMIT DROP AS SELECT {} FROM {} l JOIN {} a ON {}"
-            " WHERE a.{} = 'after' AND ROW('after'::text, l.*)::text = ROW(a.*)::text"
-        ).format(names, live, self.kept.quoted, self.meet("a", "l"), MOMENT)
-        right = connection.execute(same).rowcount
-        as_usual(connection)
-        done = self._write_back(connection, shape) + self._remove(connection, live)
-        if done != right:
-            raise NotCopied(
-                f"Nothing was taken back in {self.live}: a trigger, a rule or row security holds rows back."
-            )
-        return done, self._others(connection)
-
-    def _write_back(self, connection: psycopg.Connection[Any], shape: Shape) -> int:
-        columns = [column.name for column in shape.columns]
-        names = [name for name in writable(shape, columns) if name not in self.key]
-        if not names:
-            return 0
-        sets = sql.SQL(", ").join(sql.SQL("{0} = b.{0}").format(sql.Identifier(name)) for name in names)
-        statement = sql.SQL("UPDATE {} l SET {} FROM {} b JOIN {} k ON {} WHERE b.{} = 'before' AND {}")
-        return connection.execute(
-            statement.format(
-                rows_of(self.live, shape),
-                sets,
-                self.kept.quoted,
-                _KEYS,
-                self.meet("k", "b"),
-                MOMENT,
-                self.meet("k", "l"),
-            )
-        ).rowcount
-
-    def _remove(self, connection: psycopg.Connection[Any], live: sql.Composed) -> int:
-        statement = sql.SQL(
-            "DELETE FROM {} l USING {} k WHERE {} AND NOT EXISTS (SELECT FROM {} b WHERE b.{} = 'before' AND {})"
-        )
-        return connection.execute(
-            statement.format(live, _KEYS, self.meet("k", "l"), self.kept.quoted, MOMENT, self.meet("k", "b"))
-        ).rowcount
-
-    def _others(self, connection: psycopg.Connection[Any]) -> list[str]:
-        key = sql.SQL(", ").join(sql.SQL("a.{}::text").format(sql.Identifier(name)) for name in self.key)
-        statement = sql.SQL(
-            "SELECT ARRAY[{}] FROM {} a WHERE a.{} = 'after'"
-            " AND NOT EXISTS (SELECT FROM {} k WHERE {}) ORDER BY 1"
-        )
-        rows = connection.execute(
-            statement.format(key, self.kept.quoted, MOMENT, _KEYS, self.meet("k", "a"))
-        ).fetchall()
-        return [", ".join(found) for (found,) in rows]
+def _named(keys: Sequence[Sequence[str]]) -> str:
+    return "; ".join(", ".join(key) for key in keys[:_MOST_NAMED])
 
 
 def _counts(kinds: Mapping[str, int]) -> str:

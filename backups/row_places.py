@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,17 @@ _COLUMNS = """
     select a.attname as name, a.attgenerated <> '' as generated, a.attidentity = 'a' as identity_always,
            pg_catalog.format_type(a.atttypid, a.atttypmod) as type,
            pg_catalog.format_type(coalesce(nullif(t.typbasetype, 0), a.atttypid),
-                                  case when t.typbasetype = 0 then a.atttypmod else t.typtypmod end) as base_type
+                                  case when t.typbasetype = 0 then a.atttypmod else t.typtypmod end) as base_type,
+           -- By its schema, for the search path is empty: citext would be compared as text, hstore not at all.
+           coalesce((select pg_catalog.format('OPERATOR(%%I.%%s)', n.nspname, o.oprname)
+                     from pg_catalog.pg_opclass c
+                     join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
+                     join pg_catalog.pg_amop p on p.amopfamily = c.opcfamily and p.amopstrategy = 3
+                          and p.amoplefttype = c.opcintype and p.amoprighttype = c.opcintype
+                     join pg_catalog.pg_operator o on o.oid = p.amopopr
+                     join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
+                     where c.opcdefault and c.opcintype = coalesce(nullif(t.typbasetype, 0), t.oid)),
+                    'OPERATOR(pg_catalog.=)') as equals
     from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
     where a.attrelid = pg_catalog.to_regclass(%s) and a.attnum > 0 and not a.attisdropped
     order by a.attnum"""
@@ -112,6 +122,22 @@ def shape_of(connection: psycopg.Connection[Any], table: TableName) -> Shape | N
     found = connection.execute(_KEY, [table.regclass]).fetchone()
     kind = connection.execute(_KIND, [table.regclass]).fetchone()
     return Shape(columns, found[0] if found else [], kind == (True,))
+
+
+#: A column as it stands in a statement.
+Expression = Callable[[str], sql.Composable]
+
+
+def of(alias: str) -> Expression:
+    """The column of this table of a statement."""
+    return lambda name: sql.Identifier(alias, name)
+
+
+def meet(shape: Shape, key: Sequence[str], one: Expression, other: Expression) -> sql.Composed:
+    """The condition that two rows have the same key, as the columns of this shape understand it."""
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} {} {}").format(one(name), sql.SQL(shape.column(name).equals), other(name)) for name in key
+    )
 
 
 def rows_of(table: TableName, shape: Shape) -> sql.Composed:

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET
 from psycopg import sql
 
 from backups.models import RowComparison, RowDifference, SideSchema
-from backups.row_places import Shape, TableName, look, shape_of
+from backups.row_places import Expression, Shape, TableName, look, meet, of, shape_of
 from dbadmin.connections import why
 from dbadmin.models import Schedule, Server
 from dbadmin.permissions import may, require
@@ -110,20 +110,19 @@ def values_of(
     if shape is None or not keys:
         return {}
     names = [name for name in found.columns if name in shape]
-    statement = sql.SQL("SELECT {} FROM {} AS t WHERE ({}) IN ({})").format(
+    statement = sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(
         sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in names),
         table.quoted,
-        sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in found.key),
-        sql.SQL(", ").join(key_values(shape, found.key, key) for key in keys),
+        sql.SQL(" OR ").join(
+            sql.SQL("({})").format(meet(shape, found.key, of("t"), typed(shape, found.key, key)))
+            for key in keys
+        ),
     )
     rows = [dict(zip(names, row, strict=True)) for row in connection.execute(statement).fetchall()]
     return {str([row[name] for name in found.key]): row for row in rows}
 
 
-def key_values(shape: Shape, names: Sequence[str], key: Sequence[str]) -> sql.Composed:
-    """A key as a row of typed literals."""
-    parts = [
-        sql.SQL("{}::{}").format(sql.Literal(text), sql.SQL(shape.column(name).type))
-        for name, text in zip(names, key, strict=True)
-    ]
-    return sql.SQL("({})").format(sql.SQL(", ").join(parts))
+def typed(shape: Shape, names: Sequence[str], key: Sequence[str]) -> Expression:
+    """The parts of a key as literals of the columns' types."""
+    texts = dict(zip(names, key, strict=True))
+    return lambda name: sql.SQL("{}::{}").format(sql.Literal(texts[name]), sql.SQL(shape.column(name).type))

@@ -9,6 +9,7 @@ from django import forms
 
 from backups.models import SideSchema
 from backups.operations.copy_rows import copying
+from backups.row_undo import take_back
 from dbadmin.models import Run, Server
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Step
@@ -70,13 +71,13 @@ class UndoCopyRows(Operation):
             "-- only rows that are still as the copy left them; the others are named and stay. Triggers fire as usual."
         )
 
-        def take_back(work: Work) -> None:
+        def do(work: Work) -> None:
             with work.connect(database) as connection:
-                done, others = job.take_back(connection)
+                done, others = take_back(job, connection)
             for key in others[:_MOST_NAMED]:
                 work.log(f"Left as it is, since it was changed after the copy: {key}")
             work.say(
                 f"{count(done)} rows of {job.live} are as before the copy, {count(len(others))} were left as they are."
             )
 
-        return [Call(take_back, says)]
+        return [Call(do, says)]

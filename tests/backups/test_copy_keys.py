@@ -69,3 +69,50 @@ def test_the_live_key_serves_where_each_row_of_the_backup_has_one_of_its_own(com
         "delete from goods where id = 2; alter table goods add primary key (id)",
     )
     assert (found.key, found.missing, found.same) == (["id"], 1, 2)
+
+
+@pytest.fixture
+def extended(target: Session) -> None:
+    """Types whose equality lives in public, where an empty search path does not find it."""
+    target.connection.execute("create extension citext; create extension hstore; create extension ltree")
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other", "third"),
+    [("citext", "A", "b", "C"), ("ltree", "a.b", "a.c", "d"), ("hstore", "a=>1", "b=>2", "c=>3")],
+)
+def test_rows_with_keys_of_a_type_of_an_extension_are_compared_shown_copied_and_taken_back(
+    kind: str, one: str, other: str, third: str, extended: None, compared: Compared, target: Session,
+    run: Callable[..., Run], client_as: Callable[[str], Client],
+) -> None:  # fmt: skip
+    found = compared(
+        f"create table tagged (tag {kind} primary key, n int);"
+        f"insert into tagged values ('{one}', 1), ('{other}', 2), ('{third}', 3)",
+        "tagged",
+        f"delete from tagged where tag = '{one}'; update tagged set n = 7 where tag = '{other}'",
+    )
+    page = client_as("admin").get(found.get_absolute_url()).content.decode()
+    assert "<del>7</del> <ins>2</ins>" in page
+    done = run("copy_rows", comparison=found.pk, kind="both")
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    assert target.rows("select n from tagged order by n") == [(1,), (2,), (3,)]
+    undone = run("undo_copy_rows", run=done.pk)
+    assert undone.message == "2 rows of public.tagged are as before the copy, 0 were left as they are."
+    assert target.rows("select n from tagged order by n") == [(3,), (7,)]
+
+
+def test_a_key_that_the_live_table_takes_for_another_spelling_of_its_own_is_not_copied(
+    extended: None, compared: Compared, target: Session, run: Callable[..., Run]
+) -> None:
+    found = compared(
+        "create table mails (mail citext primary key, n int); insert into mails values ('Ann@x', 1)", "mails",
+        "update mails set mail = 'ann@x'",
+    )  # fmt: skip
+    assert (found.missing, found.extra) == (1, 1)
+    done = run("copy_rows", comparison=found.pk, kind="missing")
+    assert done.status == Run.Status.FAILED
+    assert done.message == (
+        "Nothing was copied: rows of public.mails that were missing at the comparison are there now, or have such a key"
+        " in another spelling: ann@x. Compare it anew."
+    )
+    assert target.rows("select mail::text, n from mails") == [("ann@x", 1)]

@@ -103,7 +103,7 @@ def test_rows_are_ticked_on_the_page_of_differences(
 @pytest.mark.parametrize(
     ("trouble", "says"),
     [
-        ("delete from people; delete from parents", "came or went since the comparison"),
+        ("delete from people; delete from parents", "2 rows of public.people went since the comparison."),
         ("update side.people set parent = 9", "violates foreign key constraint"),
         (("create function no() returns trigger language plpgsql as 'begin return null; end';"
          "create trigger no before insert on people for each row execute function no()"), "could be written"),
