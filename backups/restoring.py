@@ -305,7 +305,7 @@ class Restoring:
             error = classify(line)
             if error and not error.harmless:
                 process.terminate()
-                raise RestoreFailed(f"{error}. The original is untouched.")
+                raise RestoreFailed(f"{error}. The original is untouched. {error.next}".strip())
             if error:
                 harmless += 1
                 work.log(str(error))

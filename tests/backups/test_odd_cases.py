@@ -1,6 +1,7 @@
 """What nobody thinks of: names, empty and closed databases, a worker's disk that fills up in the middle."""
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 
@@ -196,6 +197,46 @@ def test_a_workers_disk_that_fills_up_in_the_middle_of_a_restore_is_named(
     with postgres.connect(huge) as connection:
         assert connection.execute("select count(*) from huge").fetchone() == (6000,)
     assert databases(postgres, huge) == [huge]
+
+
+def test_a_servers_disk_that_fills_up_in_the_middle_of_a_restore_is_named_and_free_again(
+    taken: Callable[..., Backup],
+    run: Callable[..., Run],
+    postgres: Postgres,
+    database: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs to mount a small disk, which only root may")
+    folder = postgres.data.parent / f"{database}-disk"
+    folder.mkdir()
+    space = f"space_{database}"
+    order = f"create tablespace {space} location '{folder}'"
+    mount = ["mount", "-t", "tmpfs", "-o", f"mode=0700,uid={postgres.data.stat().st_uid}"]
+    subprocess.run([*mount, "-o", "size=64m", "tmpfs", str(folder)], check=True)
+    try:
+        with postgres.connect(database) as connection:
+            connection.execute(order)
+            connection.execute(f"create table far (n int, pad text) tablespace {space}")
+            connection.execute("insert into far select n, repeat('x', 800) from generate_series(1, 9000) n")
+        backup = taken()
+        # The original has seven and a half: of what is restored beside it, half fits.
+        subprocess.run(["mount", "-o", "remount,size=12m", str(folder)], check=True)
+        failed = run("restore_backup", backup=backup.pk, into="over", database=database)
+        with postgres.connect(database) as connection:
+            assert connection.execute("select count(*) from far").fetchone() == (9000,)
+        assert databases(postgres, database) == [database]
+        assert failed.status == Run.Status.FAILED
+        assert re.sub(r'"pg_tblspc/[^"]*"', "FILE", failed.message) == (
+            'Step 3 of 6 failed: The disk of the server is full: COPY failed for table "far": ERROR:  could not extend '
+            "file FILE: No space left on device. The original is untouched. Free space there and restore again."
+        )
+    finally:
+        with postgres.connect(database) as connection:
+            connection.execute("drop table far; checkpoint")
+            connection.execute(f"drop tablespace {space}")
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        folder.rmdir()
 
 
 def test_a_database_that_limits_its_statements_is_restored_in_its_place_all_the_same(
