@@ -151,11 +151,14 @@ def note_saved(request: HttpRequest, schedule: Schedule) -> None:
 
 
 def next_of(form: ScheduleForm) -> list[Any]:
-    """The next five moments of what is in the form."""
+    """The next five moments of what is in the form; none of a line that is told to be wrong when it is sent."""
     source = form.cleaned_data if form.is_bound and form.is_valid() else form.initial
     if not source.get("cron"):
         return []
-    return schedules.next_runs(source["cron"], source.get("time_zone") or "UTC", 5)
+    try:
+        return schedules.next_runs(source["cron"], source.get("time_zone") or "UTC", 5)
+    except schedules.BadScheduleError:
+        return []
 
 
 @login_required

@@ -1,6 +1,7 @@
 """A cron line is due when people expect it, also on the days when clocks change."""
 
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 import pytest
 
@@ -134,3 +135,13 @@ def test_the_list_says_when_each_is_due_next_and_how_its_last_run_ended(server, 
     assert f'href="/runs/{run.pk}/"' in page
     Schedule.objects.filter(pk=made.pk).update(enabled=False)
     assert "paused" in client_as("viewer").get("/schedules/").content.decode()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("cron", ["every night", "99 3 * * *", "0 0 30 2 *"])
+def test_a_link_with_a_bad_line_opens_the_form_to_mend_it(server, client_as, cron):
+    address = (
+        f"/schedules/add/?{urlencode({'server': server.name, 'operation': 'analyze_table', 'cron': cron})}"
+    )
+    answer = client_as("admin").get(address)
+    assert (answer.status_code, cron in answer.content.decode()) == (200, True)
