@@ -10,6 +10,8 @@ from django.apps import apps
 from django.db import models, transaction
 from django.utils import timezone
 
+from dbadmin.models import Run
+
 if TYPE_CHECKING:
     from dbadmin.work import Work
 
@@ -24,10 +26,13 @@ class Leased(models.Model):
 
     @property
     def is_leased(self) -> bool:
-        return any(datetime.fromisoformat(until) > timezone.now() for until in self.leases.values())
+        """By a run that is at work, however long it takes, or until the hours are over."""
+        if any(datetime.fromisoformat(until) > timezone.now() for until in self.leases.values()):
+            return True
+        return bool(self.leases) and Run.objects.filter(pk__in=self.leases, status__in=Run.OPEN).exists()
 
     def lease(self, work: Work, hours: float = 24) -> None:
-        """Nobody deletes it, nor what it alone needs, until this run releases it or the hours are over."""
+        """Nobody deletes it, nor what it alone needs, until this run releases it, or is over and the hours as well."""
         work.remember(leased=[self._meta.label_lower, self.pk])
         until = (timezone.now() + timedelta(hours=hours)).isoformat()
         self._change(lambda leases: leases.update({str(work.run.pk): until}))
