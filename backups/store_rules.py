@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from backups import catalogue
-from backups.models import Policy, Store
+from backups.models import PointInTime, Policy, Store
 from backups.retention import Rules
 from backups.stores import Finding, StoreError
 from backups.stores.bucket import Facts, Rule
@@ -42,13 +42,22 @@ def longest_days(rules: Rules) -> int:
 
 
 def wanted(store: Store) -> Wanted:
-    """The longest wish of all policies whose backups or copies go there."""
+    """The longest wish of all policies whose backups or copies go there, and of point-in-time recovery."""
     found = Policy.objects.filter(enabled=True).filter(Q(store=store) | Q(store=None) | Q(copies=store))
-    wishes = [(longest_days(Rules.of(policy.rules)), policy.name) for policy in found.distinct()]
+    wishes = [
+        (days, f"the policy {policy.name} keeps backups for up to {days} days")
+        for policy in found.distinct()
+        for days in [longest_days(Rules.of(policy.rules))]
+    ]
     if not wishes:
         return Wanted(None, "without a policy every backup is kept")
-    days, name = max(wishes)
-    return Wanted(days, f"the policy {name} keeps backups for up to {days} days")
+    points = PointInTime.objects.filter(enabled=True, store=store).select_related("server")
+    wishes += [
+        (days, f"point-in-time recovery of {point.server} needs base backups and WAL for up to {days} days")
+        for point in points
+        for days in [point.longest_days]
+    ]
+    return Wanted(*max(wishes))
 
 
 def tried(store: Store, is_its_disk: bool) -> list[Finding]:

@@ -9,7 +9,7 @@ from django import forms
 from django.urls import reverse
 from django.utils import timezone
 
-from backups.models import BackupKey, PointInTime
+from backups.models import BackupKey, PointInTime, Store
 from backups.physical import layers, preflight, taking
 from backups.physical.layers import Choice
 from backups.physical.models import BaseBackup
@@ -60,7 +60,7 @@ class TakeBaseBackup(Operation):
                 "Start manage.py wal_receiver."
             )
         preflight.check_store(point.store.name)
-        self.must_fit()
+        self.must_fit(point.store)
         keys = ", ".join(BackupKey.objects.filter(retired_at=None).values_list("name", flat=True))
         sealed = f"encrypt for {keys}" if keys else "do not encrypt (no backup key has been made)"
         choice = self.choose(point)
@@ -89,16 +89,16 @@ class TakeBaseBackup(Operation):
         except StoreError as reason:
             raise Refused(str(reason)) from reason
 
-    def must_fit(self) -> None:
+    def must_fit(self, store: Store) -> None:
         """Refuse when the store has no room for another one as large as the last."""
         last = BaseBackup.objects.present().filter(server=self.server).first()
         try:
-            free = last.store.open().free_bytes() if last else None
+            free = store.open().free_bytes()
         except StoreError as reason:
             raise Refused(str(reason)) from reason
         if last and free is not None and free < last.stored_bytes:
             raise Refused(
-                f"Not started: the store {last.store} has {size(free)} free, the last base backup took "
+                f"Not started: the store {store} has {size(free)} free, the last base backup took "
                 f"{size(last.stored_bytes)}. Free space, or delete expired ones."
             )
 

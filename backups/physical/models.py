@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from math import ceil
 from typing import Any
 
 from django.conf import settings
@@ -58,6 +59,11 @@ class PointInTime(models.Model):
     def is_received(self) -> bool:
         """Is a receiver at work, and without trouble?"""
         return bool(self.seen_at and timezone.now() - self.seen_at < SILENCE and not self.problem)
+
+    @property
+    def longest_days(self) -> int:
+        """The age up to which something may be needed: the base backup before the window, and what that is built on."""
+        return self.keep_days + ceil(self.base_hours / 24) + (self.full_days or 0)
 
     @property
     def folder(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from backups import leases
+from backups import leases, store_rules
 from backups.copies import DAMAGE, CopyFailed
 from backups.manifest import NoManifest, Piece
 from backups.models import BackupKey, Store
@@ -79,6 +79,8 @@ class Taking:
         self.recipients = BackupKey.recipients()
         self.prefix = f"{self.server.name}/_pitr/base/{self.started_at:%Y%m%dT%H%M%SZ}-{work.run.pk}"
         work.remember(store=self.store.pk, prefix=self.prefix)
+        for warning in store_rules.note(self.store):
+            work.log(f"Warning: {warning}")
         stream = self._begin_incremental(work, self.prior) if self.prior else None
         stream = stream or self._begin(work)
         try:

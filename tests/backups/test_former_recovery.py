@@ -48,6 +48,8 @@ def test_wal_in_a_former_store_is_not_missed_in_the_new_one_and_leads_on_into_it
         )
     assert row.base == base
     stop(source, row)
+    source.store.path.rename(tmp_path / "away")
+    operation("take_base_backup", source.server).plan()  # asks the former store for nothing
 
 
 def test_all_of_a_recovery_that_is_off_can_be_deleted_also_what_was_lost_with_its_disk(

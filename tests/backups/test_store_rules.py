@@ -11,11 +11,12 @@ from django.test import Client
 from django.urls import reverse
 
 from backups import store_rules
-from backups.models import Policy, Store
+from backups.models import PointInTime, Policy, Store
 from backups.retention import Rules
 from backups.store_rules import Wanted, longest_days
 from backups.stores.bucket import Facts, concerning
 from backups.stores.s3 import S3Settings, S3Store
+from dbadmin.models import Server
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
@@ -74,6 +75,23 @@ def test_a_rule_that_deletes_before_the_policy_is_contradicted(cloud: Store, cli
     Policy.objects.all().delete()
     assert said(cloud)["Lifecycle rules"][0] == "critical"
     assert "but without a policy every backup is kept." in said(cloud)["Lifecycle rules"][1]
+
+
+def test_a_rule_that_deletes_wal_before_its_window_is_over_is_contradicted(
+    cloud: Store, client: Any, server: Server
+) -> None:
+    Policy.objects.create(name="week", store=cloud, rules=WEEK)
+    PointInTime.objects.create(server=server, store=cloud, keep_days=21, base_hours=36, full_days=7, slot="s")
+    give(client, rule("tidy", "night/", Expiration={"Days": 29}))
+    assert said(cloud)["Lifecycle rules"] == (
+        "critical",
+        (
+            "The rule tidy deletes objects after 29 days, but point-in-time recovery of shop needs base backups and "
+            "WAL for up to 30 days. Lengthen the rule, or shorten the policy."
+        ),
+    )
+    PointInTime.objects.update(enabled=False)
+    assert said(cloud)["Lifecycle rules"][0] == "ok"
 
 
 def test_rules_for_other_folders_for_tags_and_switched_off_ones_are_passed_over() -> None:
