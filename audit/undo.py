@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
-from audit import changes
+from audit import changes, whole_undo
 from audit.capture import text_of
 from audit.registry import Installed, Shape, Watched
 from audit.search import Change, key_text
@@ -121,14 +121,22 @@ def columns_today(rows: Rows, table: Watched) -> Columns:
     )
 
 
+def with_columns(rows: Rows, state: Installed, table: Watched, change: Change) -> Change:
+    """What was kept whole gets the columns that it had."""
+    if change.shape is not None:
+        return change
+    try:
+        return whole_undo.typed(rows, state, table, change)
+    except whole_undo.NotExact as reason:
+        raise CannotUndo(
+            f"{table} had just been altered when this was written, and its rows were kept as JSON: {reason} Take it"
+            " back by hand."
+        ) from reason
+
+
 def reversal(table: Watched, change: Change, columns: Columns) -> Reversal:
     """The statement that takes one change back."""
-    if change.shape is None:
-        raise CannotUndo(
-            f"{table} had just been altered when this was written: the log has its rows as JSON, which is not exact"
-            " enough to write them back. Take it back by hand."
-        )
-    if not change.shape.key:
+    if change.shape is None or not change.shape.key:
         raise CannotUndo(f"{table} has no key in the log: its rows cannot be told apart.")
     hidden = {column.name for column in change.shape.columns if column.rule}
     gone = columns_gone(table, change.shape, columns)
@@ -231,16 +239,18 @@ def set_back(table: Watched, change: Change, columns: Columns, hidden: set[str],
     )
 
 
-def reversals(rows: Rows, tables: dict[int, Watched], wanted: list[Change]) -> list[Reversal]:
+def reversals(rows: Rows, state: Installed, wanted: list[Change]) -> list[Reversal]:
     """All of them, newest first but for what foreign keys ask."""
+    tables = state.watched
     newest = sorted(wanted, key=lambda one: (one.statement_id, one.n), reverse=True)
     columns = {
         number: columns_today(rows, tables[number]) for number in {one.statement.watched_id for one in newest}
     }
     keys = foreign_keys(rows, [each.relid for each in columns.values()])
-    found = [
-        reversal(tables[one.statement.watched_id], one, columns[one.statement.watched_id]) for one in newest
-    ]
+    found = []
+    for one in newest:
+        table = tables[one.statement.watched_id]
+        found.append(reversal(table, with_columns(rows, state, table, one), columns[table.id]))
     takings = [Taking(columns[one.table.id].relid, one.change.new, one.change.old, one.rows) for one in found]
     follow = by_themselves(takings, keys)
     found = [guarded(one, taking, keys, takings) for one, taking in zip(found, takings, strict=True)]

@@ -196,7 +196,7 @@ class UndoChanges(Operation):
         found = [change for statement in statements for change in self.changes_of(rows, state, statement)]
         if not found:
             raise Refused(NOTHING)
-        reversals = undo.reversals(rows, state.watched, found)
+        reversals = undo.reversals(rows, state, found)
         misfits = undo.conflicts(rows, reversals)
         told = [conflict(rows, state, one) for one in misfits.told[:MOST_TOLD]]
         self.refuse(told, len(misfits.told), len(reversals), len(misfits.kept))
@@ -318,7 +318,7 @@ class UndoChanges(Operation):
 def alone(rows: Rows, state: Installed, statement: int, first: int, limit: int) -> list[undo.Reversal]:
     """Rows of a statement as they would be taken back one by one."""
     found = statement_changes(rows, state, search.statement(rows, statement), first, limit)
-    return undo.reversals(rows, state.watched, [one for one in found if one.changed])
+    return undo.reversals(rows, state, [one for one in found if one.changed])
 
 
 def conflict(rows: Rows, state: Installed, one: undo.Reversal) -> str:

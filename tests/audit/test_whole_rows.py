@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from audit import changes, comparing, inside, listing, search, undo
+from audit import changes, comparing, inside, listing, search
 from audit.moments import row_at
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
@@ -70,18 +70,3 @@ def test_a_search_by_key_has_it_and_the_list_shows_what_changed(audit, altered, 
     assert [(line.name, [piece.text for piece in line.pieces]) for line in lines[1].brief] == [
         ("title", ["old", "between"])
     ]
-
-
-def test_undo_says_why_it_cannot_write_a_row_back_that_was_kept_whole(audit, altered, target):
-    table = audit.state.table("public", "shop")
-    (between,) = [
-        change
-        for change in audit.changes(table="public.shop")
-        if change.new and change.new.get("title") == "between"
-    ]
-    with pytest.raises(undo.CannotUndo) as refusal:
-        undo.reversal(table, between, undo.columns_today(target.rows, table))
-    assert str(refusal.value) == (
-        "public.shop had just been altered when this was written: the log has its rows as JSON, which is not exact"
-        " enough to write them back. Take it back by hand."
-    )
