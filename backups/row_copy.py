@@ -23,7 +23,7 @@ Named = tuple[str, list[str], int | None]
 #: In the table of what was kept: is a row as it was before the copy, or as the copy left it?
 MOMENT = sql.Identifier("dbadmin moment")
 _MARK = sql.Identifier("dbadmin mark")
-_MOST_NAMED = 5
+MOST_NAMED = 5
 KEYS = sql.Identifier("pg_temp", "dbadmin_keys")
 
 
@@ -236,7 +236,7 @@ class _Copy:
 
 
 def _named(keys: Sequence[Sequence[str]]) -> str:
-    return "; ".join(", ".join(key) for key in keys[:_MOST_NAMED])
+    return "; ".join(", ".join(key) for key in keys[:MOST_NAMED])
 
 
 def _counts(kinds: Mapping[str, int]) -> str:

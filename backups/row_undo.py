@@ -6,10 +6,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
-from backups.row_copy import KEYS, MOMENT, Copying, NotCopied, all_or_none, writable
+from backups.row_copy import KEYS, MOMENT, MOST_NAMED, Copying, NotCopied, all_or_none, writable
 from backups.row_places import Expression, Shape, as_usual, meet, of, rows_of, shape_of
+from dbadmin.connections import named_rows
+
+#: What follows a row that is removed. keys: pairs of a column here and there with the operator by which they are equal.
+FOLLOWERS = """
+    select n.nspname as schema, r.relname as name, r.oid = c.confrelid as is_itself,
+           array(select array[h.attname::text, t.attname::text,
+                              pg_catalog.format('OPERATOR(%%I.%%s)', s.nspname, o.oprname)]
+                 from unnest(c.confkey, c.conkey, c.conpfeqop) with ordinality k (here, there, equals, place)
+                 join pg_catalog.pg_attribute h on h.attrelid = c.confrelid and h.attnum = k.here
+                 join pg_catalog.pg_attribute t on t.attrelid = c.conrelid and t.attnum = k.there
+                 join pg_catalog.pg_operator o on o.oid = k.equals
+                 join pg_catalog.pg_namespace s on s.oid = o.oprnamespace
+                 order by k.place) as keys
+    from pg_catalog.pg_constraint c
+    join pg_catalog.pg_class r on r.oid = c.conrelid
+    join pg_catalog.pg_namespace n on n.oid = r.relnamespace
+    where c.confrelid = pg_catalog.to_regclass(%s) and c.contype = 'f' and c.confdeltype in ('c', 'n', 'd')
+      -- A partition has what its table has.
+      and not exists (select from pg_catalog.pg_constraint p where p.oid = c.conparentid and p.confrelid = c.confrelid)
+    order by 1, 2"""
 
 
 def take_back(job: Copying, connection: psycopg.Connection[Any]) -> tuple[int, list[str]]:
@@ -17,10 +37,30 @@ def take_back(job: Copying, connection: psycopg.Connection[Any]) -> tuple[int, l
     with all_or_none(
         connection, f"Nothing was taken back in {job.live}", "Remove first what refers to these rows."
     ):
-        shape = shape_of(connection, job.live)
-        if shape is None:
-            raise NotCopied(f"There is no table {job.live} any more.")
-        return _TakingBack(job, connection, shape).run()
+        return _TakingBack.of(job, connection).run()
+
+
+def obstacle(job: Copying, connection: psycopg.Connection[Any]) -> str:
+    """Why nothing can be taken back, in sentences; empty if it can, or if that takes longer to see than a page waits.
+
+    connection: a steady one.
+    """
+    try:
+        _TakingBack.of(job, connection).look()
+    except NotCopied as reason:
+        return str(reason)
+    except errors.QueryCanceled:
+        return ""  # The run looks again, for as long as it takes.
+    return ""
+
+
+def _altered(kept: Shape, live: Shape) -> str:
+    """How the columns are others than those that were kept, after the one that tells the moment."""
+    before = [f"{column.name} {column.type}" for column in kept.columns[1:]]
+    now = [f"{column.name} {column.type}" for column in live.columns]
+    gone, new = [each for each in before if each not in now], [each for each in now if each not in before]
+    told = [f"{what}: {', '.join(which)}" for what, which in (("gone", gone), ("new", new)) if which]
+    return "; ".join(told) or ("they are in another order" if before != now else "")
 
 
 @dataclass(frozen=True)
@@ -30,8 +70,18 @@ class _TakingBack:
     job: Copying
     connection: psycopg.Connection[Any]
     shape: Shape
+    kept: Shape
+
+    @classmethod
+    def of(cls, job: Copying, connection: psycopg.Connection[Any]) -> _TakingBack:
+        shape, kept = shape_of(connection, job.live), shape_of(connection, job.kept)
+        if shape is None or kept is None:
+            raise NotCopied(f"There is no table {job.kept if shape else job.live} any more.")
+        return cls(job, connection, shape, kept)
 
     def run(self) -> tuple[int, list[str]]:
+        self.connection.execute(sql.SQL("SELECT 1 FROM {} FOR UPDATE OF l").format(self._left))
+        self.look()
         right = self._list()
         as_usual(self.connection)
         done = self._write_back() + self._remove()
@@ -41,24 +91,69 @@ class _TakingBack:
             )
         return done, self._others()
 
+    def look(self) -> None:
+        """Raises NotCopied when rows would come into other columns, or rows of others would go with them."""
+        if how := _altered(self.kept, self.shape):
+            raise NotCopied(
+                f"The columns of {self.job.live} are not those of the copy any more ({how}). What was there before is"
+                f" in {self.job.kept}: take it back by hand."
+            )
+        found = [(each, self._followed(each)) for each in self._followers()]
+        names = [f"{each.schema}.{each.name}" for each, keys in found if keys]
+        if names:
+            keys = dict.fromkeys(key for _, followed in found for key in followed)
+            raise NotCopied(
+                f"Rows of {' and '.join(names)} refer to rows of {self.job.live} that this copy inserted "
+                f"({'; '.join(list(keys)[:MOST_NAMED])}), and would go or change with them. Remove those rows first,"
+                " or let them refer to others."
+            )
+
+    def _followers(self) -> list[Any]:
+        return named_rows(self.connection.execute(FOLLOWERS, [self.job.live.regclass]))
+
+    def _followed(self, each: Any) -> list[str]:
+        """The keys of rows that would be removed while rows of this table refer to them."""
+        going = sql.SQL("{} WHERE {} AND NOT EXISTS (SELECT FROM {} b WHERE b.{} = 'before' AND {})").format(
+            self._left, self._same, self.job.kept.quoted, MOMENT, self._meet(of("b"), of("a"))
+        )
+        refers = sql.SQL(" AND ").join(
+            sql.SQL("l.{} {} c.{}").format(sql.Identifier(here), sql.SQL(equals), sql.Identifier(there))
+            for here, there, equals in each.keys
+        )
+        if each.is_itself:
+            goes_too = sql.SQL("SELECT FROM {} AND {}").format(going, self._meet(of("l"), of("c")))
+            refers = sql.SQL("{} AND NOT EXISTS ({})").format(refers, goes_too)
+        statement = sql.SQL("SELECT {} FROM {} AND EXISTS (SELECT FROM {} c WHERE {})").format(
+            self._key("l"), going, sql.Identifier(each.schema, each.name), refers
+        )
+        return [", ".join(key) for (key,) in self.connection.execute(statement).fetchall()]
+
     @property
     def _live(self) -> sql.Composed:
         return rows_of(self.job.live, self.shape)
+
+    @property
+    def _left(self) -> sql.Composed:
+        """What stands after FROM for the live rows that the copy wrote, with how it left them."""
+        return sql.SQL("{} l JOIN {} a ON a.{} = 'after' AND {}").format(
+            self._live, self.job.kept.quoted, MOMENT, self._meet(of("a"), of("l"))
+        )
+
+    @property
+    def _same(self) -> sql.Composable:
+        return sql.SQL("ROW('after'::text, l.*)::text = ROW(a.*)::text")
+
+    def _key(self, alias: str) -> sql.Composed:
+        texts = sql.SQL(", ").join(sql.SQL("{}::text").format(of(alias)(name)) for name in self.job.key)
+        return sql.SQL("ARRAY[{}]").format(texts)
 
     def _meet(self, one: Expression, other: Expression) -> sql.Composed:
         return meet(self.shape, self.job.key, one, other)
 
     def _list(self) -> int:
         names = sql.SQL(", ").join(map(of("l"), self.job.key))
-        found = sql.SQL("{} l JOIN {} a ON {}").format(
-            self._live, self.job.kept.quoted, self._meet(of("a"), of("l"))
-        )
-        self.connection.execute(sql.SQL("SELECT 1 FROM {} FOR UPDATE OF l").format(found))
-        same = sql.SQL(
-            "CREATE TEMP TABLE dbadmin_keys ON COMMIT DROP AS SELECT {} FROM {}"
-            " WHERE a.{} = 'after' AND ROW('after'::text, l.*)::text = ROW(a.*)::text"
-        )
-        return self.connection.execute(same.format(names, found, MOMENT)).rowcount
+        same = sql.SQL("CREATE TEMP TABLE dbadmin_keys ON COMMIT DROP AS SELECT {} FROM {} WHERE {}")
+        return self.connection.execute(same.format(names, self._left, self._same)).rowcount
 
     def _write_back(self) -> int:
         columns = [column.name for column in self.shape.columns]
@@ -82,11 +177,7 @@ class _TakingBack:
         return self.connection.execute(statement).rowcount
 
     def _others(self) -> list[str]:
-        key = sql.SQL(", ").join(sql.SQL("a.{}::text").format(sql.Identifier(name)) for name in self.job.key)
         statement = sql.SQL(
-            "SELECT ARRAY[{}] FROM {} a WHERE a.{} = 'after' AND NOT EXISTS (SELECT FROM {} k WHERE {}) ORDER BY 1"
-        )
-        rows = self.connection.execute(
-            statement.format(key, self.job.kept.quoted, MOMENT, KEYS, self._meet(of("k"), of("a")))
-        ).fetchall()
-        return [", ".join(found) for (found,) in rows]
+            "SELECT {} FROM {} a WHERE a.{} = 'after' AND NOT EXISTS (SELECT FROM {} k WHERE {}) ORDER BY 1"
+        ).format(self._key("a"), self.job.kept.quoted, MOMENT, KEYS, self._meet(of("k"), of("a")))
+        return [", ".join(key) for (key,) in self.connection.execute(statement).fetchall()]

@@ -15,6 +15,7 @@ from backups.row_copy import Copying, Named, Wanted
 from backups.row_diff import CHANGED, MARKS, MISSING
 from backups.row_places import TableName
 from backups.row_sequences import SEQUENCES
+from backups.row_undo import FOLLOWERS
 from backups.side_schemas import kept_name
 from dbadmin.addresses import whole
 from dbadmin.failures import sentence
@@ -158,6 +159,7 @@ class CopyRows(Operation):
             f"-- What is there now is kept in the schema {comparison.other_schema}. Triggers fire as usual. "
             "An error, or a row that came, went or was changed since the comparison, leaves everything as it is."
             + self._sequences(comparison)
+            + (self._followers(comparison) if wanted.counts[MISSING] else "")
         )
         return [
             Call(
@@ -169,14 +171,24 @@ class CopyRows(Operation):
 
     def _sequences(self, comparison: RowComparison) -> str:
         """Which may be moved, for the preview."""
-        table = {"table": TableName(comparison.schema, comparison.name).regclass}
-        rows = self.server.rows(SEQUENCES, table, database=comparison.database)
+        rows = self.server.rows(SEQUENCES, {"table": live(comparison).regclass}, database=comparison.database)
         names = [f"{row.schema}.{row.name}" for row in rows if row.column in comparison.columns]
         if not names:
             return ""
         return (
             f"\n-- Sequences that stand before the copied values are moved behind them: {', '.join(names)}. "
             "They stay there when the copy is taken back."
+        )
+
+    def _followers(self, comparison: RowComparison) -> str:
+        """Whose rows may forbid the undo, for the preview."""
+        rows = self.server.rows(FOLLOWERS, [live(comparison).regclass], database=comparison.database)
+        names = dict.fromkeys(f"{row.schema}.{row.name}" for row in rows)
+        if not names:
+            return ""
+        return (
+            f"\n-- It cannot be taken back while rows of {', '.join(names)} refer to rows that it inserted: they"
+            " would go or change with them."
         )
 
     def _copy(self, work: Work, comparison: RowComparison, wanted: Wanted) -> None:
@@ -196,9 +208,9 @@ class CopyRows(Operation):
     def _compare(self, work: Work, comparison: RowComparison) -> None:
         """What differs now; the copy is made, whether this succeeds or not."""
         try:
-            with work.connect(comparison.database) as source, work.connect(comparison.database) as live:
+            with work.connect(comparison.database) as source, work.connect(comparison.database) as other:
                 found = compare_again(
-                    comparison, (source, live), work.run, lambda *_: work.stop_if_cancelled()
+                    comparison, (source, other), work.run, lambda *_: work.stop_if_cancelled()
                 )
             work.log(f"Compared anew: {count(found.missing + found.changed)} rows are not as in the backup.")
         except psycopg.Error as error:
@@ -214,6 +226,10 @@ class CopyRows(Operation):
 
 def named(rows: Sequence[RowDifference] | None) -> list[Named] | None:
     return None if rows is None else [(row.kind, row.key, row.live_mark) for row in rows]
+
+
+def live(comparison: RowComparison) -> TableName:
+    return TableName(comparison.schema, comparison.name)
 
 
 def copying(run: int, facts: dict[str, Any]) -> Copying:

@@ -9,7 +9,8 @@ from django import forms
 
 from backups.models import SideSchema
 from backups.operations.copy_rows import copying
-from backups.row_undo import take_back
+from backups.row_places import look
+from backups.row_undo import obstacle, take_back
 from dbadmin.models import Run, Server
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Step
@@ -18,11 +19,6 @@ from dbadmin.units import count
 if TYPE_CHECKING:
     from dbadmin.runner import Work
 
-#: What would follow a row that is removed: written since, and not ours to touch.
-_FOLLOWERS = """
-    select c.conrelid::regclass::text as name from pg_catalog.pg_constraint c
-    where c.confrelid = pg_catalog.to_regclass(%s) and c.contype = 'f' and c.confdeltype in ('c', 'n', 'd')
-    order by 1"""
 _MOST_NAMED = 20
 
 
@@ -60,12 +56,9 @@ class UndoCopyRows(Operation):
         job, database = copying(run.pk, facts), facts["database"]
         if not self.server.value("select to_regclass(%s)::text", [job.kept.regclass], database=database):
             raise Refused(f"Run {run.pk} changed nothing, or {job.kept} was dropped.", field="run")
-        followers = self.server.rows(_FOLLOWERS, [job.live.regclass], database=database)
-        if followers:
-            names = ", ".join(dict.fromkeys(row.name for row in followers))
-            raise Refused(
-                f"Rows of {names} would go or change with those of {job.live}. Take them back by hand from {job.kept}."
-            )
+        with look(self.server.dsn("operate", database)) as connection:
+            if reason := obstacle(job, connection):
+                raise Refused(reason, field="run")
         says = (
             f"-- In {database}, in one transaction\nUPDATE {job.live} from {job.kept}, DELETE what the copy inserted\n"
             "-- only rows that are still as the copy left them; the others are named and stay. Triggers fire as usual."
