@@ -7,6 +7,7 @@ from typing import Any
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit import whole_rows
+from audit.chains import NEAR, chained
 from audit.log_tables import SCHEMA
 from audit.registry import Installed, Shape, Watched, images_of
 from audit.search import (
@@ -115,7 +116,7 @@ def life(
     rows: Rows, state: Installed, table: Watched, key: str, before: int | None = None, limit: int = 50
 ) -> list[Change]:
     """What happened to one row, newest first, over all versions of its table's columns."""
-    values = key_values(key)
+    values, most = key_values(key), max(limit, NEAR)
     found: list[Change] = []
     asked = False
     for shape in table.shapes:
@@ -124,14 +125,14 @@ def life(
             continue
         asked = True
         try:
-            found += shape_life(rows, shape, condition, before, limit)
+            found += shape_life(rows, shape, condition, before, most)
         except Exception as error:
             raise bad_value(error) from error
     if not asked:
         raise BadFilter(f"The key of {table} is {key_name(table)}.", "key")
-    found += whole_life(rows, table, values, before, limit)
+    found += whole_life(rows, table, values, before, most)
     found.sort(key=lambda change: (change.statement_id, change.n), reverse=True)
-    return with_statements(rows, found[:limit])
+    return chained(with_statements(rows, found[:most][::-1]))[::-1][:limit]
 
 
 def shape_life(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit import whole_rows
+from audit.chains import chained
 from audit.changes import columns_of, exact, image
 from audit.log_tables import SCHEMA
 from audit.moments import row_at
@@ -105,23 +107,30 @@ def folded(
     events: list[tuple[int, int, int, Shape | None, Row]], ends: list[int], key: list[str], table: Watched
 ) -> list[Change]:
     """First and last of each row; rows that are what they were are left out."""
-    first: dict[tuple[str | None, ...], Row | None] = {}
-    last: dict[tuple[str | None, ...], tuple[int, Row | None]] = {}
-    for number, order, _, shape, values in sorted(events, key=lambda event: event[:3]):
-        while ends and ends[0] < number:
-            last = dict.fromkeys(last, (ends[0], None))
-            ends.pop(0)
+    steps: dict[tuple[str | None, ...], dict[int, Change]] = {}
+    for number, order, n, shape, values in sorted(events, key=lambda event: event[:3]):
         known = tuple(values.get(name) for name in (shape.key if shape else key))
-        first.setdefault(known, None if order else values)
-        last[known] = (number, values if order else None)
-    if ends:
-        last = dict.fromkeys(last, (ends[-1], None))
-    made = [
-        Change(last[known][0], 0, table.shapes[-1], first[known], last[known][1])
-        for known in first
-        if first[known] != last[known][1]
-    ]
+        step = steps.setdefault(known, {}).setdefault(number, Change(number, n, shape, None, None))
+        if order:
+            step.new = values
+        else:
+            step.old = values
+    found = [net(list(of_row.values()), ends, table) for of_row in steps.values()]
+    made = [change for change in found if change.old != change.new]
     return sorted(made, key=lambda change: [in_order(str(value)) for value in change.key.values()])
+
+
+def net(steps: list[Change], ends: list[int], table: Watched) -> Change:
+    """What became of a row by all that happened to it, and by the last time when its table was emptied."""
+    first, last = steps[0], None
+    for low, high in zip([0, *ends], [*ends, math.inf], strict=True):
+        if part := chained(step for step in steps if low <= step.statement_id < high):
+            first = part[0] if last is None else first
+            last = part[-1]
+        if last and high != math.inf:
+            last = Change(int(high), 0, last.shape, None, None)
+    last = last or first
+    return Change(last.statement_id, 0, table.shapes[-1], first.old, last.new)
 
 
 def in_order(value: str) -> tuple[bool, int, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 from psycopg.sql import SQL, Identifier, Literal
 
 from audit.changes import columns_of, exact, image, life
 from audit.registry import Installed, Shape, Watched, images_of
-from audit.search import SKEW, Change
+from audit.search import SKEW, Change, key_values
 from audit.tables import Rows
 
 Row = dict[str, str | None]
@@ -20,8 +21,8 @@ def row_at(rows: Rows, state: Installed, table: Watched, key: str, moment: dt.da
     while found := life(rows, state, table, key, before, 50):
         for change in found:
             if change.at is not None and change.at <= moment:
-                return unless_emptied(rows, table, change, moment)
-        before = found[-1].statement_id
+                return unless_gone(rows, table, key_values(key), change, moment)
+        before = min(change.statement_id for change in found)
     return None
 
 
@@ -31,8 +32,15 @@ select id, at from truncates where id > %s and at <= %s order by id limit 1
 """
 
 
-def unless_emptied(rows: Rows, table: Watched, change: Change, moment: dt.datetime) -> Change:
-    """A change, or that the whole table was emptied after it."""
+def unless_gone(
+    rows: Rows, table: Watched, values: list[str | None], change: Change, moment: dt.datetime
+) -> Change:
+    """A change, or that the row left its key by it, or that the whole table was emptied after it."""
+    before, after = (
+        [(row or {}).get(name) for name in change.key] for row in (change.old, change.new or change.old)
+    )
+    if before == values != after:
+        return replace(change, new=None)
     found = rows(EMPTIED, [table.id, change.statement_id, moment]) if change.new is not None else []
     if not found:
         return change

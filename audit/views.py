@@ -169,7 +169,8 @@ def life(asked: Asked, table: str) -> HttpResponse:
     except search.BadFilter as error:
         refusal = error
     asked.note(f"Looked at the life of {watched} {key}.", table=str(watched), key=key)
-    shown = found[:ROWS]
+    oldest = min(found, key=lambda one: (one.statement_id, one.n)) if len(found) > ROWS else None
+    shown = [one for one in found if one is not oldest]
     at, until = moment(asked.request.GET.get("at", "")), moment(asked.request.GET.get("and", ""))
     was = row_at(asked.rows, asked.state, watched, key, at) if at and not refusal else None
     then = row_at(asked.rows, asked.state, watched, key, until) if until and not refusal else None
@@ -187,7 +188,7 @@ def life(asked: Asked, table: str) -> HttpResponse:
         key=key,
         refusal=refusal,
         changes=[(one, diff.brief(one.old, one.new, 8)) for one in shown],
-        older=shown[-1].statement_id if len(found) > ROWS else None,
+        older=min(one.statement_id for one in shown) if oldest else None,
     )
     return render(asked.request, "audit/row.html", context, status=400 if refusal else 200)
 
