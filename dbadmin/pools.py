@@ -112,7 +112,7 @@ class ServerPool(ConnectionPool[Told]):
             reconnect_timeout=0,  # who wants a connection asks again; nobody else knocks
             num_workers=1,
             configure=limit,
-            check=answers,
+            check=self.answers,
             kwargs={
                 "tell": self.refused,
                 "connect_timeout": 3,
@@ -131,6 +131,20 @@ class ServerPool(ConnectionPool[Told]):
                 return super().getconn(patience.left(wanted))
             except PoolTimeout:
                 raise NoAnswer(f"no answer within {patience.whole(wanted):g} s") from None
+
+    def answers(self, connection: psycopg.Connection[Any]) -> None:
+        """Raise when a connection is dead. Then the idle ones go too: what ended it, mostly a restart, ended them all,
+        and the pool would wait a second and more before it tries each further one."""
+        try:
+            answers(connection)
+        except psycopg.Error:
+            with self._lock:
+                idle = list(self._pool)
+                self._pool.clear()
+                self._nconns -= len(idle)
+            for other in idle:
+                other.close()
+            raise
 
     def refused(self, error: Exception) -> None:
         """Tell all who wait why they wait in vain; the pool itself would let them wait until their time is over."""
