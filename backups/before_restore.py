@@ -41,6 +41,7 @@ _TARGET = """
              as places,
            (select count(*) from pg_catalog.pg_stat_activity where backend_type = 'client backend') as taken,
            (select setting from pg_catalog.pg_settings where name = 'data_directory') as folder,
+           pg_catalog.pg_is_in_recovery() as in_recovery,
            array(select rolname::text from pg_catalog.pg_roles) as roles,
            array(select spcname::text from pg_catalog.pg_tablespace) as tablespaces,
            array(select name from pg_catalog.pg_settings) as settings,
@@ -100,6 +101,13 @@ class Outlook:
         preflight.refuse(self.checks)
 
     def _lines(self) -> Iterator[Check]:
+        if self.target.in_recovery:
+            yield Check(
+                "critical",
+                "Standby",
+                f"{self.server} is a standby: nothing can be written to it. Restore on its primary, and it follows.",
+            )
+            return
         yield self.version()
         yield self.databases()
         if not self.wanted.live:

@@ -57,6 +57,7 @@ class RestoreChoice(forms.Form):
         super().__init__(data, initial={"on": server.name, "into": NEW, "backup": chosen})
         self.fields["backup"].choices = self._backups(user, server, chosen)  # type: ignore[attr-defined]
         others = servers_with(user, "backups.restore_backup").exclude(pk=server.pk)
+        others = others.filter(primary=None)  # to a standby nothing can be written
         servers = [(server.name, f"{server}, where we are"), *((each.name, str(each)) for each in others)]
         self.fields["on"].choices = servers  # type: ignore[attr-defined]
         if not others:

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.forms import Form
 from django.test import Client
+from django.urls import reverse
 
 from backups import preflight
 from backups.models import Backup, Store
@@ -203,6 +204,22 @@ def test_a_newer_backup_is_refused(server: Server, taken: Callable[..., Backup],
     assert looked(server, "restore_backup", backup=newer.pk)[1] == (
         f"The backup is of PostgreSQL 99, shop is {postgres.major}: restore into 99 or later."
     )
+
+
+def test_a_standby_is_refused_in_one_sentence_and_not_offered(
+    server: Server, taken: Callable[..., Backup], new_postgres: Callable[..., Postgres],
+    client_as: Callable[[str], Client],
+) -> None:  # fmt: skip
+    backup, other = taken(), new_postgres(synchronous_commit="on")
+    other.stop()
+    (other.data / "standby.signal").touch()
+    other.start()
+    standby = server_row("follower", other, primary=server)
+    checks, refusal = looked(standby, "restore_backup", backup=backup.pk)
+    says = "follower is a standby: nothing can be written to it. Restore on its primary, and it follows."
+    assert (list(checks), refusal) == (["Standby"], says)
+    page = client_as("admin").get(reverse("restore", args=[server.name])).content.decode()
+    assert "follower" not in page.partition("<form")[2]
 
 
 def test_a_locale_that_the_host_lacks_is_named_and_the_servers_own_taken_instead(
