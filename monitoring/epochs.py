@@ -207,7 +207,8 @@ def database_break(before: Evidence, after: Evidence, database: str = "") -> Bre
     dropped = [name for name in gone if name not in known]
     if dropped:
         return Break(
-            Gap.Cause.RESET, f"Database {', '.join(dropped)} was dropped, and its statistics with it."
+            Gap.Cause.RESET,
+            f"There is no database {', '.join(dropped)} any more: dropped, with its statistics, or renamed.",
         )
     return Break(Gap.Cause.RESET, database_reset(gone))
 

@@ -357,7 +357,7 @@ BEFORE = Evidence(NOON, NOON, 150018, "7", True, (("pg_stat_bgwriter", NOON),), 
         (
             {"databases": ()},
             "reset",
-            "Database shop was dropped, and its statistics with it.",
+            "There is no database shop any more: dropped, with its statistics, or renamed.",
         ),
     ],
 )
