@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from backups.beside import compare_side
 from backups.of_side_schema import OfSideSchema, SideSchemaForm
-from backups.restoring_tables import compare_side
 from dbadmin.models import Run
 from dbadmin.operations import Operation, Risk
 from dbadmin.steps import Call, Step
@@ -16,6 +16,7 @@ class CompareSideSchema(OfSideSchema, Operation):
 
     title = "Compare again"
     risk = Risk.LOADS
+    changes_nothing = True
     queue = "backups"
     Form = SideSchemaForm
 

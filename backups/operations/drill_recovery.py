@@ -29,6 +29,7 @@ class DrillRecovery(Operation):
 
     title = "Drill a recovery"
     risk = Risk.LOADS
+    changes_nothing = True
     queue = "backups"
 
     def plan(self) -> Sequence[Step]:

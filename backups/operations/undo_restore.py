@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -10,8 +10,10 @@ from django.urls import reverse
 
 from backups import preflight, swap
 from backups.models import KeptDatabase, expiry
+from backups.written_since import counters, sentences
 from dbadmin.models import Run, Server
 from dbadmin.operations import Operation, Refused, Risk
+from dbadmin.readiness import Check
 from dbadmin.steps import Call, Step
 
 if TYPE_CHECKING:
@@ -81,7 +83,17 @@ class UndoRestore(Operation):
         )
         says = f"-- Swap back; what was written since the restore stays in {aside}\n"
         texts = swap.texts(kept.original, aside, kept.name, was_open)
-        return [Call(lambda work: _undo(work, kept, aside), says + texts)]
+        reverse = f"The operation “{self.title}”."
+        return [Call(lambda work: _undo(work, kept, aside), says + texts, reverse=reverse)]
+
+    def look(self) -> Sequence[Check]:
+        kept = kept_database(self.server, self.params["kept"])
+        title, since = f"Written to {kept.original} since", sentences([kept]).get(kept.pk) or ""
+        if not since:
+            return [Check("unknown", title, "Its counters were reset since, or cannot be read.")]
+        if since == "nothing":
+            return [Check("ok", title, "Nothing.")]
+        return [Check("warning", title, f"{since.capitalize()}: they stay in what is put aside.")]
 
     def clean_up(self, work: Work) -> None:
         """A swap that is complete is written down; one that is not is opened again."""
@@ -96,6 +108,10 @@ class UndoRestore(Operation):
                 work.log(f"The swap was complete: {live} is the old database again.")
             elif row:
                 swap.allow(connection, live, work.facts.get("was_open", True))
+
+    def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
+        back = KeptDatabase.present(self.server).filter(run=run).first()
+        return ("undo_restore", {"kept": back.pk}) if back else ("", {})
 
     def result_url(self, run: Run) -> str:
         return reverse("backups", args=[self.server.name])
@@ -112,18 +128,19 @@ def _undo(work: Work, kept: KeptDatabase, aside: str) -> None:
             live=kept.original, aside=aside, kept=kept.pk, kept_oid=row and row[0], was_open=was_open
         )
         gap, ended = swap.swap(connection, kept.original, aside, kept.name, work.stop_if_cancelled)
-    _note(work, kept, aside)
+        standing = counters(connection, kept.original)
+    _note(work, kept, aside, {"counters": standing})
     work.result(gap_seconds=round(gap, 3), sessions_ended=ended, aside=aside)
     work.log(f"{kept.original} is the old database again; the restored one is kept as {aside}.")
 
 
-def _note(work: Work, kept: KeptDatabase, aside: str) -> None:
+def _note(work: Work, kept: KeptDatabase, aside: str, facts: Mapping[str, Any] = {}) -> None:
     """What came in its place is kept now, for a day at least."""
     moment = max(kept.expires_at, expiry(24))
     KeptDatabase.present(work.server).get_or_create(
         server=work.server,
         name=aside,
-        defaults={"original": kept.original, "run": work.run, "expires_at": moment},
+        defaults={"original": kept.original, "run": work.run, "expires_at": moment, "facts": dict(facts)},
     )
     kept.restored_at = work.run.started_at or work.run.queued_at
     kept.save(update_fields=["restored_at"])

@@ -50,6 +50,7 @@ class VerifyBackup(Operation):
 
     title = "Prove a backup"
     risk = Risk.LOADS
+    changes_nothing = True
     queue = "backups"
     Form = VerifyBackupForm
 

@@ -35,6 +35,7 @@ class VerifyBaseBackup(Operation):
 
     title = "Verify base backup"
     risk = Risk.LOADS
+    changes_nothing = True
     queue = "backups"
     Form = VerifyBaseBackupForm
 

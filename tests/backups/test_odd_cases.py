@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+from django.test import Client
+from django.urls import reverse
 from psycopg import sql
 
 from backups import restoring
 from backups.models import Backup, KeptDatabase, Store
+from dbadmin import runs
 from dbadmin.models import Run, Server
 from dbadmin.operations import REGISTRY, Refused
 from tests.backups.test_faults import databases
@@ -101,6 +104,30 @@ def test_an_undo_can_be_undone_again_and_again(
         with postgres.connect(database) as connection:
             assert connection.execute("select count(*) from kept").fetchone() == (rows,)
     assert len(KeptDatabase.present(server)) == 1  # nobody forgets what is put aside
+
+
+def test_an_undo_says_what_was_written_since_and_that_it_can_be_undone(
+    taken: Callable[..., Backup], run: Callable[..., Run], server: Server, postgres: Postgres, database: str,
+    client_as: Callable[..., Client],
+) -> None:  # fmt: skip
+    with postgres.connect(database) as connection:
+        connection.execute("create table kept as select n from generate_series(1, 9) n")
+    run("restore_backup", backup=taken().pk, into="over", database=database)
+    for _ in range(2):
+        with postgres.connect(database) as connection:
+            connection.execute("insert into kept select generate_series(1, 30)")
+            connection.execute(
+                "select pg_stat_force_next_flush()" if postgres.major > 14 else "select pg_sleep(1)"
+            )
+        (there,) = KeptDatabase.present(server)
+        address = reverse("operate", args=[server.name, "undo_restore"])
+        page = client_as("admin").get(address, {"kept": there.pk, "preview": 1}).content.decode()
+        assert f"<strong>Written to {database} since</strong>" in page
+        assert "Rows 30 inserted: they stay in what is put aside." in page
+        assert "<dd>a button on the run's page</dd>" in page
+        undone = run("undo_restore", kept=there.pk)
+        (back,) = KeptDatabase.present(server)
+        assert runs.undo_url(undone) == f"/servers/shop/do/undo_restore/?kept={back.pk}&preview=1"
 
 
 def test_templates_with_something_of_their_own_are_backed_up_and_what_takes_nobody_in_is_named(

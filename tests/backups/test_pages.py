@@ -356,6 +356,9 @@ def test_only_what_destroys_is_drawn_in_its_red_and_promises_no_button_that_is_n
     do = f"/servers/{server}/do/restore_backup/?backup={backup.pk}&amp;into="
     assert f'<a class="button" href="{do}new">Restore beside…</a>' in page
     assert f'<a class="button danger" href="{do}over">Restore in place…</a>' in page
+    proof = reverse("operate", args=[server.name, "verify_backup"])
+    proof_page = admin.get(proof, {"backup": backup.pk, "how": "read", "preview": 1}).content.decode()
+    assert "<dd>nothing needed: it changes nothing</dd>" in proof_page
     address = reverse("operate", args=[server.name, "restore_backup"])
     beside = admin.get(address, {"backup": backup.pk, "into": "new", "preview": 1}).content.decode()
     assert "is disconnected once" not in beside
