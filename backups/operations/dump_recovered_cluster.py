@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,10 @@ from django.urls import reverse
 from backups import logical, policies, preflight, taking
 from backups.forms import DatabaseField, StoreField
 from backups.logical import NoTools
-from backups.operations.stop_recovered_cluster import RecoveredField
+from backups.of_recovered import RecoveredField, chosen, must_be_here, offered_databases
 from backups.physical.models import RecoveredCluster
 from backups.pipeline import LEVEL
 from backups.taking import Taking
-from dbadmin.failures import Told
 from dbadmin.identifiers import fitting
 from dbadmin.models import Run, Server
 from dbadmin.operations import Operation, Refused, Risk
@@ -38,9 +36,7 @@ class DumpRecoveredClusterForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.fields["cluster"].offer(server)  # type: ignore[attr-defined]
         self.fields["store"].offer()  # type: ignore[attr-defined]
-        standing = RecoveredCluster.objects.filter(server=server, ended_at=None)
-        names = dict.fromkeys(name for row in standing for name in row.databases)
-        self.fields["database"].offer(list(names))  # type: ignore[attr-defined]
+        self.fields["database"].offer(offered_databases(server))  # type: ignore[attr-defined]
 
 
 class DumpRecoveredCluster(Operation):
@@ -54,26 +50,15 @@ class DumpRecoveredCluster(Operation):
     def target(self) -> str:
         return f"{self.params['database']} of recovered cluster {self.params['cluster']}"
 
-    def cluster(self) -> RecoveredCluster:
-        """The one that was chosen, if it stands."""
-        rows = RecoveredCluster.objects.filter(server=self.server, ended_at=None).select_related("base")
-        row = rows.filter(pk=self.params["cluster"]).first()
-        if row is None or not row.is_up:
-            raise Refused("This recovered cluster does not stand any more. Recover again.", field="cluster")
-        return row
-
     def plan(self) -> Sequence[Step]:
-        row, database = self.cluster(), str(self.params["database"])
-        if database not in row.databases:
-            raise Refused(
-                f"{row} has no database {database}; it has {', '.join(row.databases)}.", field="database"
-            )
+        database = str(self.params["database"])
+        row = chosen(self.server, self.params["cluster"], database)
         store = policies.store_for(self.server, database, str(self.params.get("store") or ""))
         preflight.check_store(store, self.server, database)
         orders = policies.orders(self.server, database)
         job = TakingRecovered(
             self.server, database, store, self.tools(row), level=orders.level or LEVEL,
-            recipients=orders.recipients, dsn=row.dsn, name=name_of(database, row), host=row.host,
+            recipients=orders.recipients, dsn=row.dsn, name=name_of(database, row), cluster=row,
         )  # fmt: skip
         return [
             Call(job.write_globals, f"Write the roles of {row} with pg_dumpall {job.tools}, on the host {row.host}."),
@@ -109,15 +94,11 @@ class DumpRecoveredCluster(Operation):
 class TakingRecovered(Taking):
     """Of a cluster that only its own host can reach."""
 
-    host: str = ""
+    cluster: RecoveredCluster | None = None
 
     def write_globals(self, work: Work) -> None:
-        here = socket.gethostname()
-        if here != self.host:
-            raise Told(
-                f"The recovered cluster stands on {self.host} and listens there alone; this worker is on {here}. "
-                f"Start it again when a worker of {self.host} is free, or take it with pg_dump there."
-            )
+        if self.cluster is not None:
+            must_be_here(self.cluster)
         super().write_globals(work)
 
 

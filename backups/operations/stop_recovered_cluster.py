@@ -9,6 +9,7 @@ from django import forms
 from django.urls import reverse
 from django.utils import timezone
 
+from backups.of_recovered import RecoveredField
 from backups.physical.models import RecoveredCluster
 from backups.physical.scratch_cluster import RecoveryFailed, wait_for
 from dbadmin.models import Run, Server
@@ -20,19 +21,6 @@ if TYPE_CHECKING:
 
 #: Seconds that its keeper may take.
 PATIENCE = 90.0
-
-
-class RecoveredField(forms.TypedChoiceField):
-    """One of the clusters that stand now."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(coerce=int, **kwargs)
-
-    def offer(self, server: Server | None) -> None:
-        found = RecoveredCluster.objects.filter(ended_at=None).select_related("server")
-        if server is not None:
-            found = found.filter(server=server)
-        self.choices = [(str(row.pk), str(row)) for row in found]
 
 
 class StopRecoveredClusterForm(forms.Form):
