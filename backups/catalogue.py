@@ -86,7 +86,7 @@ def reread(store: Store) -> tuple[int, int, list[str]]:
     gone = Backup.objects.present().filter(store=store).exclude(pk__in=found)
     missing = [backup for backup in gone if not any(backup.prefix in problem for problem in problems)]
     for backup in missing:
-        _forget(backup)
+        forget(backup)
     for copy in Copy.objects.filter(store=store).exclude(backup__in=found):
         if not any(copy.backup.prefix in problem for problem in problems):
             copy.delete()
@@ -158,7 +158,7 @@ def ends(rows: models.QuerySet[Any]) -> list[Any]:
     return [each for each in (rows.first(), rows.last()) if each is not None]
 
 
-def _forget(backup: Backup) -> None:
+def forget(backup: Backup) -> None:
     """It is no longer in the store that it is read from: a copy takes its place, else it is gone."""
     copy = backup.copies.order_by("problem", "written_at").first()
     if copy is not None:

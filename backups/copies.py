@@ -47,7 +47,7 @@ def copy(backup: Backup, target: Store, work: Work) -> Copy:
         catalogue.must_not_be_bare(target)  # one that is away has nothing of us to be removed later
         there, here, manifest = target.open(), source.open(), backup.manifest_in(source)
         there.delete(f"{backup.prefix}/{NAME}")  # what is being mended is no copy until it is whole
-        _begin(work, half)
+        begin(work, half)
         total, tell = 2 * manifest.stored_bytes, _teller(work, 2 * manifest.stored_bytes)
         for volume in volumes_of(manifest):
             _carry(here, there, volume, tell)
@@ -58,7 +58,7 @@ def copy(backup: Backup, target: Store, work: Work) -> Copy:
         there.put(f"{backup.prefix}/{NAME}", here.get(f"{backup.prefix}/{NAME}"))
     finally:
         backup.release(work)
-    _end(work, half)
+    end(work, half)
     taken, now = time.monotonic() - started, timezone.now()
     found = {"written_at": now, "read_at": now, "problem": "", "seconds": taken}
     made = Copy.objects.update_or_create(backup=backup, store=target, defaults=found)[0]
@@ -69,12 +69,12 @@ def copy(backup: Backup, target: Store, work: Work) -> Copy:
     return made
 
 
-def _begin(work: Work, half: list[Any]) -> None:
-    """Remember a copy that is made: [store, prefix]."""
+def begin(work: Work, half: list[Any]) -> None:
+    """Remember what is made or removed now: [store, prefix]."""
     work.remember(half_copies=[*work.facts.get("half_copies", []), half])
 
 
-def _end(work: Work, half: list[Any]) -> None:
+def end(work: Work, half: list[Any]) -> None:
     """It is whole, or gone."""
     work.remember(half_copies=[each for each in work.facts.get("half_copies", []) if each != half])
 
@@ -121,7 +121,7 @@ def _carry(here: OpenStore, there: OpenStore, volume: Volume, tell: Callable[[in
 
 
 def clean_up(work: Work) -> None:
-    """What copies that were broken off left in further stores; without its manifest a copy never existed."""
+    """What was broken off left in stores; without its manifest a copy never existed, and a backup does no longer."""
     leases.end(work)
     failure: StoreError | None = None
     for half in work.facts.get("half_copies", []):
@@ -130,7 +130,7 @@ def clean_up(work: Work) -> None:
         except StoreError as reason:
             failure = failure or reason
         else:
-            _end(work, half)
+            end(work, half)
     if failure:
         raise failure
 
@@ -143,13 +143,15 @@ def _remove(work: Work, pk: int, prefix: str) -> None:
     opened = target.open_to_tidy(work)
     if opened.head(f"{prefix}/{NAME}"):
         catalogue.enter(target, Manifest.load(opened.get(f"{prefix}/{NAME}")))
-        work.log(f"The copy in {target} had been made completely and stays.")
+        work.log(f"{prefix} in {target} is whole and stays.")
         return
     removed = opened.abort_stale(f"{prefix}/", timedelta(0))
     for item in list(opened.items(f"{prefix}/")):
         opened.delete(item.key)
         removed.append(item.key)
     Copy.objects.filter(backup__prefix=prefix, store=target).delete()
+    for backup in Backup.objects.present().filter(store=target, prefix=prefix):
+        catalogue.forget(backup)
     work.log(f"Removed from the store {target}: {', '.join(sorted(set(removed))) or 'nothing was there'}.")
 
 

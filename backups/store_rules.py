@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from django.db.models import Q
 from django.utils import timezone
@@ -14,6 +15,9 @@ from backups.models import PointInTime, Policy, Store
 from backups.retention import Rules
 from backups.stores import Finding, StoreError
 from backups.stores.bucket import Facts, Rule
+
+if TYPE_CHECKING:
+    from dbadmin.work import Work
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,22 @@ def note(store: Store) -> list[str]:
     problem = f"{wrong[0].what}: {wrong[0].says}" if wrong else ""
     Store.objects.filter(pk=store.pk).update(tested_at=timezone.now(), test_problem=problem)
     return [f"{finding.what} of {store}: {finding.says}" for finding in wrong]
+
+
+def tell_what_stays(store: Store, work: Work) -> None:
+    """Once a run: whether what it deleted there is only hidden, and its room not free."""
+    if store.pk in (told := work.facts.get("told_what_stays", [])):
+        return
+    work.remember(told_what_stays=[*told, store.pk])
+    try:
+        facts = store.open().in_haste().facts()
+    except StoreError:
+        return
+    if facts is None or not facts.versions:
+        return
+    ends = [rule.noncurrent_days for rule in facts.rules or () if rule.noncurrent_days]
+    until = f"for {min(ends)} days more" if ends else "until somebody deletes old versions"
+    work.log(f"The bucket of {store} keeps versions: what was removed stays there and is paid for {until}.")
 
 
 def findings(store: Store, facts: Facts, wish: Wanted) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from django import forms
 from django.urls import reverse
 from django.utils import timezone
 
-from backups import catalogue
+from backups import catalogue, copies, store_rules
 from backups.forms import BackupField
 from backups.manifest import NAME
 from backups.models import Backup, Store
@@ -62,6 +62,9 @@ class DeleteBackup(Operation):
         says = f"Remove {backup} from {backup.where}: {size(backup.stored_bytes)} below {backup.prefix}."
         return [Call(lambda work: remove(backup, work, f"Deleted by {work.run.user_name}."), says)]
 
+    def clean_up(self, work: Work) -> None:
+        copies.clean_up(work)
+
     def result_url(self, run: Run) -> str:
         return reverse("backups", args=[self.server.name])
 
@@ -70,20 +73,21 @@ def remove(backup: Backup, work: Work, why: str) -> None:
     """The further copies first, then the place that it is read from; what fails leaves it in the catalogue."""
     for copy in backup.copies.select_related("store"):
         if copy.store.enabled:
-            _unpublish(copy.store, backup)
+            _unpublish(copy.store, backup, work)
             _clear(copy.store, backup, work)
         else:
             work.log(f"What lies in {copy.store} stays there: the store is switched off.")
         copy.delete()
-    _unpublish(backup.store, backup)
+    _unpublish(backup.store, backup, work)
     backup.deleted_at, backup.deleted_why = timezone.now(), why
     backup.save(update_fields=["deleted_at", "deleted_why"])
     _clear(backup.store, backup, work)
 
 
-def _unpublish(place: Store, backup: Backup) -> None:
+def _unpublish(place: Store, backup: Backup, work: Work) -> None:
     """Manifest first: from then on it does not exist there, whatever happens next."""
     catalogue.must_be_mounted(place)
+    copies.begin(work, [place.pk, backup.prefix])
     place.open().delete(f"{backup.prefix}/{NAME}")
 
 
@@ -92,3 +96,5 @@ def _clear(place: Store, backup: Backup, work: Work) -> None:
     for item in list(store.items(f"{backup.prefix}/")):
         store.delete(item.key)
         work.log(f"Removed {item.key} from {place}.")
+    copies.end(work, [place.pk, backup.prefix])
+    store_rules.tell_what_stays(place, work)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Count, Sum
 from django.urls import reverse
 
+from backups import copies
 from backups.models import BaseBackup, PointInTime, WalSegment
 from backups.operations.prune_point_in_time import remove, remove_wal
 from dbadmin.models import Run
@@ -73,6 +74,9 @@ class DeleteFormerRecovery(Operation):
 
     def _remove_wal(self, work: Work, store: str) -> None:
         remove_wal(work, self.former(WalSegment.objects.filter(store__name=store)))
+
+    def clean_up(self, work: Work) -> None:
+        copies.clean_up(work)
 
     def result_url(self, run: Run) -> str:
         return reverse("recovery", args=[self.server.name])

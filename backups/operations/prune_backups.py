@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.urls import reverse
 
+from backups import copies
 from backups.models import Backup
 from backups.operations.delete_backup import remove
 from backups.policies import verdicts
@@ -44,6 +45,9 @@ class PruneBackups(Operation):
             work.log(f"{backup} stays: somebody needs it now.")
             return
         remove(backup, work, "No rule of its policy kept it.")
+
+    def clean_up(self, work: Work) -> None:
+        copies.clean_up(work)
 
     def result_url(self, run: Run) -> str:
         return reverse("backups", args=[self.server.name])

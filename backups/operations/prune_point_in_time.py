@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
+from backups import copies, store_rules
 from backups.models import BaseBackup, PointInTime, WalSegment
 from backups.physical import expiry, manifest, preflight
 from dbadmin.models import Run
@@ -59,6 +60,9 @@ class PrunePointInTime(Operation):
         rows = WalSegment.objects.filter(server=self.server, system_id=point.system_id, end_lsn__lte=first)
         remove_wal(work, rows.exclude(kind=WalSegment.Kind.HISTORY))
 
+    def clean_up(self, work: Work) -> None:
+        copies.clean_up(work)
+
     def result_url(self, run: Run) -> str:
         return reverse("recovery", args=[self.server.name])
 
@@ -73,8 +77,11 @@ def remove(work: Work, base: BaseBackup, why: str) -> None:
     store.delete(f"{base.prefix}/{manifest.NAME}")
     base.deleted_at, base.deleted_why = timezone.now(), why
     base.save(update_fields=["deleted_at", "deleted_why"])
+    copies.begin(work, [base.store_id, base.prefix])
     for item in list(store.items(f"{base.prefix}/")):
         store.delete(item.key)
+    copies.end(work, [base.store_id, base.prefix])
+    store_rules.tell_what_stays(base.store, work)
 
 
 def remove_wal(work: Work, rows: QuerySet[WalSegment]) -> None:

@@ -5,12 +5,13 @@ from collections.abc import Callable
 import pytest
 from django.utils import timezone
 
-from backups.models import Backup, BackupKey, Store
+from backups.models import Backup, BackupKey, Policy, Store
 from dbadmin import runner
 from dbadmin.models import Run, Server
 from tests.backups.conftest import ROWS, queue
 from tests.backups.cutting import Wire
 from tests.backups.test_faults import DATA, assert_store_is_empty, databases, sessions, when, worker
+from tests.backups.test_policies import FEW
 from tests.carrying_out import log_of
 from tests.fixtures.servers import Postgres
 
@@ -165,3 +166,33 @@ def test_a_download_that_is_cut_again_and_again_comes_whole_and_one_with_a_flipp
     made.flip_at = 0
     done = run("verify_backup", backup=taken, how="read")
     assert done.status == Run.Status.SUCCEEDED, done.message
+
+
+def test_credentials_that_expire_while_expired_backups_are_deleted_leave_nothing_behind_for_ever(
+    run: Callable[..., Run], wired: tuple[Store, Wire], key: BackupKey, big: str, server: Server
+) -> None:
+    store, made = wired
+    for _ in range(3):
+        taken = run("take_backup", database=big, store=store.name)
+        assert run("verify_backup", backup=taken.result["backup"], how="read").status == Run.Status.SUCCEEDED
+    newest, middle, oldest = Backup.objects.all()
+    Policy.objects.create(name="few", server=server, rules=FEW)
+    made.refuse_from, made.status, made.says = f"DELETE .*{DATA}", "400 Bad Request", EXPIRED
+    done = run("prune_backups")
+    assert (done.status, done.message) == (
+        Run.Status.FAILED,
+        (f"Step 1 of 2 failed: The store {store.endpoint}/{store.bucket} refused: The provided token has expired. "
+        f"The credentials have expired. Enter new ones in the store's settings.{LEFT}"),
+    )  # fmt: skip
+    gone = Backup.objects.exclude(deleted_at=None).get()
+    made.refuse_from = made.refuse = ""
+    assert list(store.open().items(f"{gone.prefix}/"))
+    runner.clean_up(done.pk)
+    done.refresh_from_db()
+    assert done.cleaned_at
+    assert list(store.open().items(f"{gone.prefix}/")) == []
+    again = run("prune_backups")
+    assert again.status == Run.Status.SUCCEEDED, again.message
+    assert Backup.objects.present().get() == newest
+    assert {item.key.rpartition("/")[0] for item in store.open().items()} == {newest.prefix}
+    assert {middle.pk, oldest.pk} == set(Backup.objects.exclude(deleted_at=None).values_list("pk", flat=True))

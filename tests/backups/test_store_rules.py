@@ -11,12 +11,13 @@ from django.test import Client
 from django.urls import reverse
 
 from backups import store_rules
-from backups.models import PointInTime, Policy, Store
+from backups.models import Backup, PointInTime, Policy, Store
 from backups.retention import Rules
 from backups.store_rules import Wanted, longest_days
 from backups.stores.bucket import Facts, concerning
 from backups.stores.s3 import S3Settings, S3Store
 from dbadmin.models import Server
+from tests.carrying_out import carry_out, log_of, operation
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
@@ -280,3 +281,17 @@ def test_the_page_of_a_policy_opens_before_its_stores_answer(
         in admin.get(address).content.decode()
     )
     assert client_as("operator").get(address).status_code == 403
+
+
+@pytest.mark.servers
+def test_what_is_deleted_from_a_bucket_that_keeps_versions_is_said_to_take_room_still(
+    cloud: Store, client: Any, taken: Callable[..., Backup], server: Server
+) -> None:
+    older, _ = taken(store="cloud"), taken(store="cloud")
+    run = carry_out(operation("delete_backup", server, backup=older.pk))
+    stays = "The bucket of cloud keeps versions: what was removed stays there and is paid for "
+    assert log_of(run)[-1] == f"{stays}until somebody deletes old versions."
+    give(client, rule("old", "night/", NoncurrentVersionExpiration={"NoncurrentDays": 14}))
+    another, _ = taken(store="cloud"), taken(store="cloud")
+    run = carry_out(operation("delete_backup", server, backup=another.pk))
+    assert log_of(run)[-1] == f"{stays}for 14 days more."
