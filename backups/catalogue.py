@@ -29,9 +29,8 @@ def prefix_for(server: str, database: str, moment: datetime, run: int) -> str:
 
 def enter(store: Store, manifest: Manifest) -> Backup:
     """The row of a manifest, made or renewed; what proofs found stays."""
-    server = Server.objects.filter(key=manifest.server_key).first()
-    if server is None:
-        server = Server.objects.filter(name=manifest.server).first()
+    ours = Server.objects.filter(key=manifest.server_key).first()
+    server = ours or Server.objects.filter(name=manifest.server).first()
     facts: dict[str, Any] = {
         "server": server,
         "server_name": server.name if server else manifest.server,
@@ -54,6 +53,10 @@ def enter(store: Store, manifest: Manifest) -> Backup:
         "deleted_at": None,
         "deleted_why": "",
     }
+    known = Backup.objects.filter(store=store, prefix=manifest.prefix, server=server).exists()
+    if server and not ours and not known:
+        # Of another dbadmin, which may need it still, or of one that was lost: no rule of ours deletes it.
+        facts["keep"] = True
     elsewhere = _elsewhere(store, manifest)
     if elsewhere is not None:
         Copy.objects.get_or_create(backup=elsewhere, store=store)

@@ -1,7 +1,8 @@
 """What is kept and why: pure functions from backups, rules and a moment to decisions.
 
-Only proven backups count for a rule. A rule may only ever add to what is kept, except the two limits (greatest age
-and total size), and those never touch the last proven backups, marked ones, or one that is being read.
+Only proven backups count for a rule, and none that is marked: that one stays beside them. A rule may only ever add to
+what is kept, except the two limits (greatest age and total size), and those never touch the last proven backups, marked
+ones, or one that is being read.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def decide(
     decisions = [
         Decision(backup) for backup in sorted(backups, key=lambda each: (each.at, each.key), reverse=True)
     ]
-    proven = [decision for decision in decisions if decision.backup.proven]
+    proven = [decision for decision in decisions if decision.backup.proven and not decision.backup.marked]
     _protect(decisions, proven, rules, failing)
     _by_age(decisions, rules, now)
     _by_count(proven, rules)
@@ -104,7 +105,7 @@ def _protect(decisions: Sequence[Decision], proven: Sequence[Decision], rules: R
             _firmly(decision, "the newest attempt failed, nothing is deleted until one succeeds")
     for place, decision in enumerate(proven[: max(1, rules.proven)], start=1):
         _firmly(decision, f"proven number {place} of the {max(1, rules.proven)} that are never deleted")
-    if not proven:
+    if not any(decision.backup.proven for decision in decisions):
         for decision in decisions:
             _firmly(decision, "nothing of this database is proven")
 

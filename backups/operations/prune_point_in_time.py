@@ -12,6 +12,7 @@ from django.utils import timezone
 from backups import copies, store_rules
 from backups.models import BaseBackup, PointInTime, WalSegment
 from backups.physical import expiry, manifest, preflight
+from backups.physical.shipping import remove_parts
 from dbadmin.models import Run
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Step
@@ -89,7 +90,10 @@ def remove_wal(work: Work, rows: QuerySet[WalSegment]) -> None:
     removed = freed = 0
     for row in rows.select_related("store"):
         work.stop_if_cancelled()
-        row.store.open().delete(row.key)
+        store = row.store.open()
+        store.delete(row.key)
+        if row.kind == WalSegment.Kind.PARTIAL:
+            remove_parts(store, row)
         row.delete()
         removed, freed = removed + 1, freed + row.stored_bytes
     work.log(f"Removed {count(removed)} segments of WAL, {size(freed)}.")

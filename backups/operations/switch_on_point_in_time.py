@@ -65,11 +65,14 @@ class SwitchOnPointInTime(Operation):
     def plan(self) -> Sequence[Step]:
         if PointInTime.objects.filter(server=self.server, enabled=True).exists():
             raise Refused(f"Point-in-time recovery of {self.server} is on already.")
-        preflight.check_store(str(self.params["store"]))
+        store = preflight.check_store(str(self.params["store"]))
         slot = preflight.slot_name(self.server)
         preflight.receiving_tools(self.server)
         source = preflight.check_source(self.server, slot)
         must_be_able(self.server, self.params)
+        preflight.must_be_ours(
+            store, PointInTime(server=self.server, system_id=source.system.system_id).folder
+        )
         make = sql.SQL("SELECT pg_catalog.pg_create_physical_replication_slot({}, true)").format(
             sql.Literal(slot)
         )

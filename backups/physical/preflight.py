@@ -13,7 +13,7 @@ from psycopg import sql
 from backups import catalogue, logical
 from backups.logical import NoTools, Tools
 from backups.models import Store
-from backups.physical.models import PointInTime
+from backups.physical.models import PointInTime, WalSegment
 from backups.physical.replication import ReplicationRefused, System, identify, replication_dsn
 from backups.preflight import tools_for
 from backups.stores import StoreError
@@ -76,6 +76,23 @@ def must_answer(store: Store) -> None:
         catalogue.must_not_be_bare(store)
     except StoreError as reason:
         raise Refused(str(reason), field="store") from reason
+
+
+def must_be_ours(store: Store, folder: str) -> None:
+    """Refuse to write where another dbadmin does: both give their WAL the same names, and each would lose its own."""
+    if WalSegment.objects.filter(store=store, key__startswith=f"{folder}/").exists():
+        return
+    try:
+        theirs = next(store.open().items(f"{folder}/"), None)
+    except StoreError as reason:
+        raise Refused(str(reason), field="store") from reason
+    if theirs:
+        raise Refused(
+            f"{folder} in the store {store} holds WAL that is not in this catalogue: of another dbadmin that writes "
+            "there, or of a server that was removed from this one. Choose a store with a prefix or directory of its "
+            "own, or remove that folder when nobody needs it.",
+            field="store",
+        )
 
 
 def check_source(server: Server, slot: str) -> Source:

@@ -19,6 +19,7 @@ from backups.physical.models import PointInTime, WalSegment
 from backups.physical.spool import Spool, blocks_of, filled_bytes, whole_pages
 from backups.physical.wal import segment_place
 from backups.pipeline import send
+from backups.stores import Store
 from backups.taking import SUFFIX
 from dbadmin.failures import Told
 
@@ -76,9 +77,7 @@ class Shipper:
         known_marks = kept_marks.unpacked(partial.marks) if partial else []
         self._send(path, Kind.SEGMENT, self.spool.segment_bytes, known_marks)
         if partial is not None:
-            for part in list(self.store.items(f"{self.point.folder}/{path.name}.")):
-                if PART_KEY.search(part.key):
-                    self.store.delete(part.key)
+            remove_parts(self.store, partial)
             partial.delete()
 
     def ship_partial(self, flushed: int | None) -> int | None:
@@ -182,6 +181,13 @@ class Shipper:
             return None
         self.marks = [done[-1], *(mark for mark in self.marks if mark.lsn > position)]
         return done[-1].at
+
+
+def remove_parts(store: Store, partial: WalSegment) -> None:
+    """Every beginning of a segment, the shorter ones that stayed for a while as well."""
+    for part in list(store.items(f"{partial.key.rpartition('/')[0]}/{partial.name[:24]}.")):
+        if PART_KEY.search(part.key):
+            store.delete(part.key)
 
 
 def part_name(name: str, length: int) -> str:

@@ -52,6 +52,26 @@ def test_wal_in_a_former_store_is_not_missed_in_the_new_one_and_leads_on_into_it
     operation("take_base_backup", source.server).plan()  # asks the former store for nothing
 
 
+def test_wal_of_another_dbadmin_in_the_same_place_is_not_written_over(source: Source) -> None:
+    source.switch()
+    switched_off(source)
+    rows = list(source.server.wal_segments.all())
+    source.server.wal_segments.all().delete()  # so another dbadmin sees it
+    wanted = {"store": "shelf", "ship_seconds": 1, "heartbeat": True, "database": "postgres"}
+    with pytest.raises(Refused) as refusal:
+        operation("switch_on_point_in_time", source.server, **wanted).plan()
+    assert str(refusal.value) == (
+        f"{source.point.folder} in the store shelf holds WAL that is not in this catalogue: of another dbadmin that "
+        "writes there, or of a server that was removed from this one. Choose a store with a prefix or directory of "
+        "its own, or remove that folder when nobody needs it."
+    )
+    type(rows[0]).objects.bulk_create(rows)
+    operation("switch_on_point_in_time", source.server, **wanted).plan()
+    source.do("delete_former_recovery")
+    assert list(source.store.open().items(f"{source.point.folder}/")) == []
+    operation("switch_on_point_in_time", source.server, **wanted).plan()
+
+
 def test_all_of_a_recovery_that_is_off_can_be_deleted_also_what_was_lost_with_its_disk(
     source: Source,
 ) -> None:

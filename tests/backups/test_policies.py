@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from backups.models import Backup, KeptDatabase, Policy
+from backups import catalogue
+from backups.models import Backup, KeptDatabase, Policy, Store
 from dbadmin.models import Run, Server
 from dbadmin.work import Work
 from tests.backups.test_faults import refusal
@@ -152,3 +154,18 @@ def test_chosen_tables_are_backed_up_alone_and_never_put_in_place_of_the_whole(
         assert connection.execute("select n from one").fetchone() == (1,)
     with postgres.connect() as connection:
         connection.execute(f"drop database {database}_part")
+
+
+def test_what_another_dbadmin_took_of_a_server_of_the_same_name_goes_by_no_rule_and_counts_for_none(
+    server: Server, three: list[Backup], store: Store, run: Callable[..., Run]
+) -> None:
+    first = three[0]
+    Backup.objects.filter(pk=first.pk).delete()
+    Server.objects.filter(pk=server.pk).update(key=uuid4())  # so all are of another dbadmin's server
+    assert catalogue.reread(store) == (3, 0, [])
+    theirs = Backup.objects.get(prefix=first.prefix)
+    assert (theirs.server, theirs.keep) == (server, True)
+    Backup.objects.filter(pk=theirs.pk).update(started_at=timezone.now())
+    Policy.objects.create(name="few", server=server, rules=FEW)
+    assert run("prune_backups").status == Run.Status.SUCCEEDED
+    assert {backup.pk for backup in Backup.objects.present()} == {theirs.pk, three[2].pk}

@@ -1,5 +1,6 @@
 """Retention never deletes what somebody will need, on any history."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -43,6 +44,16 @@ def test_the_newest_proven_ones_are_never_deleted(backups: list[Candidate], chos
 def test_marked_and_leased_ones_are_never_deleted(backups: list[Candidate], chosen: Rules) -> None:
     for decision in decide(backups, chosen, NOW):
         assert decision.keep or not (decision.backup.marked or decision.backup.leased)
+
+
+@given(candidates, rules)
+def test_marked_ones_take_the_place_of_no_other(backups: list[Candidate], chosen: Rules) -> None:
+    others = [each for each in backups if not each.marked]
+    if any(each.proven for each in others):
+        limitless = replace(chosen, most_bytes=None)
+        alone = {each.backup.key for each in decide(others, limitless, NOW) if each.keep}
+        beside = {each.backup.key for each in decide(backups, limitless, NOW) if each.keep}
+        assert alone <= beside
 
 
 @given(candidates, rules)
