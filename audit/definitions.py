@@ -116,7 +116,8 @@ def differences(before: Definition, now: Definition) -> list[str]:
 def record_definitions(connection: psycopg.Connection[Any], server: Server) -> list[str]:
     """Write what changed since the last look into the log, where no event trigger does; what was written.
 
-    Where one does, the definition is only remembered: should it be dropped, the next look knows what was there.
+    Where one does, only a partition that was dropped is told. The definition is remembered: should the event trigger be
+    dropped, the next look knows what was there.
     """
     try:
         found = read(connection)
@@ -129,13 +130,31 @@ def record_definitions(connection: psycopg.Connection[Any], server: Server) -> l
         place = {"server": server, "database": connection.info.dbname, "watched_id": table.id}
         seen = SeenDefinition.objects.filter(**place).first()
         changed = differences(seen.definition, now) if seen else []
-        if seen and changed and not is_told:
+        if seen and is_told:
+            changed = differences(dropped_partitions(connection, seen.definition, now), {})
+        if seen and changed:
             name = f"{table.schema_name}.{table.table_name}"
             text = sentence(name, seen.seen_at, moment, changed if now else [])
             connection.execute(RECORD, [table.id, NOBODY, text])
             written.append(text)
         SeenDefinition.objects.update_or_create(**place, defaults={"definition": now, "seen_at": moment})
     return written
+
+
+def dropped_partitions(
+    connection: psycopg.Connection[Any], before: Definition, now: Definition
+) -> Definition:
+    """What no event trigger tells: when a partition is dropped, the server no longer knows whose it was. One that was
+    detached is still there, and was told."""
+    gone = {
+        key: text for key, text in before.items() if key.startswith("partition ") and now and key not in now
+    }
+    there = connection.execute(
+        "select oid::text from pg_catalog.pg_class where oid::text = any(%s)",
+        [[key.rpartition(" ")[2] for key in gone]],
+    )
+    detached = {f"partition {row[0]}" for row in there}
+    return {key: text for key, text in gone.items() if key not in detached}
 
 
 def sentence(name: str, since: Any, until: Any, changed: list[str]) -> str:

@@ -150,3 +150,22 @@ def test_where_event_triggers_tell_it_is_told_once(audit, execute, server):
         SEEN.format("ALTER TABLE") + ": column added: more text"
     ]
     assert SeenDefinition.objects.get(server=server).definition["column 4"] == "more text"
+
+
+def test_a_partition_that_was_dropped_is_told_where_event_triggers_are_too(audit, execute):
+    """With it the server forgets whose it was; its rows are gone from the watched table."""
+    execute("create table parts (id int primary key) partition by range (id)")
+    for low in (0, 10, 20):
+        execute(f"create table parts_{low} partition of parts for values from ({low}) to ({low + 10})")
+    audit.watch("parts")
+    look(audit)
+    execute("insert into parts values (1), (11), (21)")
+    execute("drop table parts_0")
+    execute("alter table parts detach partition parts_10")
+    look(audit)
+    look(audit)
+    assert sorted(line for line, _, _ in told(audit)) == [
+        "ALTER TABLE public.parts",
+        SEEN.format("ALTER TABLE").replace("items", "parts")
+        + ": partition dropped: public.parts_0 FOR VALUES FROM (0) TO (10)",
+    ]
