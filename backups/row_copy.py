@@ -27,6 +27,16 @@ MOST_NAMED = 5
 KEYS = sql.Identifier("pg_temp", "dbadmin_keys")
 
 
+#: What pg_trigger.tgtype has for an UPDATE and an INSERT.
+_TRIGGER_BITS = {CHANGED: 16, MISSING: 4}
+_TRIGGERS = """
+    select distinct g.tgname from pg_catalog.pg_trigger g
+    where g.tgrelid in (select pg_catalog.to_regclass(%(table)s)
+                        union select relid from pg_catalog.pg_partition_tree(pg_catalog.to_regclass(%(table)s)))
+      and not g.tgisinternal and g.tgenabled in ('O', 'A') and g.tgtype & %(kinds)s <> 0
+    order by 1"""
+
+
 class NotCopied(Told):
     """Nothing was changed; a sentence says why."""
 
@@ -48,6 +58,14 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What became of the rows, in a sentence, and what else there is to say, a line each."""
+
+    message: str
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Copying:
     """One live table, its copy beside, and where the rows are kept that a copy replaces."""
 
@@ -57,8 +75,8 @@ class Copying:
     key: Sequence[str]
     columns: Sequence[str]
 
-    def copy(self, connection: psycopg.Connection[Any], wanted: Wanted) -> list[str]:
-        """All of these rows or none; what else changed, as sentences."""
+    def copy(self, connection: psycopg.Connection[Any], wanted: Wanted) -> Outcome:
+        """All of these rows or none."""
         with all_or_none(
             connection,
             f"Nothing was copied to {self.live}",
@@ -100,7 +118,7 @@ class _Copy:
     shape: Shape
     beside: Shape
 
-    def run(self) -> list[str]:
+    def run(self) -> Outcome:
         live, wanted = self.job.live, self.wanted
         self._make_list()
         if wanted.rows is None:
@@ -118,7 +136,46 @@ class _Copy:
                 f"Nothing was copied to {live}: of {count(wanted.total)} rows only {count(sum(done))} could be "
                 "written. A trigger, a rule or row security holds the others back, or they are gone beside."
             )
-        return move_behind(self.connection, live, self.job.columns, self._listed())
+        message, lines = self._compare()
+        return Outcome(
+            message, [*move_behind(self.connection, live, self.job.columns, self._listed()), *lines]
+        )
+
+    def _compare(self) -> tuple[str, list[str]]:
+        """How the rows came out: a trigger, a type or an expression of the live table may have changed them."""
+        differs = {
+            name: sql.SQL("l.{0}::text IS DISTINCT FROM s.{0}::text").format(sql.Identifier(name))
+            for name in self.job.columns
+        }
+        both = sql.SQL("{} JOIN {} s ON {}").format(
+            self._listed(), self.job.side.quoted, self._meet(of("k"), self._value)
+        )
+        of_each = sql.SQL(", ").join(
+            sql.SQL("count(*) FILTER (WHERE {})").format(one) for one in differs.values()
+        )
+        any_of_them = sql.SQL("({})").format(sql.SQL(" OR ").join(differs.values()))
+        total, *counts = self.connection.execute(
+            sql.SQL("SELECT count(*) FILTER (WHERE {}), {} FROM {}").format(any_of_them, of_each, both)
+        ).fetchall()[0]
+        written = f"{count(self.wanted.total)} rows of {self.job.live}"
+        if not total:
+            return f"{written} are as in the backup.", []
+        names = [name for name, number in zip(differs, counts, strict=True) if number]
+        key = sql.SQL(", ").join(sql.SQL("l.{}::text").format(sql.Identifier(name)) for name in self.job.key)
+        keys = self.connection.execute(
+            sql.SQL("SELECT ARRAY[{}] FROM {} WHERE {} ORDER BY 1 LIMIT 20").format(key, both, any_of_them)
+        ).fetchall()
+        differ = f"{count(total)} of them are not as in the backup: they differ in {', '.join(names)}."
+        told = [f"Not as in the backup: {', '.join(key)}" for (key,) in keys]
+        return f"{written} were copied. {differ}", [*self._triggers(), *told]
+
+    def _triggers(self) -> list[str]:
+        kinds = [_TRIGGER_BITS[kind] for kind, number in self.wanted.counts.items() if number]
+        rows = self.connection.execute(
+            _TRIGGERS, {"table": self.job.live.regclass, "kinds": sum(kinds)}
+        ).fetchall()
+        names = ", ".join(name for (name,) in rows)
+        return [f"Triggers that are enabled for such rows: {names}."] if names else []
 
     @property
     def _rest(self) -> list[str]:

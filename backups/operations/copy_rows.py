@@ -199,10 +199,10 @@ class CopyRows(Operation):
         }  # fmt: skip
         work.remember(copying=facts)
         with work.connect(comparison.database) as connection:
-            told = copying(work.run.pk, facts).copy(connection, wanted)
-        for each in told:
-            work.log(each)
-        work.say(f"{count(wanted.total)} rows of {comparison} are as in the backup.")
+            outcome = copying(work.run.pk, facts).copy(connection, wanted)
+        for line in outcome.lines:
+            work.log(line)
+        work.say(outcome.message)
         self._compare(work, comparison)
 
     def _compare(self, work: Work, comparison: RowComparison) -> None:
