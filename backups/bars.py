@@ -68,9 +68,18 @@ class Scale:
 
 
 def text(moment: datetime, exact: bool = False) -> str:
-    """As the field takes it: down, so that it stays inside its window; exact keeps fractions of a second."""
+    """As the field takes it: down, so that it stays inside its window; exact keeps fractions of a second.
+
+    Where clocks were put back its hour comes twice: then with the zone.
+    """
     local = timezone.localtime(moment)
-    return f"{local:%Y-%m-%d %H:%M:%S}" + (f".{local:%f}" if exact and local.microsecond else "")
+    fraction = f".{local:%f}" if exact and local.microsecond else ""
+    return f"{local:%Y-%m-%d %H:%M:%S}{fraction}{local.isoformat()[-6:] if is_unclear(local) else ''}"
+
+
+def is_unclear(moment: datetime) -> bool:
+    """Whether clocks showed it twice, or never."""
+    return moment.replace(fold=0).utcoffset() != moment.replace(fold=1).utcoffset()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from backups.bars import is_unclear
 from backups.physical import keeping, recovering
 from backups.physical.recovering import plan_recovery
 from backups.physical.targets import Target, target_of
@@ -45,7 +46,15 @@ class MomentField(forms.CharField):
             raise forms.ValidationError(
                 "Write the moment as 2026-05-31 14:03:59.5, in your zone or with +02:00."
             )
-        return (found if timezone.is_aware(found) else timezone.make_aware(found)).isoformat()
+        if timezone.is_aware(found):
+            return found.isoformat()
+        local = timezone.make_aware(found)
+        if is_unclear(local):
+            one, other = (local.replace(fold=fold).isoformat()[-6:] for fold in (0, 1))
+            raise forms.ValidationError(
+                f"Clocks changed then: write the zone as well, {found}{one} or {found}{other}."
+            )
+        return local.isoformat()
 
 
 class RecoverToMomentForm(forms.Form):

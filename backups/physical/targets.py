@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from backups.physical import marks as kept_marks
 from backups.physical.chains import Chain, Hole, Recoverable, Wal
@@ -100,9 +100,7 @@ def choose(found: Recoverable, target: Target, server: object) -> Chain:
 
 def outside(found: Recoverable, moment: datetime) -> str:
     """Why a moment cannot be recovered, and which can."""
-    spans = " and ".join(
-        f"from {window.start:%Y-%m-%d %H:%M:%S} to {window.end:%H:%M:%S}" for window in found.windows
-    )
+    spans = " and ".join(f"from {_text(window.start)} to {_text(window.end)}" for window in found.windows)
     hole = next(
         (
             hole
@@ -113,6 +111,10 @@ def outside(found: Recoverable, moment: datetime) -> str:
     )
     because = f": the WAL segment {hole.missing} is missing" if isinstance(hole, Hole) else ""
     return f"{moment:%Y-%m-%d %H:%M:%S %Z} cannot be recovered{because}. What can: {spans} UTC."
+
+
+def _text(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def route(point: PointInTime, wal: Wal, chain: Chain, target: Target) -> Route:
