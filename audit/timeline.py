@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from audit import inside
 from audit.asking import Asked
+from audit.behind import Behind, behind
 from audit.listing import Line, lines_of
 from audit.search import PAGE, BadFilter, Filter
 from audit.search import Page as Found
@@ -75,12 +76,13 @@ class Entry:
 
 @dataclass
 class Page:
-    """A page of both."""
+    """A page of both. behind: where it stopped, what would have spared it to look from row to row."""
 
     entries: list[Entry] = field(default_factory=list)
     newer: Places | None = None
     older: Places | None = None
     searched_to: dt.datetime | None = None
+    behind: Behind | None = None
 
 
 def deed_of_event(event: Event) -> Deed:
@@ -186,14 +188,17 @@ def page(asked: Asked, wanted: Filter, before: Places | None, after: Places | No
     shown = merged[:PAGE]
     more = len(merged) > PAGE or (found.newer if up else found.older) is not None
     ends = ends_of(shown, start, back)
-    if floor is not None and len(merged) <= PAGE:
+    stopped = floor is not None and len(merged) <= PAGE
+    if stopped:
         ends = (ends[0], Places(found.older, ends[1].event, ends[1].run))
+    lacks = stopped and found.older and behind(asked.rows, asked.state, wanted, found.older)
     ordered = shown[::-1] if up else shown
     return Page(
         entries_of(asked, ordered),
         newer=ends[0] if shown and not wanted.is_inside and (more if up else before is not None) else None,
         older=ends[1] if (shown or floor) and (True if up else more) else None,
-        searched_to=floor if len(merged) <= PAGE else None,
+        searched_to=floor if stopped else None,
+        behind=lacks or None,
     )
 
 
