@@ -35,12 +35,19 @@ insert into dbadmin_audit.mapped (system_identifier, through, marks) values (%s,
 on conflict (only_one) do update
 set system_identifier = excluded.system_identifier, through = excluded.through, marks = excluded.marks
 """
+#: What the map has of statements: a line for each table, operation and person (name: as a person reads it) and stretch.
+LINES = SQL(
+    "select v.kind, v.value, min(v.name) as name, s.block >> {inside} as number,"
+    " bit_or(set_bit(0::bit({bits}), (s.block & {last})::int, 1)) as blocks from ("
+    " select distinct s.id >> {block} as block, s.watched_id, s.operation, {person} as person from {source} s"
+    " where {where}) s cross join lateral (values"
+    ' ({table}::"char", s.watched_id::bigint, s.watched_id::text),'
+    " ({operation}, ascii(s.operation::text), s.operation::text), ({persons}, {digest}, s.person))"
+    " v (kind, value, name) group by 1, 2, 4"
+)
 ADD = SQL(
     "insert into {schema}.stretch as k (kind, value, number, blocks)"
-    " select kind, value, block >> {inside}, bit_or(set_bit(0::bit({bits}), (block & {last})::int, 1)) from ("
-    " select distinct v.kind, v.value, s.id >> {block} as block from {source} s cross join lateral (values"
-    ' ({table}::"char", s.watched_id::bigint), ({operation}, ascii(s.operation::text)), ({person}, {digest}))'
-    " v (kind, value) where {where}) b group by 1, 2, 3"
+    " select kind, value, number, blocks from ({lines}) due"
     " on conflict (kind, value, number) do update set blocks = k.blocks | excluded.blocks"
 )
 #: A transaction, and the last number that was given to a statement before it began.
@@ -63,15 +70,18 @@ def digest(person: Composable) -> Composable:
     return SQL("('x' || left(md5({}), 16))::bit(64)::bigint").format(person)
 
 
+def lines(source: Identifier, where: Composable) -> Composable:
+    """The lines of these statements; where: of s."""
+    return LINES.format(
+        source=source, where=where, inside=Literal(STRETCH - BLOCK), bits=SQL(str(BITS)), last=Literal(BITS - 1),
+        block=Literal(BLOCK), table=Literal(TABLE), operation=Literal(OPERATION), persons=Literal(PERSONS),
+        person=SQL(PERSON), digest=digest(Identifier("s", "person")),
+    )  # fmt: skip
+
+
 def add(connection: psycopg.Connection[Any], source: Identifier, where: Composable) -> None:
     """Put statements into the map; those that are there stay."""
-    connection.execute(
-        ADD.format(
-            schema=Identifier(SCHEMA), source=source, where=where, inside=Literal(STRETCH - BLOCK),
-            bits=SQL(str(BITS)), last=Literal(BITS - 1), block=Literal(BLOCK), table=Literal(TABLE),
-            operation=Literal(OPERATION), person=Literal(PERSONS), digest=digest(SQL(PERSON)),
-        )
-    )  # fmt: skip
+    connection.execute(ADD.format(schema=Identifier(SCHEMA), lines=lines(source, where)))
 
 
 def make_mark(connection: psycopg.Connection[Any]) -> Mark:

@@ -13,7 +13,7 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 from audit import mapping
 from audit.indexing import ROWS
 from audit.log_tables import SCHEMA, is_there
-from audit.prepared import BLOCK, reached
+from audit.prepared import reached
 from audit.registry import Installed, installed
 from audit.search import LONGEST_NAME, OPERATIONS, PERSON
 from audit.tables import Rows
@@ -24,15 +24,9 @@ from dbadmin.connections import named_rows
 STEP, MOST = 1 << 20, 20
 LAST = "select max(id) as id from dbadmin_audit.statement"
 # ruff: noqa: S608 - the parts are constants of ours
-#: What the map must have, and has not; name: the person or the operation, or the table's number.
+#: What the map must have, and has not.
 MAP = SQL(
-    "with there as materialized (select distinct s.id >> {block} as block, watched_id, operation, {person} as person"
-    " from {schema}.statement s where s.id > {low} and s.id <= {high}),"
-    " due as (select v.kind, v.value, v.name, block >> {inside} as number,"
-    " bit_or(set_bit(0::bit({bits}), (block & {last})::int, 1)) as blocks from there cross join lateral (values"
-    ' ({table}::"char", watched_id::bigint, watched_id::text), ({operation}, ascii(operation::text), operation::text),'
-    " ({persons}, {digest}, {person_shown})) v (kind, value, name) group by 1, 2, 3, 4)"
-    " select distinct due.kind::text as kind, due.name from due left join {schema}.stretch s"
+    "select distinct due.kind::text as kind, due.name from ({lines}) due left join {schema}.stretch s"
     " on s.kind = due.kind and s.value = due.value and s.number = due.number"
     " where s.blocks is null or s.blocks | due.blocks <> s.blocks order by 1, 2 limit {most}"
 )
@@ -78,13 +72,9 @@ def map_lacks(rows: Rows, state: Installed) -> list[str]:
     found: dict[tuple[str, str], None] = {}
     top = min(through, rows(LAST)[0].id or 0)
     for low in range(0, top, STEP):
-        query = MAP.format(
-            schema=Identifier(SCHEMA), low=Literal(low), high=Literal(min(low + STEP, top)), most=Literal(MOST),
-            inside=Literal(mapping.STRETCH - BLOCK), bits=SQL(str(mapping.BITS)), last=Literal(mapping.BITS - 1),
-            block=Literal(BLOCK), table=Literal(mapping.TABLE), operation=Literal(mapping.OPERATION),
-            persons=Literal(mapping.PERSONS), person=SQL(PERSON), person_shown=Identifier("person"),
-            digest=mapping.digest(Identifier("person")),
-        )  # fmt: skip
+        where = SQL("s.id > {} and s.id <= {}").format(Literal(low), Literal(min(low + STEP, top)))
+        lines = mapping.lines(Identifier(SCHEMA, "statement"), where)
+        query = MAP.format(lines=lines, schema=Identifier(SCHEMA), most=Literal(MOST))
         found |= dict.fromkeys((row.kind, row.name) for row in rows(query))
     return [
         f"The map lacks changes {named(kind, name, state)}: a search for them finds less."
