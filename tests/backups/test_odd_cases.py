@@ -88,6 +88,32 @@ def test_a_database_of_any_name_is_backed_up_and_comes_back_in_its_place(
     assert owner == (name,)
 
 
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_database_of_any_name_comes_back_beside_under_a_name_that_fits(
+    name: str,
+    made: Callable[..., None],
+    taken: Callable[..., Backup],
+    run: Callable[..., Run],
+    postgres: Postgres,
+    database: str,
+) -> None:
+    made(name, owned=True)
+    with postgres.connect(database) as connection:
+        connection.execute("create table kept as select n from generate_series(1, 9) n")
+    for backup, asked in ((taken(database=name), ""), (taken(), f"{name[:-1]}2")):
+        done = run("restore_backup", backup=backup.pk, into="new", database=asked)
+        assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+        new = done.result["database"]
+        assert new == asked or (new != name and new.startswith(name[:10]) and new.endswith("_restored"))
+        assert len(new.encode()) <= 63
+        with psycopg.connect(postgres.dsn, dbname=new, autocommit=True) as connection:
+            found = connection.execute("select current_database()").fetchone()
+            connection.execute(
+                sql.SQL("alter database {} owner to {}").format(*map(sql.Identifier, (new, name)))
+            )
+        assert found == (new,)
+
+
 def test_an_undo_can_be_undone_again_and_again(
     taken: Callable[..., Backup], run: Callable[..., Run], server: Server, postgres: Postgres, database: str
 ) -> None:
