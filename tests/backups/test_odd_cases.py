@@ -51,6 +51,7 @@ def made(postgres: Postgres, database: str) -> Iterator[Callable[..., None]]:
 ODD_NAMES = [
     'odd "name ü$%s',
     "two\nlines",
+    " spaced ",
     "= user=nobody 'x' %d \\ 😀",
     "--help",
     "..",
