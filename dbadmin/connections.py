@@ -16,6 +16,7 @@ from psycopg.sql import Composable
 
 from dbadmin.deadlines import deadline
 from dbadmin.pools import POOLS as POOLS
+from dbadmin.pools import TERMS
 from dbadmin.pools import Role as Role
 from dbadmin.pools import limit as limit
 
@@ -157,9 +158,7 @@ def open_dsn(
     try:
         return kind.connect(
             dsn,
-            autocommit=True,
-            connect_timeout=3,
-            prepare_threshold=None,
+            **TERMS,
             application_name=application_name,
             keepalives_idle=10,
             keepalives_interval=5,

@@ -95,6 +95,15 @@ class Told(psycopg.Connection[Any]):
             raise
 
 
+#: How every session with a server is opened. Text of a database in SQL_ASCII would come as bytes without an encoding.
+TERMS: dict[str, Any] = {
+    "autocommit": True,
+    "client_encoding": "utf8",
+    "connect_timeout": 3,
+    "prepare_threshold": None,
+}
+
+
 class ServerPool(ConnectionPool[Told]):
     """At most three connections, none kept when idle for long."""
 
@@ -114,10 +123,8 @@ class ServerPool(ConnectionPool[Told]):
             configure=limit,
             check=self.answers,
             kwargs={
+                **TERMS,
                 "tell": self.refused,
-                "connect_timeout": 3,
-                "prepare_threshold": None,
-                "autocommit": True,
                 "application_name": "dbadmin",
                 "fallback_application_name": "dbadmin",
             },
