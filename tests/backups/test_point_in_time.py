@@ -328,6 +328,27 @@ def test_tablespaces_come_along_beside_the_data_directory(source: Source) -> Non
     source.execute("drop tablespace beside")
 
 
+def test_names_that_need_quotes_come_along(source: Source) -> None:
+    place = source.postgres.data.parent / f'{source.postgres.data.name} of \\ "a" Größe'
+    place.mkdir()
+    shutil.chown(place, source.postgres.data.owner(), source.postgres.data.group())
+    source.execute(f"""create tablespace "it's ""far"" für" location '{place}'""")
+    source.execute("""create database "it's ""my"" db für %s" tablespace "it's ""far"" für" """)
+    with source.postgres.connect('it\'s "my" db für %s') as connection:
+        connection.execute("""create table "ta'b""le ü" as select 7 as "n'""u" """)
+    source.base()
+    source.covered()
+    row = recover(source)
+    assert row.databases == ['it\'s "my" db für %s', "postgres"]
+    with psycopg.connect(row.dsn, dbname='it\'s "my" db für %s') as connection:
+        assert connection.execute("""select "n'""u" from "ta'b""le ü" """).fetchone() == (7,)
+    done = source.do("dump_recovered_cluster", cluster=row.pk, database='it\'s "my" db für %s', store="shelf")
+    assert Backup.objects.get(pk=done.result["backup"]).database.startswith('it\'s "my" db für %s@')
+    stop(source, row)
+    source.execute("""drop database "it's ""my"" db für %s" """)
+    source.execute("""drop tablespace "it's ""far"" für" """)
+
+
 def test_what_expired_goes_with_the_wal_that_only_it_needs(source: Source) -> None:
     first = source.base()
     source.switch()
