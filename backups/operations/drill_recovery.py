@@ -13,6 +13,7 @@ from django.utils import timezone
 from backups.models import Drill
 from backups.physical import recovering
 from backups.physical.chains import Window, recoverable
+from backups.physical.orphans import remove_folder
 from backups.physical.recovering import Recovering, plan_recovery
 from backups.physical.targets import Target
 from dbadmin.models import Run
@@ -77,7 +78,7 @@ class DrillRecovery(Operation):
             if hasattr(job, "cluster"):
                 job.cluster.stop()
                 job.cluster.remove_sockets()
-                recovering.remove_folder(job.cluster.folder)
+                remove_folder(job.cluster.folder)
             job.base.release(work)
 
     def clean_up(self, work: Work) -> None:

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from backups.of_recovered import RecoveredField
+from backups.physical import orphans
 from backups.physical.models import RecoveredCluster
 from backups.physical.scratch_cluster import RecoveryFailed, wait_for
 from dbadmin.models import Run, Server
@@ -67,14 +68,18 @@ class StopRecoveredCluster(Operation):
 
         def ended() -> bool:
             row.refresh_from_db()
+            if row.ended_at is None and orphans.is_orphaned(row):
+                orphans.bury(row)
             return row.ended_at is not None
 
         if not wait_for(ended, PATIENCE, work.stop_if_cancelled):
             raise RecoveryFailed(
                 f"Its keeper on {row.host} does not answer. When that host was restarted, the cluster is gone with it;"
-                " the next recovery there removes the files."
+                " the next recovery or drill there removes the files."
             )
         where = f" Its files are in {row.directory}/data on {row.host}." if hand_over else ""
+        if hand_over and row.ended_why == orphans.GONE:
+            where += " It was not shut down: PostgreSQL recovers it when it is started."
         work.say(f"{row} is stopped.{where}")
 
     def result_url(self, run: Run) -> str:

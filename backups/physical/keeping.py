@@ -19,18 +19,17 @@ from django.db import connections as django_connections
 from django.utils import timezone
 
 from backups.physical.models import RecoveredCluster
+from backups.physical.orphans import PID, remove_folder
 from backups.physical.preflight import server_tools
-from backups.physical.recovering import Recovering, amcheck, remove_folder
-from backups.physical.scratch_cluster import RecoveryFailed, ScratchCluster, recovered_folder, wait_for
+from backups.physical.recovering import Recovering, amcheck
+from backups.physical.scratch_cluster import RecoveryFailed, ScratchCluster, wait_for
 from dbadmin import processes
-from dbadmin.models import Run
 
 if TYPE_CHECKING:
     from dbadmin.runner import Work
 
 #: Seconds between two looks of the keeper, and for its start.
 LOOK, START = 1.0, 120.0
-PID = "keeper.pid"
 
 
 def check_pages(job: Recovering, work: Work) -> None:
@@ -186,37 +185,10 @@ class Keeper:
         """The directory goes, unless it was handed over; the row remembers."""
         if self.row.handed_over:
             os.sync()
-            (self.cluster.folder / PID).unlink(missing_ok=True)
         else:
             remove_folder(self.cluster.folder)
         try:
             RecoveredCluster.objects.filter(pk=self.row.pk).update(ended_at=timezone.now(), ended_why=why)
         except DatabaseError:
             django_connections.close_all()
-
-
-def sweep() -> list[str]:
-    """Remove what recoveries left on this host whose keeper and run are gone; returns the directories."""
-    removed = []
-    root = recovered_folder()
-    for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        row = RecoveredCluster.objects.filter(directory=str(folder), host=socket.gethostname()).first()
-        if row is not None and row.handed_over:
-            continue
-        run = Run.objects.filter(pk=int(folder.name)).first() if folder.name.isdigit() else None
-        if (run is not None and (run.is_open or run.clean_up_due_at)) or keeper_lives(folder):
-            continue
-        remove_folder(folder)
-        removed.append(str(folder))
-        RecoveredCluster.objects.filter(directory=str(folder), ended_at=None).update(
-            ended_at=timezone.now(), ended_why="Its keeper was gone, as after a restart of the host."
-        )
-    return removed
-
-
-def keeper_lives(folder: Path) -> bool:
-    try:
-        pid = int((folder / PID).read_text())
-        return "recovered_cluster" in Path(f"/proc/{pid}/cmdline").read_text()
-    except (OSError, ValueError):
-        return False
+        (self.cluster.folder / PID).unlink(missing_ok=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -27,6 +25,7 @@ from backups.physical.combining import Layer
 from backups.physical.fetching import fetch_wal
 from backups.physical.manifest import BaseManifest
 from backups.physical.models import BaseBackup, PointInTime
+from backups.physical.orphans import remove_folder, sweep
 from backups.physical.scratch_cluster import (
     RecoveryFailed,
     ScratchCluster,
@@ -154,6 +153,8 @@ class Recovering:
     def fetch(self, work: Work) -> None:
         """All layers, put together."""
         self.started = time.monotonic()
+        for left in sweep():
+            work.log(f"Removed {left}: the keeper of that recovery was gone.")
         self.base.lease(work)
         folder = recovered_folder() / str(work.run.pk)
         work.remember(folder=str(folder), host=socket.gethostname())
@@ -303,25 +304,6 @@ def clean_up(work: Work) -> None:
         )
     remove_folder(Path(folder))
     work.log(f"Removed {folder}.")
-
-
-def remove_folder(folder: Path) -> None:
-    """End what runs in it, then remove it."""
-    end_postmaster(folder / "data")
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def end_postmaster(data: Path) -> None:
-    """A postmaster whose parent died is dead as well; its children need a moment to notice."""
-    try:
-        pid = int((data / "postmaster.pid").read_text().splitlines()[0])
-        if str(data) in Path(f"/proc/{pid}/cmdline").read_text():
-            os.kill(pid, signal.SIGQUIT)
-            for _ in range(50):
-                os.kill(pid, 0)
-                time.sleep(0.1)
-    except (OSError, ValueError, IndexError):
-        return
 
 
 def amcheck(work: Work, cluster: ScratchCluster) -> str:

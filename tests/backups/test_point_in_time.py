@@ -293,6 +293,44 @@ def test_a_promotion_is_followed_to_its_new_timeline(source: Source) -> None:
     stop(source, row)
 
 
+def lost_keeper(row: RecoveredCluster) -> None:
+    """As after a restart of the host."""
+    pid = int((Path(row.directory) / "keeper.pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: are_gone([pid]), 30)
+
+
+def test_what_a_keeper_left_that_is_gone_goes_when_it_is_stopped_or_at_the_next_recovery(
+    source: Source,
+) -> None:
+    source.base()
+    source.insert(1)
+    source.covered()
+    gone = "Its keeper was gone, as after a restart of the host."
+    first = recover(source)
+    lost_keeper(first)
+    stop(source, first)
+    first.refresh_from_db()
+    assert first.ended_why == gone
+    second, third = recover(source), recover(source)
+    for row in (second, third):
+        lost_keeper(row)
+    run = source.do("stop_recovered_cluster", cluster=third.pk, hand_over=True)
+    assert run.message == (
+        f"{third} is stopped. Its files are in {third.directory}/data on {third.host}. "
+        "It was not shut down: PostgreSQL recovers it when it is started."
+    )
+    last = recover(source)
+    second.refresh_from_db()
+    assert second.ended_why == gone
+    assert sorted(folder.name for folder in recovered_folder().iterdir()) == [
+        str(third.run_id),
+        str(last.run_id),
+    ]
+    shutil.rmtree(third.directory)
+    stop(source, last)
+
+
 def test_a_drill_measures_and_leaves_nothing(source: Source) -> None:
     source.base()
     source.insert(1)
