@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -12,21 +11,23 @@ import psycopg
 from psycopg import errors, sql
 
 from backups.row_diff import CHANGED, MARKS, MISSING, mark_of
-from backups.row_places import Expression, Shape, TableName, as_usual, meet, of, rows_of, shape_of, steady
+from backups.row_places import Expression, Shape, TableName, as_usual, meet, of, rows_of, shape_of
 from backups.row_sequences import move_behind
+from backups.row_writing import HELD, KEYS, MOMENT, MOST_NAMED, Advice, NotCopied, all_or_none, write
 from dbadmin.connections import named_rows
-from dbadmin.failures import Told
 from dbadmin.units import count
 
 #: What a row is, CHANGED or MISSING, its key as texts, and how the live row was marked when it was compared.
 Named = tuple[str, list[str], int | None]
-#: In the table of what was kept: is a row as it was before the copy, or as the copy left it?
-MOMENT = sql.Identifier("dbadmin moment")
 _MARK = sql.Identifier("dbadmin mark")
-MOST_NAMED = 5
-KEYS = sql.Identifier("pg_temp", "dbadmin_keys")
 
 
+_ADVICE: Advice = {
+    errors.ForeignKeyViolation: "Copy the rows that these need first, or fewer rows.",
+    errors.UniqueViolation: HELD,
+    errors.ExclusionViolation: HELD,
+    errors.FeatureNotSupported: "Copy the missing rows and the changed ones apart.",
+}
 #: What pg_trigger.tgtype has for an UPDATE and an INSERT.
 _TRIGGER_BITS = {CHANGED: 16, MISSING: 4}
 _TRIGGERS = """
@@ -35,10 +36,6 @@ _TRIGGERS = """
                         union select relid from pg_catalog.pg_partition_tree(pg_catalog.to_regclass(%(table)s)))
       and not g.tgisinternal and g.tgenabled in ('O', 'A') and g.tgtype & %(kinds)s <> 0
     order by 1"""
-
-
-class NotCopied(Told):
-    """Nothing was changed; a sentence says why."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +74,7 @@ class Copying:
 
     def copy(self, connection: psycopg.Connection[Any], wanted: Wanted) -> Outcome:
         """All of these rows or none."""
-        with all_or_none(
-            connection,
-            f"Nothing was copied to {self.live}",
-            "Copy the rows that these need first, or fewer rows.",
-        ):
+        with all_or_none(connection, f"Nothing was copied to {self.live}", _ADVICE):
             shape, beside = shape_of(connection, self.live), shape_of(connection, self.side)
             if shape is None or beside is None:
                 raise NotCopied(f"There is no table {self.side if shape else self.live} any more.")
@@ -90,22 +83,6 @@ class Copying:
                     f"Nothing was copied: {self.live} has no column {gone[0]} any more. Bring it back anew."
                 )
             return _Copy(self, wanted, connection, shape, beside).run()
-
-
-@contextmanager
-def all_or_none(connection: psycopg.Connection[Any], failed: str, advice: str) -> Iterator[None]:
-    """One transaction that waits for nobody for long; raises NotCopied with the server's words in between.
-
-    failed: what it means that the server refused a row; advice: what to do about it.
-    """
-    steady(connection)
-    connection.execute("set lock_timeout = '2s'")
-    try:
-        with connection.transaction():
-            yield
-    except (errors.IntegrityError, errors.DataError) as error:
-        said = f"{error.diag.message_primary}. {error.diag.message_detail or ''}".strip()
-        raise NotCopied(f"{failed}: {said} {advice}") from error
 
 
 @dataclass(frozen=True)
@@ -129,7 +106,7 @@ class _Copy:
         self._lock()
         self._keep("CREATE TABLE {} AS SELECT 'before'::text AS {}, l.* FROM {}", MOMENT)
         as_usual(self.connection)
-        done = (self._update(), self._insert())
+        done = write(self.connection, self._update(), self._insert())
         kept = self._keep("INSERT INTO {} SELECT {}, l.* FROM {}", sql.Literal("after"))
         if (*done, kept) != (wanted.counts[CHANGED], wanted.counts[MISSING], wanted.total):
             raise NotCopied(
@@ -265,27 +242,27 @@ class _Copy:
                 f" that{which}. Compare it anew, and look at them."
             )
 
-    def _update(self) -> int:
+    def _update(self) -> sql.Composed | None:
         names = writable(self.shape, self._rest)
-        if not names:
-            return 0
+        if not names or not self.wanted.counts[CHANGED]:
+            return None
         sets = [sql.SQL("{} = {}").format(sql.Identifier(name), self._value(name)) for name in names]
-        statement = sql.SQL("UPDATE {} l SET {} FROM {} s JOIN {} k ON {} WHERE k.{} = {} AND {}").format(
+        return sql.SQL("UPDATE {} l SET {} FROM {} s JOIN {} k ON {} WHERE k.{} = {} AND {}").format(
             rows_of(self.job.live, self.shape), sql.SQL(", ").join(sets), self.job.side.quoted, KEYS,
             self._meet(of("k"), self._value), MOMENT, sql.Literal(CHANGED), self._meet(of("k"), of("l")),
         )  # fmt: skip
-        return self.connection.execute(statement).rowcount
 
-    def _insert(self) -> int:
+    def _insert(self) -> sql.Composed | None:
         names = [name for name in self.job.columns if not self.shape.column(name).generated]
-        statement = sql.SQL(
+        if not self.wanted.counts[MISSING]:
+            return None
+        return sql.SQL(
             "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} s JOIN {} k ON {} WHERE k.{} = {}"
         ).format(
             self.job.live.quoted, sql.SQL(", ").join(map(sql.Identifier, names)),
             sql.SQL(", ").join(map(self._value, names)), self.job.side.quoted, KEYS,
             self._meet(of("k"), self._value), MOMENT, sql.Literal(MISSING),
         )  # fmt: skip
-        return self.connection.execute(statement).rowcount
 
     def _keep(self, statement: LiteralString, moment: sql.Composable) -> int:
         keep = sql.SQL(statement).format(self.job.kept.quoted, moment, self._listed())

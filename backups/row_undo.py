@@ -8,10 +8,18 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
-from backups.row_copy import KEYS, MOMENT, MOST_NAMED, Copying, NotCopied, all_or_none, writable
+from backups.row_copy import Copying, writable
 from backups.row_places import Expression, Shape, as_usual, meet, of, rows_of, shape_of
+from backups.row_writing import KEYS, MOMENT, MOST_NAMED, Advice, NotCopied, all_or_none, write
 from dbadmin.connections import named_rows
 
+_HELD = "Another row of the live table has that by now: give it another value first."
+_ADVICE: Advice = {
+    errors.ForeignKeyViolation: "Remove first what refers to these rows.",
+    errors.UniqueViolation: _HELD,
+    errors.ExclusionViolation: _HELD,
+    errors.FeatureNotSupported: "Take it back by hand.",
+}
 #: What follows a row that is removed. keys: pairs of a column here and there with the operator by which they are equal.
 FOLLOWERS = """
     select n.nspname as schema, r.relname as name, r.oid = c.confrelid as is_itself,
@@ -34,9 +42,7 @@ FOLLOWERS = """
 
 def take_back(job: Copying, connection: psycopg.Connection[Any]) -> tuple[int, list[str]]:
     """The rows that are still as the copy left them go back; the keys of the others. All or none."""
-    with all_or_none(
-        connection, f"Nothing was taken back in {job.live}", "Remove first what refers to these rows."
-    ):
+    with all_or_none(connection, f"Nothing was taken back in {job.live}", _ADVICE):
         return _TakingBack.of(job, connection).run()
 
 
@@ -82,14 +88,14 @@ class _TakingBack:
     def run(self) -> tuple[int, list[str]]:
         self.connection.execute(sql.SQL("SELECT 1 FROM {} FOR UPDATE OF l").format(self._left))
         self.look()
-        right = self._list()
+        gone, back = self._list()
         as_usual(self.connection)
-        done = self._write_back() + self._remove()
-        if done != right:
+        done = write(self.connection, self._remove() if gone else None, self._write_back() if back else None)
+        if done != (gone, back):
             raise NotCopied(
                 f"Nothing was taken back in {self.job.live}: a trigger, a rule or row security holds rows back."
             )
-        return done, self._others()
+        return sum(done), self._others()
 
     def look(self) -> None:
         """Raises NotCopied when rows would come into other columns, or rows of others would go with them."""
@@ -112,17 +118,17 @@ class _TakingBack:
         return named_rows(self.connection.execute(FOLLOWERS, [self.job.live.regclass]))
 
     def _followed(self, each: Any) -> list[str]:
-        """The keys of rows that would be removed while rows of this table refer to them."""
-        going = sql.SQL("{} WHERE {} AND NOT EXISTS (SELECT FROM {} b WHERE b.{} = 'before' AND {})").format(
-            self._left, self._same, self.job.kept.quoted, MOMENT, self._meet(of("b"), of("a"))
-        )
+        """The keys of rows that would be removed though rows of this table refer to them that stay as they are."""
+        going = sql.SQL("{} WHERE {} AND NOT {}").format(self._left, self._same, self._was_there)
         refers = sql.SQL(" AND ").join(
             sql.SQL("l.{} {} c.{}").format(sql.Identifier(here), sql.SQL(equals), sql.Identifier(there))
             for here, there, equals in each.keys
         )
         if each.is_itself:
-            goes_too = sql.SQL("SELECT FROM {} AND {}").format(going, self._meet(of("l"), of("c")))
-            refers = sql.SQL("{} AND NOT EXISTS ({})").format(refers, goes_too)
+            ours = sql.SQL("SELECT FROM {} WHERE {} AND {}").format(
+                self._left, self._same, self._meet(of("l"), of("c"))
+            )
+            refers = sql.SQL("{} AND NOT EXISTS ({})").format(refers, ours)
         statement = sql.SQL("SELECT {} FROM {} AND EXISTS (SELECT FROM {} c WHERE {})").format(
             self._key("l"), going, sql.Identifier(each.schema, each.name), refers
         )
@@ -143,6 +149,13 @@ class _TakingBack:
     def _same(self) -> sql.Composable:
         return sql.SQL("ROW('after'::text, l.*)::text = ROW(a.*)::text")
 
+    @property
+    def _was_there(self) -> sql.Composed:
+        """Was the row there before the copy?"""
+        return sql.SQL("EXISTS (SELECT FROM {} b WHERE b.{} = 'before' AND {})").format(
+            self.job.kept.quoted, MOMENT, self._meet(of("b"), of("a"))
+        )
+
     def _key(self, alias: str) -> sql.Composed:
         texts = sql.SQL(", ").join(sql.SQL("{}::text").format(of(alias)(name)) for name in self.job.key)
         return sql.SQL("ARRAY[{}]").format(texts)
@@ -150,31 +163,34 @@ class _TakingBack:
     def _meet(self, one: Expression, other: Expression) -> sql.Composed:
         return meet(self.shape, self.job.key, one, other)
 
-    def _list(self) -> int:
+    def _list(self) -> tuple[int, int]:
+        """How many rows are to be removed, and how many to be written back."""
         names = sql.SQL(", ").join(map(of("l"), self.job.key))
-        same = sql.SQL("CREATE TEMP TABLE dbadmin_keys ON COMMIT DROP AS SELECT {} FROM {} WHERE {}")
-        return self.connection.execute(same.format(names, self._left, self._same)).rowcount
+        make = sql.SQL(
+            "CREATE TEMP TABLE dbadmin_keys ON COMMIT DROP AS SELECT {} AS {}, {} FROM {} WHERE {}"
+        )
+        self.connection.execute(make.format(self._was_there, MOMENT, names, self._left, self._same))
+        counted = sql.SQL(
+            "SELECT count(*) FILTER (WHERE NOT k.{0}), count(*) FILTER (WHERE k.{0}) FROM {1} k"
+        )
+        ((gone, back),) = self.connection.execute(counted.format(MOMENT, KEYS)).fetchall()
+        return gone, back
 
-    def _write_back(self) -> int:
+    def _write_back(self) -> sql.Composed | None:
         columns = [column.name for column in self.shape.columns]
         names = [name for name in writable(self.shape, columns) if name not in self.job.key]
         if not names:
-            return 0
+            return None
         sets = sql.SQL(", ").join(sql.SQL("{0} = b.{0}").format(sql.Identifier(name)) for name in names)
-        statement = sql.SQL("UPDATE {} l SET {} FROM {} b JOIN {} k ON {} WHERE b.{} = 'before' AND {}").format(
+        return sql.SQL("UPDATE {} l SET {} FROM {} b JOIN {} k ON {} WHERE b.{} = 'before' AND {}").format(
             self._live, sets, self.job.kept.quoted, KEYS, self._meet(of("k"), of("b")), MOMENT,
             self._meet(of("k"), of("l")),
         )  # fmt: skip
-        return self.connection.execute(statement).rowcount
 
-    def _remove(self) -> int:
-        statement = sql.SQL(
-            "DELETE FROM {} l USING {} k WHERE {} AND NOT EXISTS (SELECT FROM {} b WHERE b.{} = 'before' AND {})"
-        ).format(
-            self._live, KEYS, self._meet(of("k"), of("l")), self.job.kept.quoted, MOMENT,
-            self._meet(of("k"), of("b")),
-        )  # fmt: skip
-        return self.connection.execute(statement).rowcount
+    def _remove(self) -> sql.Composed:
+        return sql.SQL("DELETE FROM {} l USING {} k WHERE {} AND NOT k.{}").format(
+            self._live, KEYS, self._meet(of("k"), of("l")), MOMENT
+        )
 
     def _others(self) -> list[str]:
         statement = sql.SQL(

@@ -123,3 +123,79 @@ def test_rows_of_partitions_that_refer_to_partitions_are_found(
     target.connection.execute("truncate days")
     assert run("undo_copy_rows", run=done.pk).status == Run.Status.SUCCEEDED
     assert target.value("select count(*) from months") == 0
+
+
+LEAVES = """
+create table tree (id int primary key, parent int references tree on delete set null, name text unique);
+insert into tree values (1, null, 'root'), (2, 1, 'branch'), (3, 2, 'leaf');
+"""
+
+
+def test_changed_rows_that_need_missing_ones_and_values_that_moved_are_copied_in_one_step_and_taken_back(
+    compared: Compared, target: Session, run: Callable[..., Run]
+) -> None:
+    """A row that went set another one's column to null; its unique name went to a third one."""
+    rows = "select id, parent, name from tree order by id"
+    found = compared(
+        LEAVES, "tree", "delete from tree where id = 2; update tree set name = 'branch' where id = 1"
+    )
+    before = target.rows(rows)
+    assert before == [(1, None, "branch"), (3, None, "leaf")]
+    done = run("copy_rows", comparison=found.pk, kind="both")
+    assert (done.status, done.message) == (
+        Run.Status.SUCCEEDED,
+        "3 rows of public.tree are as in the backup.",
+    )
+    assert target.rows(rows) == [(1, None, "root"), (2, 1, "branch"), (3, 2, "leaf")]
+    undone = run("undo_copy_rows", run=done.pk)
+    assert undone.message == "3 rows of public.tree are as before the copy, 0 were left as they are."
+    assert target.rows(rows) == before
+
+
+def test_a_table_with_rules_takes_missing_and_changed_rows_only_apart(
+    compared: Compared, target: Session, run: Callable[..., Run]
+) -> None:
+    rule = "create table log (n int); create rule also as on insert to places do also insert into log values (new.id);"
+    found = compared(PLACES + rule, "places", BROKEN)
+    done = run("copy_rows", comparison=found.pk, kind="both")
+    assert done.status == Run.Status.FAILED
+    assert done.message == (
+        "Nothing was copied to public.places: DO ALSO rules are not supported for data-modifying statements in WITH. "
+        "Copy the missing rows and the changed ones apart."
+    )
+    for kind in ("missing", "changed"):
+        made = run("copy_rows", comparison=found.pk, kind=kind)
+        assert made.status == Run.Status.SUCCEEDED, made.message
+        assert run("undo_copy_rows", run=made.pk).status == Run.Status.SUCCEEDED
+        assert run("compare_side_schema", side=found.side_id).status == Run.Status.SUCCEEDED
+
+
+CHECK = (
+    'new row for relation "places" violates check constraint "places_town_check".'
+    " Failing row contains (2, t2, l2, 2.0)."
+)
+UNIQUE = (
+    'duplicate key value violates unique constraint "places_town_idx". Key (town)=(t2) already exists. Another row of'
+    " the live table has that by now: copy that one back as well, or give it another value first."
+)
+NOT_TODAY = """
+    create function no() returns trigger language plpgsql as $$ begin raise exception 'not today'; end $$;
+    create trigger no before insert on places for each row execute function no()"""
+
+
+@pytest.mark.parametrize(
+    ("since", "says"),
+    [
+        ("alter table places add check (town <> 't2')", CHECK),
+        ("update places set town = 't2' where id = 3; create unique index on places (town)", UNIQUE),
+        (NOT_TODAY, "not today."),
+    ],
+)
+def test_what_the_live_table_refuses_is_told_in_its_words_with_what_helps(
+    since: str, says: str, compared: Compared, target: Session, run: Callable[..., Run]
+) -> None:
+    found = compared(PLACES, "places", f"{BROKEN}; {since}")
+    rows = target.value(ROWS)
+    done = run("copy_rows", comparison=found.pk, kind="missing")
+    assert (done.status, done.message) == (Run.Status.FAILED, f"Nothing was copied to public.places: {says}")
+    assert target.value(ROWS) == rows
