@@ -22,7 +22,7 @@ MOST, MOST_TOLD = 1_000_000, 20
 PARTS = SQL(
     "select watched_id, shape_id, operation::text as operation, count(*) as statements,"
     " coalesce(sum(images), 0)::bigint as images, min(at) as first, max(at) as last, max(id) as newest,"
-    " (array_agg(id order by id))[:{}] as ids"
+    " (pg_catalog.array_agg(id order by id))[:{}] as ids"
     " from dbadmin_audit.statement where {} and operation in ('I', 'U', 'D') group by 1, 2, 3 order by 1, 2, 3"
 )
 #: Is the key one still, and are the rows that are found by it all in this table?
@@ -30,9 +30,10 @@ KEYED = """
 select exists (
     select from pg_catalog.pg_index i
     where i.indrelid = c.oid and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
-      and (select array_agg(a.attname::text order by a.attname::text collate "C") from pg_catalog.pg_attribute a
+      and (select pg_catalog.array_agg(a.attname::text order by a.attname::text collate "C")::text
+           from pg_catalog.pg_attribute a
            where a.attrelid = c.oid and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1]))
-          = (select array_agg(k order by k collate "C") from unnest(%s::text[]) k)
+          = (select pg_catalog.array_agg(k order by k collate "C")::text from pg_catalog.unnest(%s::text[]) k)
 ) and (c.relkind = 'p' or not c.relhassubclass) as is_keyed
 from pg_catalog.pg_class c where c.oid = %s
 """
@@ -70,7 +71,7 @@ NEWEST_FIRST = (
 #: what else was done in its table.
 PARENTS_FIRST = """SELECT o.* FROM (
             SELECT id, at, shape_id, operation, max(id) OVER (PARTITION BY xid) AS ended,
-                array_position({parents}, watched_id) AS rank,
+                pg_catalog.array_position({parents}, watched_id) AS rank,
                 CASE WHEN operation <> 'D' OR watched_id <> ALL ({parents}) THEN id ELSE coalesce(
                     min(id) FILTER (WHERE operation <> 'D') OVER (PARTITION BY xid, watched_id ORDER BY id
                         ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING), 9223372036854775807) END AS turn
@@ -134,10 +135,9 @@ class Part:
 
     @property
     def key(self) -> Composable:
-        """A row's key as texts."""
-        return SQL("array[{}]").format(
-            SQL(", ").join([as_text(self.side(c)) for c in self.shape.key_columns])
-        )
+        """A row's key as one text: no operator of a user's comes in its way."""
+        values = [as_text(self.side(c)) for c in self.shape.key_columns]
+        return as_text(SQL("array[{}]").format(SQL(", ").join(values)))
 
     @property
     def told(self) -> list[KeptColumn]:
@@ -171,10 +171,10 @@ class Part:
                 SQL(", ").join([head, *(old if self.operation == "D" else new)]), source, which
             )
         after = [
-            SQL("lead({}) over w as {}").format(one, Identifier(c.kept_name))
+            SQL("pg_catalog.lead({}) over w as {}").format(one, Identifier(c.kept_name))
             for one, c in zip(new, columns, strict=True)
         ]
-        values = SQL(", ").join([head, *old, *after, SQL("lead(r.side) over w as later")])
+        values = SQL(", ").join([head, *old, *after, SQL("pg_catalog.lead(r.side) over w as later")])
         return SQL(
             "select * from ({} from {} r where {}"
             " window w as (partition by r.statement_id, r.n order by r.side desc)) r where r.later = '+'"
@@ -195,9 +195,9 @@ class Part:
         if column.kept_type != "text" and column.type == today.said:
             return value
         if today.has_cast:
-            return SQL("(jsonb_populate_record(null::{}, jsonb_build_object({}, {}))).{}").format(
-                name_of(self.table), Literal(column.name), as_text(value), Identifier(column.name)
-            )
+            return SQL(
+                "(pg_catalog.jsonb_populate_record(null::{}, pg_catalog.jsonb_build_object({}, {}))).{}"
+            ).format(name_of(self.table), Literal(column.name), as_text(value), Identifier(column.name))
         return SQL("{}::{}").format(as_text(value), Identifier(today.schema, today.name))
 
     def still(self) -> Composable:
@@ -225,9 +225,9 @@ class Part:
     def not_among_keys(self, alias: str) -> Composable:
         """A row of the table today is none of those that changed."""
         now = [text_of(Identifier(alias, name), name in self.columns.users) for name in self.shape.key]
-        return SQL("array[{}] not in (select o.key from keys o where o.watched_id = {})").format(
-            SQL(", ").join(now), Literal(self.table.id)
-        )
+        return SQL(
+            "array[{}]::pg_catalog.text not in (select o.key from keys o where o.watched_id = {})"
+        ).format(SQL(", ").join(now), Literal(self.table.id))
 
 
 def before(column: KeptColumn) -> str:
@@ -346,7 +346,7 @@ def judged(parts: Sequence[Part]) -> Composable:
             SQL("select {}::int as watched_id, {} as key, r.statement_id, r.n, {} as fits from {} r where {}").format(
                 Literal(part.table.id), part.key, fits(part, parts), part.name, counts))  # fmt: skip
     return SQL(
-        "with {}, keys as ({}), changed as materialized (select *, first_value(fits) over row as row_fits,"
+        "with {}, keys as ({}), changed as materialized (select *, pg_catalog.first_value(fits) over row as row_fits,"
         " row_number() over row as age from (select * from ({}) r offset 0) r"
         " window row as (partition by watched_id, key order by statement_id desc, n desc))"
     ).format(

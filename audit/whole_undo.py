@@ -18,7 +18,7 @@ from audit.tables import Rows, describe
 FLOATS = {"float4", "float8"}
 NEIGHBOURS = """
 select max(since) filter (where since <= %(at)s) as since, min(since) filter (where since > %(at)s) as until,
-       (array_agg(id order by since, id) filter (where since > %(at)s))[1] as next
+       (pg_catalog.array_agg(id order by since, id) filter (where since > %(at)s))[1] as next
 from dbadmin_audit.shape where watched_id = %(table)s
 """
 IMAGE = SQL(

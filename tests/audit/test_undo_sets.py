@@ -10,6 +10,7 @@ import pytest
 from audit.operations.undo_changes import UndoChanges
 from dbadmin.operations import Refused
 from tests.audit.test_undo import Run, undo
+from tests.carrying_out import carry_out, operation
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
@@ -63,6 +64,28 @@ def test_an_undo_in_sets_is_recorded_and_can_be_taken_back(goods, execute):
     assert goods.statements()[-1].images == 2 * MANY
     undo(goods, statement=last(goods))
     assert execute("select distinct name from shop.goods").fetchall() == [("x",)]
+
+
+def test_the_worker_does_what_was_previewed(goods, execute, server):
+    before = execute(CONTENT).fetchall()
+    execute("update shop.goods set name = 'x'")
+    run = carry_out(operation("undo_changes", server, statement=last(goods)))
+    assert (run.status, run.message) == ("succeeded", "Took back 3,000 changes.")
+    assert execute(CONTENT).fetchall() == before
+
+
+def test_no_function_of_a_user_runs_in_the_place_of_the_servers_own(goods, execute):
+    before = execute(CONTENT).fetchall()
+    for kind in ("int", "text", "json", "timestamptz", '"char"', "bool"):
+        execute(
+            f"create function shop.fail({kind}, {kind}) returns {kind} language plpgsql"
+            " as $$ begin raise 'ran'; end $$;"
+            f"create aggregate public.lead({kind}) (sfunc = shop.fail, stype = {kind});"
+            f"create aggregate public.first_value({kind}) (sfunc = shop.fail, stype = {kind})"
+        )
+    execute("update shop.goods set name = 'x', mood = null")
+    undo(goods, statement=last(goods))
+    assert execute(CONTENT).fetchall() == before
 
 
 def test_many_statements_are_taken_back_newest_first(goods, execute, target):
