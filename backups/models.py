@@ -106,6 +106,14 @@ class Store(models.Model):
         return S3Store(self.s3_settings())
 
     @property
+    def way_in(self) -> tuple[object, ...]:
+        """Whoever keeps it open opens it anew when one of these has changed."""
+        return (
+            self.kind, self.where, self.region, self.path_style, self.encryption, self.lock_days,
+            self.part_mebibytes, self.part_limit, self.sealed_access_key, self.sealed_secret_key,
+        )  # fmt: skip
+
+    @property
     def mark(self) -> str:
         """The file that lies on the disk of a directory."""
         return f"{MARK}{self.key}"

@@ -104,6 +104,6 @@ class Receiver:
 def _settings(point: PointInTime) -> tuple[object, ...]:
     """What makes a stream begin anew when it changes."""
     return (
-        point.store_id, point.slot, point.system_id, point.ship_seconds, point.heartbeat,
+        point.store_id, point.store.way_in, point.slot, point.system_id, point.ship_seconds, point.heartbeat,
         point.heartbeat_database, point.server.changed_at, point.made_at,
     )  # fmt: skip

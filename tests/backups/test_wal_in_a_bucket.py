@@ -17,6 +17,7 @@ from devtools.stack import stop_keepers
 from tests.backups.cutting import Wire
 from tests.backups.recovering import Source
 from tests.backups.test_point_in_time import numbers, recover, stop
+from tests.backups.test_store_faults import EXPIRED
 from tests.carrying_out import carry_out, operation
 from tests.fixtures.runtime import until
 
@@ -175,6 +176,22 @@ def test_nothing_is_lost_while_the_bucket_does_not_answer(
     row = recover(source)
     assert numbers(row) == [1, 2, 3]
     stop(source, row)
+
+
+def test_a_receiver_uses_what_is_entered_anew_for_its_bucket(
+    make_source: Callable[..., Source], wired: tuple[Store, Wire], s3: dict[str, str]
+) -> None:
+    bucket, between = wired
+    source = make_source(kept_in=bucket)
+    source.insert(1)
+    source.covered()
+    between.refuse, between.status, between.says = ".", "400 Bad Request", EXPIRED
+    source.insert(2)
+    until(lambda: source.point.problem.endswith("Enter new ones in the store's settings."), 60)
+    bucket.endpoint = s3["endpoint"]  # past the wire, as new credentials would let it in
+    bucket.save()
+    source.covered()
+    until(lambda: source.point.problem == "", 30)
 
 
 def whole(spool: Path) -> list[Path]:
