@@ -408,8 +408,7 @@ class Restoring:
 
     def _take_place(self, work: Work, connection: psycopg.Connection[Any]) -> None:
         """The database whose place it takes is gone: there is nothing to put aside."""
-        swap.empty(connection, [self.scratch], work.stop_if_cancelled)
-        swap.rename(connection, self.scratch, self.live)
+        swap.move_in(connection, self.live, self.scratch, work.stop_if_cancelled)
         work.remember(renamed=self.live)
         self.backup.release(work)
         work.result(database=self.live)

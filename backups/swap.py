@@ -100,6 +100,14 @@ def swap(
     return time.monotonic() - started, ended
 
 
+def move_in(connection: psycopg.Connection[Any], live: str, incoming: str, tick: Callable[[], None]) -> None:
+    """`incoming` becomes `live`, whose name nobody has."""
+    empty(connection, [incoming], tick)
+    with connection.transaction():
+        rename(connection, incoming, live)
+        allow(connection, live, True)
+
+
 def rename(connection: psycopg.Connection[Any], old: str, new: str) -> None:
     """Nobody may be in it."""
     connection.execute(
@@ -135,3 +143,9 @@ def texts(live: str, aside: str, incoming: str, was_open: bool) -> str:
         f"{opens}\n"
         "COMMIT;"
     ).format(**quoted)
+
+
+def move_texts(live: str, incoming: str) -> str:
+    """The statements of a move where nobody has the name."""
+    names = [sql.Identifier(name).as_string(None) for name in (incoming, live)]
+    return "ALTER DATABASE {0} RENAME TO {1};\nALTER DATABASE {1} ALLOW_CONNECTIONS true;".format(*names)

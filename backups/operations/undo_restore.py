@@ -76,13 +76,18 @@ class UndoRestore(Operation):
 
     def plan(self) -> Sequence[Step]:
         kept = kept_database(self.server, self.params["kept"])
-        preflight.check_swap(self.server, kept.original)
         aside = other_name(kept.name)
-        was_open = self.server.value(
-            "select datallowconn from pg_catalog.pg_database where datname = %s", [kept.original]
+        there = self.server.row(
+            "select datallowconn as open from pg_catalog.pg_database where datname = %s", [kept.original]
         )
+        if there is None:
+            says = f"-- Nobody has the name {kept.original} any more\n"
+            return [
+                Call(lambda work: _undo(work, kept, aside), says + swap.move_texts(kept.original, kept.name))
+            ]
+        preflight.check_swap(self.server, kept.original)
         says = f"-- Swap back; what was written since the restore stays in {aside}\n"
-        texts = swap.texts(kept.original, aside, kept.name, was_open)
+        texts = swap.texts(kept.original, aside, kept.name, there.open)
         reverse = f"The operation “{self.title}”."
         return [Call(lambda work: _undo(work, kept, aside), says + texts, reverse=reverse)]
 
@@ -104,7 +109,7 @@ class UndoRestore(Operation):
             row = connection.execute(_OID, [live]).fetchone()
             kept = KeptDatabase.objects.filter(pk=work.facts.get("kept", 0), restored_at=None).first()
             if kept and row and row[0] == work.facts.get("kept_oid"):
-                _note(work, kept, work.facts["aside"])
+                _note(work, kept, work.facts["aside"])  # which is empty where nothing was put aside
                 work.log(f"The swap was complete: {live} is the old database again.")
             elif row:
                 swap.allow(connection, live, work.facts.get("was_open", True))
@@ -123,10 +128,16 @@ _OID = "select oid from pg_catalog.pg_database where datname = %s"
 def _undo(work: Work, kept: KeptDatabase, aside: str) -> None:
     with work.connect(preflight.other_database(work.server, [kept.original, kept.name])) as connection:
         row = connection.execute(_OID, [kept.name]).fetchone()
-        was_open = swap.is_open(connection, kept.original)
+        there = connection.execute(_OID, [kept.original]).fetchone()
+        was_open, aside = swap.is_open(connection, kept.original), aside if there else ""
         work.remember(
             live=kept.original, aside=aside, kept=kept.pk, kept_oid=row and row[0], was_open=was_open
         )
+        if not there:
+            swap.move_in(connection, kept.original, kept.name, work.stop_if_cancelled)
+            _note(work, kept, "")
+            work.log(f"{kept.original} is the old database again; there was none in its place.")
+            return
         gap, ended = swap.swap(connection, kept.original, aside, kept.name, work.stop_if_cancelled)
         standing = counters(connection, kept.original)
     _note(work, kept, aside, {"counters": standing})
@@ -135,12 +146,15 @@ def _undo(work: Work, kept: KeptDatabase, aside: str) -> None:
 
 
 def _note(work: Work, kept: KeptDatabase, aside: str, facts: Mapping[str, Any] = {}) -> None:
-    """What came in its place is kept now, for a day at least."""
+    """It is back; and what came in its place, if something did, is kept now, for a day at least."""
     moment = max(kept.expires_at, expiry(24))
-    KeptDatabase.present(work.server).get_or_create(
-        server=work.server,
-        name=aside,
-        defaults={"original": kept.original, "run": work.run, "expires_at": moment, "facts": dict(facts)},
-    )
+    if aside:
+        KeptDatabase.present(work.server).get_or_create(
+            server=work.server,
+            name=aside,
+            defaults={
+                "original": kept.original, "run": work.run, "expires_at": moment, "facts": dict(facts)
+            },
+        )  # fmt: skip
     kept.restored_at = work.run.started_at or work.run.queued_at
     kept.save(update_fields=["restored_at"])
