@@ -21,7 +21,8 @@ FORM = "dbadmin-audit-1"
 SETTINGS = (
     "select set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true),"
     " set_config('IntervalStyle', 'postgres', true), set_config('extra_float_digits', '1', true),"
-    " set_config('bytea_output', 'hex', true), set_config('statement_timeout', '0', true)"
+    " set_config('bytea_output', 'hex', true), set_config('statement_timeout', '0', true),"
+    " set_config('client_encoding', 'UTF8', true)"
 )
 MICROSECONDS = SQL("(extract(epoch from {}.at) * 1000000)::bigint")
 STATEMENT = SQL(
@@ -29,6 +30,14 @@ STATEMENT = SQL(
     " s.client, s.application, s.query, s.note from {schema}.statement s where {where} order by s.id"
 )
 SHORT = 8
+
+
+def set_encoding(connection: psycopg.Connection[Any], facts: dict[str, Any]) -> None:
+    """For a seal whose header does not tell it: of an older dbadmin, which took the database's own."""
+    encoding = (
+        SQL("pg_catalog.getdatabaseencoding()") if "encoding" not in facts else Literal(facts["encoding"])
+    )
+    connection.execute(SQL("select set_config('client_encoding', {}, true)").format(encoding))
 
 
 @dataclass

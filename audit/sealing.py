@@ -220,6 +220,7 @@ def header_text(
     """The signed text: JSON with sorted names and no spaces."""
     facts = {
         "form": FORM,
+        "encoding": "UTF8",
         "server": str(server.key),
         "server_name": server.name,
         "database": place.database,

@@ -145,6 +145,7 @@ def verify_seal(
         state = installed(lambda query, params=None: named_rows(connection.execute(query, params)))
         if not state.version:
             return [Finding("unreadable", seal.number, UNVERSIONED.format(seal.number))]
+        canonical.set_encoding(connection, json.loads(seal.header))
         there = canonical.entries(connection, state, Range(seal.low, seal.high, seal.above))
     # What expired by policy may be gone; what is there, or was loaded again, must be as it was sealed.
     known = [packed for packed in known if packed.id > expired or packed.id in there]
@@ -172,6 +173,7 @@ def registry(connection: psycopg.Connection[Any], seals: list[Seal]) -> list[Fin
         names, states = canonical.table_names(connection), sealed_states.states(connection)
         for seal in seals:
             facts = json.loads(seal.header)
+            canonical.set_encoding(connection, facts)
             kept, through = facts["registry"], facts.get("registry_through")
             if isinstance(kept, str):  # one hash over all of it, as older seals have it
                 whole = seal is seals[-1] and through
@@ -179,7 +181,8 @@ def registry(connection: psycopg.Connection[Any], seals: list[Seal]) -> list[Fin
                     found.setdefault("whole", Finding("altered", seal.number, REGISTRY["whole"]))
                 continue
             for name, sealed in kept.items():
-                place = json.dumps([name, through[name], through["gap_absent"] if name == "gap" else []])
+                absent = through["gap_absent"] if name == "gap" else []
+                place = json.dumps([name, through[name], absent, facts.get("encoding")])
                 if place not in now:
                     now[place] = canonical.registry_digest(connection, name, through)
                 if now[place] != sealed:
