@@ -294,14 +294,14 @@ def conflicts(rows: Rows, found: list[Reversal]) -> Misfits:
 
 def later(rows: Rows, state: Installed, one: Reversal) -> str:
     """Who changed the row after this change, or what else is in the way."""
+    last = changes.life(rows, state, one.table, key_text(one.change.key), limit=1)
+    if last and last[0].statement_id > one.change.statement_id:
+        by = last[0].statement
+        return f"changed again by {by.person} at {by.at:%Y-%m-%d %H:%M:%S} UTC, statement {by.id}"
     for table, question in one.guards:
         if rows(question)[0].is_so:
             return f"rows of {table} refer to it, which would not stay as they are"
-    last = changes.life(rows, state, one.table, key_text(one.change.key), limit=1)
-    if not last or last[0].statement_id <= one.change.statement_id:
-        return "its row is another, by no change that the log has"
-    by = last[0].statement
-    return f"changed again by {by.person} at {by.at:%Y-%m-%d %H:%M:%S} UTC, statement {by.id}"
+    return "its row is another, by no change that the log has"
 
 
 def statement_text(found: Sequence[Reversal]) -> str:

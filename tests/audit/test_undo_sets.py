@@ -256,6 +256,21 @@ def test_inserts_are_not_taken_back_where_rows_of_others_would_go_with_them(fami
     assert execute("select id from children where id > 9000").fetchall() == [(9003,)]
 
 
+def test_a_row_that_was_changed_again_is_told_as_such_though_rows_refer_to_it(families, execute, target):
+    with target.connection.transaction():
+        execute("insert into parents select i, 'q' from generate_series(2001, 4000) i")
+        execute("insert into children values (9001, 2001)")
+    xid = str(families.statements()[-1].xid)
+    execute("update parents set name = 'r' where id = 2001")
+    later = families.statements()[-1]
+    moment = f"{later.at:%Y-%m-%d %H:%M:%S} UTC"
+    with pytest.raises(Refused) as refusal:
+        undo(families, transaction=xid)
+    assert str(refusal.value).splitlines()[1] == (
+        f"the insert of public.parents 2001: changed again by postgres at {moment}, statement {later.id}"
+    )
+
+
 def test_many_moved_keys_are_refused_by_name(goods, execute):
     execute("update shop.goods set id = default")
     with pytest.raises(Refused) as refusal:
@@ -311,3 +326,36 @@ def test_more_than_a_million_rows_are_refused(audit, execute):
     with pytest.raises(Refused) as refusal:
         undo(audit, statement=last(audit))
     assert str(refusal.value) == "1,000,001 rows are more than the 1,000,000 that one undo takes back."
+
+
+def test_changes_under_two_versions_of_the_columns_are_taken_back_together(audit, execute):
+    execute("create table wares (id int primary key, name text)")
+    audit.watch("wares")
+    execute("insert into wares select i, 'n' || i from generate_series(1, 1200) i")
+    before = execute("select * from wares order by id").fetchall()
+    since = execute("select to_char(now() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')").fetchone()[0]
+    execute("update wares set name = 'first'")
+    execute("alter table wares add price int")
+    audit.watch("wares")
+    execute("update wares set name = 'second', price = 5 where id <= 700")
+    execute("delete from wares where id <= 20")
+    execute("insert into wares values (5, 'again', 6)")
+    lines = undo(audit, table="public.wares", since=f"{since}+00:00")
+    assert lines == ["Took back 1,921 changes."]
+    assert execute("select id, name from wares order by id").fetchall() == before
+    assert execute("select count(price) from wares").fetchone() == (0,)
+
+
+def test_many_rows_of_a_partitioned_table_are_taken_back(audit, execute):
+    execute("create table days (day int, id int, note text, primary key (day, id)) partition by range (day)")
+    for low in (0, 10):
+        execute(f"create table days_{low} partition of days for values from ({low}) to ({low + 10})")
+    audit.watch("days")
+    execute("insert into days select i % 20, i, 'x' from generate_series(1, 3000) i")
+    before = execute("select * from days order by id").fetchall()
+    execute("update days set note = 'y'")
+    update = str(audit.statements()[-1].xid)
+    execute("delete from days where id > 1500")
+    for transaction in (str(audit.statements()[-1].xid), update):
+        undo(audit, transaction=transaction)
+    assert execute("select * from days order by id").fetchall() == before
