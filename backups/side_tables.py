@@ -66,7 +66,7 @@ def _copy(
     shape = shape_of(source, table)
     if shape is None:
         raise NotCopied(f"There is no table {table} where it is to be copied from.")
-    live.execute(_create(live, side, shape))
+    live.execute(_create(source, live, side, shape))
     rows = _stream(source, live, table, side, shape, tell)
     if shape.key:
         live.execute(
@@ -78,19 +78,46 @@ def _copy(
     return Copied(table.schema, table.name, side.name, rows)
 
 
-def _create(live: psycopg.Connection[Any], side: TableName, shape: Shape) -> sql.Composed:
-    """Plain columns; of a domain its base type, and text where the live database has not got the type."""
+def _create(
+    source: psycopg.Connection[Any], live: psycopg.Connection[Any], side: TableName, shape: Shape
+) -> sql.Composed:
+    """Plain columns; of a domain its base type, and text where the live database has not got the type as it was."""
     parts = [
-        sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(_known(live, column.base_type)))
+        sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(_known(source, live, column.base_type)))
         for column in shape.columns
     ]
     return sql.SQL("CREATE TABLE {} ({})").format(side.quoted, sql.SQL(", ").join(parts))
 
 
-def _known(live: psycopg.Connection[Any], name: str) -> str:
+#: What a type is made of: labels and attributes of it and of the types in it. Null where there is no such type.
+_MADE_OF = """
+    with recursive parts as (
+        select pg_catalog.to_regtype(%s)::oid as type
+        union
+        select each.type from parts join pg_catalog.pg_type t on t.oid = parts.type
+        cross join lateral (
+            select t.typbasetype
+            union all select t.typelem where t.typcategory = 'A'
+            union all select r.rngsubtype from pg_catalog.pg_range r where r.rngtypid = t.oid
+            union all select a.atttypid from pg_catalog.pg_attribute a
+                      where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) each (type)
+        where each.type <> 0),
+    told as (
+        select pg_catalog.format_type(type, null) as name,
+               array(select enumlabel::text from pg_catalog.pg_enum
+                     where enumtypid = type order by enumsortorder) as labels,
+               array(select array[a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod)]
+                     from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.typrelid = a.attrelid
+                     where t.oid = type and a.attnum > 0 and not a.attisdropped order by a.attnum) as attributes
+        from parts where type is not null)
+    select pg_catalog.array_agg(told::text order by name) from told"""
+
+
+def _known(source: psycopg.Connection[Any], live: psycopg.Connection[Any], name: str) -> str:
     """Its parameters are cut off only for the question."""
-    row = live.execute("select pg_catalog.to_regtype(%s) is not null", [name.partition("(")[0]]).fetchone()
-    return name if row and row[0] else "text"
+    bare = [name.partition("(")[0]]
+    here, there = (each.execute(_MADE_OF, bare).fetchone() for each in (live, source))
+    return name if here is not None and here[0] and here == there else "text"
 
 
 def _stream(
