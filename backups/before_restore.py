@@ -454,14 +454,6 @@ class Outlook:
                 f"{target.role} may open {target.role_limit}, the restore needs {needs}.",
                 f"ALTER ROLE {quoted(target.role)} CONNECTION LIMIT -1;",
             )
-        limit = -1 if target.is_superuser else self.manifest.properties.get("datconnlimit", -1)
-        if not self.like and 0 <= limit < SESSIONS_BESIDE:
-            return Check(
-                "critical",
-                "Connections",
-                f"The database itself takes {limit} at a time, the proof of the restore needs {SESSIONS_BESIDE}. Let "
-                "dbadmin operate as a superuser for it, for whom the limit does not hold.",
-            )
         free = target.places - target.taken
         if target.places < needs:
             return Check(

@@ -115,11 +115,15 @@ def owner_statement(found: Mapping[str, Any], name: str) -> sql.Composed:
     )
 
 
-def statements(found: Mapping[str, Any], name: str, left_out: Collection[str] = ()) -> Iterator[sql.Composed]:
-    """What gives a database these properties. left_out: settings that cannot be made there."""
-    database = sql.Identifier(name)
+def limit_statement(found: Mapping[str, Any], name: str) -> sql.Composed:
+    """Given last of all: it may let nobody in, not even who proves what was restored."""
     limit = sql.Literal(found["connection_limit"])
-    yield sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, limit)
+    return sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(sql.Identifier(name), limit)
+
+
+def statements(found: Mapping[str, Any], name: str, left_out: Collection[str] = ()) -> Iterator[sql.Composed]:
+    """What gives a database these properties but the limit. left_out: settings that cannot be made there."""
+    database = sql.Identifier(name)
     if found["comment"]:
         yield sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(found["comment"]))
     if found["has_acl"]:

@@ -161,7 +161,7 @@ class Restoring:
             ),
             Call(
                 self.finish,
-                f"Give {shown} the rights, settings and limits of {self.name}, then ANALYZE.",
+                f"Give {shown} the rights and settings of {self.name}, then ANALYZE.",
             ),
             Call(
                 self.compare, f"Compare {shown} with the manifest: every row, every value, every definition."
@@ -391,9 +391,15 @@ class Restoring:
         self.backup.release(work)
         work.log(f"Dropped {self.scratch}.")
 
+    def _limit(self, work: Work, connection: psycopg.Connection[Any]) -> None:
+        statement = properties.limit_statement(self._properties(connection), self.scratch)
+        connection.execute(statement)
+        work.log(statement.as_string(None))
+
     def rename(self, work: Work, name: str) -> None:
         """The proven database takes its new name; the next that is free when somebody took it meanwhile."""
         with work.connect(preflight.other_database(self.server, [self.scratch])) as connection:
+            self._limit(work, connection)
             swap.empty(connection, [self.scratch], work.stop_if_cancelled)
             try:
                 swap.rename(connection, self.scratch, name)
@@ -420,6 +426,7 @@ class Restoring:
         """Fence, swap, and remember the old database for the time in which this can be undone."""
         aside = self.scratch.replace("__restore_", "__before_")
         with work.connect(preflight.other_database(self.server, [self.live, self.scratch])) as connection:
+            self._limit(work, connection)
             if not connection.execute(_THERE, [self.live]).fetchone():
                 self._take_place(work, connection)
                 return

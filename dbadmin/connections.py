@@ -195,6 +195,10 @@ CAUSES = (
     (r"server does not support SSL", "The server speaks no TLS; the DSN asks for it (sslmode)."),
     (r"certificate verify failed", "The server's TLS certificate cannot be verified; check sslrootcert."),
     (
+        r'too many connections for (database|role) "([^"]*)"',
+        "The {0} {1} takes no more connections (its CONNECTION LIMIT).",
+    ),
+    (
         r"too many (?:clients|connections)|remaining connection slots",
         "The server has no connection left (max_connections).",
     ),

@@ -152,9 +152,9 @@ class RestoreBackup(Operation):
     def _swap(self, job: restoring.Restoring, name: str, was_open: bool) -> Step:
         hours = float(self.params.get("keep_hours") or 72)
         aside, incoming = swap.beside(name, "before_…"), swap.beside(name, "restore_…")
-        says = (
-            f"-- Swap; {aside} is kept for {hours:.0f} hours\n{swap.texts(name, aside, incoming, was_open)}"
-        )
+        kept = f"{aside} is kept for {hours:.0f} hours"
+        texts = swap.texts(name, aside, incoming, was_open)
+        says = f"-- Give it the limit of connections, and swap; {kept}\n{texts}"
         return Call(
             lambda work: job.put_in_place(work, hours), says, reverse="The operation “Undo a restore”."
         )

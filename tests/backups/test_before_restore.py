@@ -13,7 +13,8 @@ from django.test import Client
 from django.urls import reverse
 
 from backups import preflight
-from backups.models import Backup, Store
+from backups.models import Backup, KeptDatabase, Store
+from dbadmin.connections import POOLS
 from dbadmin.models import ApiToken, Run, Server
 from dbadmin.operations import REGISTRY, Operation, Refused
 from dbadmin.readiness import Check
@@ -149,6 +150,30 @@ def test_a_role_with_few_rights_is_told_every_right_that_it_lacks_and_has_enough
             for (name,) in rows.fetchall():
                 connection.execute(f'drop database "{name}" with (force)')
             connection.execute(f"drop role {gone}")
+
+
+@pytest.mark.parametrize("into", ["over", "new"])
+def test_a_limit_of_connections_holds_for_clients_and_not_for_the_restore(
+    into: str, server: Server, keeper: str, taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres,
+    database: str,
+) -> None:  # fmt: skip
+    postgres.admin.execute(f"grant house_{database} to {keeper}")
+    backup = taken()
+    for kind, role in (("monitor", "dbadmin_monitor"), ("operate", keeper)):  # by way of another database
+        server.seal_dsn(f"{kind}_dsn", postgres.dsn_for("postgres", role))
+    server.save()
+    POOLS.close(str(server.key))
+    postgres.admin.execute(f"alter database {database} connection limit 0")
+    name = database if into == "over" else f"{database}_copy"
+    done = run("restore_backup", backup=backup.pk, into=into, database=name)
+    assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+    with postgres.connect(name) as connection:
+        assert connection.execute(
+            "select datconnlimit from pg_database where datname = current_database()"
+        ).fetchone() == (0,)
+        connection.execute(f"reassign owned by house_{database} to postgres")
+    for kept in KeptDatabase.objects.filter(server=server):
+        postgres.admin.execute(f'drop database "{kept.name}"')
 
 
 def test_an_extension_is_named_with_its_package_when_the_host_lacks_it(

@@ -291,11 +291,11 @@ def test_a_new_database_gets_a_name_that_is_free(
 ) -> None:
     address = f"/servers/{server}/do/restore_backup/?backup={taken().pk}&into=new&preview=1"
     admin = client_as("admin")
-    assert f"Name the proven database {shop}_restored." in admin.get(address).content.decode()
+    assert f"Name the proven database {shop}_restored. " in admin.get(address).content.decode()
     with postgres.connect() as connection:
         connection.execute(f"create database {shop}_restored")
     try:
-        assert f"Name the proven database {shop}_restored_2." in admin.get(address).content.decode()
+        assert f"Name the proven database {shop}_restored_2. " in admin.get(address).content.decode()
         asked = admin.get(f"{address}&database={shop}").content.decode()
         assert f"{server} has a database {shop} already. Choose another name." in asked
     finally:

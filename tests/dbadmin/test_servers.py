@@ -128,6 +128,15 @@ def test_a_connection_that_was_closed_in_the_middle_is_explained(postgres: Any) 
     )
 
 
+def test_the_limit_of_a_database_is_not_taken_for_that_of_the_server(postgres: Any, database: str) -> None:
+    postgres.admin.execute(f"alter database {database} connection limit 0")
+    with pytest.raises(psycopg.OperationalError) as error:
+        postgres.connect(database, user="dbadmin_monitor")
+    assert connections.why(error.value, postgres.dsn) == (
+        f"The database {database} takes no more connections (its CONNECTION LIMIT)."
+    )
+
+
 def test_a_server_that_is_too_old_is_explained(
     client_as: Callable[[str], Client], postgres: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
