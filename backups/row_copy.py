@@ -125,7 +125,7 @@ class _Copy:
             for name in self.job.columns
         }
         both = sql.SQL("{} JOIN {} s ON {}").format(
-            self._listed(), self.job.side.quoted, self._meet(of("k"), self._value)
+            self._listed(), self.job.side.quoted, self._meet_side("k")
         )
         of_each = sql.SQL(", ").join(
             sql.SQL("count(*) FILTER (WHERE {})").format(one) for one in differs.values()
@@ -164,6 +164,18 @@ class _Copy:
     def _meet(self, one: Expression, other: Expression) -> sql.Composed:
         return meet(self.shape, self.job.key, one, other)
 
+    def _meet_side(self, alias: str) -> sql.Composed:
+        """The same key beside: as a text where it is one there, which need not be a value of the live type."""
+        parts = [
+            sql.SQL("{}::text OPERATOR(pg_catalog.=) s.{}").format(
+                sql.Identifier(alias, name), sql.Identifier(name)
+            )
+            if is_text_of_another(name, self.shape, self.beside)
+            else meet(self.shape, [name], of(alias), self._value)
+            for name in self.job.key
+        ]
+        return sql.SQL(" AND ").join(parts)
+
     def _listed(self) -> sql.Composed:
         """What stands after FROM for the live rows of the list."""
         return sql.SQL("{} l JOIN {} k ON {}").format(
@@ -196,7 +208,7 @@ class _Copy:
         changed = sql.SQL("INSERT INTO {} SELECT {}, NULL, {} FROM {} s JOIN {} l ON {} WHERE {}")
         common = [
             sql.SQL(", ").join(map(self._value, self.job.key)), self.job.side.quoted,
-            rows_of(self.job.live, self.shape), self._meet(self._value, of("l")),
+            rows_of(self.job.live, self.shape), self._meet_side("l"),
         ]  # fmt: skip
         found, wanted = dict.fromkeys((CHANGED, MISSING), 0), self.wanted.counts
         if wanted[MISSING]:
@@ -249,7 +261,7 @@ class _Copy:
         sets = [sql.SQL("{} = {}").format(sql.Identifier(name), self._value(name)) for name in names]
         return sql.SQL("UPDATE {} l SET {} FROM {} s JOIN {} k ON {} WHERE k.{} = {} AND {}").format(
             rows_of(self.job.live, self.shape), sql.SQL(", ").join(sets), self.job.side.quoted, KEYS,
-            self._meet(of("k"), self._value), MOMENT, sql.Literal(CHANGED), self._meet(of("k"), of("l")),
+            self._meet_side("k"), MOMENT, sql.Literal(CHANGED), self._meet(of("k"), of("l")),
         )  # fmt: skip
 
     def _insert(self) -> sql.Composed | None:
@@ -261,7 +273,7 @@ class _Copy:
         ).format(
             self.job.live.quoted, sql.SQL(", ").join(map(sql.Identifier, names)),
             sql.SQL(", ").join(map(self._value, names)), self.job.side.quoted, KEYS,
-            self._meet(of("k"), self._value), MOMENT, sql.Literal(MISSING),
+            self._meet_side("k"), MOMENT, sql.Literal(MISSING),
         )  # fmt: skip
 
     def _keep(self, statement: LiteralString, moment: sql.Composable) -> int:
@@ -282,6 +294,11 @@ def writable(shape: Shape, names: Sequence[str]) -> list[str]:
     return [
         name for name in names if not (shape.column(name).generated or shape.column(name).identity_always)
     ]
+
+
+def is_text_of_another(name: str, shape: Shape, beside: Shape) -> bool:
+    """Is it a text beside, since the live database has not got the type as it was?"""
+    return bool(beside.column(name).type == "text" != shape.column(name).base_type)
 
 
 def value(name: str, shape: Shape, beside: Shape) -> sql.Composed:

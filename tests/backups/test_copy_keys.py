@@ -116,3 +116,30 @@ def test_a_key_that_the_live_table_takes_for_another_spelling_of_its_own_is_not_
         " in another spelling: ann@x. Compare it anew."
     )
     assert target.rows("select mail::text, n from mails") == [("ann@x", 1)]
+
+
+@pytest.mark.parametrize("collation", ['"C"', "ignoring"])
+def test_keys_of_another_collation_than_that_of_the_database_are_met_by_it(
+    collation: str,
+    compared: Compared,
+    target: Session,
+    run: Callable[..., Run],
+    client_as: Callable[[str], Client],
+) -> None:
+    target.connection.execute(
+        "create collation ignoring (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+    )
+    found = compared(
+        f"create table names (name text collate {collation} primary key, n int);"
+        "insert into names values ('a', 1), ('B', 2), ('c', 3)",
+        "names", "delete from names where n = 1; update names set n = 7 where n = 2",
+    )  # fmt: skip
+    page = client_as("admin").get(found.get_absolute_url()).content.decode()
+    assert "<del>7</del> <ins>2</ins>" in page
+    done = run("copy_rows", comparison=found.pk, kind="both")
+    assert (done.status, done.message) == (
+        Run.Status.SUCCEEDED,
+        "2 rows of public.names are as in the backup.",
+    )
+    assert run("undo_copy_rows", run=done.pk).status == Run.Status.SUCCEEDED
+    assert target.rows("select name, n from names order by n") == [("c", 3), ("B", 7)]
