@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,20 +123,27 @@ def next_span(connection: psycopg.Connection[Any], before: Before, place: Place)
 
 def add_touched(connection: psycopg.Connection[Any], state: Installed, where: Composable) -> None:
     """Which columns the updates of a batch changed, by blocks of neighbours."""
+    for found in touched(connection, state, where):
+        add = SQL("insert into {schema}.touched {found} on conflict do nothing")
+        connection.execute(add.format(schema=Identifier(SCHEMA), found=found))
+
+
+def touched(connection: psycopg.Connection[Any], state: Installed, where: Composable) -> Iterator[Composable]:
+    """The same as queries, one for each version of columns: shape_id, attnum, block."""
     query = UPDATED.format(schema=Identifier(SCHEMA), where=where)
     for row in named_rows(connection.execute(query)):
         shape = state.shapes.get(row.shape_id)
         if shape is None or not shape.kept:
-            connection.execute(whole_touched(row.shape_id, where))
+            yield whole_touched(row.shape_id, where)
         else:
-            connection.execute(shape_touched(shape, row))
+            yield shape_touched(shape, row)
 
 
 def whole_touched(shape_id: int, where: Composable) -> Composed:
     """Rows that were kept whole: only a look inside tells which columns changed."""
     return SQL(
-        "insert into {schema}.touched select distinct 0, 0, id >> {block} from {schema}.statement s"
-        " where {where} and operation = 'U' and shape_id = {shape} on conflict do nothing"
+        "select distinct 0 as shape_id, 0 as attnum, id >> {block} as block from {schema}.statement s"
+        " where {where} and operation = 'U' and shape_id = {shape}"
     ).format(schema=Identifier(SCHEMA), block=Literal(BLOCK), where=where, shape=Literal(shape_id))
 
 
@@ -163,13 +171,13 @@ def shape_touched(shape: Shape, updates: Any) -> Composed:
         ]
     )
     return SQL(
-        "insert into {schema}.touched select {shape}, a, b.block from ("
+        "select {shape} as shape_id, a as attnum, b.block from ("
         " select statement_id >> {block} as block, array[{differs}]::smallint[] as attnums from ("
         " select statement_id, n, {sides} from {table} r where {which} and at between {first} and {last}"
         " group by 1, 2 having bool_or(side = '+') and bool_or(side <> '+')) r group by 1) b"
-        " cross join unnest(b.attnums) a where a is not null on conflict do nothing"
+        " cross join unnest(b.attnums) a where a is not null"
     ).format(
-        schema=Identifier(SCHEMA), table=images_of(shape), shape=Literal(shape.id), block=Literal(BLOCK),
+        table=images_of(shape), shape=Literal(shape.id), block=Literal(BLOCK),
         differs=differs, sides=sides, which=canonical.numbered(updates.ids), first=Literal(updates.first_at),
         last=Literal(updates.last_at),
     )  # fmt: skip

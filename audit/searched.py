@@ -10,13 +10,14 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit import mapping
-from audit.indexing import ROWS
+from audit import canonical, mapping, open_text
+from audit.indexing import ROWS, touched
 from audit.log_tables import SCHEMA, is_there
-from audit.prepared import reached
+from audit.prepared import open_from, reached
 from audit.registry import Installed, installed
 from audit.search import LONGEST_NAME, OPERATIONS, PERSON
 from audit.tables import Rows
+from audit.text_copies import texts
 from audit.verifying import Finding
 from dbadmin.connections import named_rows
 
@@ -48,20 +49,94 @@ DAYS = SQL(
     " where a.statements is distinct from d.statements or a.rows is distinct from d.rows"
     " order by 1, 2 limit {most}"
 )
+#: Columns whose changes the map of them does not lead to; found: what it must have.
+TOUCHED = SQL(
+    "select distinct d.shape_id, d.attnum from ({found}) d where not exists (select from {schema}.touched t"
+    " where t.shape_id = d.shape_id and t.attnum = d.attnum and t.block = d.block) limit {most}"
+)
+#: Lines of texts that no copy of their neighbours has: a copy may have more, of statements that were closed later.
+TEXTS = SQL(
+    "with lacking as (select block, shape_id, line"
+    " from ({found}) d cross join lateral string_to_table(d.text, E'\\n') line"
+    " except select block, shape_id, line"
+    " from {schema}.open_text t cross join lateral string_to_table(t.text, E'\\n') line"
+    " where t.block between {first} and {last}) select min(block) as low, max(block) as high from lacking"
+)
+#: Numbers whose texts one question compares.
+FEW = 1 << 17
 ANEW = " The log itself is not concerned. Index the audit log, with “Throw away and fill anew”."
 
 
 def differences(connection: psycopg.Connection[Any], seal: int, expired: int = 0) -> Iterator[Finding]:
-    """Each person, table, operation or day that a search would not find whole; sums of what expired went with it, and
-    stay away when it is loaded again."""
+    """Each person, table, operation, day, column or text that a search would not find whole; sums of what expired went
+    with it, and stay away when it is loaded again."""
 
     def rows(query: Any, params: Any = None) -> list[Any]:
         return named_rows(connection.execute(query, params))
 
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read read only")
-        for what in (*map_lacks(rows, installed(rows)), *sums_lack(rows, expired)):
+        connection.execute(canonical.SETTINGS)
+        state = installed(rows)
+        found = [*map_lacks(rows, state), *sums_lack(rows, expired)]
+        found += [
+            *columns_lack(connection, rows, state, expired),
+            *texts_lack(connection, rows, state, expired),
+        ]
+        for what in found:
             yield Finding("hidden", seal, what + ANEW)
+
+
+def spans(low: int, high: int, step: int) -> Iterator[tuple[int, int]]:
+    """Numbers above the one, up to the other, in pieces."""
+    for first in range(low, high, step):
+        yield first, min(first + step, high)
+
+
+def columns_lack(
+    connection: psycopg.Connection[Any], rows: Rows, state: Installed, expired: int
+) -> list[str]:
+    """Columns whose changes are not where the map says."""
+    far = reached(rows)
+    if far is None:
+        return []
+    begun, last = open_from(rows, far), rows(LAST)[0].id or 0
+    found: dict[tuple[int, int], None] = {}
+    for low, high in spans(expired, last if begun is None else begun - 1, STEP):
+        where = SQL("s.id > {} and s.id <= {}").format(Literal(low), Literal(high))
+        for each in touched(connection, state, where):
+            query = TOUCHED.format(found=each, schema=Identifier(SCHEMA), most=Literal(MOST))
+            found |= dict.fromkeys((row.shape_id, row.attnum) for row in rows(query))
+    names = dict.fromkeys(column_named(state, *one) for one in sorted(found))
+    return [f"The map lacks changes of {name}: a search for them finds less." for name in names]
+
+
+def column_named(state: Installed, shape_id: int, attnum: int) -> str:
+    """`name of public.items`."""
+    shape = state.shapes.get(shape_id)
+    if shape is None:
+        return "rows that were kept whole"
+    name = next((column.name for column in shape.columns if column.attnum == attnum), f"column {attnum}")
+    return f"{name} of {state.watched[shape.watched_id]}"
+
+
+def texts_lack(connection: psycopg.Connection[Any], rows: Rows, state: Installed, expired: int) -> list[str]:
+    """Where the copied texts of the open month are not those of the log."""
+    copied = open_text.covered(rows)
+    if copied is None:
+        return []
+    found = []
+    for low, high in spans(max(copied.low - 1, expired), copied.high, FEW):
+        where = SQL("s.id > {} and s.id <= {}").format(Literal(low), Literal(high))
+        query = TEXTS.format(
+            found=SQL(" union all ").join(texts(connection, state, where)), schema=Identifier(SCHEMA),
+            first=Literal(low >> open_text.BLOCK), last=Literal(high >> open_text.BLOCK),
+        )  # fmt: skip
+        found += [row for row in rows(query) if row.low is not None]
+    if not found:
+        return []
+    first, last = found[0].low << open_text.BLOCK, ((found[-1].high + 1) << open_text.BLOCK) - 1
+    return [f"The copied texts lack some of statements {first} to {last}: a search for a text finds less."]
 
 
 def map_lacks(rows: Rows, state: Installed) -> list[str]:

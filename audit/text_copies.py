@@ -4,6 +4,7 @@ month has its own indexes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -45,11 +46,11 @@ STATEMENTS = SQL(
     " from {schema}.statement s where {where} group by 1"
 )
 NOTES = SQL(
-    "insert into {schema}.open_text select id >> {block}, 0, string_agg(lower({text}), E'\\n')"
+    "select id >> {block} as block, 0 as shape_id, string_agg(lower({text}), E'\\n') as text"
     " from {schema}.statement s where {where}{which} group by 1"
 )
 ROWS = SQL(
-    "insert into {schema}.open_text select statement_id >> {block}, {shape}, string_agg(lower(line), E'\\n') from ("
+    "select statement_id >> {block} as block, {shape} as shape_id, string_agg(lower(line), E'\\n') as text from ("
     "{lines}) r group by 1, n >> {block}"
 )
 LINES = SQL(
@@ -81,12 +82,19 @@ def fill_next(connection: psycopg.Connection[Any], state: Installed, from_id: in
 
 
 def copy(connection: psycopg.Connection[Any], state: Installed, span: Range) -> None:
-    """Notes and texts of statements, and the values of their rows by version of columns."""
-    where, schema, block = span.where("s"), Identifier(SCHEMA), Literal(BLOCK)
+    """Put the texts of these transactions beside the log."""
+    for found in texts(connection, state, span.where("s")):
+        connection.execute(
+            SQL("insert into {schema}.open_text {found}").format(schema=Identifier(SCHEMA), found=found)
+        )
+
+
+def texts(connection: psycopg.Connection[Any], state: Installed, where: Composable) -> Iterator[Composable]:
+    """Notes and texts of statements, and the values of their rows by version of columns, as queries: block, shape_id,
+    text. The caller made canonical.SETTINGS."""
+    schema, block = Identifier(SCHEMA), Literal(BLOCK)
     text, which = text_index.NOTE
-    connection.execute(
-        NOTES.format(schema=schema, block=block, text=text, where=where, which=SQL(" AND ") + which)
-    )
+    yield NOTES.format(schema=schema, block=block, text=text, where=where, which=SQL(" AND ") + which)
     for row in named_rows(connection.execute(STATEMENTS.format(schema=schema, where=where))):
         lines = [
             LINES.format(
@@ -96,10 +104,7 @@ def copy(connection: psycopg.Connection[Any], state: Installed, span: Range) -> 
             for n, line, table in sources(state.shapes.get(row.shape_id))
         ]  # fmt: skip
         if lines:
-            query = ROWS.format(
-                schema=schema, block=block, shape=Literal(row.shape_id), lines=SQL(" union all ").join(lines)
-            )
-            connection.execute(query)
+            yield ROWS.format(block=block, shape=Literal(row.shape_id), lines=SQL(" union all ").join(lines))
 
 
 def sources(shape: Shape | None) -> list[tuple[Composable, Composable, Composable]]:

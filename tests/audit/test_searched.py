@@ -25,11 +25,17 @@ HIDDEN = {
         ["The sums of {day} have other than what user2 did."],
     "update dbadmin_audit.person_days set person = 'innocent' where person = 'rare'":
         ["The sums of {day} have other than what innocent did.", "The sums of {day} have other than what rare did."],
+    "delete from dbadmin_audit.touched":
+        ["The map lacks changes of rows that were kept whole: a search for them finds less.",
+         "The map lacks changes of name of public.people: a search for them finds less."],
+    "update dbadmin_audit.touched set attnum = 1 where shape_id = 1 and attnum = 2 and block = 1":
+        ["The map lacks changes of name of public.people: a search for them finds less."],
 }  # fmt: skip
 
 
 @pytest.fixture
-def indexed(many, server):  # noqa: F811
+def indexed(many, server, execute):  # noqa: F811
+    execute("alter table people add more int; update people set name = 'whole' where id = 7")
     assert carry_out(operation("index_log", server, texts=False)).status == "succeeded"
     assert carry_out(operation("seal_log", server)).status == "succeeded"
     return many
@@ -50,6 +56,30 @@ def test_what_is_hidden_from_searches_is_named_and_comes_back(indexed, server, e
     assert carry_out(operation("index_log", server, texts=False, anew=True)).status == "succeeded"
     assert carry_out(operation("verify_seals", server)).status == "succeeded"
     assert len(walked(indexed, {"person": "rare"})) == 2
+
+
+@pytest.mark.parametrize(
+    ("statement", "span"),
+    [
+        ("delete from dbadmin_audit.open_text where shape_id = 1", (0, 2063)),
+        ("update dbadmin_audit.open_text set text = '' where shape_id = 1 and block = 3", (48, 63)),
+        ("update dbadmin_audit.open_text set text = replace(text, 'rare one', 'some one')", (2048, 2063)),
+        ("delete from dbadmin_audit.open_text where shape_id = 0", (2048, 2063)),
+    ],
+)
+def test_texts_that_are_hidden_from_searches_are_named_and_come_back(many, server, execute, statement, span):  # noqa: F811
+    execute("create extension pg_trgm; select setval('dbadmin_audit.statement_id', 2050)")
+    execute("insert into people values (5000, 'Rare one\nof two lines'); alter table others add note text")
+    execute("insert into others values (5000, 'whole')")
+    for name in ("index_log", "seal_log", "verify_seals"):
+        run = carry_out(operation(name, server))
+        assert run.status == "succeeded", run.message
+    execute(statement)
+    text = "The copied texts lack some of statements {} to {}: a search for a text finds less.".format(*span)
+    run = carry_out(operation("verify_seals", server))
+    assert log_of(run) == [text + searched.ANEW]
+    assert carry_out(operation("index_log", server, anew=True)).status == "succeeded"
+    assert carry_out(operation("verify_seals", server)).status == "succeeded"
 
 
 def test_what_came_since_the_last_run_of_the_index_is_not_missed(indexed, server, execute):
