@@ -270,6 +270,37 @@ def test_a_locale_that_the_host_lacks_is_named_and_the_servers_own_taken_instead
         connection.execute(f"drop database {done.result['database']}")
 
 
+def test_what_differs_there_and_does_no_harm_is_told_and_stops_nothing(
+    server: Server, taken: Callable[..., Backup], run: Callable[..., Run], database: str
+) -> None:
+    older = [{"name": "plpgsql", "version": "0.9", "schema": "pg_catalog"}]
+    backup = altered(taken(), extensions=older, properties={"datcollversion": "1.2"})
+    checks, refusal = looked(server, "restore_backup", backup=backup.pk, database=f"{database}_copy")
+    assert refusal == ""
+    extension, sorting = checks["Extension plpgsql"], checks.get("Version of the sorting")
+    assert extension.state == "warning"
+    assert extension.message == (
+        "It becomes 1.0; it was 0.9. The restore is right unless the two differ in what they keep in tables: then it "
+        "stops with an error."
+    )
+    if sorting:  # a host with no locale but C has no version of it
+        assert sorting.state == "warning"
+        assert sorting.message.startswith("It was 1.2, here it is ")
+    done = run("restore_backup", backup=backup.pk, into="new", database=f"{database}_copy")
+    assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+
+
+def test_an_encoding_that_new_databases_there_have_not_is_never_exchanged(
+    server: Server, taken: Callable[..., Backup]
+) -> None:
+    backup = altered(taken(), properties={"encoding": "LATIN1"})
+    checks, refusal = looked(server, "restore_backup", backup=backup.pk, sorting="server", database="other")
+    assert refusal == "New databases of shop are in UTF8, the backup is in LATIN1."
+    fix = checks["Sorting"].fix
+    assert fix
+    assert (fix.label, fix.params["sorting"]) == ("Sort as it was backed up", "")
+
+
 def test_the_provider_of_the_sorting_is_said_where_the_template_of_the_server_could_have_another(
     server: Server, taken: Callable[..., Backup], postgres: Postgres
 ) -> None:
