@@ -55,6 +55,7 @@ def with_slot(name: str, slot: str) -> str:
 def let_go(connection: psycopg.Connection[Any]) -> list[tuple[str, str]]:
     """Take its slot from each subscription of this database: they come from pg_restore disabled. Names and slots."""
     connection.execute(_IN_SILENCE)
+    connection.execute("set default_transaction_read_only = off")  # which the database may have for its users
     found = connection.execute(_OF, [connection.info.dbname]).fetchall()
     for name, slot in found:
         if slot:

@@ -95,6 +95,7 @@ def test_a_backup_with_a_subscription_is_proven_and_leaves_nothing(
 def test_a_copy_has_its_subscription_without_the_slot_of_the_original(
     cluster: Postgres, do: Callable[..., Run], backup: Backup
 ) -> None:
+    cluster.admin.execute("alter database shop set default_transaction_read_only = on")
     done = do("restore_backup", backup=backup.pk, into="new", database="shop_copy")
     assert done.plan[-2] == (
         "-- The slots belong to the original; the publisher is not asked\n"
