@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET
 from psycopg import sql
 
 from backups.models import RowComparison, RowDifference, SideSchema
-from backups.row_places import Expression, Shape, TableName, look, meet, of, shape_of
+from backups.row_places import Expression, Shape, TableName, look, meet, of, rows_of, shape_of
 from dbadmin.connections import why
 from dbadmin.models import Schedule, Server
 from dbadmin.permissions import may, require
@@ -69,11 +69,15 @@ def row_comparison(request: HttpRequest, server_name: str, pk: int) -> HttpRespo
 def _shown(found: RowComparison, differences: Sequence[RowDifference]) -> tuple[list[dict[str, Any]], str]:
     """Each difference with the values of both sides, or why they cannot be shown."""
     dsn = found.server.dsn("operate", found.database)
-    keys = [difference.key for difference in differences]
+    # A key that one side has not need not be a value of the type that it has there.
+    theirs = [difference.key for difference in differences if difference.kind != Kind.EXTRA]
+    ours = [difference.key for difference in differences if difference.kind != Kind.MISSING]
     try:
         with look(dsn) as connection:
-            backed_up = values_of(connection, TableName(found.other_schema, found.other_name), found, keys)
-            live = values_of(connection, TableName(found.schema, found.name), found, keys)
+            backed_up = values_of(connection, TableName(found.other_schema, found.other_name), found, theirs)
+            live = values_of(connection, TableName(found.schema, found.name), found, ours)
+    except NoSuchKey as reason:
+        return [], str(reason)
     except psycopg.Error as error:
         return [], why(error, dsn)
     return [_line(found, each, live, backed_up) for each in differences], ""
@@ -102,6 +106,10 @@ def _brief(values: Values, name: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
+class NoSuchKey(Exception):
+    """A column of the key is gone; a sentence says which."""
+
+
 def values_of(
     connection: psycopg.Connection[Any], table: TableName, found: RowComparison, keys: Sequence[Sequence[str]]
 ) -> dict[str, Values]:
@@ -109,10 +117,12 @@ def values_of(
     shape = shape_of(connection, table)
     if shape is None or not keys:
         return {}
+    if gone := [name for name in found.key if name not in shape]:
+        raise NoSuchKey(f"The table {table} has no column {gone[0]} any more: compare it again.")
     names = [name for name in found.columns if name in shape]
     statement = sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(
         sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in names),
-        table.quoted,
+        rows_of(table, shape),
         sql.SQL(" OR ").join(
             sql.SQL("({})").format(meet(shape, found.key, of("t"), typed(shape, found.key, key)))
             for key in keys

@@ -143,3 +143,40 @@ def test_keys_of_another_collation_than_that_of_the_database_are_met_by_it(
     )
     assert run("undo_copy_rows", run=done.pk).status == Run.Status.SUCCEEDED
     assert target.rows("select name, n from names order by n") == [("c", 3), ("B", 7)]
+
+
+def test_a_page_of_differences_whose_key_is_no_column_of_the_live_table_any_more_is_shown(
+    compared: Compared, target: Session, client_as: Callable[[str], Client]
+) -> None:
+    found = compared(COMMAS, "pairs", "update pairs set n = 9 where n = 3")
+    target.connection.execute("alter table pairs rename a to other")
+    page = client_as("admin").get(found.get_absolute_url())
+    assert page.status_code == 200
+    assert "The table public.pairs has no column a any more: compare it again." in page.content.decode()
+
+
+def test_a_page_of_differences_shows_the_rows_of_the_table_and_not_of_those_that_inherit_from_it(
+    compared: Compared, client_as: Callable[[str], Client]
+) -> None:
+    found = compared(
+        "create table elder (id int primary key, t text); create table younger () inherits (elder);"
+        "insert into elder values (1, 'old'); insert into younger values (1, 'young')",
+        "elder", "update only elder set t = 'wrong'",
+    )  # fmt: skip
+    page = client_as("admin").get(found.get_absolute_url()).content.decode()
+    assert "<del>wrong</del> <ins>old</ins>" in page
+
+
+def test_a_page_of_differences_shows_keys_that_are_no_values_of_the_live_type(
+    compared: Compared, target: Session, run: Callable[..., Run], client_as: Callable[[str], Client]
+) -> None:
+    found = compared(
+        "create type mood as enum ('good', 'bad'); create table felt (id text primary key, n int);"
+        "insert into felt values ('good', 1), ('ugly', 2)",
+        "felt",
+        "delete from felt where n = 2; update felt set n = 7; alter table felt alter id type mood using id::mood",
+    )  # fmt: skip
+    page = client_as("admin").get(found.get_absolute_url()).content.decode()
+    assert "cannot be shown" not in page
+    assert "<del>7</del> <ins>1</ins>" in page
+    assert "<ins>2</ins>" in page
