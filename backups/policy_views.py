@@ -19,7 +19,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from backups import store_rules
 from backups.models import Backup, BackupKey, Policy, Store
-from backups.policies import Verdict, candidate, judge
+from backups.policies import Verdict, candidate, judge, policy_for
 from backups.retention import Day, Rules, simulate, usual_interval
 from dbadmin.events import record
 from dbadmin.permissions import require
@@ -179,10 +179,14 @@ def stores(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def preview(policy: Policy) -> list[Verdict]:
-    """What these rules would say about every database that they cover."""
+    """What these rules would say about every database that they cover, and no policy that is more particular."""
     pairs = _covered(policy).values_list("server", "database").order_by().distinct()
     servers = {backup.server_id: backup.server for backup in _covered(policy).select_related("server")}
-    return [judge(server, name, policy) for pk, name in pairs if (server := servers.get(pk))]
+    return [
+        judge(server, name, policy)
+        for pk, name in pairs
+        if (server := servers.get(pk)) and policy_for(server, name, policy) is policy
+    ]
 
 
 def _covered(policy: Policy) -> QuerySet[Backup]:

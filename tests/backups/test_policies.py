@@ -61,6 +61,25 @@ def test_a_policy_is_tried_before_it_is_saved_and_then_deletes_what_it_showed(
     assert {item.key.rpartition("/")[0] for item in three[0].store.open().items()} == {three[0].prefix}
 
 
+def test_a_policy_shows_no_database_that_a_more_particular_one_decides_about(
+    server: Server,
+    three: list[Backup],
+    database: str,
+    client_as: Callable[..., Client],
+    run: Callable[..., Run],
+) -> None:
+    wide = Policy.objects.create(name="a-wide", rules=FEW)
+    narrow = Policy.objects.create(name="narrow", server=server, database=database, rules={**FEW, "last": 9})
+    admin = client_as("admin")
+    going = "2 of 3 backups would go now."
+    page = admin.get(reverse("policy", args=[wide.name])).content.decode()
+    assert going not in page
+    narrow.enabled = False
+    narrow.save()
+    page = admin.get(reverse("policy", args=[wide.name])).content.decode()
+    assert going in page
+
+
 def test_nothing_is_deleted_while_it_is_restored_or_while_backups_fail(
     server: Server, three: list[Backup], database: str
 ) -> None:
