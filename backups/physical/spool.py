@@ -75,8 +75,8 @@ class Spool:
                 path.unlink()
 
     def clear(self) -> None:
-        """Forget what is stored, so that the next receiver begins where the slot stands."""
-        for path in self._named(SEGMENT):
+        """Forget what is stored, the part too, so that the next receiver begins where the slot stands."""
+        for path in [*self._named(SEGMENT), *self.partials()]:
             path.unlink()
 
 

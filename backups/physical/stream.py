@@ -116,7 +116,10 @@ class WalStream(threading.Thread):
             return
         spool.drop_torn()
         if self.process is not None and any(GONE in line for line in self.said):
-            # The source has recycled what comes next: a hole. Go on where the slot stands.
+            # The source has recycled what comes next: a hole. Go on where the slot stands, once all before is sent.
+            shipper = self.open_shipper()
+            shipper.ship_closed()
+            shipper.ship_partial(None)
             spool.clear()
         elif spool.is_empty():
             self.seed(spool)

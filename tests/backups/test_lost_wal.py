@@ -1,0 +1,85 @@
+"""WAL that the source gave up before it was received is a hole: red, refused, and ended by a new base backup."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from backups.models import PointInTime, RecoveredCluster
+from backups.physical.chains import recoverable
+from dbadmin.operations import Refused
+from tests.backups.recovering import Source
+from tests.backups.test_point_in_time import nothing_left, numbers, recover, rows_of, stop
+from tests.carrying_out import operation
+from tests.fixtures.runtime import Process, until
+
+__all__ = ["nothing_left"]
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
+
+
+def give_up(source: Source) -> None:
+    """The server writes more than its slot may keep back."""
+    for _ in range(8):
+        source.execute("select pg_logical_emit_message(true, 'test', 'there is something in it')")
+        source.execute("select pg_switch_wal()")
+        source.execute("checkpoint")
+    assert source.execute("select wal_status from pg_replication_slots") == ("lost",)
+
+
+def test_a_slot_that_the_server_gave_up_is_a_hole_until_the_next_base_backup(
+    make_source: Callable[..., Source],
+) -> None:
+    source = make_source(max_slot_wal_keep_size="16MB", max_wal_size="32MB", min_wal_size="32MB")
+    source.base()
+    before = source.insert(1)
+    source.switch()
+    source.covered()
+    source.receivers.pop().end()
+    give_up(source)
+    source.receive()
+    lost = source.insert(2)
+    source.covered()
+    found = recoverable(source.server)
+    (hole,) = found.holes
+    assert (hole.end, bool(hole.missing)) == (None, True)
+    assert [row[0] for row in rows_of("wal_holes", source)] == [hole.missing]
+    with pytest.raises(Refused, match=f"cannot be recovered: the WAL segment {hole.missing} is missing"):
+        operation("recover_to_moment", source.server, kind="time", moment=lost.isoformat()).plan()
+    row = recover(source, before)
+    assert numbers(row) == [1]
+    stop(source, row)
+    source.base()
+    source.covered()
+    row = recover(source)
+    assert numbers(row) == [1, 2]
+    stop(source, row)
+    assert PointInTime.objects.get().problem == ""
+
+
+def test_what_was_received_before_the_slot_was_given_up_is_sent_when_the_store_is_back(
+    make_source: Callable[..., Source],
+) -> None:
+    source = make_source(max_slot_wal_keep_size="16MB", max_wal_size="32MB", min_wal_size="32MB")
+    source.base()
+    source.covered()
+    elsewhere = source.store.path.rename(source.store.path.with_name("unmounted"))
+    source.insert(1)
+    segment, received = source.execute(
+        "select pg_walfile_name(pg_current_wal_insert_lsn()), pg_current_wal_insert_lsn()::text"
+    )
+    source.execute("select pg_switch_wal()")
+    until((source.spool / segment).exists, 60)
+    source.receivers.pop().end()
+    give_up(source)
+    source.receivers.append(Process(source.log, "wal_receiver", redis_url="redis://127.0.0.1:1/0"))
+    gone = f"The store's directory {source.store.path} is not there. Create it, or mount its disk."
+    until(lambda: source.point.problem == gone, 60)
+    told_at = source.point.seen_at
+    until(lambda: source.point.seen_at > told_at + timedelta(seconds=8), 60)  # it has tried to go on
+    elsewhere.rename(source.store.path)
+    source.covered()
+    run = source.do("recover_to_moment", kind="lsn", text=received)
+    row = RecoveredCluster.objects.get(pk=run.result["recovered"])
+    assert numbers(row) == [1]
+    stop(source, row)
