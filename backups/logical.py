@@ -28,6 +28,8 @@ LOOK_AGAIN_SECONDS = 600
 
 #: Text that must read the same before and after: these settings make it depend on nothing but the value.
 STEADY = "-c bytea_output=hex -c TimeZone=UTC"
+#: A job of pg_restore waits for as long as the others need; the other limits pg_dump and pg_restore lift themselves.
+PATIENT = "-c idle_session_timeout=0"
 
 _ENVIRONMENT = {
     "host": "PGHOST",
@@ -138,7 +140,7 @@ def environment(dsn: str, database: str | None = None) -> dict[str, str]:
     found = {
         _ENVIRONMENT[name]: str(value) for name, value in parts.items() if name in _ENVIRONMENT and value
     }
-    options = f"{parts.get('options', '')} {STEADY}".strip()
+    options = f"{parts.get('options', '')} {STEADY} {PATIENT}".strip()
     return {**found, "PGOPTIONS": options, "PGTZ": "UTC", "PGCONNECT_TIMEOUT": "10"}
 
 

@@ -314,3 +314,22 @@ def test_a_database_that_limits_its_statements_is_restored_in_its_place_all_the_
     with postgres.connect(database) as connection:
         assert connection.execute("show statement_timeout").fetchone() == ("500ms",)
         assert connection.execute("select n from public.one").fetchone() == (1,)
+
+
+def test_a_job_that_waits_for_another_is_not_ended_for_being_idle(
+    taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres, database: str
+) -> None:
+    with postgres.connect(database) as connection:
+        connection.execute("""
+            create function slow(int) returns bool immutable language plpgsql
+            as $$ begin perform pg_catalog.pg_sleep(0.5); return true; end $$;
+            create table one (n int check (slow(n))); insert into one values (1), (2), (3);
+            create table two as select 1 as n;
+            create index on one (n); create unique index on one (n); create index on two (n)""")
+    backup = taken()
+    postgres.admin.execute("alter role dbadmin_operate set idle_session_timeout = '400ms'")
+    try:
+        done = run("restore_backup", backup=backup.pk, into="new", database=f"{database}_copy")
+    finally:
+        postgres.admin.execute("alter role dbadmin_operate reset idle_session_timeout")
+    assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
