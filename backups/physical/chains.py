@@ -89,13 +89,20 @@ class Wal:
         newest = max([*self.runs, *self.histories], default=1)
         self.newest = newest
 
-    def stretches(self, timeline: int) -> list[Stretch]:
-        """The way from a base backup's timeline to the newest that descends from it."""
+    def stretches(self, base: BaseBackup) -> list[Stretch]:
+        """The way from a base backup to the newest timeline that descends from it.
+
+        From one that ends behind the point at which that branched off, as on a primary that was replaced, no way leads
+        there: only its own timeline goes on.
+        """
         for newest in sorted(self.histories, reverse=True):
             way = self.histories[newest]
-            if timeline in [stretch.timeline for stretch in way]:
-                return [stretch for stretch in way if stretch.timeline >= timeline]
-        return [Stretch(timeline, 0, None)]
+            if any(
+                stretch.timeline == base.timeline and (stretch.end is None or stretch.end >= base.end_lsn)
+                for stretch in way
+            ):
+                return [stretch for stretch in way if stretch.timeline >= base.timeline]
+        return [Stretch(base.timeline, 0, None)]
 
     def run_with(self, timeline: int, number: int) -> Run | None:
         runs = self.runs.get(timeline, [])
@@ -115,7 +122,7 @@ class Wal:
         size = self.segment_bytes
         number, end, until = base.start_lsn // size, 0, None
         timeline = base.timeline
-        for stretch in self.stretches(base.timeline):
+        for stretch in self.stretches(base):
             if stretch.end is not None and stretch.end <= base.start_lsn:
                 continue
             timeline = stretch.timeline
@@ -213,14 +220,14 @@ def recoverable(server: Server) -> Recoverable:
         return Recoverable([], [], [])
     bases = BaseBackup.objects.present().filter(server=server, system_id=point.system_id, problem="")
     wal = wal_of(server, point.system_id, point.segment_bytes)
-    chains = [_to_head(wal.follow(base), point) for base in layers.whole(bases)]
+    chains = [to_head(wal.follow(base), point, wal.newest) for base in layers.whole(bases)]
     return Recoverable(chains, windows(chains), holes(chains))
 
 
-def _to_head(chain: Chain, point: PointInTime) -> Chain:
+def to_head(chain: Chain, point: PointInTime, newest: int) -> Chain:
     """A chain that reaches what the receiver covers goes as far in time as that does."""
     covered, at = point.covered_lsn, point.covered_at
-    if covered is None or at is None or chain.missing or chain.end_lsn < covered:
+    if covered is None or at is None or chain.missing or chain.end_lsn < covered or chain.timeline < newest:
         return chain
     until = max(at, chain.until_at or at)
     return Chain(chain.base, chain.end_lsn, until, chain.timeline, "")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
+
+from django.db.models import Q
 
 from backups.physical import marks as kept_marks
 from backups.physical.chains import Chain, Hole, Recoverable, Wal
 from backups.physical.marks import Mark
 from backups.physical.models import PointInTime, WalSegment
-from backups.physical.wal import needed, parse_lsn, segment_name
+from backups.physical.wal import Stretch, needed, parse_lsn, segment_name
 from dbadmin.operations import Refused
 
 #: A position at the start of a page counts the page's header in, or not.
@@ -119,12 +124,13 @@ def _text(moment: datetime) -> str:
 
 def route(point: PointInTime, wal: Wal, chain: Chain, target: Target) -> Route:
     """Which segments, and the marks on both sides of the target."""
-    floor, ceiling = _around(point, chain, target)
+    way = wal.stretches(chain.base)
+    floor, ceiling = _around(point, chain, target, way)
     end = chain.end_lsn
     if target.kind == "time" and ceiling is not None:
         end = min(end, max(ceiling.lsn, chain.base.end_lsn))
     size = point.segment_bytes
-    segments = list(needed(wal.stretches(chain.base.timeline), chain.base.start_lsn, end, size))
+    segments = list(needed(way, chain.base.start_lsn, end, size))
     must_reach = chain.base.end_lsn
     if target.lsn is not None:
         must_reach = max(must_reach, target.lsn)
@@ -137,15 +143,27 @@ def before_header(lsn: int) -> int:
     return lsn - lsn % PAGE if lsn % PAGE in HEADERS else lsn
 
 
-def _around(point: PointInTime, chain: Chain, target: Target) -> tuple[Mark | None, Mark | None]:
-    """The last mark at or before the target, and the first after it."""
+def _around(
+    point: PointInTime, chain: Chain, target: Target, way: Sequence[Stretch]
+) -> tuple[Mark | None, Mark | None]:
+    """The last mark at or before the target, and the first after it; none of what a primary wrote that was replaced."""
     moment = target.moment or chain.until_at
     rows = WalSegment.objects.filter(
         server=point.server, system_id=point.system_id, problem="", end_lsn__gt=chain.base.start_lsn
     ).exclude(until_at=None)
+    ends = {stretch.timeline: stretch.end or sys.maxsize for stretch in way}
+    rows = rows.filter(
+        reduce(or_, (Q(timeline=key, number__lte=end // point.segment_bytes) for key, end in ends.items()))
+    )
     before = rows.filter(until_at__lte=moment).order_by("-until_at").first()
     after = rows.filter(until_at__gt=moment).order_by("until_at").first()
-    known = sorted(mark for row in (before, after) if row for mark in kept_marks.unpacked(row.marks))
+    known = sorted(
+        mark
+        for row in (before, after)
+        if row
+        for mark in kept_marks.unpacked(row.marks)
+        if mark.lsn <= ends[row.timeline]
+    )
     floor = max((mark for mark in known if moment and mark.at <= moment), default=None)
     ceiling = min((mark for mark in known if moment and mark.at > moment), default=None)
     return floor, ceiling
