@@ -216,6 +216,17 @@ class CopyRows(Operation):
         except psycopg.Error as error:
             work.log(f"It could not be compared anew: {sentence(error, self.server)}")
 
+    def clean_up(self, work: Work) -> None:
+        """Nothing to remove: say it where the rows were copied all the same, and only the comparison was not made."""
+        if not (facts := work.facts.get("copying")):
+            return
+        kept = copying(work.run.pk, facts).kept
+        if self.server.value("select to_regclass(%s)::text", [kept.regclass], database=facts["database"]):
+            work.log(
+                f"The rows were copied before this ended. What was there is in {kept}: the operation “Take copied rows "
+                "back” returns it."
+            )
+
     def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
         return "undo_copy_rows", {"run": run.pk}
 

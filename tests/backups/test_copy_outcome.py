@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
+from backups.operations.copy_rows import CopyRows
 from dbadmin.connections import Session
-from dbadmin.models import Run
+from dbadmin.models import Run, Server
+from dbadmin.work import Work
 from tests.backups.beside import Compared
 from tests.carrying_out import log_of
 
@@ -58,3 +60,28 @@ def test_values_that_the_live_types_hold_otherwise_are_named(
         "2 rows of public.prices were copied. 2 of them are not as in the backup: they differ in price."
     )
     assert target.rows("select price::text from prices order by 1") == [("1.2",), ("2.0",)]
+
+
+def test_a_run_that_ended_after_its_rows_were_copied_says_so_and_is_taken_back(
+    compared: Compared, target: Session, server: Server, run: Callable[..., Run]
+) -> None:
+    """It was cancelled, or its worker died, while the table was compared anew."""
+    found = compared(
+        "create table goods (id int primary key); insert into goods values (1), (2)",
+        "goods",
+        "delete from goods",
+    )
+    ended = run("copy_rows", comparison=found.pk, kind="missing", keys="1")
+    target.connection.execute("alter table goods add check (id <> 2)")
+    failed = run("copy_rows", comparison=found.pk, kind="missing", keys="2")
+    assert (failed.status, log_of(failed)) == (Run.Status.FAILED, [])
+    Run.objects.filter(pk=ended.pk).update(status=Run.Status.CANCELLED)
+    work = Work(ended)
+    CopyRows(server, ended.params).clean_up(work)
+    work.flush()
+    assert log_of(ended)[-1] == (
+        f"The rows were copied before this ended. What was there is in side.before_run_{ended.pk}: the operation "
+        "“Take copied rows back” returns it."
+    )
+    undone = run("undo_copy_rows", run=ended.pk)
+    assert undone.message == "1 rows of public.goods are as before the copy, 0 were left as they are."
