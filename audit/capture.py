@@ -11,7 +11,7 @@ from audit.log_tables import SCHEMA, before_name, has_pairs, key_columns, pairs_
 from audit.tables import Column, Described
 
 OWNER = "dbadmin_audit"
-VERSION = 5
+VERSION = 6
 TRIGGERS = {
     operation: f"dbadmin_audit_{operation.lower()}"
     for operation in ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
@@ -285,16 +285,28 @@ BEGIN
     IF written OPERATOR(pg_catalog.=) 0 AND TG_OP OPERATOR(pg_catalog.<>) 'TRUNCATE' THEN
         RETURN NULL;
     END IF;
-    {line};
+    {of_a_partition}{line};
     RETURN NULL;{on_failure}
 END
 """
 
+#: A partition that is emptied alone leaves the others as they are: its name tells.
+OF_A_PARTITION = """IF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE'
+            AND TG_RELID OPERATOR(pg_catalog.<>) {relid}::pg_catalog.oid THEN
+        {line};
+        RETURN NULL;
+    END IF;
+    """
+EMPTIED_ALONE = (
+    "'TRUNCATE ' OPERATOR(pg_catalog.||) TG_TABLE_SCHEMA::pg_catalog.text OPERATOR(pg_catalog.||) '.'"
+    " OPERATOR(pg_catalog.||) TG_TABLE_NAME::pg_catalog.text"
+)
+
 LINE = """INSERT INTO dbadmin_audit.statement (id, at, xid, images, watched_id, shape_id, operation,
-        session_role, set_role, app_user, client, application{query_column})
+        session_role, set_role, app_user, client, application{query_column}{note_column})
     VALUES (number, moment, pg_catalog.pg_current_xact_id(), {images}, {watched}, version, {operation},
         session_user::pg_catalog.text, {set_role}, {app_user}, pg_catalog.inet_client_addr(),
-        {application}{query_value})"""
+        {application}{query_value}{note_value})"""
 
 CONTINUE = """
 EXCEPTION WHEN OTHERS THEN
@@ -315,7 +327,7 @@ def setting(arguments: Composable, otherwise: str = "") -> Composable:
     ).format(arguments, Literal(otherwise))
 
 
-def line(watched_id: int, choices: Choices, images: str, operation: str) -> Composable:
+def line(watched_id: int, choices: Choices, images: str, operation: str, note: str = "") -> Composable:
     """The statement's own line in the log."""
     return SQL(LINE).format(
         watched=Literal(watched_id),
@@ -328,6 +340,8 @@ def line(watched_id: int, choices: Choices, images: str, operation: str) -> Comp
         query_value=SQL(", pg_catalog.left(pg_catalog.current_query(), 4000)")
         if choices.query_text
         else SQL(""),
+        note_column=SQL(", note") if note else SQL(""),
+        note_value=SQL(f", {note}") if note else SQL(""),
     )
 
 
@@ -355,12 +369,14 @@ def create_function(
     into = SQL("INSERT INTO {} ({})").format(
         rows_table(shape_id), SQL(", ").join([SQL("at, statement_id, n, side"), *names])
     )
+    operation, relid = 'pg_catalog.left(TG_OP, 1)::pg_catalog."char"', Literal(str(table.relid))
+    alone = line(watched_id, choices, "written", operation, EMPTIED_ALONE)
     salted = any(column.rule in {"hashed", "masked"} for column in table.kept)
     body = SQL(BODY).format(
         version=Literal(VERSION),
         shape=Literal(shape_id),
         watched=Literal(watched_id),
-        relid=Literal(str(table.relid)),
+        relid=relid,
         signature=Literal(table.signature),
         salt_declared=SQL("\n    salt text;") if salted else SQL(""),
         salt_read=SQL("\n        SELECT s.salt INTO salt FROM dbadmin_audit.secret s;")
@@ -371,7 +387,10 @@ def create_function(
         if row
         else typed_branches(table, choices, into, single_update(watched_id, shape_id, table, choices)),
         loose=SQL(LOOSE_ROW if row else LOOSE).format(watched=Literal(watched_id)),
-        line=line(watched_id, choices, "written", 'pg_catalog.left(TG_OP, 1)::pg_catalog."char"'),
+        line=line(watched_id, choices, "written", operation),
+        of_a_partition=SQL(OF_A_PARTITION).format(relid=relid, line=alone)
+        if table.kind == "p" and not row
+        else SQL(""),
         on_failure=SQL(CONTINUE).format(watched=Literal(watched_id))
         if choices.on_failure == "continue"
         else SQL(""),

@@ -98,7 +98,8 @@ def whole_images(rows: Rows, table: Watched, within: str) -> list[tuple[int, int
 def emptied(rows: Rows, table: Watched, within: str) -> list[Any]:
     """When the table was emptied by TRUNCATE."""
     query = SQL(
-        "select id, at from {}.statement s where watched_id = {} and operation = 'T' and {} order by id"
+        "select id, at from {}.statement s where watched_id = {} and operation = 'T' and note is null and {}"
+        " order by id"
     ).format(Identifier(SCHEMA), Literal(table.id), SQL(within.format(a="s")))
     return list(rows(query))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from typing import Any
 
 from psycopg.sql import SQL, Identifier, Literal
 
@@ -27,9 +28,28 @@ def row_at(rows: Rows, state: Installed, table: Watched, key: str, moment: dt.da
 
 
 EMPTIED = """
-with truncates as materialized (select id, at from dbadmin_audit.statement where operation = 'T' and watched_id = %s)
+with truncates as materialized (select id, at from dbadmin_audit.statement where operation = 'T' and watched_id = %s
+    and note is null)
 select id, at from truncates where id > %s and at <= %s order by id limit 1
 """
+
+
+#: Partitions that were emptied alone, the newest first.
+ALONE = """
+select s.id, s.at, substring(s.note from 10) as name from dbadmin_audit.statement s
+where s.watched_id = %s and s.operation = 'T' and s.note is not null and s.id > %s and s.at > %s and s.at <= %s
+  and not exists (select from dbadmin_audit.statement w
+                  where w.watched_id = s.watched_id and w.operation = 'T' and w.note is null and w.xid = s.xid)
+order by s.id desc limit 10
+"""
+
+
+def emptied_alone(
+    rows: Rows, table: Watched, until: dt.datetime, after: int = 0, since: dt.datetime | None = None
+) -> list[Any]:
+    """Partitions of a table that were emptied between two moments, and above a statement's number, while others were
+    not: which rows lay in them the log does not tell. Newest first, ten at most."""
+    return list(rows(ALONE, [table.id, after, since or dt.datetime.min.replace(tzinfo=dt.UTC), until]))
 
 
 def unless_gone(
@@ -64,9 +84,9 @@ def table_at(rows: Rows, table: Watched, statement_id: int) -> dict[tuple[str | 
             order = 1 if row.side == "+" else 0
             events.append((row.statement_id, order, row.n, row.side, shape, image(shape, row.texts) or {}))
     ends = rows(
-        SQL("select id from {}.statement where watched_id = {} and operation = 'T' and id <= {}").format(
-            Identifier("dbadmin_audit"), Literal(table.id), Literal(statement_id)
-        )
+        SQL(
+            "select id from {}.statement where watched_id = {} and operation = 'T' and note is null and id <= {}"
+        ).format(Identifier("dbadmin_audit"), Literal(table.id), Literal(statement_id))
     )
     emptied = sorted(row.id for row in ends)
     for number, order, _, _, shape, values in sorted(events, key=lambda event: event[:3]):

@@ -22,7 +22,7 @@ from audit.listing import lines_of
 from audit.log_tables import SCHEMA
 from audit.losses import moment_without
 from audit.models import CountedTable, SavedSearch
-from audit.moments import row_at
+from audit.moments import emptied_alone, row_at
 from audit.overview import capture_overview
 from audit.registry import Watched, installed, outdated
 from audit.routine import lacks, put_on_schedules
@@ -177,6 +177,11 @@ def life(asked: Asked, table: str) -> HttpResponse:
     context = asked.context(
         at=at,
         was=was,
+        emptied=emptied_alone(
+            asked.rows, watched, max(filter(None, (at, until))), was.statement_id if was else 0
+        )
+        if at
+        else [],
         was_lines=diff.lines(None, was.new) if was and was.new else [],
         until=until,
         until_text=asked.request.GET.get("and", ""),
@@ -212,7 +217,11 @@ def table(asked: Asked, table: str) -> HttpResponse:
         asked.note(f"Looked at {words}.", table=str(watched), at=get["at"])
     context = asked.context(
         table=watched, at=at, until=until, at_text=get.get("at", ""), until_text=get.get("and", ""),
-        refusal=refusal, found=found, rows=rows, columns=comparing.columns(watched),
+        refusal=refusal, found=found, rows=rows,
+        emptied=emptied_alone(asked.rows, watched, max(at, until or at), since=min(at, until) if until else None)
+        if at and not refusal
+        else [],
+        columns=comparing.columns(watched),
         changes=[(one, diff.brief(one.old, one.new, 8), search.key_text(one.key)) for one in found.changes[:500]]
         if found else [],
     )  # fmt: skip
