@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Role = Literal["monitor", "operate", "pgbouncer"]
 
+#: The forms of moments and spans that the driver can read, whatever a database has for its users.
+LEGIBLE = {"DateStyle": "ISO", "IntervalStyle": "postgres"}
 #: Session settings of every read: nothing of ours waits long, holds long or writes.
 LIMITS = {
     "statement_timeout": "2s",
@@ -30,6 +32,7 @@ LIMITS = {
     # The server's parallel workers are for its own work, and our few thousand rows shall not touch its disk.
     "max_parallel_workers_per_gather": "0",
     "work_mem": "16MB",
+    **LEGIBLE,
 }
 #: How long a connection that answered is believed to be well, seconds.
 WELL = 0.5

@@ -14,10 +14,12 @@ from django.db import Error as DatabaseError
 from django.utils import timezone
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
+from psycopg.types.json import Json
 
 from dbadmin import connections, processes
 from dbadmin.failures import CommandFailed, hide
 from dbadmin.models import Run, RunLine, Server
+from dbadmin.pools import LEGIBLE
 
 if TYPE_CHECKING:
     from dbadmin.operations import Operation
@@ -32,8 +34,9 @@ LIMITS_OF_USERS = (
     "statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout",
     "lock_timeout",
 )  # fmt: skip
-UNLIMITED = """
+SETTINGS = """
 select pg_catalog.set_config(name, '0', false) from pg_catalog.pg_settings where name = any(%s) and setting <> '0'
+union all select pg_catalog.set_config(key, value, false) from pg_catalog.json_each_text(%s)
 """
 
 
@@ -143,7 +146,7 @@ class Work:
         connection = connections.open_dsn(where, self.application_name, RunConnection)
         self.began = True
         connection.add_notice_handler(self.note)
-        connection.execute(UNLIMITED, [list(LIMITS_OF_USERS)])
+        connection.execute(SETTINGS, [list(LIMITS_OF_USERS), Json(LEGIBLE)])
         # Should this process die, the server ends the statement instead of finishing it for nobody.
         with suppress(psycopg.Error):
             connection.execute(

@@ -333,3 +333,43 @@ def test_a_job_that_waits_for_another_is_not_ended_for_being_idle(
     finally:
         postgres.admin.execute("alter role dbadmin_operate reset idle_session_timeout")
     assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+
+
+ODD_SETTINGS = """
+    DateStyle = 'German, DMY'; IntervalStyle = 'sql_standard'; TimeZone = 'Asia/Kolkata'; bytea_output = 'escape';
+    extra_float_digits = -5; standard_conforming_strings = off; escape_string_warning = on;
+    quote_all_identifiers = on; xmloption = 'document'; row_security = off; enable_seqscan = off;
+    default_transaction_isolation = 'serializable'; check_function_bodies = off; default_transaction_deferrable = on;
+    lo_compat_privileges = on; transform_null_equals = on; synchronous_commit = off; gin_fuzzy_search_limit = 1;
+    client_min_messages = error; debug_print_parse = on; search_path = '' """
+
+
+def test_no_setting_that_a_database_has_for_its_users_changes_what_is_kept_or_compared(
+    taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres, database: str
+) -> None:
+    with postgres.connect(database) as connection:
+        connection.execute("""
+            create table "Odd" (id int primary key, at timestamptz, took interval, real float8, raw bytea, word text,
+                                many int[], doc xml);
+            create index "Of words" on "Odd" (lower(word), (real * 2)) where took > interval '1 day';
+            create view seen as select id, at + took as until, word || E'\\\\' as w from "Odd" where raw <> '\\xff';
+            insert into "Odd" select n, '2024-03-31 01:30+01'::timestamptz + n * interval '1 h',
+                n * interval '25 h 3 s', random(), decode(md5(n::text), 'hex'), E'ä\\\\' || n,
+                array[n, null], '<a>1</a><b/>'
+            from generate_series(1, 500) n""")
+        rows = connection.execute('select md5(array_agg(o::text order by id)::text) from "Odd" o').fetchone()
+        for setting in filter(None, map(str.strip, ODD_SETTINGS.split(";"))):
+            connection.execute(sql.SQL(f"alter database {{}} set {setting}").format(sql.Identifier(database)))
+    backup = taken()
+    for params in ({"into": "over", "database": database}, {"into": "new", "database": f"{database}_copy"}):
+        done = run("restore_backup", backup=backup.pk, **params)
+        assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+        assert done.result["differences"] == []
+    done = run("restore_tables", backup=backup.pk, tables="Odd", database=database)
+    assert (done.status, done.message) == (Run.Status.SUCCEEDED, "0 rows differ in 1 tables."), log_of(done)
+    postgres.admin.execute(f"alter database {database} reset all")
+    with postgres.connect(database) as connection:
+        assert (
+            connection.execute('select md5(array_agg(o::text order by id)::text) from "Odd" o').fetchone()
+            == rows
+        )
