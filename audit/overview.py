@@ -104,9 +104,9 @@ def capture_overview(
         one = TableState(
             row.schema_name, row.table_name, row.estimated_rows, row.writes, watched.pop(row.relid, None)
         )
+        one.trouble = gaps.get((one.schema, one.name), [])
         if one.watched:
             fill(one, sizes, last)
-            one.trouble = gaps.get((one.schema, one.name), [])
             one.counted = (counts or {}).get(one.watched.id)
         states.append(one)
     for gone in watched.values():

@@ -178,3 +178,19 @@ def test_a_table_that_is_said_to_have_no_triggers_is_told_and_mended(watched, ex
     assert gaps(watched) == []
     execute("delete from items")
     assert watched.told()[-1][0] == "delete"
+
+
+def test_a_table_that_inherits_from_a_watched_one_is_told_until_it_is_watched_too(watched, execute):
+    execute("create table more (note text) inherits (items); create table most () inherits (more)")
+    text = (
+        "It inherits from public.items, which is watched, and is not: what is written to it directly is not recorded,"
+        " though that table shows its rows"
+    )
+    assert gaps(watched) == [("warning", name, text, "watch_table") for name in ("more", "most")]
+    watched.watch("more")
+    watched.watch("most")
+    assert gaps(watched) == []
+    execute("insert into more values (5, 'direct', 'x'); update items set name = 'all'")
+    assert [(kind, new["id"]) for kind, _, new in watched.told()[1:]] == [
+        ("insert", "5"), ("update", "1"), ("update", "5"),
+    ]  # fmt: skip
