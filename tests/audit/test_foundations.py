@@ -1,11 +1,15 @@
 """Whoever owns the server can change what capture stands on: it is told, recorded, named by a verification, and
 mended."""
 
+import subprocess
+
 import pytest
 from django.utils.html import escape
 
+from audit.foundations import faults
 from audit.gaps import find_gaps
 from audit.models import Seal
+from backups import logical
 from dbadmin.connections import Session
 from dbadmin.operations import Refused
 from dbadmin.probes import PROBES
@@ -147,3 +151,16 @@ def test_capture_shows_it_with_what_mends_it(indexed, execute, client_as, server
         assert escape(text) in page
     assert "/do/upgrade_capture/" in page
     assert "DROP RULE r ON dbadmin_audit.statement;" in page
+
+
+def test_a_copy_that_was_restored_from_a_dump_is_in_order(indexed, execute, postgres, target):
+    """Settings, rights and event triggers come along in it as they were."""
+    name = f"{target.database}_copy"
+    execute(f"create database {name}")
+    tools = logical.choose(postgres.major)
+    dump = [tools.path("pg_dump"), "-Fc", "--dbname", postgres.dsn_for(target.database)]
+    restore = [tools.path("pg_restore"), "--exit-on-error", "--dbname", postgres.dsn_for(name)]
+    dumped = subprocess.run(dump, capture_output=True, check=True)
+    subprocess.run(restore, input=dumped.stdout, capture_output=True, check=True)
+    with postgres.connect(name) as connection:
+        assert faults(Session(connection).rows) == []
