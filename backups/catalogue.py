@@ -114,7 +114,7 @@ class Keeper:
 def must_not_be_bare(store: Store) -> None:
     """Refuse a store that does not answer, and one with nothing in it where the catalogue knows of something."""
     must_be_mounted(store)
-    opened, (what, _) = store.open(), _held(store)
+    opened, (what, _) = store.open(), held(store)
     if not opened.is_mounted and what and opened.is_bare():
         raise StoreError(
             f"The store {store} ({store.where}) is empty, though the catalogue lists {what} there. Correct its bucket "
@@ -129,7 +129,7 @@ def must_be_mounted(store: Store) -> None:
     opened.must_be_there()
     if store.is_marked or not opened.is_mounted:
         return
-    what, keys = _held(store)
+    what, keys = held(store)
     there = [opened.head(key) is not None for key in keys]
     if what and not any(there):
         raise StoreError(
@@ -142,7 +142,7 @@ def must_be_mounted(store: Store) -> None:
             store.put_mark()
 
 
-def _held(store: Store) -> tuple[str, list[str]]:
+def held(store: Store) -> tuple[str, list[str]]:
     """What the catalogue knows to lie in a store, and where the oldest and the newest of it do."""
     held = Q(store=store) | Q(copies__store=store)
     backups = Backup.objects.present().filter(held).order_by("started_at")

@@ -13,8 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from backups import catalogue, store_rules
-from backups.manifest import NAME
-from backups.models import Backup, PointInTime, Store
+from backups.models import PointInTime, Store
 from backups.stores import Finding, StoreError
 from dbadmin.events import record
 from dbadmin.models import Run
@@ -134,15 +133,15 @@ def _left_behind(store: Store, was: str) -> str:
     if writes or point:
         who = f"Run {writes.pk} ({writes.title})" if writes else f"Point-in-time recovery of {point.server}"  # type: ignore[union-attr]
         return f"{who} writes to {was} now. Wait for its end, switch it off, or add another store."
-    newest = Backup.objects.present().filter(store=store).first()
+    what, keys = catalogue.held(store)
     try:
-        if newest is None or store.open().head(f"{newest.prefix}/{NAME}"):
-            return ""
+        opened = store.open()
+        lacks = next((key for key in keys if opened.head(key) is None), "")
     except StoreError as reason:
         return str(reason)
-    return (
-        f"{was} holds backups, and {store.where} does not hold the newest of them, {newest}. Copy everything there "
-        "first, or add another store."
+    return lacks and (
+        f"{was} holds {what}, and {store.where} does not hold {lacks}. Copy everything there first, or add another "
+        "store."
     )
 
 

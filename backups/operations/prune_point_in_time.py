@@ -34,7 +34,12 @@ class PrunePointInTime(Operation):
         if point is None:
             raise Refused(f"Point-in-time recovery of {self.server} was never on.")
         bases = list(BaseBackup.objects.present().filter(server=self.server, system_id=point.system_id))
-        verdict = expiry.judge(bases, timezone.now(), point.keep_days)
+        if point.covered_at is None:
+            raise Refused(
+                f"No WAL of {self.server} has been received yet: everything stays until that is so."
+            )
+        # By the source's clock: ours may be wrong, and what nothing follows does not grow old.
+        verdict = expiry.judge(bases, min(timezone.now(), point.covered_at), point.keep_days)
         if not verdict.going:
             raise Refused(f"Everything of {self.server} is still needed: {verdict.says}")
         preflight.must_answer(point.store)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SwitchOffPointInTime(Operation):
-    """Receive no more WAL of a server and give its slot back; moments up to now stay recoverable until they expire."""
+    """Receive no more WAL of a server and give its slot back; moments up to now stay recoverable until deleted."""
 
     title = "Switch off point-in-time recovery"
     risk = Risk.BLOCKS

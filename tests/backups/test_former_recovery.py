@@ -1,13 +1,19 @@
 """What a point-in-time recovery that is over left: it stays recoverable, and goes when somebody says so."""
 
 import shutil
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
 
-from backups.models import BaseBackup, Store
+from backups.models import BaseBackup, PointInTime, Store
 from backups.physical.chain_watch import Watch
+from dbadmin.models import Server
 from dbadmin.operations import Refused
 from tests.backups.recovering import Source
 from tests.backups.test_point_in_time import recover, stop
@@ -94,3 +100,51 @@ def test_all_of_a_recovery_that_is_off_can_be_deleted_also_what_was_lost_with_it
     assert log_of(run)[-1].startswith("Removed ")
     assert not BaseBackup.objects.present().exists()
     assert not source.server.wal_segments.exists()
+
+
+def test_a_store_is_not_moved_to_where_its_base_backups_and_wal_are_not(
+    source: Source, tmp_path: Path, client_as: Callable[[str], Client]
+) -> None:
+    source.switch()
+    switched_off(source)
+    wal = source.server.wal_segments.order_by("stored_at").first()
+    form = {
+        "name": "shelf",
+        "kind": "local",
+        "directory": str(tmp_path / "new"),
+        "lock_days": "0",
+        "enabled": "on",
+    }
+    answer = client_as("admin").post(reverse("store", args=["shelf"]), form)
+    assert answer.status_code == 422
+    assert answer.context["form"].errors["directory"] == [
+        (
+            f"{source.store.path} holds segments of WAL, and {tmp_path / 'new'} does not hold {wal.key}. "
+            "Copy everything there first, or add another store."
+        )
+    ]
+    source.store.refresh_from_db()
+    assert source.store.directory != str(tmp_path / "new")
+
+
+def test_nothing_expires_while_no_wal_comes(server: Server, store: Store) -> None:
+    now = timezone.now()
+    point = PointInTime.objects.create(server=server, store=store, slot="s", system_id="1", keep_days=7)
+    for days in (30, 22):
+        moment = now - timedelta(days=days)
+        BaseBackup.objects.create(
+            server=server, store=store, prefix=f"shop/{days}", system_id="1", timeline=1, start_lsn=0, end_lsn=1,
+            started_at=moment, consistent_at=moment, finished_at=moment, read_at=moment, stored_bytes=1,
+            plain_bytes=1, files_count=1,
+        )  # fmt: skip
+        store.open().put(f"shop/{days}/base.json", b"{}")
+    for covered_at, says in (
+        (None, "No WAL of shop has been received yet: everything stays until that is so."),
+        (now - timedelta(days=20), "Everything of shop is still needed: the oldest that is needed is the"),
+    ):
+        PointInTime.objects.filter(pk=point.pk).update(covered_at=covered_at)
+        with pytest.raises(Refused) as refusal:
+            operation("prune_point_in_time", server).plan()
+        assert str(refusal.value).startswith(says)
+    PointInTime.objects.filter(pk=point.pk).update(covered_at=now)
+    assert len(operation("prune_point_in_time", server).plan()) == 2

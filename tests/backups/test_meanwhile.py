@@ -135,7 +135,7 @@ def test_a_store_does_not_move_while_something_is_written_there_nor_away_from_it
     backup = Backup.objects.get(run=run)
     page = admin.post(**moved)
     says = (
-        f"{before} holds backups, and {tmp_path / 'new'} does not hold the newest of them, {backup}. Copy everything "
+        f"{before} holds backups, and {tmp_path / 'new'} does not hold {backup.prefix}/manifest.json. Copy everything "
         "there first, or add another store."
     )
     assert (page.status_code, says in page.content.decode()) == (422, True)
