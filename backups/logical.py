@@ -184,9 +184,12 @@ class Source:
     selection: Selection = field(default_factory=Selection)
     #: Tables of which only the definition is wanted.
     without_rows: Sequence[tuple[str, str]] = ()
+    #: Of the dump; empty for that which the database gives its clients.
+    encoding: str = ""
 
     def environment(self) -> Mapping[str, str]:
-        return environment(self.dsn, self.database)
+        encoding = {"PGCLIENTENCODING": self.encoding} if self.encoding else {}
+        return {**environment(self.dsn, self.database), **encoding}
 
 
 def dump_command(source: Source, snapshot: str = "", unlogged: bool = True) -> list[str]:

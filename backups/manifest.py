@@ -242,6 +242,7 @@ _FACTS = {
                || jsonb_build_object(
                     'owner', pg_catalog.pg_get_userbyid(d.datdba),
                     'encoding', pg_catalog.pg_encoding_to_char(d.encoding),
+                    'dumped_in', pg_catalog.pg_encoding_to_char(d.encoding), -- not in what its clients speak
                     'tablespace',
                     (select spcname from pg_catalog.pg_tablespace t where t.oid = d.dattablespace),
                     'acl', d.datacl::text[],

@@ -365,7 +365,9 @@ class Restoring:
         return self.ahead.add_to(found) if self.ahead else found
 
     def _source(self, selection: Selection) -> Source:
-        return Source(self.proving_tools, self.server.dsn("operate"), self.scratch, selection)
+        encoding = self.manifest.properties.get("dumped_in", "")
+        dsn = self.server.dsn("operate")
+        return Source(self.proving_tools, dsn, self.scratch, selection, encoding=encoding)
 
     def _judge(self, work: Work, found: Comparison) -> None:
         for difference in found.differences[:100]:

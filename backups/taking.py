@@ -51,7 +51,9 @@ class Taking:
 
     @property
     def source(self) -> Source:
-        return Source(self.tools, self.dsn or self.server.dsn("operate"), self.database, self.selection)
+        dsn, properties = self.dsn or self.server.dsn("operate"), self.facts.get("properties", {})
+        encoding = properties.get("dumped_in", "")
+        return Source(self.tools, dsn, self.database, self.selection, encoding=encoding)
 
     def begin(self, work: Work) -> None:
         """Everything that could be left over is announced before it is made."""

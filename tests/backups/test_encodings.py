@@ -50,3 +50,18 @@ def test_it_comes_back_byte_for_byte_in_its_place_and_beside(
         assert tables.message == 'Step 5 of 7 failed: Invalid byte sequence for encoding "UTF8": 0xff.'
     else:
         assert (tables.status, tables.message) == (Run.Status.SUCCEEDED, "0 rows differ in 1 tables.")
+
+
+def test_the_encoding_of_a_databases_clients_is_not_that_of_its_backups(
+    taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres, database: str
+) -> None:
+    with postgres.connect(database) as connection:
+        connection.execute("create table words as select '日本 ä' as word")
+        connection.execute(f"alter database {database} set client_encoding = 'LATIN1'")
+    backup = taken()
+    for params in ({"into": "over", "database": database}, {"into": "new", "database": f"{database}_copy"}):
+        done = run("restore_backup", backup=backup.pk, **params)
+        assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+        assert done.result["differences"] == []
+    tables = run("restore_tables", backup=backup.pk, tables="words", database=database)
+    assert (tables.status, tables.message) == (Run.Status.SUCCEEDED, "0 rows differ in 1 tables.")
