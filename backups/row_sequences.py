@@ -25,7 +25,7 @@ SEQUENCES = """
         select d.refobjid, f.adrelid, f.adnum from pg_catalog.pg_depend d
         join pg_catalog.pg_attrdef f on d.classid = 'pg_catalog.pg_attrdef'::regclass and d.objid = f.oid
         where d.refclassid = 'pg_catalog.pg_class'::regclass)
-    select n.nspname as schema, c.relname as name, a.attname as column,
+    select distinct n.nspname as schema, c.relname as name, a.attname as column,
            s.seqincrement as step, s.seqmin as least, s.seqmax as most
     from givers g
     join tables t on t.oid = g.relation

@@ -87,3 +87,18 @@ def test_a_copy_that_fails_moves_no_sequence(
     before = stands(target)
     assert run("copy_rows", comparison=found.pk, kind="missing").status == Run.Status.FAILED
     assert stands(target) == before
+
+
+def test_a_partition_takes_its_numbers_from_the_sequence_of_its_table_which_is_named_once(
+    compared: Compared, target: Session, run: Callable[..., Run]
+) -> None:
+    found = compared(
+        "create table sales (n serial primary key) partition by range (n);"
+        "create table sales_1 partition of sales for values from (1) to (100);"
+        "insert into sales select from generate_series(1, 9)",
+        "sales_1", "truncate sales restart identity",
+    )  # fmt: skip
+    done = run("copy_rows", comparison=found.pk, kind="missing")
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    assert "moved behind them: public.sales_n_seq. They stay" in done.plan[0]
+    assert target.value("insert into sales default values returning n") == 10
