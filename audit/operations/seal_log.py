@@ -37,8 +37,9 @@ class SealLog(Operation):
     """Seal the changes that were recorded since the last seal, so that any later alteration of them shows.
 
     Put it on a schedule of a few minutes. It reads the log once. All it writes to the server is a line of the
-    log where triggers of a watched table were switched, where PostgreSQL counted more changes than were recorded, or
-    where a table's definition changed and no event trigger told of it.
+    log where triggers of a watched table were switched, where what records changes is not as it was installed or a
+    watch is not as it was sealed, where PostgreSQL counted more changes than were recorded, or where a table's
+    definition changed and no event trigger told of it.
     """
 
     title = "Seal the audit log"

@@ -22,6 +22,12 @@ select 'warning', c.relname, format('Row security of %s is on: who reads the log
        format('ALTER TABLE %s DISABLE ROW LEVEL SECURITY;', c.quoted)
 from named c where c.relrowsecurity
 union all
+select 'warning', c.relname, format('%s belongs to %s, who may write to it: lines can be forged before they are sealed',
+           c.name, pg_get_userbyid(c.relowner)),
+       format('ALTER TABLE %s OWNER TO %I;', c.quoted, pg_get_userbyid(n.nspowner))
+from named c join pg_catalog.pg_namespace n on n.nspname = 'dbadmin_audit' and n.nspowner <> c.relowner
+where c.relkind in ('r', 'p')
+union all
 select 'warning', c.relname, format('%s is not logged: after a crash of the server it is empty', c.name),
        format('ALTER TABLE %s SET LOGGED;', c.quoted)
 from named c where c.relpersistence = 'u' and c.relkind = 'r' and c.relname !~ '^open_text'

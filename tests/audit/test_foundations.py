@@ -57,6 +57,9 @@ WARNINGS = {
     "alter table dbadmin_audit.statement_default set unlogged":
         ("dbadmin_audit.statement_default is not logged: after a crash of the server it is empty",
          "ALTER TABLE dbadmin_audit.statement_default SET LOGGED;"),
+    "alter table dbadmin_audit.gap owner to pg_monitor":
+        ("dbadmin_audit.gap belongs to pg_monitor, who may write to it: lines can be forged before they are sealed",
+         "ALTER TABLE dbadmin_audit.gap OWNER TO dbadmin_audit;"),
     "grant insert, update on dbadmin_audit.statement, dbadmin_audit.gap to public":
         ("Everybody may write to 2 tables of the log: lines of it can be forged before they are sealed",
          "REVOKE INSERT, UPDATE ON ALL TABLES IN SCHEMA dbadmin_audit FROM PUBLIC;"),

@@ -115,6 +115,7 @@ def test_needs_no_superuser(audit, execute, postgres, target):
             assert Watcher(audit.server, Session(connection)).told() == [
                 ("insert", None, {"id": "1", "name": "a"})
             ]
+            assert find_gaps(Session(connection).rows) == []
     finally:
         execute("drop owned by plain cascade; drop role plain")
 
