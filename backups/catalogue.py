@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from backups.manifest import NAME, Manifest, NoManifest
 from backups.models import Backup, BaseBackup, Copy, Store, WalSegment
+from backups.physical.layers import look_for
 from backups.physical.manifest import NAME as BASE_NAME
 from backups.stores import Store as OpenStore
 from backups.stores import StoreError
@@ -90,6 +91,8 @@ def reread(store: Store) -> tuple[int, int, list[str]]:
     missing = [backup for backup in gone if not any(backup.prefix in problem for problem in problems)]
     for backup in missing:
         forget(backup)
+    for base in BaseBackup.objects.present().filter(store=store):
+        look_for(base)
     for copy in Copy.objects.filter(store=store).exclude(backup__in=found):
         if not any(copy.backup.prefix in problem for problem in problems):
             copy.delete()

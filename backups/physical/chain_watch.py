@@ -6,7 +6,8 @@ import time
 
 from django.db.models import QuerySet
 
-from backups.physical.models import PointInTime, WalSegment
+from backups.physical.layers import look_for
+from backups.physical.models import BaseBackup, PointInTime, WalSegment
 from backups.stores import Store
 
 #: Seconds between two looks, and how many listings one look asks for beside the newest.
@@ -35,6 +36,11 @@ class Watch:
             chosen.append(stretches[self.turn])
         for stretch in chosen:
             self.compare(store, stretch)
+        bases = BaseBackup.objects.present().filter(
+            server=self.point.server, system_id=self.point.system_id, store=self.point.store
+        )
+        for base in [*bases[:1], *bases[1 + self.turn % max(1, len(bases) - 1) :][:1]]:
+            look_for(base)
         gone = rows.filter(problem=MISSING).order_by("number")
         first, count = gone.first(), gone.count()
         more = f" and {count - 1} more" if count > 1 else ""

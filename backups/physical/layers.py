@@ -103,11 +103,17 @@ def choose(point: PointInTime, now: datetime) -> Choice:
     return Choice(why_full=f"A full one every {point.full_days} days.") if now >= due else Choice(newest)
 
 
+def look_for(base: BaseBackup) -> None:
+    """Mark one that vanished from its store, and none that came back."""
+    if base.problem in ("", GONE):
+        there = base.store.open().head(f"{base.prefix}/{manifest.NAME}")
+        base.problem = "" if there else GONE
+        BaseBackup.objects.filter(pk=base.pk).update(problem=base.problem)
+
+
 def unfit(base: BaseBackup) -> str:
     """Why nothing can be built on a base backup; one that vanished from the store is marked."""
     if base.deleted_at:
         return f"Deleted. {base.deleted_why}"
-    if not base.problem and not base.store.open().head(f"{base.prefix}/{manifest.NAME}"):
-        base.problem = GONE
-        base.save(update_fields=["problem"])
+    look_for(base)
     return base.problem or ("" if base.read_at else "It was never read back.")

@@ -1,11 +1,15 @@
 """WAL that the source gave up before it was received is a hole: red, refused, and ended by a new base backup."""
 
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from backups.models import PointInTime, RecoveredCluster
+from backups import catalogue
+from backups.models import BaseBackup, PointInTime, RecoveredCluster
+from backups.physical.chain_watch import Watch
 from backups.physical.chains import recoverable
 from dbadmin.operations import Refused
 from tests.backups.recovering import Source
@@ -83,3 +87,24 @@ def test_what_was_received_before_the_slot_was_given_up_is_sent_when_the_store_i
     row = RecoveredCluster.objects.get(pk=run.result["recovered"])
     assert numbers(row) == [1]
     stop(source, row)
+
+
+def test_a_base_backup_that_vanished_makes_no_window_until_it_is_back(source: Source, tmp_path: Path) -> None:
+    base = source.base()
+    source.covered()
+    for process in source.receivers:
+        process.end()
+    assert recoverable(source.server).windows
+    away = shutil.move(source.store.path / base.prefix, tmp_path / "away")
+    for look in (
+        lambda: Watch(source.point).look(source.store.open()),
+        lambda: catalogue.reread(source.store),
+    ):
+        BaseBackup.objects.update(problem="")
+        look()
+        assert BaseBackup.objects.get().problem == "It is no longer in the store."
+        assert recoverable(source.server).windows == []
+    shutil.move(away, source.store.path / base.prefix)
+    Watch(source.point).look(source.store.open())
+    assert BaseBackup.objects.get().problem == ""
+    assert recoverable(source.server).windows
