@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -20,6 +21,8 @@ PIPE = 1 << 20
 #: What a program writes at once; more is no faster.
 WRITTEN = 64 << 10
 LONGEST_QUERY = 300
+_SAID = re.compile(r"Error message from server: [A-Z]+:\s+(.+?)\.?$")
+_FUNCTION = re.compile(r"PQ\w+\(\) failed")
 STALL_SECONDS = 30 * 60
 Popen = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -120,6 +123,9 @@ class Producer:
         """The first error that the process named, without its own name in front."""
         errors = [line for line in self._lines if "error:" in line] or list(self._lines)[-1:]
         text = errors[0].partition("error: ")[2] or errors[0] if errors else ""
+        said = next((found[1] for line in self._lines if (found := _SAID.search(line))), "")
+        if said:  # what failed is told by a function of the driver, why by the next line
+            text = _FUNCTION.sub(lambda _: said, text)
         return f"{text.rstrip('.')}.{self._awaited(text)}" if text else ""
 
     def _awaited(self, text: str) -> str:

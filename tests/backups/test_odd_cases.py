@@ -12,7 +12,7 @@ from django.urls import reverse
 from psycopg import sql
 
 from backups import restoring
-from backups.models import Backup, KeptDatabase, Store
+from backups.models import Backup, BackupKey, KeptDatabase, Store
 from dbadmin import runs
 from dbadmin.models import Run, Server
 from dbadmin.operations import REGISTRY, Refused
@@ -373,3 +373,19 @@ def test_no_setting_that_a_database_has_for_its_users_changes_what_is_kept_or_co
             connection.execute('select md5(array_agg(o::text order by id)::text) from "Odd" o').fetchone()
             == rows
         )
+
+
+def test_a_row_that_the_server_cannot_read_is_told_in_its_words(
+    run: Callable[..., Run], store: Store, key: BackupKey, postgres: Postgres, database: str
+) -> None:
+    with postgres.connect(database) as connection:
+        connection.execute(
+            "create type mood as enum ('good', 'bad'); create table t as select 'bad'::mood as m"
+        )
+        (label,) = connection.execute("delete from pg_enum where enumlabel = 'bad' returning oid").fetchone()  # type: ignore[misc]
+    done = run("take_backup", database=database, store="shelf")
+    assert done.status == Run.Status.FAILED
+    assert done.message == (
+        'Step 2 of 4 failed: pg_dump failed: Dumping the contents of table "t" failed: invalid internal value for '
+        f"enum: {label}."
+    )
