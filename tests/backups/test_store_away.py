@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils.html import escape
@@ -195,3 +196,19 @@ def test_a_disk_that_was_lost_is_replaced_where_somebody_says_so(
     backup.refresh_from_db()
     assert backup.deleted_why == "Its manifest is no longer in the store."
     taken()
+
+
+def test_the_command_that_adds_a_store_marks_its_disk_and_takes_another_only_when_told_so(
+    tmp_path: Path,
+) -> None:
+    directory = str(tmp_path / "new")
+    call_command("add_store", "shelf", directory=directory)
+    store = Store.objects.get()
+    assert (store.is_marked, [path.name for path in store.path.iterdir()]) == (True, [store.mark])
+    shutil.rmtree(store.path)
+    store.path.mkdir()
+    with pytest.raises(CommandError) as refused:
+        call_command("add_store", "shelf", directory=directory)
+    assert str(refused.value) == f"Reach the store: {away(store)}"
+    call_command("add_store", "shelf", "--its-disk", directory=directory)
+    assert [path.name for path in store.path.iterdir()] == [store.mark]
