@@ -104,7 +104,8 @@ def test_an_operation_asks_for_the_role_that_its_risk_demands(name: str) -> None
 
 def test_what_restores_or_gives_rights_is_for_admins_though_it_only_loads_the_server() -> None:
     assert {name for name, operation in REGISTRY.items() if operation.for_admins} == {
-        "change_point_in_time", "create_extension", "create_roles", "recover_to_moment", "restore_tables",
+        "bring_back_recovered", "change_point_in_time", "create_extension", "create_roles", "recover_to_moment",
+        "restore_tables",
     }  # fmt: skip
 
 
