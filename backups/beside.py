@@ -121,7 +121,8 @@ def compare_side(work: Work, side: SideSchema) -> None:
             else f"{row}: {count(row.missing)} rows are missing in the live table, {count(row.changed)} are "
             f"changed, {count(row.extra)} are extra, {count(row.same)} are the same."
         )
-    work.say(f"{count(sum(row.total for row in found))} rows differ in {len(found)} tables.")
+    where = "1 table" if len(found) == 1 else f"{len(found)} tables"
+    work.say(f"{count(sum(row.total for row in found))} rows differ in {where}.")
 
 
 def told(work: Work, rows: int, total: int | None = None) -> None:

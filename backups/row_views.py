@@ -53,7 +53,10 @@ def row_comparison(request: HttpRequest, server_name: str, pk: int) -> HttpRespo
     """The rows of one table that differ, with the values as they are on both sides now."""
     server = _server(request, server_name)
     found = get_object_or_404(RowComparison.objects.select_related("side"), server=server, pk=pk)
-    chosen = request.GET.get("kind", "")
+    kinds = [(Kind.MISSING, found.missing), (Kind.CHANGED, found.changed), (Kind.EXTRA, found.extra)]
+    # What was lost comes first: that is what somebody looks for here.
+    first = next((str(kind.value) for kind, number in kinds if number), "")
+    chosen = request.GET.get("kind", first)
     differences = found.differences.filter(kind=chosen) if chosen in Kind.values else found.differences.all()
     page = Paginator(differences, ROWS).get_page(request.GET.get("page"))
     rows, problem = _shown(found, list(page.object_list))
@@ -61,7 +64,7 @@ def row_comparison(request: HttpRequest, server_name: str, pk: int) -> HttpRespo
         "server": server, "comparison": found, "chosen": chosen, "page": page, "rows": rows, "problem": problem,
         "may_copy": bool(found.key and found.side and not found.side.dropped_at)
         and may(request.user, "backups.copy_rows", server),
-        "kinds": [(Kind.MISSING, found.missing), (Kind.CHANGED, found.changed), (Kind.EXTRA, found.extra)],
+        "kinds": kinds,
     }  # fmt: skip
     return render(request, "backups/row_comparison.html", context)
 

@@ -84,6 +84,8 @@ ACRONYMS = {
     "jit",
     "url",
     "toast",
+    "rto",
+    "rpo",
     "hot",
 }
 #: Headings that the name alone would not explain.

@@ -223,7 +223,7 @@ def test_tables_come_beside_those_of_another_server(
     )
     runner.execute(run.pk)
     run.refresh_from_db()
-    assert (run.status, run.message) == (Run.Status.SUCCEEDED, "3 rows differ in 1 tables."), log_of(run)
+    assert (run.status, run.message) == (Run.Status.SUCCEEDED, "3 rows differ in 1 table."), log_of(run)
 
 
 def test_large_objects_are_compared_whatever_portions_a_version_cuts_them_into() -> None:

@@ -41,7 +41,7 @@ def people(target: Session, server: Server, database: str, run: Callable[..., Ru
         server=server, database=database, name="side", label="a backup", tables=[table], expires_at=expiry(1)
     )
     done = run("compare_side_schema", side=side.pk)
-    assert (done.status, done.message) == (Run.Status.SUCCEEDED, "4 rows differ in 1 tables.")
+    assert (done.status, done.message) == (Run.Status.SUCCEEDED, "4 rows differ in 1 table.")
     return RowComparison.objects.get()
 
 
