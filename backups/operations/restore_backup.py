@@ -146,7 +146,9 @@ class RestoreBackup(Operation):
 
     def _named(self, job: restoring.Restoring, name: str) -> Step:
         return Call(
-            lambda work: job.rename(work, name), f"Name the proven database {name}.", f"DROP DATABASE {name};"
+            lambda work: job.rename(work, name),
+            f"Name the proven database {name}. Only then its limit of connections holds.",
+            f"DROP DATABASE {name};",
         )
 
     def _swap(self, job: restoring.Restoring, name: str, was_open: bool) -> Step:
