@@ -73,7 +73,8 @@ def changed_settings(before: Reading | None, after: Reading) -> Iterator[NewMark
         return
     known = {row.name: row.value for row in before.rows}
     for row in after.rows:
-        if row.name in known and known[row.name] != row.value:
+        # Empty is what each client chooses for itself, as we do: nobody changed the server.
+        if None not in (known.get(row.name), row.value) and known[row.name] != row.value:
             old, new = shown(known[row.name]), shown(row.value)
             facts = {"setting": row.name, "before": old, "after": new}
             yield NewMark(after.taken_at, "setting", f"{row.name} was changed from {old} to {new}.", facts)
@@ -81,4 +82,4 @@ def changed_settings(before: Reading | None, after: Reading) -> Iterator[NewMark
 
 def shown(value: Any) -> str:
     """A setting's value in a sentence."""
-    return "empty" if value in ("", None) else str(value)
+    return "empty" if value == "" else str(value)

@@ -15,7 +15,7 @@ from dbadmin.connections import Session, connect
 from dbadmin.models import Server
 from dbadmin.probes import PROBES
 from monitoring.epochs import Evidence, server_break
-from monitoring.marks import epoch_marks
+from monitoring.marks import changed_settings, epoch_marks
 from monitoring.recorder import Moment, Recorder
 from monitoring.rounds import Batch, Past, Round
 from tests.fixtures.servers import server_row
@@ -341,6 +341,14 @@ def test_a_changed_setting_is_a_mark(own):
     batch = watcher.look("settings")
     assert [mark.text for mark in batch.marks] == ["random_page_cost was changed from 4 to 1.5."]
     assert batch.marks[0].facts == {"setting": "random_page_cost", "before": "4", "after": "1.5"}
+
+
+def test_what_our_own_sessions_choose_is_no_change_of_the_server(own):
+    _, watcher = own()
+    reading = watcher.look("settings").readings[0]
+    before = [row._replace(value="UTF8") if row.name == "client_encoding" else row for row in reading.rows]
+    assert [row.value for row in reading.rows if row.name == "client_encoding"] == [None]
+    assert list(changed_settings(replace(reading, rows=before), reading)) == []
 
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
