@@ -342,7 +342,7 @@ class Copy(models.Model):
 
 
 class KeptDatabase(models.Model):
-    """A database that a restore renamed aside, and until when it can come back."""
+    """A database that a restore renamed aside, or restored and could not put in place; until when it can come."""
 
     server = models.ForeignKey(Server, models.CASCADE, related_name="kept_databases")
     name = models.CharField(max_length=63)
@@ -364,6 +364,16 @@ class KeptDatabase(models.Model):
     @property
     def is_there(self) -> bool:
         return self.restored_at is None and self.dropped_at is None
+
+    @property
+    def is_restored(self) -> bool:
+        """Is it what a restore made, and not what it replaced?"""
+        return bool(self.facts.get("restored"))
+
+    @property
+    def origin(self) -> str:
+        """What it has to do with the original."""
+        return f"restored for {self.original}" if self.is_restored else f"was {self.original}"
 
     @classmethod
     def present(cls, server: Server) -> models.QuerySet[KeptDatabase]:

@@ -14,14 +14,14 @@ from typing import IO, TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
-from backups import catalogue, copies, leases, logical, preflight, properties, subscriptions, swap
+from backups import catalogue, copies, logical, preflight, properties, subscriptions, swap
 from backups.archive import Entry, Scanner
 from backups.before_restore import SERVERS, Outlook, Wanted, role_statements
 from backups.compare import Comparison, compare
 from backups.forms import free_name
 from backups.logical import NoTools, Selection, Source, Tools
 from backups.manifest import Contents, NoManifest
-from backups.models import Backup, BackupKey, KeptDatabase, Store, expiry
+from backups.models import Backup, BackupKey, Store
 from backups.part import in_turn
 from backups.pipeline import receive
 from backups.preflight import spool_folder
@@ -30,12 +30,11 @@ from backups.reading import keys_for, must_be_same
 from backups.reading_ahead import Ahead
 from backups.restore_errors import classify
 from backups.stores import StoreError
-from backups.written_since import counters
 from dbadmin.failures import Told
 from dbadmin.models import Server
 from dbadmin.operations import Operation, Refused
 from dbadmin.steps import Call, Step
-from dbadmin.units import count, duration
+from dbadmin.units import duration
 
 if TYPE_CHECKING:
     from dbadmin.runner import Work
@@ -393,7 +392,8 @@ class Restoring:
         self.backup.release(work)
         work.log(f"Dropped {self.scratch}.")
 
-    def _limit(self, work: Work, connection: psycopg.Connection[Any]) -> None:
+    def limit(self, work: Work, connection: psycopg.Connection[Any]) -> None:
+        """Give the proven database its limit of connections, which would be in the way of what loads it."""
         statement = properties.limit_statement(self._properties(connection), self.scratch)
         connection.execute(statement)
         work.log(statement.as_string(None))
@@ -401,7 +401,7 @@ class Restoring:
     def rename(self, work: Work, name: str) -> None:
         """The proven database takes its new name; the next that is free when somebody took it meanwhile."""
         with work.connect(preflight.other_database(self.server, [self.scratch])) as connection:
-            self._limit(work, connection)
+            self.limit(work, connection)
             swap.empty(connection, [self.scratch], work.stop_if_cancelled)
             try:
                 swap.rename(connection, self.scratch, name)
@@ -413,85 +413,3 @@ class Restoring:
         self.backup.release(work)
         work.result(database=name)
         work.log(f"The restored database is {name}.")
-
-    def _take_place(self, work: Work, connection: psycopg.Connection[Any]) -> None:
-        """The database whose place it takes is gone: there is nothing to put aside."""
-        swap.move_in(connection, self.live, self.scratch, work.stop_if_cancelled)
-        work.remember(renamed=self.live)
-        self.backup.release(work)
-        work.result(database=self.live)
-        work.log(
-            f"Somebody dropped or renamed {self.live} meanwhile. The restored database has its name now."
-        )
-
-    def put_in_place(self, work: Work, keep_hours: float) -> None:
-        """Fence, swap, and remember the old database for the time in which this can be undone."""
-        aside = self.scratch.replace("__restore_", "__before_")
-        with work.connect(preflight.other_database(self.server, [self.live, self.scratch])) as connection:
-            self._limit(work, connection)
-            if not connection.execute(_THERE, [self.live]).fetchone():
-                self._take_place(work, connection)
-                return
-            if found := list(preflight.obstacles(self.server, self.live)):
-                raise RestoreFailed(f"{found[0].message} It was not swapped: the original is untouched.")
-            was_open = swap.is_open(connection, self.live)
-            work.remember(live=self.live, aside=aside, keep_hours=keep_hours, was_open=was_open)
-            gap, ended = swap.swap(connection, self.live, aside, self.scratch, work.stop_if_cancelled)
-            standing = counters(connection, self.live)
-        kept = record_kept(work, self.server, self.live, aside, self.backup, keep_hours)
-        kept.facts = {"counters": standing}
-        kept.save(update_fields=["facts"])
-        self.backup.release(work)
-        work.result(kept=kept.pk, aside=aside, gap_seconds=round(gap, 3), sessions_ended=ended)
-        work.log(
-            f"{self.live} is the restored database now. {count(ended)} sessions were ended; nobody could "
-            f"connect for {duration(gap)}. The old one is kept as {aside}."
-        )
-
-
-_THERE = "select true from pg_catalog.pg_database where datname = %s"
-
-
-def record_kept(
-    work: Work, server: Server, live: str, aside: str, backup: Backup | None, keep_hours: float
-) -> KeptDatabase:
-    return KeptDatabase.objects.update_or_create(
-        server=server,
-        name=aside,
-        defaults={"original": live, "backup": backup, "run": work.run, "expires_at": expiry(keep_hours)},
-    )[0]
-
-
-def clean_up(work: Work) -> None:
-    """What a restore left: its scratch database goes, a fence is opened, a finished swap is written down."""
-    backup = leases.end(work)
-    scratch = work.facts.get("scratch")
-    if not scratch or work.facts.get("renamed"):
-        return
-    live, aside = work.facts.get("live", ""), work.facts.get("aside", "")
-    with work.connect(preflight.other_database(work.server, [scratch, live])) as connection:
-        _end_sessions_of(connection, work)
-        if aside and _swapped(connection, work, live):
-            record_kept(work, work.server, live, aside, backup, work.facts.get("keep_hours", 72))
-            work.log(f"The swap was complete: {live} is the restored database, the old one is {aside}.")
-            return
-        subscriptions.drop_database(work, scratch)
-        work.log(f"Dropped {scratch}, if it was there.")
-        if live and connection.execute(_THERE, [live]).fetchone():
-            was_open = work.facts.get("was_open", True)
-            swap.allow(connection, live, was_open)
-            work.log(f"{live} is as it was and takes {'connections' if was_open else 'none'}.")
-
-
-def _swapped(connection: psycopg.Connection[Any], work: Work, live: str) -> bool:
-    row = connection.execute("select oid from pg_catalog.pg_database where datname = %s", [live]).fetchone()
-    return row is not None and row[0] == work.facts.get("scratch_oid")
-
-
-def _end_sessions_of(connection: psycopg.Connection[Any], work: Work) -> None:
-    """The programs of a dead worker are dead; their sessions may not have noticed yet."""
-    connection.execute(
-        "select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity"
-        " where application_name = %s and pid <> pg_catalog.pg_backend_pid()",
-        [f"dbadmin run {work.run.pk}"],
-    )

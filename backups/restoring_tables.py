@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from backups import beside, restoring
+from backups import beside, in_place
 from backups.before_restore import Wanted
 from backups.beside import KEEP_HOURS, Beside, named_tables, told
 from backups.compare import compare_tables
@@ -103,5 +103,5 @@ class RestoringTables(Restoring):
 
 def clean_up(work: Work) -> None:
     """The scratch database goes; so does a side schema that nobody has written down."""
-    restoring.clean_up(work)
+    in_place.clean_up(work)
     beside.clean_up(work)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.urls import reverse
 
-from backups import restoring, subscriptions, swap
+from backups import in_place, restoring, subscriptions, swap
 from backups.before_restore import SERVERS, Wanted
 from backups.forms import BackupField, free_name, short_enough
 from backups.models import Backup
@@ -158,11 +158,11 @@ class RestoreBackup(Operation):
         texts = swap.texts(name, aside, incoming, was_open)
         says = f"-- Give it the limit of connections, and swap; {kept}\n{texts}"
         return Call(
-            lambda work: job.put_in_place(work, hours), says, reverse="The operation “Undo a restore”."
+            lambda work: in_place.put(job, work, hours), says, reverse="The operation “Undo a restore”."
         )
 
     def clean_up(self, work: Work) -> None:
-        restoring.clean_up(work)
+        in_place.clean_up(work)
 
     def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
         kept = run.result.get("kept")

@@ -28,7 +28,7 @@ class KeptField(forms.TypedChoiceField):
 
     def offer(self, server: Server) -> None:
         found = KeptDatabase.present(server)
-        self.choices = [(str(kept.pk), f"{kept.name} (was {kept.original})") for kept in found]
+        self.choices = [(str(kept.pk), f"{kept.name} ({kept.origin})") for kept in found]
 
 
 class UndoRestoreForm(forms.Form):
@@ -53,14 +53,20 @@ def kept_database(server: Server, pk: Any) -> KeptDatabase:
 
 
 def other_name(kept: str) -> str:
-    """`shop__before_…` -> `shop__undone_…`, and back, when the undo is undone: that name is free by then."""
-    old, new = ("__before_", "__undone_") if "__before_" in kept else ("__undone_", "__before_")
+    """`shop__before_…` -> `shop__undone_…`, and back, when the undo is undone: that name is free by then.
+
+    What comes in the place of `shop__restore_…` becomes `shop__before_…`, as if its restore had done it.
+    """
+    old, new = next(pair for pair in _NAMES if pair[0] in kept)
     name, _, rest = kept.rpartition(old)
     return f"{name}{new}{rest}"
 
 
+_NAMES = (("__before_", "__undone_"), ("__undone_", "__before_"), ("__restore_", "__before_"))
+
+
 class UndoRestore(Operation):
-    """Bring back the database that a restore put aside, by the same swap the other way round."""
+    """Bring back the database that a restore put aside, by the same swap; or put in place what a restore could not."""
 
     title = "Undo a restore"
     risk = Risk.DESTROYS
@@ -86,7 +92,8 @@ class UndoRestore(Operation):
                 Call(lambda work: _undo(work, kept, aside), says + swap.move_texts(kept.original, kept.name))
             ]
         preflight.check_swap(self.server, kept.original)
-        says = f"-- Swap back; what was written since the restore stays in {aside}\n"
+        swaps = "Swap" if kept.is_restored else "Swap back"
+        says = f"-- {swaps}; what was written since the restore stays in {aside}\n"
         texts = swap.texts(kept.original, aside, kept.name, there.open)
         reverse = f"The operation “{self.title}”."
         return [Call(lambda work: _undo(work, kept, aside), says + texts, reverse=reverse)]
@@ -110,7 +117,7 @@ class UndoRestore(Operation):
             kept = KeptDatabase.objects.filter(pk=work.facts.get("kept", 0), restored_at=None).first()
             if kept and row and row[0] == work.facts.get("kept_oid"):
                 _note(work, kept, work.facts["aside"])  # which is empty where nothing was put aside
-                work.log(f"The swap was complete: {live} is the old database again.")
+                work.log(f"The swap was complete: {_is_back(kept)}.")
             elif row:
                 swap.allow(connection, live, work.facts.get("was_open", True))
 
@@ -125,6 +132,11 @@ class UndoRestore(Operation):
 _OID = "select oid from pg_catalog.pg_database where datname = %s"
 
 
+def _is_back(kept: KeptDatabase) -> str:
+    what = "the restored database now" if kept.is_restored else "the old database again"
+    return f"{kept.original} is {what}"
+
+
 def _undo(work: Work, kept: KeptDatabase, aside: str) -> None:
     with work.connect(preflight.other_database(work.server, [kept.original, kept.name])) as connection:
         row = connection.execute(_OID, [kept.name]).fetchone()
@@ -136,13 +148,13 @@ def _undo(work: Work, kept: KeptDatabase, aside: str) -> None:
         if not there:
             swap.move_in(connection, kept.original, kept.name, work.stop_if_cancelled)
             _note(work, kept, "")
-            work.log(f"{kept.original} is the old database again; there was none in its place.")
+            work.log(f"{_is_back(kept)}; there was none in its place.")
             return
         gap, ended = swap.swap(connection, kept.original, aside, kept.name, work.stop_if_cancelled)
         standing = counters(connection, kept.original)
     _note(work, kept, aside, {"counters": standing})
     work.result(gap_seconds=round(gap, 3), sessions_ended=ended, aside=aside)
-    work.log(f"{kept.original} is the old database again; the restored one is kept as {aside}.")
+    work.log(f"{_is_back(kept)}; the {'old' if kept.is_restored else 'restored'} one is kept as {aside}.")
 
 
 def _note(work: Work, kept: KeptDatabase, aside: str, facts: Mapping[str, Any] = {}) -> None:

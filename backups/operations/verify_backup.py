@@ -10,8 +10,9 @@ from django.urls import reverse
 
 from backups import copies
 from backups.forms import BackupField
+from backups.in_place import clean_up
 from backups.models import Backup
-from backups.restoring import Restoring, clean_up, plan_restore
+from backups.restoring import Restoring, plan_restore
 from dbadmin.models import Run, Server
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Step

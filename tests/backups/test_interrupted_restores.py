@@ -245,3 +245,108 @@ def test_tables_that_are_not_wanted_any_more_leave_nothing_in_whatever_step(
     assert step == 5 or bool(rows) == (step > 5)  # in the middle of that step, either
     backup.refresh_from_db()
     assert not backup.is_leased
+
+
+def bind(postgres: Postgres, shop: str) -> None:
+    """What forbids a swap."""
+    with postgres.connect(shop) as connection:
+        connection.execute(
+            "create subscription follower connection 'dbname=nowhere' publication daily with (connect = false)"
+        )
+
+
+def unbind(postgres: Postgres, shop: str) -> None:
+    """Nothing forbids it any more."""
+    with postgres.connect(shop) as connection:
+        connection.execute("alter subscription follower set (slot_name = none)")
+        connection.execute("drop subscription follower")
+
+
+def test_a_proven_database_that_cannot_be_swapped_in_is_kept_beside_the_original_and_swapped_in_later(
+    server: Server, taken: Callable[..., Backup], run: Callable[..., Run], shop: str, postgres: Postgres
+) -> None:
+    backup = taken()
+    restore = queue(server, "restore_backup", {"backup": backup.pk, "into": "over", "database": shop})
+
+    def meanwhile() -> None:
+        bind(postgres, shop)
+        with postgres.connect(shop) as connection:
+            connection.execute("delete from goods where n > 10")
+
+    done = between(restore, len(restore.plan), meanwhile)
+    kept = KeptDatabase.objects.get()
+    assert done.status == Run.Status.FAILED
+    assert done.message == (
+        f"Step {len(restore.plan)} of {len(restore.plan)} failed: {shop} has 1 subscriptions, which a swap would cut "
+        "off. End them first, or restore to a new name. It was not swapped: the original is untouched. The restored "
+        f"database, proven, is kept as {kept.name} for 72 hours. When nothing is in the way any more, the operation "
+        "“Undo a restore” puts it in place."
+    )
+    assert (kept.original, kept.backup, kept.origin) == (shop, backup, f"restored for {shop}")
+    assert databases(postgres, shop) == [shop, kept.name]
+    with postgres.connect(shop) as connection:
+        assert connection.execute("select count(*) from goods").fetchone() == (10,)
+    backup.refresh_from_db()
+    assert not backup.is_leased
+
+    unbind(postgres, shop)
+    swapped = run("undo_restore", kept=kept.pk)
+    (old,) = KeptDatabase.present(server)
+    assert log_of(swapped)[-1] == f"{shop} is the restored database now; the old one is kept as {old.name}."
+    assert old.name == kept.name.replace("__restore_", "__before_")
+    assert databases(postgres, shop) == [shop, old.name]
+    with postgres.connect(shop) as connection:
+        assert connection.execute("select count(*) from goods").fetchone() == (5000,)
+    run("undo_restore", kept=old.pk)
+    with postgres.connect(shop) as connection:
+        assert connection.execute("select count(*) from goods").fetchone() == (10,)
+    (undone,) = KeptDatabase.present(server)
+    run("drop_kept_database", kept=undone.pk)
+    assert databases(postgres, shop) == [shop]
+
+
+def lost_before_the_swap(server: Server, backup: Backup, shop: str, postgres: Postgres) -> Run:
+    """A run whose worker died behind its fence, with a restored database beside the original."""
+    restore = queue(server, "restore_backup", {"backup": backup.pk, "into": "over", "database": shop})
+    scratch = f"{shop}__restore_1"
+    postgres.admin.execute(f"create database {scratch}")
+    row = postgres.admin.execute("select oid from pg_database where datname = %s", [scratch]).fetchone()
+    facts = {
+        "scratch": scratch, "scratch_oid": row and row[0], "live": shop, "aside": f"{shop}__before_1",
+        "keep_hours": 72, "was_open": True,
+    }  # fmt: skip
+    now = timezone.now()
+    Run.objects.filter(pk=restore.pk).update(status="lost", finished_at=now, clean_up_due_at=now, facts=facts)
+    postgres.admin.execute(f"alter database {shop} allow_connections false")
+    return restore
+
+
+def test_a_proven_database_outlives_the_worker_that_died_before_it_was_swapped_in(
+    server: Server, taken: Callable[..., Backup], run: Callable[..., Run], shop: str, postgres: Postgres
+) -> None:
+    restore, scratch = lost_before_the_swap(server, taken(), shop, postgres), f"{shop}__restore_1"
+    runner.clean_up(restore.pk)
+    assert log_of(restore) == [
+        f"The restored database is kept as {scratch}; the operation “Undo a restore” puts it in place.",
+        f"{shop} is as it was and takes connections.",
+        "What the run left is removed.",
+    ]
+    kept = KeptDatabase.present(server).get()
+    assert (kept.name, kept.original, kept.is_restored) == (scratch, shop, True)
+    run("drop_kept_database", kept=kept.pk)
+    assert databases(postgres, shop) == [shop]
+
+
+def test_a_proven_database_goes_with_the_run_that_a_person_cancelled(
+    server: Server, taken: Callable[..., Backup], shop: str, postgres: Postgres
+) -> None:
+    restore = lost_before_the_swap(server, taken(), shop, postgres)
+    Run.objects.filter(pk=restore.pk).update(cancel_requested_at=timezone.now(), cancel_requested_by="maria")
+    runner.clean_up(restore.pk)
+    assert log_of(restore) == [
+        f"Dropped {shop}__restore_1, if it was there.",
+        f"{shop} is as it was and takes connections.",
+        "What the run left is removed.",
+    ]
+    assert databases(postgres, shop) == [shop]
+    assert not KeptDatabase.objects.exists()
