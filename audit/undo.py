@@ -20,6 +20,18 @@ MOST = 1000
 COLUMNS = """
 select a.attrelid::int8 as relid, a.attname as name, a.attnum, a.attgenerated <> '' as is_generated,
        format_type(a.atttypid, a.atttypmod) as said, n.nspname as schema, t.typname as type,
+       coalesce((
+           select pg_catalog.format('operator(%%I.%%s)', s.nspname, o.oprname)
+           from pg_catalog.pg_index i
+           cross join lateral unnest(i.indkey::int2[], i.indclass::oid[]) k (num, class)
+           join pg_catalog.pg_opclass c on c.oid = k.class and c.opcmethod = 403
+           join pg_catalog.pg_amop p on p.amopfamily = c.opcfamily and p.amopstrategy = 3
+               and p.amoplefttype = c.opcintype and p.amoprighttype = c.opcintype
+           join pg_catalog.pg_operator o on o.oid = p.amopopr
+           join pg_catalog.pg_namespace s on s.oid = o.oprnamespace
+           where i.indrelid = a.attrelid and i.indisunique and k.num = a.attnum
+           order by i.indisprimary desc, i.indexrelid limit 1
+       ), 'operator(pg_catalog.=)') as equals,
        exists (select from pg_catalog.pg_cast c where c.castsource in ('text'::regtype, 'varchar'::regtype)
            and c.casttarget in (t.oid, t.typbasetype) and c.castmethod = 'f'
            and t.typnamespace <> 'pg_catalog'::regnamespace) as has_cast,
@@ -49,6 +61,13 @@ class Reversal:
     table: Watched
     #: Tables whose rows would not stay as they are, each with the question whether there are such rows.
     guards: tuple[tuple[str, Composable], ...] = ()
+    #: First: what is being written that refers to the row has to be seen by the statement.
+    lock: Composed | None = None
+
+    @property
+    def statements(self) -> list[Composed]:
+        """All that is run."""
+        return [*([self.lock] if self.lock else []), self.statement]
 
     @property
     def what(self) -> str:
@@ -83,12 +102,19 @@ def name_of(table: Watched) -> Composable:
 
 @dataclass(frozen=True)
 class Type:
-    """The type of a column. said: with its length and the like; has_cast: a function would make it of a text."""
+    """The type of a column. said: with its length and the like; has_cast: a function would make it of a text; equals:
+    the operator by which an index tells values apart, with its schema, so that nobody else's runs in its place."""
 
     said: str
     schema: str
     name: str
     has_cast: bool
+    equals: str
+
+    @property
+    def equality(self) -> Composable:
+        """The operator."""
+        return SQL(self.equals)
 
 
 @dataclass(frozen=True)
@@ -117,7 +143,7 @@ def columns_today(rows: Rows, table: Watched) -> Columns:
         {row.name: row.attnum for row in found},
         {row.name for row in found if not row.is_generated},
         {row.name for row in found if row.is_users},
-        {row.name: Type(row.said, row.schema, row.type, row.has_cast) for row in found},
+        {row.name: Type(row.said, row.schema, row.type, row.has_cast, row.equals) for row in found},
     )
 
 
@@ -175,7 +201,10 @@ def needed(change: Change) -> set[str]:
 
 def is_still(change: Change, names: list[str], values: dict[str, str | None], columns: Columns) -> Composable:
     """The condition that finds the row by its key, as the change left it. As texts: not every type has an equality."""
-    key = [SQL("{} = {}").format(Identifier(name), Literal(value)) for name, value in change.key.items()]
+    key = [
+        SQL("{} {} {}").format(Identifier(name), columns.types[name].equality, Literal(value))
+        for name, value in change.key.items()
+    ]
     same = [
         SQL("{} IS NOT DISTINCT FROM {}").format(
             text_of(Identifier(name), name in columns.users), Literal(values[name])
@@ -253,11 +282,16 @@ def reversals(rows: Rows, state: Installed, wanted: list[Change]) -> list[Revers
         found.append(reversal(table, with_columns(rows, state, table, one), columns[table.id]))
     takings = [Taking(columns[one.table.id].relid, one.change.new, one.change.old, one.rows) for one in found]
     follow = by_themselves(takings, keys)
-    found = [guarded(one, taking, keys, takings) for one, taking in zip(found, takings, strict=True)]
+    found = [
+        guarded(one, taking, keys, takings, columns[one.table.id])
+        for one, taking in zip(found, takings, strict=True)
+    ]
     return [found[place] for place in in_order(takings, keys, follow)]
 
 
-def guarded(one: Reversal, taking: Taking, keys: list[ForeignKey], all_of_them: list[Taking]) -> Reversal:
+def guarded(
+    one: Reversal, taking: Taking, keys: list[ForeignKey], all_of_them: list[Taking], columns: Columns
+) -> Reversal:
     """A row is not deleted where rows of others that refer to it would go, or be emptied, with it."""
     if taking.back is not None:
         return one
@@ -273,7 +307,11 @@ def guarded(one: Reversal, taking: Taking, keys: list[ForeignKey], all_of_them: 
             statement += SQL(" AND NOT EXISTS (SELECT {})").format(referring)
             fits += SQL(" AND NOT {}").format(beyond)
             guards.append((f"{key.schema}.{key.name}", SQL("SELECT {} AS is_so").format(beyond)))
-    return replace(one, statement=statement, fits=fits, guards=tuple(guards))
+    if not guards:
+        return one
+    row = is_still(one.change, [], {}, columns)
+    lock = SQL("SELECT FROM {} WHERE {} FOR UPDATE").format(name_of(one.table), row)
+    return replace(one, statement=statement, fits=fits, guards=tuple(guards), lock=lock)
 
 
 def conflicts(rows: Rows, found: list[Reversal]) -> Misfits:
@@ -306,4 +344,4 @@ def later(rows: Rows, state: Installed, one: Reversal) -> str:
 
 def statement_text(found: Sequence[Reversal]) -> str:
     """For the preview."""
-    return ";\n".join(one.statement.as_string(None) for one in found)
+    return ";\n".join(each.as_string(None) for one in found for each in one.statements)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,10 @@ from audit.tables import Rows
 FOREIGN_KEYS = """
 select c.conrelid::int8 as child, c.confrelid::int8 as parent, c.confdeltype in ('c', 'n', 'd') as takes_along,
     c.confupdtype = 'c' as follows,
+    array(select pg_catalog.format('operator(%%I.%%s)', s.nspname, o.oprname)
+        from pg_catalog.unnest(c.conpfeqop) with ordinality k (oid, place)
+        join pg_catalog.pg_operator o on o.oid = k.oid join pg_catalog.pg_namespace s on s.oid = o.oprnamespace
+        order by place) as equals,
     n.nspname as schema, t.relname as name,
     array(select a.attname::text from unnest(c.conkey) with ordinality k (num, place)
         join pg_catalog.pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.num order by place) as columns,
@@ -31,7 +35,8 @@ Values = tuple[str, ...]
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """takes_along: rows that refer to a deleted row are deleted, or emptied, with it; follows: they get its new key."""
+    """takes_along: rows that refer to a deleted row are deleted, or emptied, with it; follows: they get its new key.
+    equals: the operators that compare what is referred to with what refers, each with its schema."""
 
     child: int
     parent: int
@@ -41,13 +46,20 @@ class ForeignKey:
     name: str
     columns: tuple[str, ...]
     referenced: tuple[str, ...]
+    equals: tuple[str, ...]
+
+    def same(
+        self, value: Callable[[str], Composable], child: Callable[[str], Composable]
+    ) -> list[Composable]:
+        """Conditions that a row refers to another, by what a column of either is called."""
+        return [
+            SQL("{} {} {}").format(value(named), SQL(operator), child(column))
+            for named, operator, column in zip(self.referenced, self.equals, self.columns, strict=True)
+        ]
 
     def referring(self, row: Row) -> Composable:
         """FROM and WHERE of the rows that refer to this one."""
-        same = [
-            SQL("{} = {}").format(Identifier(column), Literal(row.get(named)))
-            for column, named in zip(self.columns, self.referenced, strict=True)
-        ]
+        same = self.same(lambda named: Literal(row.get(named)), Identifier)
         return SQL("FROM {} WHERE {}").format(Identifier(self.schema, self.name), SQL(" AND ").join(same))
 
 
@@ -63,6 +75,7 @@ def foreign_keys(rows: Rows, relids: Iterable[int]) -> list[ForeignKey]:
             r.name,
             tuple(r.columns),
             tuple(r.referenced),
+            tuple(r.equals),
         )
         for r in rows(FOREIGN_KEYS, [list(relids)])
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
@@ -184,7 +185,9 @@ class Part:
         """The key, compared as the table compares it."""
         return SQL(" and ").join(
             [
-                SQL("t.{} = {}").format(Identifier(c.name), self.read(c, self.side(c)))
+                SQL("t.{} {} {}").format(
+                    Identifier(c.name), self.columns.types[c.name].equality, self.read(c, self.side(c))
+                )
                 for c in self.shape.key_columns
             ]
         )
@@ -213,10 +216,7 @@ class Part:
         """No rows of others would go, or be emptied, with it; parts: what is taken back too does not count."""
         found: list[Composable] = [SQL("true")]
         for key in self.keys if self.operation == "I" else ():
-            same: list[Composable] = [
-                SQL("c.{} = t.{}").format(Identifier(column), Identifier(named))
-                for column, named in zip(key.columns, key.referenced, strict=True)
-            ]
+            same = key.same(partial(Identifier, "t"), partial(Identifier, "c"))
             same += [other.not_among_keys("c") for other in parts if other.columns.relid == key.child]
             child = SQL("not exists (select from {} c where {})")
             found.append(child.format(Identifier(key.schema, key.name), SQL(" and ").join(same)))
@@ -402,9 +402,16 @@ def statement(part: Part, leave: bool) -> Composable:
     rows = part.rows(SQL("r.statement_id = one.id and r.at = one.at"), list(needed.values()))
     table, same = name_of(part.table), part.same_row()
     if part.operation == "I":
-        return SQL("DELETE FROM {} t USING ({}) r WHERE {} AND {} AND {} AND {}").format(
+        delete = SQL("DELETE FROM {} t USING ({}) r WHERE {} AND {} AND {} AND {}").format(
             table, rows, same, part.still(), part.unreferred(), left
         )
+        if not part.keys:
+            return delete
+        # What is being written that refers to them has to be seen.
+        lock = SQL("PERFORM FROM {} t, ({}) r WHERE {} AND {} FOR UPDATE OF t").format(
+            table, rows, same, left
+        )
+        return SQL("{};\n            {}").format(lock, delete)
     if part.operation == "D":
         return SQL(
             "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM ({}) r"

@@ -100,7 +100,7 @@ class OneByOne(TakeBack):
         """Where a row does not fit, nor do its older changes, which would bring back another row."""
         done, left, lost = 0, self.left_out, set[Any]()
         for one in self.reversals:
-            count = 0 if one.rows & lost else connection.execute(one.statement).rowcount
+            count = 0 if one.rows & lost else done_by(connection, one)
             if count == 1:
                 done += 1
             elif self.leave_conflicts and count == 0:
@@ -135,6 +135,11 @@ class InSets(TakeBack):
         except RaiseException as error:
             raise Refused(error.diag.message_primary or str(error)) from error
         return self.changes, self.left_out
+
+
+def done_by(connection: psycopg.Connection[Any], one: undo.Reversal) -> int:
+    """Rows that its last statement changed."""
+    return [connection.execute(each).rowcount for each in one.statements][-1]
 
 
 def commented(text: str) -> str:

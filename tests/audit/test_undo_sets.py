@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 import time
 
 import psycopg
@@ -254,6 +255,47 @@ def test_inserts_are_not_taken_back_where_rows_of_others_would_go_with_them(fami
     assert undo(families, transaction=xid, leave_conflicts=True) == ["Took back 2,001 changes, left 1 out."]
     assert execute("select id from parents where id > 2000").fetchall() == [(2003,)]
     assert execute("select id from children where id > 9000").fetchall() == [(9003,)]
+
+
+@pytest.mark.parametrize("rows", [2, MANY])
+def test_a_row_that_others_write_meanwhile_does_not_go_with_what_it_refers_to(families, execute, rows):
+    execute("insert into parents select i, 'q' from generate_series(5001, 5000 + %s) i", [rows])
+    (step,) = UndoChanges(families.server, {"statement": last(families)}).plan()
+    with psycopg.connect(families.server.dsn("operate", None)) as other:
+        other.execute("insert into children values (9001, 5001)")
+        ending = threading.Timer(1, other.commit)
+        ending.start()
+        with pytest.raises(Refused) as refusal:
+            step.run(Run(families.session.connection))
+        ending.join()
+    assert str(refusal.value).startswith("Nothing was taken back: ")
+    assert execute("select parent from children where id = 9001").fetchall() == [(5001,)]
+
+
+@pytest.mark.parametrize("rows", [2, MANY])
+@pytest.mark.parametrize("kind", ["varchar(20)", "grade"])
+def test_no_operator_of_a_user_compares_keys(audit, execute, kind, rows):
+    """Whoever may create in public would be run with the rights of dbadmin."""
+    names = ", ".join(f"'{number}'" for number in range(1, MANY + 1))
+    execute(f"create type grade as enum ({names})")
+    execute(f"create table leveled (id {kind} primary key, name varchar(10))")
+    execute(f"create table below (id int primary key, above {kind} references leveled on delete cascade)")
+    audit.watch("leveled")
+    for one, other in (("varchar", "varchar"), ("varchar", "text"), ("grade", "grade")):
+        execute(
+            f"create function mine({one}, {other}) returns bool language plpgsql"
+            " as $$ begin raise 'ran'; end $$;"
+            f"create operator public.= (function = mine, leftarg = {one}, rightarg = {other})"
+        )
+    execute(f"insert into leveled select i::text::{kind}, 'a' from generate_series(1, %s) i", [rows])
+    execute("update leveled set name = 'b'")
+    undo(audit, statement=last(audit))
+    assert execute("select distinct name::text from leveled").fetchall() == [("a",)]
+    execute("delete from leveled")
+    undo(audit, statement=last(audit))
+    assert execute("select count(*) from leveled").fetchone() == (rows,)
+    undo(audit, statement=audit.statements()[0].id, leave_conflicts=True)
+    assert execute("select count(*) from leveled").fetchone() == (0,)
 
 
 def test_a_row_that_was_changed_again_is_told_as_such_though_rows_refer_to_it(families, execute, target):
