@@ -73,6 +73,10 @@ class DeleteFormerRecovery(Operation):
         return Call(lambda work: self._remove_wal(work, store), says)
 
     def _remove_wal(self, work: Work, store: str) -> None:
+        if base := self.former(BaseBackup.objects.present()).first():
+            raise Refused(
+                f"The {base} stays, and all WAL with it: somebody needs it now. Run this again later."
+            )
         remove_wal(work, self.former(WalSegment.objects.filter(store__name=store)))
 
     def clean_up(self, work: Work) -> None:

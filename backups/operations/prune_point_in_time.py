@@ -9,8 +9,8 @@ from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
-from backups import copies, store_rules
-from backups.models import BaseBackup, PointInTime, WalSegment
+from backups import catalogue, copies, store_rules
+from backups.models import BaseBackup, PointInTime, Store, WalSegment
 from backups.physical import expiry, manifest, preflight
 from backups.physical.shipping import remove_parts
 from dbadmin.models import Run
@@ -79,6 +79,7 @@ def remove(work: Work, base: BaseBackup, why: str) -> None:
     if base.is_leased or base.keep or base.deleted_at or base.later.present().exists():
         work.log(f"The {base} stays: somebody needs it now.")
         return
+    catalogue.must_be_mounted(base.store)
     store = base.store.open()
     store.delete(f"{base.prefix}/{manifest.NAME}")
     base.deleted_at, base.deleted_why = timezone.now(), why
@@ -92,13 +93,15 @@ def remove(work: Work, base: BaseBackup, why: str) -> None:
 
 def remove_wal(work: Work, rows: QuerySet[WalSegment]) -> None:
     """Each object, then its row."""
+    for store in Store.objects.filter(pk__in=rows.values("store")):
+        catalogue.must_be_mounted(store)
     removed = freed = 0
     for row in rows.select_related("store"):
         work.stop_if_cancelled()
-        store = row.store.open()
-        store.delete(row.key)
+        opened = row.store.open()
+        opened.delete(row.key)
         if row.kind == WalSegment.Kind.PARTIAL:
-            remove_parts(store, row)
+            remove_parts(opened, row)
         row.delete()
         removed, freed = removed + 1, freed + row.stored_bytes
     work.log(f"Removed {count(removed)} segments of WAL, {size(freed)}.")

@@ -117,6 +117,7 @@ class WalStream(threading.Thread):
         spool.drop_torn()
         if self.process is not None and any(GONE in line for line in self.said):
             # The source has recycled what comes next: a hole. Go on where the slot stands, once all before is sent.
+            catalogue.must_be_mounted(self.point.store)
             shipper = self.open_shipper()
             shipper.ship_closed()
             shipper.ship_partial(None)

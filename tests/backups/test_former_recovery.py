@@ -13,11 +13,13 @@ from django.utils import timezone
 
 from backups.models import BaseBackup, PointInTime, Store
 from backups.physical.chain_watch import Watch
-from dbadmin.models import Server
+from dbadmin.models import Run, Server
 from dbadmin.operations import Refused
+from dbadmin.work import Work
 from tests.backups.recovering import Source
 from tests.backups.test_point_in_time import recover, stop
-from tests.carrying_out import log_of, operation
+from tests.backups.test_store_away import as_before_marks, mounted, unmounted
+from tests.carrying_out import carry_out, log_of, operation
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers, pytest.mark.slow]
 
@@ -100,6 +102,52 @@ def test_all_of_a_recovery_that_is_off_can_be_deleted_also_what_was_lost_with_it
     assert log_of(run)[-1].startswith("Removed ")
     assert not BaseBackup.objects.present().exists()
     assert not source.server.wal_segments.exists()
+
+
+def test_nothing_of_a_former_recovery_is_struck_off_while_the_disk_of_an_older_version_is_not_mounted(
+    source: Source,
+) -> None:
+    base = source.base()
+    source.switch()
+    switched_off(source)
+    before = source.server.wal_segments.count()
+    as_before_marks(source.store)
+    elsewhere = unmounted(source.store)
+    failed = carry_out(operation("delete_former_recovery", source.server))
+    assert (failed.status, failed.message) == (
+        Run.Status.FAILED,
+        (
+            f"Step 1 of 2 failed: The store shelf ({source.store.path}) holds none of the base backups that the "
+            "catalogue lists there: its disk may not be mounted. Mount it. If they are lost, tick “Take what is there "
+            "now for its disk” in the store's settings."
+        ),
+    )
+    assert list(BaseBackup.objects.present()) == [base]
+    base.delete()
+    failed = carry_out(operation("delete_former_recovery", source.server))
+    assert (failed.status, source.server.wal_segments.count()) == (Run.Status.FAILED, before)
+    mounted(source.store, elsewhere)
+    assert carry_out(operation("delete_former_recovery", source.server)).status == Run.Status.SUCCEEDED
+    assert not source.server.wal_segments.exists()
+
+
+def test_wal_of_a_base_backup_that_is_needed_since_the_plan_stays_with_it(source: Source) -> None:
+    base = source.base()
+    source.switch()
+    switched_off(source)
+    before = source.server.wal_segments.count()
+    *steps, wal = operation("delete_former_recovery", source.server).plan()
+    BaseBackup.objects.update(keep=True)
+    run = Run.objects.create(server=source.server, operation="delete_former_recovery", params={})
+    for step in steps:
+        step.run(Work(run))
+    with pytest.raises(Refused) as refusal:
+        wal.run(Work(run))
+    assert (
+        str(refusal.value)
+        == f"The {base} stays, and all WAL with it: somebody needs it now. Run this again later."
+    )
+    assert source.server.wal_segments.count() == before
 
 
 def test_a_store_is_not_moved_to_where_its_base_backups_and_wal_are_not(

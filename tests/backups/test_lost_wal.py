@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from backups import catalogue
-from backups.models import BaseBackup, PointInTime, RecoveredCluster
+from backups.models import BaseBackup, PointInTime, RecoveredCluster, Store
 from backups.physical.chain_watch import Watch
 from backups.physical.chains import recoverable
 from dbadmin.operations import Refused
 from tests.backups.recovering import Source
 from tests.backups.test_point_in_time import nothing_left, numbers, recover, rows_of, stop
+from tests.backups.test_store_away import away, mounted, unmounted
 from tests.carrying_out import operation
 from tests.fixtures.runtime import Process, until
 
@@ -61,13 +62,14 @@ def test_a_slot_that_the_server_gave_up_is_a_hole_until_the_next_base_backup(
     assert PointInTime.objects.get().problem == ""
 
 
+@pytest.mark.parametrize("of_an_older_version", [False, True])
 def test_what_was_received_before_the_slot_was_given_up_is_sent_when_the_store_is_back(
-    make_source: Callable[..., Source],
+    make_source: Callable[..., Source], of_an_older_version: bool
 ) -> None:
     source = make_source(max_slot_wal_keep_size="16MB", max_wal_size="32MB", min_wal_size="32MB")
     source.base()
     source.covered()
-    elsewhere = source.store.path.rename(source.store.path.with_name("unmounted"))
+    elsewhere = unmounted(source.store)
     source.insert(1)
     segment, received = source.execute(
         "select pg_walfile_name(pg_current_wal_insert_lsn()), pg_current_wal_insert_lsn()::text"
@@ -76,12 +78,20 @@ def test_what_was_received_before_the_slot_was_given_up_is_sent_when_the_store_i
     until((source.spool / segment).exists, 60)
     source.receivers.pop().end()
     give_up(source)
+    bare = away(source.store)
+    if of_an_older_version:
+        (elsewhere / source.store.mark).unlink()
+        Store.objects.update(is_marked=False)
+        bare = (
+            f"The store shelf ({source.store.path}) holds none of the base backups that the catalogue lists there: its "
+            "disk may not be mounted. Mount it. If they are lost, tick “Take what is there now for its disk” in the "
+            "store's settings."
+        )
     source.receivers.append(Process(source.log, "wal_receiver", redis_url="redis://127.0.0.1:1/0"))
-    gone = f"The store's directory {source.store.path} is not there. Create it, or mount its disk."
-    until(lambda: source.point.problem == gone, 60)
+    until(lambda: source.point.problem == bare, 60)
     told_at = source.point.seen_at
     until(lambda: source.point.seen_at > told_at + timedelta(seconds=8), 60)  # it has tried to go on
-    elsewhere.rename(source.store.path)
+    mounted(source.store, elsewhere)
     source.covered()
     run = source.do("recover_to_moment", kind="lsn", text=received)
     row = RecoveredCluster.objects.get(pk=run.result["recovered"])
