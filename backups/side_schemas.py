@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from dbadmin.runner import Work
 
 MOST_NAMED = 5
+#: For drops: nobody queues behind us for those who read the tables right now.
+PATIENCE = {"lock_timeout": "2s"}
 
 
 @dataclass(frozen=True)

@@ -91,9 +91,12 @@ class ExpireLog(Operation):
         self.refuse_unsealed(names)
         says = f"Record, signed, that {', '.join(sorted(months))} expire by policy"
         own = plans.owned(rows)
+        # It locks the log's tables whole: who writes would wait behind us for whoever reads them.
         drops = [
             Transaction(
-                plans.as_owner(own, [Sql(drop(name)) for name in parts]), database=database, says=month
+                plans.as_owner(own, [Sql(drop(name), settings=plans.LOCK) for name in parts]),
+                database=database,
+                says=month,
             )
             for month, parts in sorted(months.items())
         ]

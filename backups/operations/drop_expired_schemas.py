@@ -17,9 +17,6 @@ from dbadmin.steps import Call, Sql, Step, Transaction
 if TYPE_CHECKING:
     from dbadmin.runner import Work
 
-#: Who reads them right now is not made to wait; the next run comes.
-PATIENCE = {"lock_timeout": "2s"}
-
 
 class DropExpiredSchemas(Operation):
     """Drop every schema of tables that were brought back and kept for as long as was chosen; not what others use."""
@@ -42,7 +39,7 @@ class DropExpiredSchemas(Operation):
             )
         if found.others:
             return Stays(lambda work: _tell(work, side, found), f"-- {side} stays: {found.says()}.")
-        drops = [Sql(statement, settings=PATIENCE) for statement in found.statements]
+        drops = [Sql(statement, settings=side_schemas.PATIENCE) for statement in found.statements]
         transaction = Transaction(drops, side.database)
         return Call(lambda work: _drop(work, side, transaction), str(transaction))
 

@@ -28,6 +28,9 @@ class DropSideSchema(OfSideSchema, Operation):
                 f"{side.name} is not dropped: {found.says()}. Drop or move that first.", field="side"
             )
         return [
-            Transaction([Sql(statement) for statement in found.statements], database=side.database),
+            Transaction(
+                [Sql(statement, settings=side_schemas.PATIENCE) for statement in found.statements],
+                database=side.database,
+            ),
             Call(lambda work: side_schemas.note_gone(work, [side]), "Note that it is gone."),
         ]

@@ -266,3 +266,23 @@ def test_nothing_is_copied_dropped_or_looked_for_where_the_disk_of_the_store_is_
     elsewhere.rename(vault.path)
     assert log_of(carry_out(operation("seal_log", server, store="vault")))[-1] == "Copied 1 seals to vault."
     assert carry_out(operation("verify_seals", server)).status == "succeeded"
+
+
+def test_a_month_that_somebody_reads_does_not_expire_now_and_nobody_who_writes_waits_behind_that(
+    old, server, target, execute, postgres
+):
+    """To drop a partition locks the whole log, for writers as well."""
+    before = content(execute)
+    with postgres.connect(target.database) as reader:
+        # Without a limit the drop would wait for as long as this lasts.
+        reader.execute("set idle_in_transaction_session_timeout = '20s'; begin")
+        reader.execute("table dbadmin_audit.statement")
+        run = carry_out(operation("expire_log", server, keep_months=3))
+        assert reader.execute("select 1").fetchone() == (1,)
+    said = (
+        "Step 2 of 2 failed: Canceling statement due to lock timeout. Somebody holds a lock on it for long: the locks "
+        "page says who. This step changed nothing."
+    )
+    assert (run.status, run.message) == ("failed", said)
+    assert (content(execute), findings(target)) == (before, [])
+    assert carry_out(operation("expire_log", server, keep_months=3)).status == "succeeded"

@@ -308,3 +308,22 @@ def test_a_table_whose_name_holds_a_comma_comes_back_by_its_button(
     done = run("restore_tables", backup=backup.pk, tables="s, t.a, b\nparents, months", database=shop)
     assert done.status == Run.Status.SUCCEEDED, done.message
     assert done.message == "0 rows differ in 3 tables."
+
+
+def test_a_drop_gives_up_soon_where_somebody_reads_what_it_drops(
+    beside: SideSchema, run: Callable[..., Run], postgres: Postgres, shop: str
+) -> None:
+    with postgres.connect(shop) as reader:
+        # Without a limit the drop would wait for as long as this lasts.
+        reader.execute("set idle_in_transaction_session_timeout = '20s'")
+        reader.execute("begin")
+        reader.execute(f"table {beside.name}.parents")
+        done = run("drop_side_schema", side=beside.pk)
+        assert reader.execute("select 1").fetchone() == (1,)
+    said = (
+        "Step 1 of 2 failed: Canceling statement due to lock timeout. Somebody holds a lock on it for long: the locks "
+        "page says who. This step changed nothing."
+    )
+    assert (done.status, done.message) == (Run.Status.FAILED, said)
+    assert schemas(postgres, shop) == [beside.name]
+    assert run("drop_side_schema", side=beside.pk).status == Run.Status.SUCCEEDED
