@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from backups.manifest import NAME, Manifest, NoManifest
 from backups.models import Backup, BaseBackup, Copy, Store, WalSegment
-from backups.physical.layers import look_for
+from backups.physical.layers import GONE, look_for
 from backups.physical.manifest import NAME as BASE_NAME
 from backups.stores import Store as OpenStore
 from backups.stores import StoreError
@@ -149,7 +149,7 @@ def held(store: Store) -> tuple[str, list[str]]:
     """What the catalogue knows to lie in a store, and where the oldest and the newest of it do."""
     held = Q(store=store) | Q(copies__store=store)
     backups = Backup.objects.present().filter(held).order_by("started_at")
-    bases = BaseBackup.objects.present().filter(store=store).order_by("started_at")
+    bases = BaseBackup.objects.present().filter(store=store).exclude(problem=GONE).order_by("started_at")
     wal = WalSegment.objects.filter(store=store, problem="").order_by("stored_at")
     found = [
         ("backups", [f"{each.prefix}/{NAME}" for each in ends(backups)]),

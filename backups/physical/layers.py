@@ -105,10 +105,12 @@ def choose(point: PointInTime, now: datetime) -> Choice:
 
 def look_for(base: BaseBackup) -> None:
     """Mark one that vanished from its store, and none that came back."""
-    if base.problem in ("", GONE):
+    was = base.problem
+    if was in ("", GONE):
         there = base.store.open().head(f"{base.prefix}/{manifest.NAME}")
         base.problem = "" if there else GONE
-        BaseBackup.objects.filter(pk=base.pk).update(problem=base.problem)
+        # What a verification found meanwhile stays.
+        BaseBackup.objects.filter(pk=base.pk, problem=was).update(problem=base.problem)
 
 
 def unfit(base: BaseBackup) -> str:

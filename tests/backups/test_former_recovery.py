@@ -11,8 +11,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from backups import catalogue
 from backups.models import BaseBackup, PointInTime, Store
+from backups.physical import layers
 from backups.physical.chain_watch import Watch
+from backups.physical.manifest import NAME
 from dbadmin.models import Run, Server
 from dbadmin.operations import Refused
 from dbadmin.work import Work
@@ -175,16 +178,42 @@ def test_a_store_is_not_moved_to_where_its_base_backups_and_wal_are_not(
     assert source.store.directory != str(tmp_path / "new")
 
 
+def base_of(point: PointInTime, days: int) -> BaseBackup:
+    """One that was taken so many days ago."""
+    moment = timezone.now() - timedelta(days=days)
+    return BaseBackup.objects.create(
+        server=point.server, store=point.store, prefix=f"shop/{days}", system_id=point.system_id, timeline=1,
+        start_lsn=0, end_lsn=1, started_at=moment, consistent_at=moment, finished_at=moment, read_at=moment,
+        stored_bytes=1, plain_bytes=1, files_count=1,
+    )  # fmt: skip
+
+
+def test_a_base_backup_that_is_known_to_be_gone_is_not_looked_for_where_the_disk_is_to_be_known(
+    server: Server, store: Store
+) -> None:
+    point = PointInTime.objects.create(server=server, store=store, slot="s", system_id="1")
+    lost, there = base_of(point, 2), base_of(point, 1)
+    store.open().put(f"{there.prefix}/{NAME}", b"{}")
+    layers.look_for(lost)
+    catalogue.must_be_mounted(store)
+    assert store.is_marked
+
+
+def test_a_look_for_a_base_backup_leaves_what_was_found_wrong_with_it_meanwhile(
+    server: Server, store: Store
+) -> None:
+    base = base_of(PointInTime.objects.create(server=server, store=store, slot="s", system_id="1"), 1)
+    store.open().put(f"{base.prefix}/{NAME}", b"{}")
+    BaseBackup.objects.update(problem="It is damaged.")
+    layers.look_for(base)
+    assert BaseBackup.objects.get().problem == "It is damaged."
+
+
 def test_nothing_expires_while_no_wal_comes(server: Server, store: Store) -> None:
     now = timezone.now()
     point = PointInTime.objects.create(server=server, store=store, slot="s", system_id="1", keep_days=7)
     for days in (30, 22):
-        moment = now - timedelta(days=days)
-        BaseBackup.objects.create(
-            server=server, store=store, prefix=f"shop/{days}", system_id="1", timeline=1, start_lsn=0, end_lsn=1,
-            started_at=moment, consistent_at=moment, finished_at=moment, read_at=moment, stored_bytes=1,
-            plain_bytes=1, files_count=1,
-        )  # fmt: skip
+        base_of(point, days)
         store.open().put(f"shop/{days}/base.json", b"{}")
     for covered_at, says in (
         (None, "No WAL of shop has been received yet: everything stays until that is so."),
