@@ -223,12 +223,11 @@ def watch_steps(
     begun = SQL("UPDATE {}.watched SET until = NULL WHERE id = {}").format(
         Identifier(SCHEMA), Literal(watched_id)
     )
-    undo = "\n".join(f"{t.as_string(None)};" for t in capture.drop_triggers([(table.schema, table.name)]))
     return [
         Transaction(
             [*as_owner(owned(rows), inside), *triggers, *as_owner(owned(rows), [Sql(begun)])],
             database=database,
-            reverse=f"{undo}\n-- The log stays.",
+            reverse="The operation “Stop watching table”. The log stays.",
             says=f"Watch {table}: every change is recorded in the transaction that makes it",
         )
     ]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from django import forms
 
 from audit import plans
-from audit.operations.watch_table import rows_of
+from audit.operations.watch_table import place_of, rows_of
 from audit.registry import installed, known_as, name_now
 from audit.tables import describe
+from dbadmin.models import Run
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Step
 
@@ -48,3 +50,6 @@ class UnwatchTable(Operation):
         where = f"schema={schema} table={name}"
         reverse = f"-- Watch it again: manage.py operate watch_table {self.server} {where}"
         return plans.unwatch_steps(rows, known, table, self.params.get("database") or "", reverse)
+
+    def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
+        return "watch_table", place_of(run)

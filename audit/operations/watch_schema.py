@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from django import forms
 
@@ -11,6 +12,7 @@ from audit.capture import Choices
 from audit.operations.watch_table import column_names, refuse_unwatchable, rows_of
 from audit.registry import held, installed, known_as, next_numbers
 from audit.tables import describe, suggested_rules
+from dbadmin.models import Run
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Step
 
@@ -90,6 +92,13 @@ class WatchSchema(Operation):
                 rows, watched_id + number, shape_id + number, table, Choices(), database
             )
         return steps
+
+    def takes_back(self, steps: Sequence[Step]) -> bool:
+        return False
+
+    def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
+        """Each table is unwatched by itself."""
+        return "", {}
 
     def refuse_unknown(self, only: list[str], names: list[str]) -> None:
         """A name that is mistyped must not pass for a table that is watched."""

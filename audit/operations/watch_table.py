@@ -14,6 +14,7 @@ from audit.cost import NotMeasured, measure
 from audit.registry import Installed, Watched, installed, is_current, known_as, next_numbers, outdated
 from audit.tables import Described, Rows, describe
 from dbadmin.connections import connect, why
+from dbadmin.models import Run
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.readiness import Check
 from dbadmin.steps import Step
@@ -143,6 +144,14 @@ class WatchTable(Operation):
             return [*install, *plans.renew_steps(rows, known, shape_id, table, choices, database)]
         return [*install, *plans.watch_steps(rows, watched_id, shape_id, table, choices, database)]
 
+    def takes_back(self, steps: Sequence[Step]) -> bool:
+        return bool(steps[-1].reverse)
+
+    def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
+        """A table that was not watched before is not watched again; choices that were changed are not kept."""
+        began = bool(run.reverse and run.reverse[-1])
+        return ("unwatch_table", place_of(run)) if began else ("", {})
+
     def look(self) -> Sequence[Check]:
         """What it costs the table's writers, measured on a few of its rows; also of a table that is watched already."""
         title, rows = "Cost, measured on a copy that was rolled back", rows_of(self)
@@ -180,6 +189,11 @@ class WatchTable(Operation):
         same_name = (known.schema, known.name) == (table.schema, table.name)
         if same_name and same_shape and same_choices and not bare and not install and not is_outdated:
             raise Refused(f"{table} is watched already, with these choices.")
+
+
+def place_of(run: Run) -> dict[str, Any]:
+    """Where the table of a run is, as parameters of what takes the run back."""
+    return {name: run.params.get(name) or "" for name in ("database", "schema", "table")}
 
 
 def rules_before(known: Watched, table: Described) -> dict[str, str]:

@@ -11,6 +11,7 @@ from audit.operations.watch_schema import WatchSchema
 from audit.operations.watch_table import WatchTable
 from dbadmin.connections import Session
 from dbadmin.operations import Refused
+from dbadmin.runs import undo_url
 from tests.audit.conftest import Watcher, letters
 from tests.carrying_out import carry_out, operation
 
@@ -194,3 +195,18 @@ def test_a_former_partition_is_watched_as_a_table_of_its_own(audit, execute):
     (statement,) = audit.statements(operation="insert")
     assert audit.state.watched[statement.watched_id].name == "one"
     assert [str(table) for table in audit.state.active()] == ["public.orders", "public.one"]
+
+
+def test_watching_is_taken_back_by_stopping_and_stopping_by_watching(audit, server, execute):
+    """Their triggers alone would leave a table that is said to be watched, or said to be watched again."""
+    execute("create table first (id int); create table items (id int)")
+    audit.watch("first")
+    place = {"schema": "public", "table": "items"}
+    began = carry_out(operation("watch_table", server, **place))
+    assert undo_url(began).endswith("/do/unwatch_table/?schema=public&table=items&preview=1")
+    changed = carry_out(operation("watch_table", server, **place, query_text=True))
+    assert (changed.status, undo_url(changed)) == ("succeeded", "")
+    ended = carry_out(operation("unwatch_table", server, **place))
+    assert undo_url(ended).endswith("/do/watch_table/?schema=public&table=items&preview=1")
+    several = carry_out(operation("watch_schema", server, schema="public", leave_out="first"))
+    assert (several.status, undo_url(several)) == ("succeeded", "")
