@@ -43,7 +43,7 @@ def test_rows_are_compared_as_a_whole_where_the_live_key_repeats_in_the_backup(
         TWICE, "goods", "delete from goods where name <> 'c'; alter table goods add primary key (id)"
     )
     assert (found.key, found.missing, found.changed, found.same) == ([], 3, 0, 1)
-    page = client_as("admin").get(found.get_absolute_url()).content.decode()
+    page = client_as("admin").get(found.get_absolute_url(), {"kind": ""}).content.decode()
     assert (
         "The key id does not tell the rows of the backup apart: of some it is 1. No key tells the rows apart"
         in page
@@ -58,7 +58,7 @@ def test_rows_are_compared_as_a_whole_where_the_key_of_the_backup_is_none_any_mo
         "alter table goods drop constraint goods_pkey, alter id drop not null; insert into goods values (null, 'x')",
     )  # fmt: skip
     assert (found.key, found.missing, found.extra, found.same) == ([], 0, 1, 2)
-    page = client_as("admin").get(found.get_absolute_url()).content.decode()
+    page = client_as("admin").get(found.get_absolute_url(), {"kind": ""}).content.decode()
     assert "The key id does not tell the rows of the live table apart: of some it is null. No key" in page
 
 
@@ -91,7 +91,7 @@ def test_rows_with_keys_of_a_type_of_an_extension_are_compared_shown_copied_and_
         "tagged",
         f"delete from tagged where tag = '{one}'; update tagged set n = 7 where tag = '{other}'",
     )
-    page = client_as("admin").get(found.get_absolute_url()).content.decode()
+    page = client_as("admin").get(found.get_absolute_url(), {"kind": ""}).content.decode()
     assert "<del>7</del> <ins>2</ins>" in page
     done = run("copy_rows", comparison=found.pk, kind="both")
     assert done.status == Run.Status.SUCCEEDED, done.message
@@ -134,7 +134,7 @@ def test_keys_of_another_collation_than_that_of_the_database_are_met_by_it(
         "insert into names values ('a', 1), ('B', 2), ('c', 3)",
         "names", "delete from names where n = 1; update names set n = 7 where n = 2",
     )  # fmt: skip
-    page = client_as("admin").get(found.get_absolute_url()).content.decode()
+    page = client_as("admin").get(found.get_absolute_url(), {"kind": ""}).content.decode()
     assert "<del>7</del> <ins>2</ins>" in page
     done = run("copy_rows", comparison=found.pk, kind="both")
     assert (done.status, done.message) == (
@@ -150,7 +150,7 @@ def test_a_page_of_differences_whose_key_is_no_column_of_the_live_table_any_more
 ) -> None:
     found = compared(COMMAS, "pairs", "update pairs set n = 9 where n = 3")
     target.connection.execute("alter table pairs rename a to other")
-    page = client_as("admin").get(found.get_absolute_url())
+    page = client_as("admin").get(found.get_absolute_url(), {"kind": ""})
     assert page.status_code == 200
     assert "The table public.pairs has no column a any more: compare it again." in page.content.decode()
 
@@ -163,7 +163,7 @@ def test_a_page_of_differences_shows_the_rows_of_the_table_and_not_of_those_that
         "insert into elder values (1, 'old'); insert into younger values (1, 'young')",
         "elder", "update only elder set t = 'wrong'",
     )  # fmt: skip
-    page = client_as("admin").get(found.get_absolute_url()).content.decode()
+    page = client_as("admin").get(found.get_absolute_url(), {"kind": ""}).content.decode()
     assert "<del>wrong</del> <ins>old</ins>" in page
 
 
@@ -176,7 +176,7 @@ def test_a_page_of_differences_shows_keys_that_are_no_values_of_the_live_type(
         "felt",
         "delete from felt where n = 2; update felt set n = 7; alter table felt alter id type mood using id::mood",
     )  # fmt: skip
-    page = client_as("admin").get(found.get_absolute_url()).content.decode()
+    page = client_as("admin").get(found.get_absolute_url(), {"kind": ""}).content.decode()
     assert "cannot be shown" not in page
     assert "<del>7</del> <ins>1</ins>" in page
     assert "<ins>2</ins>" in page

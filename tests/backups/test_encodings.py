@@ -49,7 +49,7 @@ def test_it_comes_back_byte_for_byte_in_its_place_and_beside(
     if byte == "ff":  # what is text in no encoding has no place in a comparison
         assert tables.message == 'Step 5 of 7 failed: Invalid byte sequence for encoding "UTF8": 0xff.'
     else:
-        assert (tables.status, tables.message) == (Run.Status.SUCCEEDED, "0 rows differ in 1 tables.")
+        assert (tables.status, tables.message) == (Run.Status.SUCCEEDED, "0 rows differ in 1 table.")
 
 
 def test_the_encoding_of_a_databases_clients_is_not_that_of_its_backups(
@@ -64,4 +64,4 @@ def test_the_encoding_of_a_databases_clients_is_not_that_of_its_backups(
         assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
         assert done.result["differences"] == []
     tables = run("restore_tables", backup=backup.pk, tables="words", database=database)
-    assert (tables.status, tables.message) == (Run.Status.SUCCEEDED, "0 rows differ in 1 tables.")
+    assert (tables.status, tables.message) == (Run.Status.SUCCEEDED, "0 rows differ in 1 table.")

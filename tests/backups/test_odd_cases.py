@@ -366,7 +366,7 @@ def test_no_setting_that_a_database_has_for_its_users_changes_what_is_kept_or_co
         assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
         assert done.result["differences"] == []
     done = run("restore_tables", backup=backup.pk, tables="Odd", database=database)
-    assert (done.status, done.message) == (Run.Status.SUCCEEDED, "0 rows differ in 1 tables."), log_of(done)
+    assert (done.status, done.message) == (Run.Status.SUCCEEDED, "0 rows differ in 1 table."), log_of(done)
     postgres.admin.execute(f"alter database {database} reset all")
     with postgres.connect(database) as connection:
         assert (
