@@ -147,12 +147,16 @@ def columns_today(rows: Rows, table: Watched) -> Columns:
     )
 
 
-def with_columns(rows: Rows, state: Installed, table: Watched, change: Change) -> Change:
-    """What was kept whole gets the columns that it had."""
+def with_columns(
+    rows: Rows, state: Installed, table: Watched, change: Change, shapes: dict[int, Shape]
+) -> Change:
+    """What was kept whole gets the columns that it had; shapes: those found so far, by statement."""
     if change.shape is not None:
         return change
     try:
-        return whole_undo.typed(rows, state, table, change)
+        if change.statement_id not in shapes:
+            shapes[change.statement_id] = whole_undo.shape_of(rows, state, table, change)
+        return whole_undo.typed(rows, shapes[change.statement_id], change)
     except whole_undo.NotExact as reason:
         raise CannotUndo(
             f"{table} had just been altered when this was written, and its rows were kept as JSON: {reason} Take it"
@@ -276,10 +280,10 @@ def reversals(rows: Rows, state: Installed, wanted: list[Change]) -> list[Revers
         number: columns_today(rows, tables[number]) for number in {one.statement.watched_id for one in newest}
     }
     keys = foreign_keys(rows, [each.relid for each in columns.values()])
-    found = []
+    found, shapes = [], dict[int, Shape]()
     for one in newest:
         table = tables[one.statement.watched_id]
-        found.append(reversal(table, with_columns(rows, state, table, one), columns[table.id]))
+        found.append(reversal(table, with_columns(rows, state, table, one, shapes), columns[table.id]))
     takings = [Taking(columns[one.table.id].relid, one.change.new, one.change.old, one.rows) for one in found]
     follow = by_themselves(takings, keys)
     found = [

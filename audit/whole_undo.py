@@ -33,9 +33,8 @@ class NotExact(Exception):
     """A row cannot be written back; the message says why."""
 
 
-def typed(rows: Rows, state: Installed, table: Watched, change: Change) -> Change:
+def typed(rows: Rows, shape: Shape, change: Change) -> Change:
     """The same change with the columns that its table had, and values as their types write them."""
-    shape = shape_of(rows, state, table, change)
     kept = shape.kept
     query = IMAGE.format(
         SQL(", ").join([text(column) for column in kept]), SQL(", ").join([is_exact(column) for column in kept]),
@@ -52,7 +51,8 @@ def typed(rows: Rows, state: Installed, table: Watched, change: Change) -> Chang
 
 
 def shape_of(rows: Rows, state: Installed, table: Watched, change: Change) -> Shape:
-    """The columns that the table had: those of the next version, or of today, if it was not altered in between.
+    """The columns that the table had at a statement, the same for all of its rows: those of the next version, or of
+    today, if it was not altered in between.
 
     That it was not is known only where alterations are recorded: the one that made the row be kept whole must be there.
     """

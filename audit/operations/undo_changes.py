@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ PATIENCE = 60_000
 
 
 @dataclass(frozen=True)
-class TakeBack:
+class TakeBack(ABC):
     """All of it in one transaction, or nothing."""
 
     database: str
@@ -63,13 +64,13 @@ class TakeBack:
         notes = [commented(f"Conflict, left out: {what}") for what in self.misfits]
         return "\n".join(["BEGIN;", *(f"{each};" for each in BEFORE), *notes, self.text(), "COMMIT;"])
 
+    @abstractmethod
     def text(self) -> str:
         """The statements, to be read and to be run by psql."""
-        raise NotImplementedError
 
+    @abstractmethod
     def perform(self, work: Work, connection: psycopg.Connection[Any]) -> tuple[int, int]:
         """Take back; how many changes, and how many were left out."""
-        raise NotImplementedError
 
     def run(self, work: Work) -> None:
         """Newest first."""
