@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -150,8 +150,33 @@ def named(text: str, held: Collection[str]) -> list[str]:
     return found
 
 
-def check_live(server: Server, database: str) -> None:
-    """Raises Refused for a database that can take no side schema."""
+class BringsBeside:
+    """For operations that put tables into a side schema; their form is made of BesideForm."""
+
+    server: Server
+    params: Mapping[str, Any]
+
+    def into(self, live: str, moment: datetime, label: str, backup: Backup | None = None) -> Beside:
+        """As it was asked for; raises Refused for a database that can take no side schema, and a name that is taken.
+
+        moment: of the rows.
+        """
+        _check_live(self.server, live)
+        name = _schema_name(self.server, live, str(self.params.get("schema") or ""), moment)
+        return Beside(live, name, float(self.params.get("keep_hours") or KEEP_HOURS), label, backup)
+
+    def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
+        """The side schema is dropped again."""
+        side = run.result.get("side")
+        return ("drop_side_schema", {"side": side}) if side else ("", {})
+
+    def result_url(self, run: Run) -> str:
+        """Where its tables are shown."""
+        side = run.result.get("side")
+        return reverse("side_schema", args=[self.server.name, side]) if side else ""
+
+
+def _check_live(server: Server, database: str) -> None:
     preflight.database_of(server, database)
     if server.value("select datistemplate from pg_catalog.pg_database where datname = %s", [database]):
         raise Refused(
@@ -160,7 +185,7 @@ def check_live(server: Server, database: str) -> None:
     preflight.check_create_schema(server, database)
 
 
-def schema_name(server: Server, database: str, chosen: str, moment: datetime) -> str:
+def _schema_name(server: Server, database: str, chosen: str, moment: datetime) -> str:
     """The name that was chosen, else the moment of the rows with the first number that is free."""
     taken = {
         row.nspname for row in server.rows("select nspname from pg_catalog.pg_namespace", database=database)
@@ -170,18 +195,6 @@ def schema_name(server: Server, database: str, chosen: str, moment: datetime) ->
     plain = f"restored_{moment:%Y%m%d_%H%M}"
     free = (name for name in (plain, *(f"{plain}_{n}" for n in range(2, 1000))) if name not in taken)
     return chosen or next(free)
-
-
-def undo(run: Run) -> tuple[str, dict[str, Any]]:
-    """What takes back a run that put tables beside the live ones."""
-    side = run.result.get("side")
-    return ("drop_side_schema", {"side": side}) if side else ("", {})
-
-
-def page(run: Run) -> str:
-    """Where its tables are shown; "" when it made none."""
-    side = run.result.get("side")
-    return reverse("side_schema", args=[run.server.name, side]) if side and run.server else ""
 
 
 def clean_up(work: Work) -> None:

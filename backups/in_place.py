@@ -42,7 +42,7 @@ def put(job: Restoring, work: Work, keep_hours: float) -> None:
 
 def _put(job: Restoring, work: Work, connection: psycopg.Connection[Any]) -> None:
     job.limit(work, connection)
-    if _oid(connection, job.live) is None:
+    if swap.oid(connection, job.live) is None:
         _take_place(job, work, connection)
         return
     if found := list(preflight.obstacles(job.server, job.live)):
@@ -88,15 +88,15 @@ def clean_up(work: Work) -> None:
     live, aside = work.facts.get("live", ""), work.facts.get("aside", "")
     with work.connect(preflight.other_database(work.server, [scratch, live])) as connection:
         _end_sessions_of(connection, work)
-        there, made = _oid(connection, live), work.facts.get("scratch_oid")
+        there, made = swap.oid(connection, live), work.facts.get("scratch_oid")
         if there is not None and there == made:
             said = f"The swap was complete: {live} is the restored database"
-            if _oid(connection, aside) is not None:
+            if swap.oid(connection, aside) is not None:
                 _record(work, aside, backup, {})
                 said += f", the old one is {aside}"
             work.log(f"{said}.")
             return
-        if made is not None and _oid(connection, scratch) == made and _is_wanted(work):
+        if made is not None and swap.oid(connection, scratch) == made and _is_wanted(work):
             swap.allow(connection, scratch, False)  # nobody writes to what was proven
             _record(work, scratch, backup, {"restored": True, "counters": counters(connection, live)})
             work.log(
@@ -115,11 +115,6 @@ def _is_wanted(work: Work) -> bool:
     """Had the restored database only to be put in place, and did nobody cancel that before its keeping was told?"""
     cancelled = Run.objects.filter(pk=work.run.pk, cancel_requested_at__isnull=False)
     return bool(work.facts.get("kept") or (work.facts.get("aside") and not cancelled.exists()))
-
-
-def _oid(connection: psycopg.Connection[Any], name: str) -> int | None:
-    row = connection.execute("select oid from pg_catalog.pg_database where datname = %s", [name]).fetchone()
-    return row[0] if row else None
 
 
 def _end_sessions_of(connection: psycopg.Connection[Any], work: Work) -> None:

@@ -244,10 +244,7 @@ class Restoring:
         with work.connect(preflight.other_database(self.server, [self.name])) as connection:
             connection.execute(self._create_statement(self.scratch))
             connection.execute(properties.owner_statement(self._properties(connection), self.scratch))
-            row = connection.execute(
-                "select oid from pg_catalog.pg_database where datname = %s", [self.scratch]
-            )
-            work.remember(scratch_oid=row.fetchone()[0])  # type: ignore[index]
+            work.remember(scratch_oid=swap.oid(connection, self.scratch))
         work.log(f"Created {self.scratch}.")
 
     def load(self, work: Work) -> None:

@@ -26,6 +26,7 @@ STAY = """
                               or pg_catalog.pg_has_role('pg_signal_backend', 'usage')))
     order by 1"""
 
+_OID = "select oid from pg_catalog.pg_database where datname = %s"
 _OPEN = "select datallowconn from pg_catalog.pg_database where datname = %s"
 
 
@@ -41,6 +42,12 @@ def beside(name: str, mark: str) -> str:
 def allow(connection: psycopg.Connection[Any], name: str, allowed: bool) -> None:
     statement = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
     connection.execute(statement.format(sql.Identifier(name), sql.SQL("true" if allowed else "false")))
+
+
+def oid(connection: psycopg.Connection[Any], name: str) -> int | None:
+    """Its number, which it keeps under any name; None: there is none of this name."""
+    row = connection.execute(_OID, [name]).fetchone()
+    return row[0] if row else None
 
 
 def is_open(connection: psycopg.Connection[Any], name: str) -> bool:

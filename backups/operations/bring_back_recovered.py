@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 
 from backups import beside
-from backups.beside import KEEP_HOURS, Beside, BesideForm, check_live, named, named_tables, schema_name, told
+from backups.beside import Beside, BesideForm, BringsBeside, named, named_tables, told
 from backups.forms import DatabaseField
 from backups.of_recovered import RecoveredField, chosen, must_be_here, offered_databases
 from backups.row_places import TableName
 from backups.side_tables import NotCopied
-from dbadmin.models import Run, Server
+from dbadmin.models import Server
 from dbadmin.operations import Operation, Risk
 from dbadmin.steps import Step
 
@@ -42,7 +42,7 @@ class BringBackRecoveredForm(BesideForm):
         self.fields["database"].offer(offered_databases(server))  # type: ignore[attr-defined]
 
 
-class BringBackRecovered(Operation):
+class BringBackRecovered(BringsBeside, Operation):
     """Copy chosen tables of a recovered cluster beside the live ones, and show what differs by key."""
 
     title = "Bring back tables of a moment"
@@ -56,29 +56,15 @@ class BringBackRecovered(Operation):
         return str(self.params.get("into") or self.params["database"])
 
     def plan(self) -> Sequence[Step]:
-        row, live = chosen(self.server, self.params["cluster"], str(self.params["database"])), self.target()
-        check_live(self.server, live)
+        row = chosen(self.server, self.params["cluster"], str(self.params["database"]))
+        to = self.into(self.target(), row.target_at or row.reached_at or row.made_at, str(row))
         text = str(self.params["tables"])
-        name = schema_name(
-            self.server,
-            live,
-            str(self.params.get("schema") or ""),
-            row.target_at or row.reached_at or row.made_at,
-        )
-        hours = float(self.params.get("keep_hours") or KEEP_HOURS)
-        to = Beside(live, name, hours, str(row))
         return to.steps(
             lambda work: _put(work, row, str(self.params["database"]), to, text), ", ".join(named(text, ()))
         )
 
     def clean_up(self, work: Work) -> None:
         beside.clean_up(work)
-
-    def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
-        return beside.undo(run)
-
-    def result_url(self, run: Run) -> str:
-        return beside.page(run)
 
 
 _TABLES = """

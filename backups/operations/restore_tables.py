@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 
-from backups import beside, restoring, restoring_tables
-from backups.beside import KEEP_HOURS, Beside, BesideForm, check_live, schema_name
+from backups import restoring, restoring_tables
+from backups.beside import BesideForm, BringsBeside
 from backups.forms import BackupField
 from backups.models import Backup
 from backups.restoring_tables import plan_tables
-from dbadmin.models import Run, Server
+from dbadmin.models import Server
 from dbadmin.operations import Operation, Risk
 from dbadmin.steps import Step
 
@@ -33,7 +33,7 @@ class RestoreTablesForm(BesideForm):
         self.fields["backup"].offer(server, named)  # type: ignore[attr-defined]
 
 
-class RestoreTables(Operation):
+class RestoreTables(BringsBeside, Operation):
     """Restore chosen tables from a backup beside the live ones, prove them, and show what differs by key."""
 
     title = "Bring back tables"
@@ -52,18 +52,8 @@ class RestoreTables(Operation):
 
     def plan(self) -> Sequence[Step]:
         backup, database = restoring.chosen_backup(self.params["backup"]), self.target()
-        check_live(self.server, database)
-        chosen = str(self.params.get("schema") or "")
-        name = schema_name(self.server, database, chosen, backup.started_at)
-        hours = float(self.params.get("keep_hours") or KEEP_HOURS)
-        to = Beside(database, name, hours, f"backup of {backup}", backup)
+        to = self.into(database, backup.started_at, f"backup of {backup}", backup)
         return plan_tables(self, backup, to, str(self.params["tables"])).steps()
 
     def clean_up(self, work: Work) -> None:
         restoring_tables.clean_up(work)
-
-    def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
-        return beside.undo(run)
-
-    def result_url(self, run: Run) -> str:
-        return beside.page(run)

@@ -113,12 +113,12 @@ class UndoRestore(Operation):
         if not live:
             return
         with work.connect(preflight.other_database(self.server, [live])) as connection:
-            row = connection.execute(_OID, [live]).fetchone()
+            there = swap.oid(connection, live)
             kept = KeptDatabase.objects.filter(pk=work.facts.get("kept", 0), restored_at=None).first()
-            if kept and row and row[0] == work.facts.get("kept_oid"):
+            if kept and there and there == work.facts.get("kept_oid"):
                 _note(work, kept, work.facts["aside"])  # which is empty where nothing was put aside
                 work.log(f"The swap was complete: {_is_back(kept)}.")
-            elif row:
+            elif there:
                 swap.allow(connection, live, work.facts.get("was_open", True))
 
     def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
@@ -129,9 +129,6 @@ class UndoRestore(Operation):
         return reverse("backups", args=[self.server.name])
 
 
-_OID = "select oid from pg_catalog.pg_database where datname = %s"
-
-
 def _is_back(kept: KeptDatabase) -> str:
     what = "the restored database now" if kept.is_restored else "the old database again"
     return f"{kept.original} is {what}"
@@ -139,11 +136,14 @@ def _is_back(kept: KeptDatabase) -> str:
 
 def _undo(work: Work, kept: KeptDatabase, aside: str) -> None:
     with work.connect(preflight.other_database(work.server, [kept.original, kept.name])) as connection:
-        row = connection.execute(_OID, [kept.name]).fetchone()
-        there = connection.execute(_OID, [kept.original]).fetchone()
+        there = swap.oid(connection, kept.original)
         was_open, aside = swap.is_open(connection, kept.original), aside if there else ""
         work.remember(
-            live=kept.original, aside=aside, kept=kept.pk, kept_oid=row and row[0], was_open=was_open
+            live=kept.original,
+            aside=aside,
+            kept=kept.pk,
+            kept_oid=swap.oid(connection, kept.name),
+            was_open=was_open,
         )
         if not there:
             swap.move_in(connection, kept.original, kept.name, work.stop_if_cancelled)
