@@ -41,13 +41,21 @@ class TablePage:
     later: str
 
 
-def columns(table: Watched) -> list[str]:
-    """The columns of all versions, newest first."""
-    return list(dict.fromkeys(column.name for shape in table.shapes[::-1] for column in shape.kept))
+def columns(table: Watched, shown: list[tuple[str, Row]]) -> list[str]:
+    """The columns of all versions, newest first, and those that only rows have which were kept whole."""
+    known = [column.name for shape in table.shapes[::-1] for column in shape.kept]
+    return list(dict.fromkeys([*known, *(name for _, row in shown for name in row)]))
+
+
+def refuse_without_key(table: Watched) -> None:
+    """What tells one row from another, there must be."""
+    if not table.shapes or not table.shapes[-1].key:
+        raise BadFilter(f"{table} has no key in the log: its rows cannot be told apart.", "at")
 
 
 def between(rows: Rows, state: Installed, table: Watched, low: dt.datetime, high: dt.datetime) -> Between:
     """Each row that is another at the second moment: its first image after the one, its last before the other."""
+    refuse_without_key(table)
     edges = "select dbadmin_audit.first_id(%s) as low, dbadmin_audit.first_id(%s) as high"
     bounds = rows(edges, [low - SKEW, high + SKEW])[0]
     within = SQL("{{a}}.at > {} and {{a}}.at <= {}").format(Literal(low), Literal(high)).as_string(None)
@@ -58,9 +66,8 @@ def between(rows: Rows, state: Installed, table: Watched, low: dt.datetime, high
     ends = emptied(rows, table, within)
     if len(events) > MOST:
         raise BadFilter(f"More than {MOST} rows changed between these moments. Choose nearer ones.", "at")
-    key = table.shapes[-1].key if table.shapes else []
     return Between(
-        folded(events, [row.id for row in ends], key, table), ends[-1].at if ends else None, len(events)
+        folded(events, [row.id for row in ends], table), ends[-1].at if ends else None, len(events)
     )
 
 
@@ -105,12 +112,12 @@ def emptied(rows: Rows, table: Watched, within: str) -> list[Any]:
 
 
 def folded(
-    events: list[tuple[int, int, int, Shape | None, Row]], ends: list[int], key: list[str], table: Watched
+    events: list[tuple[int, int, int, Shape | None, Row]], ends: list[int], table: Watched
 ) -> list[Change]:
     """First and last of each row; rows that are what they were are left out."""
     steps: dict[tuple[str | None, ...], dict[int, Change]] = {}
     for number, order, n, shape, values in sorted(events, key=lambda event: event[:3]):
-        known = tuple(values.get(name) for name in (shape.key if shape else key))
+        known = tuple(values.get(name) for name in (shape or table.shapes[-1]).key)
         step = steps.setdefault(known, {}).setdefault(number, Change(number, n, shape, None, None))
         if order:
             step.new = values
@@ -142,8 +149,7 @@ def in_order(value: str) -> tuple[bool, int, str]:
 
 def table_at(rows: Rows, state: Installed, table: Watched, moment: dt.datetime, after: str) -> TablePage:
     """A page of the rows that the log knows, in the order of their keys, as they were."""
-    if not table.shapes or not table.shapes[-1].key:
-        raise BadFilter(f"{table} has no key in the log: its rows cannot be told apart.", "at")
+    refuse_without_key(table)
     keys = next_keys(rows, table, key_values(after) if after else [])
     found = []
     for values in keys[:PAGE]:

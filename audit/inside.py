@@ -33,7 +33,7 @@ def find(
         return Page()
     if not wanted.is_inside:
         return days.find(rows, state, wanted, before, after, limit)
-    check(state, wanted)
+    check(rows, state, wanted)
     if wanted.key:
         return of_one_row(rows, state, wanted, before, limit)
     return Look(rows, state, wanted, before).page(limit)

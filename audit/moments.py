@@ -8,9 +8,10 @@ from typing import Any
 
 from psycopg.sql import SQL, Identifier, Literal
 
+from audit.chains import NEAR
 from audit.changes import columns_of, exact, image, life
 from audit.registry import Installed, Shape, Watched, images_of
-from audit.search import SKEW, Change, key_values
+from audit.search import SKEW, Change, Filter, key_statements, key_values
 from audit.tables import Rows
 
 Row = dict[str, str | None]
@@ -24,7 +25,31 @@ def row_at(rows: Rows, state: Installed, table: Watched, key: str, moment: dt.da
             if change.at is not None and change.at <= moment:
                 return unless_gone(rows, table, key_values(key), change, moment)
         before = min(change.statement_id for change in found)
-    return None
+    return found_so(rows, state, table, key, moment)
+
+
+#: Months between two moments that the log does not have: they expired, or were never made.
+LACKING = """
+select from generate_series(date_trunc('month', %s at time zone 'UTC'), %s at time zone 'UTC', '1 month') m
+where to_regclass('dbadmin_audit.statement_' || to_char(m, 'YYYY_MM')) is null
+"""
+
+
+def found_so(rows: Rows, state: Installed, table: Watched, key: str, moment: dt.datetime) -> Change | None:
+    """A row that the log knows only later, as its first change found it: so it was since its table is watched."""
+    if moment < table.since:
+        return None
+    wanted = Filter(table=str(table), key=key)
+    after = rows("select dbadmin_audit.first_id(%s) as id", [moment - SKEW])[0].id - 1
+    numbers, _ = key_statements(rows, state, wanted, None, after, NEAR)
+    later = life(rows, state, table, key, numbers[-1][0] + 1, 4 * NEAR) if numbers else []
+    first = later[-1] if later else None
+    if first is None or first.at is None or first.old is None:
+        return None
+    is_same = [first.old.get(name) for name in first.key] == key_values(key)
+    if not is_same or rows(LACKING, [moment, first.at]):
+        return None
+    return replace(first, old=None, new=first.old)
 
 
 EMPTIED = """

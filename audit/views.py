@@ -221,7 +221,7 @@ def table(asked: Asked, table: str) -> HttpResponse:
         emptied=emptied_alone(asked.rows, watched, max(at, until or at), since=min(at, until) if until else None)
         if at and not refusal
         else [],
-        columns=comparing.columns(watched),
+        columns=comparing.columns(watched, rows.rows),
         changes=[(one, diff.brief(one.old, one.new, 8), search.key_text(one.key)) for one in found.changes[:500]]
         if found else [],
     )  # fmt: skip

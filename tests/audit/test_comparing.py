@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 import pytest
 
 from audit import comparing, search
+from audit.moments import row_at
 
 pytestmark = pytest.mark.servers
 
@@ -100,3 +101,60 @@ def test_both_have_a_page_for_auditors(audit, told, client_as):
         in client.get(f"/servers/shop/audit/row/public.items/?{query}").content.decode()
     )
     assert client_as("viewer").get("/servers/shop/audit/table/public.items/").status_code == 403
+
+
+@pytest.fixture
+def kept(audit, execute, target):
+    """Rows that were there before their table was watched, and the moments between their changes."""
+    execute(
+        "create table items (id int primary key, name text); insert into items values (1, 'a'), (2, 'b'), (3, 'c')"
+    )
+    moments = [target.value("select clock_timestamp()")]
+    audit.watch("items")
+    for statement in (
+        "select",
+        "update items set name = 'A' where id = 1; delete from items where id = 2",
+        "insert into items values (4, 'd'); update items set id = 30 where id = 3",
+    ):
+        execute(statement)
+        moments.append(target.value("select clock_timestamp()"))
+    return moments
+
+
+def test_a_row_is_known_before_its_first_change_which_found_it_so(audit, target, kept):
+    table, state = audit.state.active()[0], audit.state
+
+    def row(key, moment):
+        found = row_at(target.rows, state, table, key, moment)
+        return found and found.new
+
+    before, watched, _, last = kept
+    assert [row(key, watched) for key in "1234"] == [
+        {"id": "1", "name": "a"}, {"id": "2", "name": "b"}, {"id": "3", "name": "c"}, None,
+    ]  # fmt: skip
+    assert [row(key, last) for key in ("1", "2", "3", "30")] == [
+        {"id": "1", "name": "A"}, None, None, {"id": "30", "name": "c"},
+    ]  # fmt: skip
+    assert [row(key, before) for key in "1234"] == [None] * 4
+    page = comparing.table_at(target.rows, state, table, watched, "")
+    assert [key for key, _ in page.rows] == ["1", "2", "3"]
+
+
+def test_a_row_that_changed_for_the_first_time_between_two_moments_is_shown_as_changed(
+    audit, kept, client_as
+):
+    at, later = (moment.astimezone(dt.UTC).isoformat() for moment in kept[1:3])
+    address = f"/servers/shop/audit/row/public.items/?{urlencode({'key': '1', 'at': at, 'and': later})}"
+    text = client_as("auditor").get(address).content.decode()
+    assert '<tr class="same"><th scope="row">id</th>' in text
+    assert text.count("<del>a</del> <ins>A</ins>") == 2
+
+
+def test_a_table_without_a_key_is_not_compared_as_if_all_its_rows_were_one(audit, execute, target):
+    execute("create table notes (body text)")
+    audit.watch("notes")
+    began = target.value("select clock_timestamp()")
+    execute("insert into notes values ('a'), ('b')")
+    with pytest.raises(search.BadFilter) as refusal:
+        between(audit, target, began, target.value("select clock_timestamp()"))
+    assert str(refusal.value) == "public.notes has no key in the log: its rows cannot be told apart."

@@ -79,6 +79,17 @@ def test_filters(history, client_as, query, expected):
     assert text.count('class="when"') == expected
 
 
+def test_a_statement_of_very_many_rows_is_looked_through_for_a_column_that_it_left_alone(
+    items, execute, client_as
+):
+    execute("insert into items select g, 'n' || g from generate_series(1, 60000) g")
+    execute("alter table items add points int default 0")
+    items.watch("items")
+    execute("update items set points = points + 1")
+    assert "Nothing matches." in page(client_as, "?source=data&column=name")
+    assert re.search("60.000 rows</a>", page(client_as, "?source=data&column=points"))
+
+
 @pytest.mark.parametrize(
     "query, message",
     [

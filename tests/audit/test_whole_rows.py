@@ -70,3 +70,15 @@ def test_a_search_by_key_has_it_and_the_list_shows_what_changed(audit, altered, 
     assert [(line.name, [piece.text for piece in line.pieces]) for line in lines[1].brief] == [
         ("title", ["old", "between"])
     ]
+
+
+def test_a_column_that_only_they_have_is_searched_and_shown(audit, items, execute, target):
+    execute("insert into items values (1, 'a')")
+    execute("alter table items add extra text")
+    execute("update items set extra = 'first' where id = 1")
+    state, table = audit.state, audit.state.table("public", "items")
+    (changed,) = audit.statements(table="items", column="extra")
+    assert audit.statements(of="extra", value="irs") == [changed]
+    assert audit.statements(column="name") == []
+    page = comparing.table_at(target.rows, state, table, dt.datetime.now(dt.UTC), "")
+    assert comparing.columns(table, page.rows) == ["id", "name", "extra"]
