@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from backups import key_views, policy_views, recovery_views, restore_views, row_views, store_views, views
+from backups import (
+    key_views,
+    policy_views,
+    recovered_views,
+    recovery_views,
+    restore_views,
+    row_views,
+    store_views,
+    views,
+)
 
 urlpatterns = [
     path("backups/", views.catalogue, name="backups"),
@@ -15,6 +24,8 @@ urlpatterns = [
     path("restored-rows/<int:pk>/", row_views.row_comparison, name="row_comparison"),
     path("recovery/", recovery_views.recovery, name="recovery"),
     path("recovery/<int:pk>/kit/", recovery_views.base_kit, name="base_kit"),
+    path("recovered/<int:pk>/", recovered_views.recovered, name="recovered"),
+    path("recovered/<int:pk>/rows/", recovered_views.recovered_rows, name="recovered_rows"),
 ]
 
 settings_urlpatterns = [
