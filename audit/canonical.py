@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 import psycopg
+from psycopg.pq import ExecStatus
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit import merkle
@@ -79,13 +80,31 @@ class Range:
 
 
 def lines(connection: psycopg.Connection[Any], query: Composable) -> Iterator[bytes]:
-    """The rows of a query in PostgreSQL's own text form, one line each."""
-    rest = b""
+    """The rows of a query in PostgreSQL's own text form, one line each.
+
+    What has come is taken from libpq itself, which gives a row at a time: psycopg takes many steps for each, and these
+    are most of what a seal costs.
+    """
+    libpq = connection.pgconn
     with connection.cursor() as cursor, cursor.copy(SQL("copy ({}) to stdout").format(query)) as copy:
-        for block in copy:
-            parts = (rest + bytes(block)).split(b"\n")
-            rest = parts.pop()
-            yield from parts
+        while line := bytes(copy.read()):  # waits
+            while line:
+                yield line[:-1]
+                length, data = libpq.get_copy_data(1)
+                if length < 0:
+                    ended(connection)
+                    return
+                line = bytes(data)
+
+
+def ended(connection: psycopg.Connection[Any]) -> None:
+    """A copy has given its last row: did it end well?"""
+    results = []
+    while (result := connection.pgconn.get_result()) is not None:
+        results.append(result)
+    for result in results:
+        if result.status != ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result)
 
 
 def entries(connection: psycopg.Connection[Any], state: Installed, span: Range) -> dict[int, Entry]:
@@ -208,13 +227,19 @@ def table_names(connection: psycopg.Connection[Any]) -> dict[str, str]:
     return {str(row[0]): row[1] for row in connection.execute(query.format(Identifier(SCHEMA, "watched")))}
 
 
-def pack(ordered: Sequence[Entry]) -> bytes:
-    """What names the altered row later: whole digests of statements, short ones of rows. Kept outside of the server."""
+HEAD, ROW = struct.Struct(">QI32s32s"), struct.Struct(f">Ic{SHORT}s")
+
+
+def pack(ordered: Sequence[Entry], leaves: Sequence[bytes]) -> bytes:
+    """What names the altered row later: whole digests of statements, short ones of rows. Kept outside of the server.
+
+    leaves: those of the statements, in the same order.
+    """
     out = bytearray()
-    for entry in ordered:
-        out += struct.pack(">QI32s32s", entry.id, len(entry.rows), entry.own, entry.leaf())
-        for n, side, digest in entry.rows:
-            out += struct.pack(">Ic8s", n, side, digest[:SHORT])
+    for entry, leaf in zip(ordered, leaves, strict=True):
+        out += HEAD.pack(entry.id, len(entry.rows), entry.own, leaf)
+        for row in entry.rows:
+            out += ROW.pack(*row)  # which keeps the start of the digest
     return zlib.compress(bytes(out), 1)
 
 
@@ -225,18 +250,19 @@ class Packed:
     id: int
     own: bytes
     leaf: bytes
-    rows: dict[tuple[int, bytes], bytes]
+    packed_rows: bytes
+
+    def rows(self) -> dict[tuple[int, bytes], bytes]:
+        """The start of the digest of each of its rows; asked for only where they differ."""
+        return {(n, side): digest for n, side, digest in ROW.iter_unpack(self.packed_rows)}
 
 
 def unpack(data: bytes) -> list[Packed]:
     """The statements that a seal covers."""
     raw, position, found = zlib.decompress(data), 0, []
-    head, row = struct.Struct(">QI32s32s"), struct.Struct(">Ic8s")
     while position < len(raw):
-        number, count, own, leaf = head.unpack_from(raw, position)
-        position += head.size
-        end = position + count * row.size
-        rows = {(n, side): digest for n, side, digest in row.iter_unpack(raw[position:end])}
-        found.append(Packed(number, own, leaf, rows))
-        position = end
+        number, count, own, leaf = HEAD.unpack_from(raw, position)
+        start = position + HEAD.size
+        position = start + count * ROW.size
+        found.append(Packed(number, own, leaf, raw[start:position]))
     return found

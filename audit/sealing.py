@@ -199,7 +199,7 @@ def keep(
             header_hash=sha256(header.encode()).hexdigest(),
             signature=sign(key, header),
             key=key,
-            leaves=canonical.pack(found),
+            leaves=canonical.pack(found, leaves),
             statements=len(found),
             images=images,
             low=span.low,

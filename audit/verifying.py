@@ -260,8 +260,9 @@ def differences(seal: Seal, packed: Packed, entry: Entry) -> list[Finding]:
         text = f"Statement {packed.id} was altered: who, when, what or how many."
         found.append(Finding("altered", seal.number, text, packed.id))
     rows = {(n, side): digest[: canonical.SHORT] for n, side, digest in entry.rows}
-    for key in sorted(packed.rows.keys() | rows.keys()):
-        (n, side), before, now = key, packed.rows.get(key), rows.get(key)
+    sealed = packed.rows()
+    for key in sorted(sealed.keys() | rows.keys()):
+        (n, side), before, now = key, sealed.get(key), rows.get(key)
         if before == now:
             continue
         where = f"Row {n} ({SIDES.get(side, '?')}) of statement {packed.id}"

@@ -52,8 +52,9 @@ def test_what_is_sealed_does_not_depend_on_the_encoding(latin, server, tmp_path,
         latin.execute("set local client_encoding = 'LATIN1'")
         there = canonical.entries(latin, state, canonical.Range(seal.low, seal.high)).values()
         facts |= registry_facts(latin)
-    facts["root"] = merkle.root([entry.leaf() for entry in there]).hex()
-    seal.header, seal.leaves = json.dumps(facts), canonical.pack(list(there))
+    leaves = [entry.leaf() for entry in there]
+    facts["root"] = merkle.root(leaves).hex()
+    seal.header, seal.leaves = json.dumps(facts), canonical.pack(list(there), leaves)
     seal.header_hash, seal.signature = sha256(seal.header.encode()).hexdigest(), sign(seal.key, seal.header)
     seal.save()
     assert verify(latin, [seal]) == []
