@@ -48,11 +48,13 @@ class Before:
     at: datetime
     text: str
     run: Run | None = None
+    #: Where it was only found at that moment: when it had not happened yet.
+    since: datetime | None = None
 
     @property
     def moment(self) -> str:
         """One second before: runs and marks are not known more exactly."""
-        return (self.at - timedelta(seconds=1)).isoformat()
+        return ((self.since or self.at) - timedelta(seconds=1)).isoformat()
 
 
 @login_required
@@ -196,7 +198,7 @@ def _happened(server: Server, found: Recoverable) -> list[Before]:
     ]
     seen = {(each.at, each.text) for each in ours}
     marks = [
-        Before(mark.at, mark.text)
+        Before(mark.at, mark.text, since=mark.since)
         for mark in history.marks(server, found.earliest, end)
         if (mark.at, mark.text) not in seen and found.earliest <= mark.at <= end
     ]

@@ -150,10 +150,12 @@ class Limit:
 
 @dataclass(frozen=True)
 class Mark:
-    """An upright line: a run, a restart, a change of settings."""
+    """An upright line: a run, a restart, a change of settings. since: where it was only found at that moment, when it
+    had not happened yet."""
 
     at: dt.datetime
     text: str
+    since: dt.datetime | None = None
 
 
 @dataclass

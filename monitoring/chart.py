@@ -70,7 +70,7 @@ class History:
 
     def marks(self, server: Server, start: dt.datetime, end: dt.datetime) -> Sequence[Mark]:
         """Restarts, resets, changed settings and times without an answer, in order."""
-        return [Mark(at, text) for at, text in timeline(server, start, end)]
+        return timeline(server, start, end)
 
 
 def points(found: Series, server: Server) -> list[tuple[float, float | None]]:
@@ -91,13 +91,18 @@ def points(found: Series, server: Server) -> list[tuple[float, float | None]]:
     return list(zip(moments, found.values, strict=True))
 
 
-def timeline(server: Server, start: dt.datetime, end: dt.datetime) -> list[tuple[dt.datetime, str]]:
-    """What happened to the server in a window: (moment, sentence)."""
+def timeline(server: Server, start: dt.datetime, end: dt.datetime) -> list[Mark]:
+    """What happened to the server in a window."""
     rows = marks_between(server, start, end, oldest=200)
     gaps = untold(server, start, end, rows, 200)
-    found = [(mark.at, mark.text) for mark in rows]
-    found += [(gap.started_at, gap.text) for gap in gaps if gap.cause in MARKED]
-    return sorted(found)
+    found = [Mark(mark.at, mark.text, since_of(mark.facts)) for mark in rows]
+    found += [Mark(gap.started_at, gap.text) for gap in gaps if gap.cause in MARKED]
+    return sorted(found, key=lambda mark: (mark.at, mark.text))
+
+
+def since_of(facts: dict[str, Any]) -> dt.datetime | None:
+    """When a thing had not happened yet that was found later."""
+    return dt.datetime.fromisoformat(facts["since"]) if facts.get("since") else None
 
 
 def lines_by(

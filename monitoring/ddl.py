@@ -75,7 +75,7 @@ class SchemaWatch:
         for place in texts.texts if texts else ():
             mark = self.waiting.pop(place, None)
             if mark is not None and place in self.texts:
-                yield self.mark(mark.at, place, mark.facts["role_id"], mark.facts["calls"])
+                yield self.mark(mark.at, place, **mark.facts)
 
     def ran(self, sample: Sample, statements: Reading, last: dt.datetime) -> Iterator[NewMark]:
         """Those of the sample that were called."""
@@ -89,15 +89,19 @@ class SchemaWatch:
             is_new = since is not None and since >= last
             if calls == 0 or (calls is None and (line.key not in there or not (is_new or since is None))):
                 continue
-            at = min(since, sample.taken_at) if since and is_new else sample.taken_at
+            is_exact = since is not None and is_new
+            at = min(since, sample.taken_at) if since and is_exact else sample.taken_at
+            facts = {"role_id": role_id, "calls": calls, "since": None if is_exact else last}
             if place in self.texts:
-                yield self.mark(at, place, role_id, calls)
+                yield self.mark(at, place, **facts)
             elif len(self.waiting) < MOST_WAITING:
-                facts = {"role_id": role_id, "calls": calls}
                 self.waiting.setdefault(place, NewMark(at, "ddl", "", facts))
 
-    def mark(self, at: dt.datetime, place: Place, role_id: int, calls: int | None) -> NewMark:
-        """Who did what where; how often, when it was more than once."""
+    def mark(
+        self, at: dt.datetime, place: Place, role_id: int, calls: int | None, since: dt.datetime | None
+    ) -> NewMark:
+        """Who did what where; how often, when it was more than once. since: it ran after this moment, if at is when it
+        was found."""
         role, database = (
             self.names.get(("role", role_id), str(role_id)),
             self.names.get(("database", place[0]), str(place[0])),
@@ -105,7 +109,7 @@ class SchemaWatch:
         text = " ".join(re.sub(COMMENTS, "", self.texts[place]).split())
         text = text if len(text) <= LONGEST else text[:LONGEST] + "…"
         often = f" ({calls} times)" if calls and calls > 1 else ""
-        whom = {"role": role, "database": database}
+        whom = {"role": role, "database": database} | ({"since": since.isoformat()} if since else {})
         return NewMark(at, "ddl", f"{role} in {database}: {text}{often}", whom)
 
 

@@ -76,7 +76,7 @@ def changed_settings(before: Reading | None, after: Reading) -> Iterator[NewMark
         # Empty is what each client chooses for itself, as we do: nobody changed the server.
         if None not in (known.get(row.name), row.value) and known[row.name] != row.value:
             old, new = shown(known[row.name]), shown(row.value)
-            facts = {"setting": row.name, "before": old, "after": new}
+            facts = {"setting": row.name, "before": old, "after": new, "since": before.taken_at.isoformat()}
             yield NewMark(after.taken_at, "setting", f"{row.name} was changed from {old} to {new}.", facts)
 
 

@@ -141,20 +141,27 @@ def test_what_happened_is_drawn_on_the_bar_with_the_moment_before_it(
         target="orders_note", status="succeeded", risk="destroys", started_at=at, finished_at=at,
     )  # fmt: skip
     Mark.objects.create(server=source.server, at=at, kind="deploy", text="Release 41")
+    found = at + timedelta(milliseconds=1)
+    since = {"since": (found - timedelta(seconds=60)).isoformat()}
+    Mark.objects.create(server=source.server, at=found, kind="ddl", text="truncate orders", facts=since)
     early = at - timedelta(days=1)
     Mark.objects.create(server=source.server, at=early, kind="deploy", text="Release 40")
     page = client_as("admin").get(reverse("recovery", args=[source.server.name]))
     assert [(each.text, each.run) for each in page.context["happened"]] == [
+        ("truncate orders", None),
         ("Drop index orders_note", run),
         ("Release 41", None),
     ]
     before = quote((at - timedelta(seconds=1)).isoformat())
     assert page.content.decode().count(f'href="?moment={before}#pick">Choose the moment before</a>') == 2
+    before = quote((found - timedelta(seconds=61)).isoformat())
+    assert page.content.decode().count(f'href="?moment={before}#pick">Choose the moment before</a>') == 1
     assert [
         bar.title.partition(" ")[2].partition(" ")[2]
         for bar in page.context["bars"]
         if bar.kind == "happened"
     ] == [
+        "truncate orders",
         "Drop index orders_note",
         "Release 41",
     ]

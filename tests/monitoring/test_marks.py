@@ -6,6 +6,7 @@ import re
 import pytest
 
 from dbadmin.probes import PROBES
+from monitoring.chart import since_of
 from monitoring.ddl import DDL, SchemaWatch, heard
 from monitoring.keeper import Keeper
 from monitoring.models import Mark
@@ -75,6 +76,17 @@ def test_a_change_whose_text_comes_later_is_told_with_its_own_moment(watcher, ch
     (mark,) = [mark for mark in later.marks if mark.facts.get("database") == database]
     assert mark.text == f"postgres in {database}: create table late (id int)"
     assert mark.at < later.taken_at
+
+
+def test_the_look_before_a_change_stands_beside_the_one_that_found_it(watcher, make, target, database):
+    make("create table kept (id int)")
+    before = target.value("select clock_timestamp()")
+    for _ in range(2):
+        make("truncate kept")
+        watcher.round.texts.next_at = 0
+        batch = watcher.look("statements")
+    (mark,) = [mark for mark in batch.marks if mark.facts.get("database") == database]
+    assert before < since_of(mark.facts) < mark.at
 
 
 def test_what_was_there_before_the_first_look_is_not_told(watcher, make, database):
