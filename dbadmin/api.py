@@ -16,7 +16,7 @@ from dbadmin import consent, exports, readings, runs
 from dbadmin.models import ApiToken, Run, Server
 from dbadmin.operate import run_or_404
 from dbadmin.operations import REGISTRY, Operation, Refused, Risk
-from dbadmin.permissions import require, require_parameters
+from dbadmin.permissions import may_read, require, require_parameters
 from dbadmin.plans import plan_of
 from dbadmin.probes import PROBES
 from dbadmin.shapes import misshapen
@@ -210,6 +210,8 @@ def run_dict(run: Run) -> dict[str, Any]:
 def run(request: HttpRequest, pk: int) -> HttpResponse:
     """How a run stands, with its log."""
     found = run_or_404(request, pk)
+    if not may_read(request.user, found):
+        return JsonResponse(run_dict(found) | {"plan": None, "log": None})
     lines = [{"at": exports.plain(line.at), "text": line.text} for line in found.lines.all()]
     return JsonResponse(run_dict(found) | {"log": lines})
 

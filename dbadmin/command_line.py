@@ -43,7 +43,7 @@ def find_operation(name: str, server: Server, words: list[str]) -> Operation:
         if not equals:
             raise Refused(f"{word!r} is not key=value.")
         data.appendlist(key, value)
-    form = found.form(server)
+    form = found.form(server, initial=data.dict())
     unknown = [key for key in data if key not in form.fields]
     if unknown:
         raise Refused(

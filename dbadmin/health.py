@@ -149,6 +149,16 @@ def fleet(servers: Iterable[Server]) -> list[Health]:
     return sorted(lines, key=place)
 
 
+def seen_by(user: Any, lines: list[Health]) -> list[Health]:
+    """What the person may know of each: of a server whose statistics they may not see, that it is there."""
+    return [
+        each
+        if may(user, "monitoring.view", each.server)
+        else Health(each.server, "", "", replica_of=each.replica_of)
+        for each in lines
+    ]
+
+
 def of(server: Server) -> Health:
     """One server's."""
     return fleet([server])[0]

@@ -26,7 +26,7 @@ from dbadmin import consent, runs, units
 from dbadmin.addresses import where, whole
 from dbadmin.models import Run, Server
 from dbadmin.operations import REGISTRY, Operation, Refused, Risk
-from dbadmin.permissions import may, require, require_parameters, servers_with
+from dbadmin.permissions import RIGHTS, may, may_read, require, require_parameters, servers_with
 from dbadmin.plans import Plan, plan_of
 from dbadmin.readiness import Check
 from dbadmin.steps import Step
@@ -136,6 +136,14 @@ def looked_at(request: HttpRequest, operation: Operation | None, plan: Plan) -> 
     return [*operation.checks, *more]
 
 
+def outcome_url(user: Any, operation: Operation, run: Run) -> str:
+    """Where the outcome of a run is looked at; "" for those who may not look there."""
+    right = f"{operation.permission().partition('.')[0]}.view"
+    if run.status != Run.Status.SUCCEEDED or (right in RIGHTS and not may(user, right, operation.server)):
+        return ""
+    return operation.result_url(run)
+
+
 def outcome(checks: Sequence[Check]) -> dict[str, Sequence[Check]]:
     """What was looked at: the lines that tell something, and those that only say that all is well."""
     told = [check for check in checks if check.state != "ok"]
@@ -221,18 +229,18 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         operation_class and found.server and may(request.user, operation_class.permission(), found.server)
     )
     operation = operation_class(found.server, found.params) if operation_class and found.server else None
+    is_open = may_read(request.user, found)
     context = {
         "run": found,
         "server": found.server,
-        "steps": steps_of(found),
+        "steps": steps_of(found) if is_open else [],
+        "kept_from": not is_open,
         "waits_for": runs.waits_for(found),
-        "lines": list(found.lines.order_by("-id")[:500])[::-1],
+        "lines": list(found.lines.order_by("-id")[:500])[::-1] if is_open else [],
         "may_cancel": may_act and found.is_open,
         "again_url": again_url(found) if may_act and not found.is_open else "",
         "undo_url": runs.undo_url(found) if may_act else "",
-        "result_url": operation.result_url(found)
-        if operation and found.status == Run.Status.SUCCEEDED
-        else "",
+        "result_url": outcome_url(request.user, operation, found) if operation else "",
         "asked": consent.asked(request, found),
         "live": 1 if found.status in {Run.Status.QUEUED, Run.Status.RUNNING} else 0,
         "progress": progress_text(found),

@@ -58,6 +58,9 @@ class Operation:
     #: Though its risk is small: it changes what others may do or how much is kept, or brings old data back.
     for_admins: ClassVar[bool] = False
     for_auditors: ClassVar[bool] = False  # too: it proves, and changes nothing
+    reads: ClassVar[str] = (
+        ""  # the right to see its plan and its log, where they hold what not everybody may read
+    )
     changes_nothing: ClassVar[bool] = False  # it proves or compares: there is nothing to take back
     queue: ClassVar[str] = "operations"
     Form: ClassVar[type[forms.Form]] = NoParameters

@@ -14,7 +14,7 @@ from dbadmin.operations import REGISTRY, Operation, Risk
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-    from dbadmin.models import ServerQuerySet
+    from dbadmin.models import Run, ServerQuerySet
 
 #: Asked by every page, and written here since Django would take longer to write it than the answer takes.
 SERVERS = f"select {all_of(Server)} from dbadmin_server order by name"  # noqa: S608 - our own names
@@ -78,6 +78,12 @@ def may(user: Any, permission: str, server: Server | None = None) -> bool:
     """Has the person this right (on this server; without one: on every server)?"""
     roles = roles_for(permission)
     return any(grant.role in roles and grant.covers(server) for grant in grants_of(user))
+
+
+def may_read(user: Any, run: Run) -> bool:
+    """May the person see plan and log of a run? Of an operation that writes out rows, not everybody who sees runs."""
+    operation = REGISTRY.get(run.operation)
+    return operation is None or not operation.reads or may(user, operation.reads, run.server)
 
 
 def may_anywhere(user: Any, permission: str) -> bool:

@@ -50,7 +50,7 @@ def fleet(request: HttpRequest) -> HttpResponse:
     known = servers_of(request.user)
     present = {each.environment for each in known}
     context = {
-        "servers": health.fleet(servers),
+        "servers": health.seen_by(request.user, health.fleet(servers)),
         "environments": [choice for choice in Server.Environment.choices if choice[0] in present],
         "environment": environment,
         "tags": sorted({each for one in known for each in one.tags}),

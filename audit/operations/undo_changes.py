@@ -156,6 +156,7 @@ class UndoChanges(Operation):
 
     title = "Undo changes"
     risk = Risk.DESTROYS
+    reads = "audit.view"
 
     class Form(forms.Form):
         database = forms.CharField(required=False, help_text="The server's own database when empty.")

@@ -100,6 +100,15 @@ def test_the_fleet_says_since_when(server, client_as):
     assert re.search(r"public\.users_email_key since \d", client_as("viewer").get("/").content.decode())
 
 
+def test_the_fleet_tells_an_auditor_which_servers_there_are_and_nothing_of_them(server, client_as):
+    read(server, BROKEN, 30)
+    text = client_as("auditor").get("/").content.decode()
+    assert '<a href="/servers/shop/">shop</a>' in text
+    assert "your role does not show it" in text
+    assert "users_email_key" not in text
+    assert "readiness" not in text
+
+
 def test_the_fleet_puts_replicas_beside_their_primary_worst_first(server):
     calm = Server.objects.create(name="calm")
     replica = Server.objects.create(name="z-replica", primary=server)
