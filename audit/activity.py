@@ -62,6 +62,11 @@ class Day:
     hours: int = 0
     unusual: list[str] = field(default_factory=list)
 
+    @property
+    def next(self) -> dt.date:
+        """The day after it."""
+        return self.day + dt.timedelta(days=1)
+
 
 @dataclass
 class Activity:

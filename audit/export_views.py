@@ -42,7 +42,7 @@ def written(kind: str, asked: Asked, wanted: Filter) -> Iterator[str | bytes]:
         return writer(found)
     facts = {
         "Server": f"{asked.server}, database {asked.database}",
-        "Search": ", ".join(f"{name} {value}" for name, value in wanted.said().items()) or "everything",
+        "Search": str(wanted) or "everything",
         "Made": timezone.now().isoformat(timespec="seconds"),
         "By": asked.request.user.get_username(),
     }
@@ -84,7 +84,8 @@ def export(request: HttpRequest, server_name: str, kind: str) -> HttpResponseBas
         return log_page(request, server.name)
     except psycopg.Error as error:
         return trouble(request, server, database, explain(error), 503)
-    record(request, "audit.export", f"Exported the audit log as {kind}.", server, filter=wanted.said())
+    what = f"Exported the audit log as {kind}: {wanted or 'everything'}."
+    record(request, "audit.export", what, server, filter=wanted.said(), database=database)
     answer = StreamingHttpResponse(chain([first], stream), content_type=content_type)
     answer["Content-Disposition"] = f'attachment; filename="{server.name}-audit.{kind}"'
     return answer
@@ -93,7 +94,7 @@ def export(request: HttpRequest, server_name: str, kind: str) -> HttpResponseBas
 @login_required
 @require_POST
 def save_search(request: HttpRequest, server_name: str) -> HttpResponse:
-    """Keep a search under a name, or forget it when the name is given with forget."""
+    """Keep a search under a name, or forget the one that forget names."""
     server = server_for(request, server_name, "audit.view")
     name, query, forget = (
         request.POST.get(each, "").replace("\0", "") for each in ("name", "query", "forget")
@@ -102,6 +103,7 @@ def save_search(request: HttpRequest, server_name: str) -> HttpResponse:
     mine = SavedSearch.objects.filter(user__pk=request.user.pk or 0, server=server)
     if forget:
         mine.filter(name=forget).delete()
+        messages.success(request, f"Forgot the search {forget}.")
     elif name:
         SavedSearch.objects.update_or_create(
             user_id=request.user.pk or 0, server=server, name=name, defaults={"query": query}

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from audit import mapping
+from audit.capture import Choices
 from audit.gaps import Gap
 from audit.models import CountedTable
-from audit.registry import Installed, Watched
+from audit.registry import Installed, Watched, restored
 from audit.tables import Rows
 
 TABLES = """
@@ -87,6 +88,11 @@ class TableState:
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
 
+    @property
+    def chosen(self) -> str:
+        """What was chosen for it other than is usual."""
+        return chosen_for(self.watched) if self.watched else ""
+
 
 def capture_overview(
     rows: Rows, state: Installed, counts: Mapping[int, CountedTable] | None = None, found: Sequence[Gap] = ()
@@ -99,12 +105,14 @@ def capture_overview(
     gaps: dict[tuple[str, str], list[str]] = {}
     for gap in found:
         gaps.setdefault((gap.schema, gap.table), []).append(gap.problem)
-    states = []
+    states, came = [], restored(rows, state)
     for row in rows(TABLES):
-        one = TableState(
-            row.schema_name, row.table_name, row.estimated_rows, row.writes, watched.pop(row.relid, None)
-        )
+        known = came.get(row.relid)
+        mine = watched.pop(known.relid if known else row.relid, None)
+        one = TableState(row.schema_name, row.table_name, row.estimated_rows, row.writes, mine)
         one.trouble = gaps.get((one.schema, one.name), [])
+        if known:
+            one.trouble = ["It came with a restore: rows are kept whole until its capture is upgraded"]
         if one.watched:
             fill(one, sizes, last)
             one.counted = (counts or {}).get(one.watched.id)
@@ -114,6 +122,29 @@ def capture_overview(
         fill(one, sizes, last)
         states.append(one)
     return sorted(states, key=lambda one: (one.watched is None, one.schema, one.name))
+
+
+RULES = {"excluded": "left out", "hashed": "hashed", "masked": "masked"}
+
+
+def chosen_for(watched: Watched) -> str:
+    """`left out: password; statements' text kept; named by app.me`."""
+    columns = watched.shapes[-1].columns if watched.shapes else []
+    told = [
+        f"{words}: {', '.join(names)}"
+        for rule, words in RULES.items()
+        if (names := [column.name for column in columns if column.rule == rule])
+    ]
+    chosen = Choices(**{name: watched.choices.get(name, value) for name, value in vars(Choices()).items()})
+    if chosen.query_text:
+        told.append("statements' text kept")
+    if not chosen.skip_unchanged:
+        told.append("updates that change nothing kept")
+    if chosen.on_failure == "continue":
+        told.append("writes pass when they cannot be recorded")
+    if chosen.user_setting != Choices.user_setting:
+        told.append(f"named by {chosen.user_setting}")
+    return "; ".join(told)
 
 
 def log_bytes(watched: Watched, sizes: Mapping[int, int | None]) -> int | None:

@@ -166,6 +166,21 @@ def outdated(rows: Rows, state: Installed) -> list[Watched]:
     return [state.watched[row.id] for row in rows(OUTDATED, [VERSION])] if state.version else []
 
 
+#: Watched tables that a dump and a restore gave another number: their triggers came along.
+RESTORED = """
+select w.id, r.oid::bigint as relid from dbadmin_audit.watched w
+join pg_catalog.pg_proc p on p.pronamespace = 'dbadmin_audit'::regnamespace and p.proname = 'capture_' || w.id
+join pg_catalog.pg_class r on not r.relispartition
+    and exists (select from pg_catalog.pg_trigger t where t.tgrelid = r.oid and t.tgfoid = p.oid)
+where w.until is null and not exists (select from pg_catalog.pg_class c where c.oid = w.relid) order by 1, 2
+"""
+
+
+def restored(rows: Rows, state: Installed) -> dict[int, Watched]:
+    """The number of today -> the watched table, of those that came with a restore and were not renewed since."""
+    return {row.relid: state.watched[row.id] for row in rows(RESTORED)} if state.version else {}
+
+
 #: The watched tables whose functions a relation's triggers call: that says for certain which one it is. Names change,
 #: and in a copy that was restored the numbers do.
 HELD = """

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from django.contrib.auth.decorators import login_required
-from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from audit.asking import Asked, auditors, number, trouble
+from audit.asking import Asked, auditors, main_database, number, trouble
 from audit.models import Expiry, Seal, SealCheck
 from audit.proofs import NoProof, proof
 from audit.seal_copies import witness_of
@@ -76,7 +76,9 @@ of_change = auditors(proof_file, "audit.export")
 def witness(request: HttpRequest, server_name: str) -> HttpResponse | StreamingHttpResponse:
     """Every seal as one line of JSON: all that a second party needs to check the log, and nothing of what is in it."""
     server = server_for(request, server_name, "audit.export")
-    database = request.GET.get("database", "")
+    database = request.GET.get("database") or main_database(server)
+    if not Seal.objects.filter(server=server, database=database).exists():
+        raise Http404(f"Nothing of {server}/{database} is sealed.")
     record(
         request,
         "audit.export",

@@ -28,7 +28,8 @@ MOST = 50_000
 PLACE = """
 select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as horizon,
        (select system_identifier from pg_control_system())::text as system_identifier,
-       (select timeline_id from pg_control_checkpoint()) as timeline, current_database() as database
+       (select timeline_id from pg_control_checkpoint()) as timeline, current_database() as database,
+       (select oid::bigint from pg_database where datname = current_database()) as number
 """
 LIMIT = """
 select count(*) as statements, max(xid::text::bigint) + 1 as high from (
@@ -44,12 +45,18 @@ class Place:
     system_identifier: str
     timeline: int
     database: str
+    #: The database's own number: one that came with a restore has another.
+    number: int
+
+    def is_another_database(self, seal: Seal) -> bool:
+        """Was this database made after the one of a seal, in the same cluster? Older seals do not tell."""
+        return bool(self.number != json.loads(seal.header).get("database_number", self.number))
 
 
 def place_of(connection: psycopg.Connection[Any]) -> Place:
     """Where the server stands now."""
     row = named_rows(connection.execute(PLACE))[0]
-    return Place(row.horizon, row.system_identifier, row.timeline, row.database)
+    return Place(row.horizon, row.system_identifier, row.timeline, row.database, row.number)
 
 
 def signing_key() -> SealKey:
@@ -113,7 +120,8 @@ def next_range(
 
 def is_same_course(last: Seal, place: Place) -> bool:
     """Did the server go on from where it was sealed last? A promoted standby, or a copy that was put back, may not."""
-    return place.timeline == last.timeline and place.horizon >= last.high
+    is_same = place.timeline == last.timeline and not place.is_another_database(last)
+    return is_same and place.horizon >= last.high
 
 
 def first_lost(connection: psycopg.Connection[Any], last: Seal, state: Installed) -> Seal | None:
@@ -224,6 +232,7 @@ def header_text(
         "server": str(server.key),
         "server_name": server.name,
         "database": place.database,
+        "database_number": place.number,
         "number": (last.number if last else 0) + 1,
         "previous": last.header_hash if last else "",
         "system_identifier": place.system_identifier,

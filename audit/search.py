@@ -67,6 +67,9 @@ class Filter:
         """The fields that filter, for the record of who looked at what."""
         return {name: str(value) for name, value in vars(self).items() if value and name != "source"}
 
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.said().items())
+
     @property
     def is_inside(self) -> bool:
         """Does it ask for what is in the rows?"""
@@ -108,6 +111,13 @@ class Change:
         names = self.shape.key if self.shape else self.key_names
         row = self.new if self.new is not None else self.old or {}
         return {name: row.get(name) for name in names}
+
+    @property
+    def other_keys(self) -> list[str]:
+        """The keys that the row had before and after, where the change moved it to another one."""
+        names = list(self.key)
+        both = [key_text({name: row.get(name) for name in names}) for row in (self.old, self.new) if row]
+        return both if len(set(both)) == 2 else []
 
     @property
     def changed(self) -> list[str]:

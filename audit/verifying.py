@@ -197,11 +197,12 @@ def registry(connection: psycopg.Connection[Any], seals: list[Seal]) -> list[Fin
 
 
 def was_put_back(seal: Seal, place: Place, again: Container[int]) -> bool:
-    """Was the server put back to before this seal? Another cluster, a new timeline, a counter of transactions that is
-    behind what was sealed, or a later seal over the same transactions says so."""
+    """Was the server put back to before this seal? Another cluster or database, a new timeline, a counter of
+    transactions that is behind what was sealed, or a later seal over the same transactions says so."""
     return (
         place.system_identifier != seal.system_identifier
         or place.timeline > seal.timeline
+        or place.is_another_database(seal)
         or place.horizon < seal.high
         or bool(again)
     )

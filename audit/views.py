@@ -24,7 +24,7 @@ from audit.losses import moment_without
 from audit.models import CountedTable, SavedSearch
 from audit.moments import emptied_alone, row_at
 from audit.overview import capture_overview
-from audit.registry import Watched, installed, outdated
+from audit.registry import Watched, installed, outdated, restored
 from audit.routine import lacks, put_on_schedules
 from audit.timeline import Places
 from dbadmin import readings
@@ -51,8 +51,7 @@ def log(asked: Asked) -> HttpResponse:
         refusal = error
     said = wanted.said()
     if asked.state.version:
-        what = ", ".join(f"{name} {value}" for name, value in said.items())
-        asked.note(f"Looked at the audit log{': ' + what if what else ''}.", filter=said)
+        asked.note(f"Looked at the audit log{f': {wanted}' if said else ''}.", filter=said)
     trail = [place for place in get.get("back", "").split(",") if place][-40:]
     context = asked.context(
         entries=page.entries,
@@ -276,7 +275,7 @@ def capture_state(asked: Asked) -> HttpResponse:
         tables=capture_overview(asked.rows, asked.state, {one.watched_id: one for one in counts}, gaps),
         faults=[gap for gap in gaps if gap.schema in {SCHEMA, ""} and gap.table != "capture"],
         compared_at=max((one.compared_at for one in counts if one.compared_at), default=None),
-        is_outdated=bool(outdated(asked.rows, asked.state)),
+        is_outdated=bool(outdated(asked.rows, asked.state) or restored(asked.rows, asked.state)),
         databases=readings.databases(asked.server),
         lacks=lacks(asked.server, asked.database) if asked.state.active() else [],
         may_schedule=may(asked.request.user, "schedules.change", asked.server),

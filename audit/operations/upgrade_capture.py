@@ -10,14 +10,15 @@ from audit import plans
 from audit.capture import VERSION, Choices
 from audit.log_tables import SCHEMA
 from audit.operations.watch_table import rows_of, rules_before
-from audit.registry import Watched, installed, name_now, next_numbers, outdated
+from audit.registry import NAMED, Watched, installed, name_now, next_numbers, outdated, restored
 from audit.tables import Described, Rows, describe
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Step
 
 
 class UpgradeCapture(Operation):
-    """Renew the shared objects and every watched table's capture function, under load and without a lost change.
+    """Renew the shared objects and every watched table's capture function, under load and without a lost change; also
+    those of tables that came with a restore.
 
     Functions are replaced while writers use them: each statement is recorded by the old one or by the new one.
     What was recorded stays as it is.
@@ -59,6 +60,10 @@ class UpgradeCapture(Operation):
             if table is not None:
                 steps += plans.upgrade_steps(rows, known, shape_id, table, choices_of(known), database)
                 shape_id += 1
+        for relid, known in restored(rows, state).items():
+            if table := as_restored(rows, known, relid):
+                steps += plans.renew_steps(rows, known, shape_id, table, choices_of(known), database)
+                shape_id += 1
         for known in state.active():
             if table := as_watched(rows, known):
                 late += plans.late_triggers(rows, known, table, database)
@@ -75,6 +80,13 @@ def as_watched(rows: Rows, known: Watched) -> Described | None:
     if table is None or table.relid != known.relid:
         return None
     return describe(rows, schema, name, rules_before(known, table))
+
+
+def as_restored(rows: Rows, known: Watched, relid: int) -> Described | None:
+    """The same of a table that came with a restore."""
+    (row,) = rows(NAMED, [relid])
+    table = describe(rows, row.schema, row.name)
+    return table and describe(rows, row.schema, row.name, rules_before(known, table))
 
 
 def choices_of(known: Watched) -> Choices:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -14,7 +15,7 @@ from audit.cost import NotMeasured, measure
 from audit.registry import Installed, Watched, installed, is_current, known_as, next_numbers, outdated
 from audit.tables import Described, Rows, describe
 from dbadmin.connections import connect, why
-from dbadmin.models import Run
+from dbadmin.models import Run, Server
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.readiness import Check
 from dbadmin.steps import Step
@@ -62,6 +63,12 @@ class WatchTable(Operation):
     risk = Risk.BLOCKS
 
     class Form(forms.Form):
+        def __init__(self, *args: Any, server: Server | None = None, **kwargs: Any) -> None:
+            """A table that is watched already is asked about with its choices of before."""
+            super().__init__(*args, **kwargs)
+            for name, value in choices_before(server, self.initial).items() if server else ():
+                self.fields[name].initial = value
+
         database = forms.CharField(required=False, help_text="The server's own database when empty.")
         schema = forms.CharField(initial="public")
         table = forms.CharField()
@@ -189,6 +196,16 @@ class WatchTable(Operation):
         same_name = (known.schema, known.name) == (table.schema, table.name)
         if same_name and same_shape and same_choices and not bare and not install and not is_outdated:
             raise Refused(f"{table} is watched already, with these choices.")
+
+
+def choices_before(server: Server, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is chosen for the watched table that is named; nothing when it is none, or cannot be asked."""
+    rows = partial(server.rows, database=given.get("database") or None)
+    try:
+        table = installed(rows).table(given.get("schema") or "", given.get("table") or "")
+    except (psycopg.Error, OSError):
+        return {}
+    return {name: table.choices[name] for name in vars(Choices()) if name in table.choices} if table else {}
 
 
 def place_of(run: Run) -> dict[str, Any]:

@@ -440,8 +440,7 @@ def parquet(file: Path) -> tuple[str, bytes]:
 def check_export(file: Path, key: str) -> int:
     """A file of a search: is it, to the last byte, what was signed?"""
     data = file.read_bytes()
-    is_parquet = data[:4] == data[-4:] == b"PAR1"
-    if is_parquet and find_spec("pyarrow") is None:
+    if (is_parquet := data[:4] == data[-4:] == b"PAR1") and find_spec("pyarrow") is None:
         sys.stderr.write("To read Parquet, pip install pyarrow; nothing was checked.\n")
         return 2
     signed, found = parquet(file) if is_parquet else ended(data)
@@ -474,25 +473,26 @@ def main() -> int:
     if told.proof or told.export:
         return check_proof(told.proof, told.key) if told.proof else check_export(told.export, told.key)
     seals = [json.loads(line) for line in told.witness.read_text().splitlines()]
+    if not seals:
+        parser.error("the witness file holds no seal: nothing was checked")
     forms = {json.loads(seal["header"])["form"] for seal in seals} - {FORM}
     if forms or int(version := next(iter(psql(told.dsn, VERSION_NOW))) or b"0") > VERSION:
         what = ("witness file", max(forms), FORM) if forms else ("log", version.decode(), VERSION)
         sys.stderr.write(TOO_NEW.format(*what))
         return 2
-    previous, statements = json.loads(seals[0]["header"])["previous"] if seals else "", 0
+    previous, statements = json.loads(seals[0]["header"])["previous"], 0
     through, found = expired(seals, told.key)
     found += registry(told.dsn, seals)
     gone, again = set[int](), sealed_again(seals)
     for seal in seals:
-        number = json.loads(seal["header"])["number"]
-        found += check(told.dsn, seal, previous, told.key, again.get(number, {}), gone, through)
-        previous = sha256(seal["header"].encode()).hexdigest()
-        statements += json.loads(seal["header"])["statements"]
+        header = json.loads(seal["header"])
+        found += check(told.dsn, seal, previous, told.key, again.get(header["number"], {}), gone, through)
+        previous, statements = sha256(seal["header"].encode()).hexdigest(), statements + header["statements"]
     found += stamps(seals, told.ca)
     if gone and sum("tatement" in text for text in found) == len(gone):
         found += end_gone(told.dsn, seals, gone, through)
-    sys.stdout.write("".join(f"{text}\n" for text in found))
-    sys.stdout.write(f"{len(seals)} seals, {statements} statements: {len(found) or 'no'} differences.\n")
+    told_all = f"{len(seals)} seals, {statements} statements: {len(found) or 'no'} differences."
+    sys.stdout.write("".join(f"{text}\n" for text in [*found, told_all]))
     return 1 if found else 0
 
 

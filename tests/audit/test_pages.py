@@ -3,7 +3,7 @@
 import html
 import json
 import re
-from datetime import timedelta
+from datetime import date, timedelta
 from hashlib import sha256
 from urllib.parse import quote, urlencode
 
@@ -13,7 +13,7 @@ from psycopg.sql import SQL, Identifier
 from audit.overview import capture_overview
 from audit.sealing import is_signed
 from backups.models import PointInTime, Store
-from dbadmin.models import Event
+from dbadmin.models import Event, Run, RunLine
 
 pytestmark = pytest.mark.servers
 
@@ -242,6 +242,63 @@ def test_keeps_a_search_under_a_name(history, client_as):
         '<a class="button quiet small" href="?person=maria" title="By Maria">By Maria</a>'
         in client.get("/servers/shop/audit/").content.decode()
     )
+
+
+def test_forgets_a_search_that_was_kept(history, client_as):
+    client = client_as("auditor")
+    for name in ("By Maria", "By Ada"):
+        client.post("/servers/shop/audit/searches/", {"name": name, "query": "person=maria"})
+    text = client.get("/servers/shop/audit/").content.decode()
+    (forget,) = re.findall(r'<button type="submit" name="forget" value="(By Maria)"', text)
+    text = client.post(
+        "/servers/shop/audit/searches/", {"forget": forget, "query": ""}, follow=True
+    ).content.decode()
+    assert "Forgot the search By Maria." in text
+    assert "By Ada</a>" in text
+    assert "By Maria</a>" not in text
+
+
+def test_the_day_of_a_person_ends_with_the_next(history, client_as):
+    text = page(client_as, "people/?person=maria")
+    (address,) = re.findall(r'href="/servers/shop/audit/(\?person=maria&amp;since=[^"]*)"', text)
+    day, after = re.findall(r"(?:since|until)=(\S{10})T00:00", address)
+    assert date.fromisoformat(after) - date.fromisoformat(day) == timedelta(days=1)
+    assert page(client_as, html.unescape(address)).count('class="when"') == 3
+
+
+def test_the_life_of_a_row_leads_to_the_key_that_it_had_and_to_the_one_that_it_got(
+    history, execute, client_as
+):
+    execute("update users set id = 1000 where id = 77")
+    (was,) = re.findall(
+        r'The row was <a href="([^"]+)">77</a>', page(client_as, "row/public.users/?key=1000")
+    )
+    assert was == "/servers/shop/audit/row/public.users/?key=77"
+    assert 'key=1000">1000</a>: its life goes on there.' in page(client_as, "row/public.users/?key=77")
+
+
+def test_a_table_that_is_watched_already_is_asked_about_with_what_was_chosen_for_it(history, client_as):
+    history.watch("users", query_text=True, on_failure="continue", user_setting="app.me", masked="profile")
+    text = page(client_as, "capture/", role="admin")
+    told = "masked: profile; statements&#x27; text kept; writes pass when they cannot be recorded; named by app.me"
+    assert told in text
+    (cost,) = re.findall(r'href="([^"]+)">Cost…', text)
+    form = client_as("admin").get(html.unescape(cost)).content.decode()
+    assert "public.users is watched already, with these choices." in form
+    history.watch("users")
+    assert told not in page(client_as, "capture/", role="admin")
+
+
+@pytest.mark.parametrize(("role", "sees"), [("viewer", False), ("operator", False), ("auditor", True)])
+def test_the_rows_in_the_plan_of_an_undo_are_for_those_who_may_read_the_log(server, client_as, role, sees):
+    run = Run.objects.create(
+        server=server, server_name="shop", operation="undo_changes", title="Undo changes", target="statement 2",
+        status="succeeded", risk="destroys", plan=["UPDATE users SET name = 'Ada L.'"],
+    )  # fmt: skip
+    RunLine.objects.create(run=run, text="Left out: Ada L.")
+    text = client_as(role).get(run.get_absolute_url()).content.decode()
+    assert text.count("Ada L.") == (2 if sees else 0)
+    assert ("Steps and log of this run hold rows that your role does not show." in text) is not sees
 
 
 def test_shows_what_people_did_in_dbadmin_beside_the_data(history, client_as):

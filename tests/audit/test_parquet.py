@@ -101,7 +101,7 @@ def test_the_second_partys_script_proves_it_and_finds_an_altered_value(orders, c
 def test_who_took_it_is_recorded_and_a_bad_search_leads_to_its_page(orders, client_as):
     taken(client_as, "person=maria")
     (event,) = Event.objects.filter(kind="audit.export")
-    assert event.text == "Exported the audit log as parquet."
+    assert event.text == "Exported the audit log as parquet: person maria."
     answer = client_as("auditor").get("/servers/shop/audit/export.parquet?xid=abc")
     assert (answer.status_code, answer["Location"]) == (302, "/servers/shop/audit/?xid=abc")
 

@@ -10,6 +10,7 @@ from audit.models import Seal
 from audit.seal_views import SCRIPT
 from audit.sealing import seal_next
 from dbadmin.models import Event
+from tests.fixtures.servers import server_row
 
 pytestmark = pytest.mark.servers
 
@@ -109,3 +110,30 @@ def test_the_page_of_a_change_offers_it_to_those_who_may_export(sealed, client_a
     link = f'<a class="button" href="{address}proof.json">Proof</a>'
     assert link in client_as("auditor").get(address).content.decode()
     assert client_as("operator").get(f"{address}proof.json").status_code == 403
+
+
+def test_where_nothing_is_sealed_there_is_no_witness_and_the_script_checks_nothing(
+    items, client_as, tmp_path, postgres, target
+):
+    address = "/servers/shop/audit/seals/witness/"
+    assert client_as("auditor").get(address).status_code == 404
+    seal_next(target.connection, items.server)
+    (line,) = b"".join(client_as("auditor").get(address).streaming_content).splitlines()
+    assert json.loads(line)["header"] == Seal.objects.get().header
+    file = tmp_path / "witness.jsonl"
+    file.write_text("")
+    command = [sys.executable, str(SCRIPT), str(file), postgres.dsn_for(target.database)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr.endswith("error: the witness file holds no seal: nothing was checked\n")
+    assert (done.stdout, done.returncode) == ("", 2)
+
+
+def test_the_page_of_seals_shows_the_key_to_trust_and_that_of_a_replica_leads_to_its_primary(
+    sealed, client_as, server, postgres, target
+):
+    text = client_as("auditor").get("/servers/shop/audit/seals/").content.decode()
+    assert f"<code>{Seal.objects.get().key.public}</code>" in text
+    server_row("twin", postgres, target.database, primary=server)
+    text = client_as("auditor").get("/servers/twin/audit/seals/").content.decode()
+    assert 'sealed on its primary: <a href="/servers/shop/audit/seals/">seals of shop</a>' in text
+    assert "Not sealed yet</dt><dd>–" in text

@@ -51,7 +51,7 @@ def test_the_report_tells_who_asked_for_what_and_each_change(history, client_as,
     assert "<script>" not in text
     assert "2 lines." in text
     event = Event.objects.get(kind="audit.export")
-    assert event.text == "Exported the audit log as html."
+    assert event.text == "Exported the audit log as html: table users, person maria."
 
 
 def test_a_csv_file_keeps_letters_quotes_formulas_and_leaves_empty_what_is_empty(
