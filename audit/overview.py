@@ -112,7 +112,7 @@ def capture_overview(
         one = TableState(row.schema_name, row.table_name, row.estimated_rows, row.writes, mine)
         one.trouble = gaps.get((one.schema, one.name), [])
         if known:
-            one.trouble = ["It came with a restore: rows are kept whole until its capture is upgraded"]
+            one.trouble = ["Restored: upgrade its capture"]
         if one.watched:
             fill(one, sizes, last)
             one.counted = (counts or {}).get(one.watched.id)
@@ -141,7 +141,7 @@ def chosen_for(watched: Watched) -> str:
     if not chosen.skip_unchanged:
         told.append("updates that change nothing kept")
     if chosen.on_failure == "continue":
-        told.append("writes pass when they cannot be recorded")
+        told.append("writes pass unrecorded")
     if chosen.user_setting != Choices.user_setting:
         told.append(f"named by {chosen.user_setting}")
     return "; ".join(told)

@@ -280,7 +280,7 @@ def test_the_life_of_a_row_leads_to_the_key_that_it_had_and_to_the_one_that_it_g
 def test_a_table_that_is_watched_already_is_asked_about_with_what_was_chosen_for_it(history, client_as):
     history.watch("users", query_text=True, on_failure="continue", user_setting="app.me", masked="profile")
     text = page(client_as, "capture/", role="admin")
-    told = "masked: profile; statements&#x27; text kept; writes pass when they cannot be recorded; named by app.me"
+    told = "masked: profile; statements&#x27; text kept; writes pass unrecorded; named by app.me"
     assert told in text
     (cost,) = re.findall(r'href="([^"]+)">Cost…', text)
     form = client_as("admin").get(html.unescape(cost)).content.decode()

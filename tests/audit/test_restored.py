@@ -66,7 +66,7 @@ def test_what_was_recorded_since_the_dump_is_told_as_lost_and_what_comes_after_i
 def test_its_tables_are_watched_on_and_taken_up_all_at_once(restored, client_as):
     address = "/servers/shop/audit/capture/"
     text = client_as("admin").get(address).content.decode()
-    assert text.count("It came with a restore: rows are kept whole until its capture is upgraded") == 1
+    assert text.count("Restored: upgrade its capture") == 1
     assert "dropped" not in text
     assert "/do/upgrade_capture/" in text
     told = (
@@ -81,4 +81,4 @@ def test_its_tables_are_watched_on_and_taken_up_all_at_once(restored, client_as)
     assert {watched.id for watched in restored.state.watched.values()} == {table.id}
     assert (table.choices["on_failure"], table.shapes[-1].columns[1].rule) == ("continue", "masked")
     assert told not in [gap.problem for gap in find_gaps(restored.session.rows)]
-    assert "came with a restore" not in client_as("admin").get(address).content.decode()
+    assert "Restored:" not in client_as("admin").get(address).content.decode()
