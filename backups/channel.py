@@ -22,7 +22,6 @@ class Channel:
         self._size = 0
         self._ended = False
         self._broken = False
-        self._rest = b""
         self._changed = threading.Condition()
         self._tick = tick
 
@@ -62,16 +61,6 @@ class Channel:
             self._size -= len(block)
             self._changed.notify_all()
             return block
-
-    def read(self, count: int = -1) -> bytes:
-        """At most `count` bytes, as a file would give them."""
-        while not self._rest:
-            block = self.next()
-            if block is None:
-                return b""
-            self._rest = block
-        taken, self._rest = (self._rest, b"") if count < 0 else (self._rest[:count], self._rest[count:])
-        return taken
 
     def _wait_while(self, condition: Callable[[], bool]) -> None:
         mine = self._tick if threading.current_thread() is threading.main_thread() else None

@@ -69,11 +69,11 @@ class VolumeWriter:
         self._hash = hashlib.sha256()
 
     def write(self, data: bytes) -> int:
-        left = memoryview(bytes(data))
+        left = data
         while left:
             upload = self._upload or self._begin()
             room = self._store.largest_object_bytes - upload.size_bytes
-            part = bytes(left[:room])
+            part = left[:room]
             upload.write(part)
             self._hash.update(part)
             left = left[len(part) :]
@@ -122,7 +122,7 @@ class _Encryptor(threading.Thread):
         super().__init__(name="encrypt", daemon=True)
         self._channel, self._out = channel, out
         self._recipients = [pyrage.x25519.Recipient.from_str(each) for each in recipients]
-        self._source = _Tapped(channel)
+        self._source = _Source(channel.next)
         self._sink = _Sink(out)
         self.failure: BaseException | None = None
 
@@ -138,19 +138,29 @@ class _Encryptor(threading.Thread):
             self._channel.break_off()
 
 
-class _Tapped:
-    """Remembers the error that foreign code would turn into its own words."""
+class _Source:
+    """Blocks as a file; remembers the error that foreign code would turn into its own words."""
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+    def __init__(self, following: Callable[[], bytes | None]) -> None:
+        self._following = following
+        # A view, because foreign code asks for small pieces: what is left of a large block is not copied for each.
+        self._rest = memoryview(b"")
         self.failure: BaseException | None = None
 
     def read(self, count: int = -1) -> bytes:
+        """At most `count` bytes, of one block; none at the end."""
         try:
-            return self._channel.read(count)
+            while not self._rest:
+                block = self._following()
+                if block is None:
+                    return b""
+                self._rest = memoryview(block)
         except BaseException as error:
             self.failure = error
             raise
+        taken = self._rest if count < 0 else self._rest[:count]
+        self._rest = self._rest[len(taken) :]
+        return bytes(taken)
 
 
 class _Sink:
@@ -245,7 +255,8 @@ class _Fetcher(threading.Thread):
         self._identities = [pyrage.x25519.Identity.from_str(each) for each in identities]
         self._channel = channel
         self._at = ""
-        self._source = _Stream(self._volumes(store, volumes))
+        blocks = self._volumes(store, volumes)
+        self._source = _Source(lambda: next(blocks, None))
         self.failure: BaseException | None = None
 
     def _volumes(self, store: Store, volumes: Sequence[Volume]) -> Iterator[bytes]:
@@ -277,26 +288,6 @@ def _named(error: BaseException, key: str) -> BaseException:
     if isinstance(error, pyrage.DecryptError | OSError):
         return Damaged(f"{key} is not what was written: it cannot be decrypted ({str(error).rstrip('.')}).")
     return error
-
-
-class _Stream:
-    """Blocks of an iterator as a file; remembers the error that foreign code would put otherwise."""
-
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks, self._rest = blocks, b""
-        self.failure: BaseException | None = None
-
-    def read(self, count: int = -1) -> bytes:
-        try:
-            while not self._rest:
-                self._rest = next(self._blocks, b"")
-                if not self._rest:
-                    return b""
-        except BaseException as error:
-            self.failure = error
-            raise
-        taken, self._rest = (self._rest, b"") if count < 0 else (self._rest[:count], self._rest[count:])
-        return taken
 
 
 def checked(

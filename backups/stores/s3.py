@@ -87,7 +87,7 @@ class S3Upload(Upload):
         self._part_bytes = part_bytes
         self._opened = opened
         self._id = ""
-        self._buffer = bytearray()
+        self._part = _Part()
         self._parts: dict[int, dict[str, Any]] = {}
         self._given_up = False
         self._room = threading.BoundedSemaphore(IN_FLIGHT)
@@ -95,14 +95,14 @@ class S3Upload(Upload):
 
     def write(self, data: bytes) -> None:
         self.size_bytes += len(data)
-        self._buffer += data
-        size = self._part_bytes
-        while len(self._buffer) >= size:
-            part = bytes(memoryview(self._buffer)[:size])
-            del self._buffer[:size]
-            self._send(part)
+        left = memoryview(data)
+        while left:
+            left = left[self._part.write(left[: self._part_bytes - self._part.tell()]) :]
+            if self._part.tell() == self._part_bytes:
+                self._send()
 
-    def _send(self, part: bytes) -> None:
+    def _send(self) -> None:
+        """What was filled; the next part begins."""
         self._raise_failed()
         if not self._id:
             self._begin()
@@ -112,7 +112,8 @@ class S3Upload(Upload):
         flight: Future[None] = Future()
         self._flights.append(flight)
         # A thread for each part, which the end of the process does not wait for: the store may never answer it.
-        arguments = (flight, len(self._flights), part)
+        arguments = (flight, len(self._flights), self._part)
+        self._part = _Part()
         threading.Thread(target=self._fly, args=arguments, name="s3-part", daemon=True).start()
 
     def _begin(self) -> None:
@@ -126,7 +127,7 @@ class S3Upload(Upload):
         if self._opened:
             self._opened(self.key, self._id)
 
-    def _fly(self, flight: Future[None], number: int, part: bytes) -> None:
+    def _fly(self, flight: Future[None], number: int, part: _Part) -> None:
         try:
             self._put_part(number, part)
         except BaseException as error:  # noqa: BLE001 - handed to the thread that writes, which raises it
@@ -136,13 +137,14 @@ class S3Upload(Upload):
         finally:
             self._room.release()
 
-    def _put_part(self, number: int, part: bytes) -> None:
+    def _put_part(self, number: int, part: _Part) -> None:
         # As a file the part is sent in pieces; as bytes the library would copy it behind the headers.
-        checksum = _crc32(part)
+        part.seek(0)
+        checksum = _crc32(part.getbuffer())
         with self._store.speaking() as (client, where):
             answer = client.upload_part(
                 **where, Key=self._store.full(self.key), UploadId=self._id, PartNumber=number,
-                Body=_Part(part), ChecksumCRC32=checksum,
+                Body=part, ChecksumCRC32=checksum,
             )  # fmt: skip
         if answer.get("ChecksumCRC32", checksum) != checksum:
             raise StoreError(f"The store received other bytes of {self.key} than were sent (part {number}).")
@@ -159,8 +161,8 @@ class S3Upload(Upload):
         if not self._id:
             self._put_whole()
         else:
-            if self._buffer:
-                self._send(bytes(self._buffer))
+            if self._part.tell():
+                self._send()
             for flight in self._flights:
                 flight.result()
             parts = [self._parts[number] for number in sorted(self._parts)]
@@ -175,7 +177,7 @@ class S3Upload(Upload):
         return self.checked(self._store.head(self.key))
 
     def _put_whole(self) -> None:
-        data = bytes(self._buffer)
+        data = self._part.getvalue()
         with self._store.speaking() as (client, where):
             client.put_object(
                 **where,
@@ -191,7 +193,7 @@ class S3Upload(Upload):
 
     def abort(self) -> None:
         self.give_up()
-        self._buffer.clear()
+        self._part = _Part()
         # A part that hangs is not waited for; the clean-up of the run aborts the upload again.
         wait(self._flights, timeout=PATIENCE)
         if self._id:
@@ -201,13 +203,13 @@ class S3Upload(Upload):
 
 
 class _Part(io.BytesIO):
-    """Gives more than is asked for: the library would send it in pieces of 16 KiB."""
+    """Filled, then sent as it is. Gives more than is asked for: the library would send it in pieces of 16 KiB."""
 
     def read(self, size: int | None = -1) -> bytes:
         return super().read(size if size is None or size < 0 else max(size, PIECE))
 
 
-def _crc32(data: bytes) -> str:
+def _crc32(data: bytes | memoryview) -> str:
     return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
 
 
