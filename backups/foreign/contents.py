@@ -186,7 +186,7 @@ def _chains(contents: Contents, source: Source) -> Iterator[tuple[str, Chain]]:
     if contents.wal is None:
         return
     wal = contents.wal
-    wal.histories = _histories(wal, source.segment_bytes)
+    wal.histories = wal.histories or _histories(wal, source.segment_bytes)
     _tell_times(wal, contents, source)
     for saved in contents.saved:
         if saved.span and saved.finished_at and not saved.problem:
@@ -200,7 +200,7 @@ def _chains(contents: Contents, source: Source) -> Iterator[tuple[str, Chain]]:
 
 
 def _histories(wal: Wal, size: int) -> dict[int, list[Stretch]]:
-    """Listings hold no history files: a timeline was left where the first segment of the next one lies."""
+    """Where the tool tells none: a timeline was left where the first segment of the next one lies."""
     begins = {timeline: runs[0].first for timeline, runs in wal.runs.items() if runs}
     found: dict[int, list[Stretch]] = {}
     for timeline in sorted(begins)[1:]:

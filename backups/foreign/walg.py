@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -22,7 +23,7 @@ from backups.foreign.contents import (
     without_base,
 )
 from backups.physical.chains import Wal
-from backups.physical.wal import parse_lsn, segment_place
+from backups.physical.wal import Stretch, parse_lsn, segment_place
 
 TITLE, PROGRAM = "WAL-G", "wal-g"
 
@@ -46,7 +47,8 @@ def parse(found: list[Any], name: str, size: int) -> Contents:
     saved = without_base([_saved(entry, labels) for entry in backups])
     ids = {str(entry["system_identifier"]) for entry in backups if entry.get("system_identifier")}
     wal = _wal(timelines, size) if timelines or len(found) > 1 else None
-    return Contents(saved, wal, wal is not None, ids.pop() if len(ids) == 1 else "")
+    system_id = ids.pop() if len(ids) == 1 else ""
+    return Contents(saved, wal, wal is not None, system_id, list(_without_history(wal)))
 
 
 def _saved(entry: dict[str, Any], labels: Sequence[str]) -> Saved:
@@ -108,4 +110,28 @@ def _wal(timelines: list[dict[str, Any]], size: int) -> Wal:
         found[timeline] = [
             (before + 1, after - 1) for before, after in pairwise(edges) if before + 1 <= after - 1
         ]
-    return ranges(found, size)
+    wal = ranges(found, size)
+    wal.histories = _histories(timelines)
+    return wal
+
+
+def _histories(timelines: list[dict[str, Any]]) -> dict[int, list[Stretch]]:
+    """What the history files of the repository say; to a timeline whose file it lacks nothing leads."""
+    found: dict[int, list[Stretch]] = {}
+    for entry in sorted(timelines, key=lambda each: str(of(each, "start_segment"))):
+        timeline = segment_place(str(entry["start_segment"]))[0]
+        parent = number(entry.get("parent_id") or 0, "parent_id")
+        switch = number(entry.get("switch_point_lsn") or 0, "switch_point_lsn")
+        before = found.get(parent, [Stretch(parent, 0, None)]) if parent else []
+        ends = [replace(each, end=switch) for each in before[-1:]]
+        found[timeline] = [*before[:-1], *ends, Stretch(timeline, switch, None)]
+    return found
+
+
+def _without_history(wal: Wal | None) -> Iterator[str]:
+    for timeline in sorted(wal.histories if wal else [])[1:]:
+        if wal and len(wal.histories[timeline]) == 1:
+            yield (
+                f"It lacks {timeline:08X}.history, without which no backup of an older timeline can be rolled forward "
+                f"to timeline {timeline}. Archive it again: it is in pg_wal of the server."
+            )

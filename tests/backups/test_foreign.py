@@ -194,6 +194,63 @@ def test_walg_is_read_with_its_timelines_and_what_they_miss() -> None:
     assert found["problems"] == []
 
 
+def test_what_walg_3_printed_is_read_with_its_deltas_across_a_promotion() -> None:
+    found = held(walg, "shop", "walg_3_0_backups", "walg_3_0_wal", system_id="7713230571303033389")
+    deltas = ["base_000000010000000000000008_D_000000010000000000000005",
+              "base_00000001000000000000000A_D_000000010000000000000008"]  # fmt: skip
+    assert [
+        (
+            each["label"],
+            each["kind"],
+            each["needs"],
+            each["is_kept"],
+            each["plain_bytes"],
+            each["stored_bytes"],
+        )
+        for each in found["backups"]
+    ] == [
+        ("base_000000010000000000000010", "full", [], False, 37_476_510, 12_885_389),
+        ("base_00000001000000000000000C", "full", [], False, 37_386_396, 12_869_811),
+        (deltas[1], "delta", [deltas[0]], False, 262_539, 148_078),
+        (deltas[0], "delta", ["base_000000010000000000000005"], False, 565_791, 338_184),
+        ("base_000000010000000000000005", "full", [], False, 37_173_404, 12_741_287),
+        ("base_000000010000000000000003", "full", [], True, 36_846_903, 12_627_280),
+    ]
+    assert found["windows"] == [
+        {"start": "2026-11-28T14:34:06.813988+00:00", "end": "2026-11-28T14:35:57.876738+00:00"}
+    ]
+    assert (found["holes"], found["problems"], found["holes_known"]) == ([], [], True)
+    assert found["last_segment"] == "000000020000000000000015"
+
+
+def test_a_segment_that_walg_3_lost_is_a_hole_up_to_the_next_backup() -> None:
+    found = held(walg, "shop", "walg_3_0_backups", "walg_3_0_wal_with_hole")
+    assert found["holes"] == [
+        {
+            "start": "2026-11-28T14:34:29.675331+00:00",
+            "end": "2026-11-28T14:34:30.465195+00:00",
+            "missing": "000000010000000000000009",
+        }
+    ]
+
+
+def test_wal_that_a_replaced_primary_went_on_to_write_does_not_stand_for_the_wal_of_the_new_one() -> None:
+    found = held(walg, "shop", "walg_3_0_backups", "walg_3_0_wal_forked")
+    assert [(hole["missing"], hole["end"]) for hole in found["holes"]] == [("000000020000000000000014", None)]
+
+
+def test_without_its_history_file_no_backup_leads_to_a_timeline() -> None:
+    archived = {"archived": "000000020000000000000015", "archived_at": datetime(2026, 11, 28, 15, tzinfo=UTC)}
+    found = held(walg, "shop", "walg_3_0_backups", "walg_3_0_wal_without_history", **archived)
+    assert found["windows"][-1]["end"] == "2026-11-28T14:35:57.876738+00:00"
+    assert found["problems"] == [
+        (
+            "It lacks 00000002.history, without which no backup of an older timeline can be rolled forward to "
+            "timeline 2. Archive it again: it is in pg_wal of the server."
+        )
+    ]
+
+
 def test_walg_is_read_with_what_its_versions_leave_out_and_add() -> None:
     bare = {
         "backup_name": "base_000000010000000000000009", "time": "2026-11-22T01:00:41.757Z",
