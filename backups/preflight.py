@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg_pool import PoolTimeout
 
 from backups import catalogue, logical, swap
-from backups.logical import NoTools, Tools
+from backups.logical import NoTools, Selection, Tools
 from backups.manifest import Manifest
 from backups.models import Backup, Store
 from backups.stores import StoreError
@@ -39,7 +39,7 @@ _RIGHTS = """
         where c.relkind in ('r', 'p', 'S') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
           and (%(schemas)s::text[] = '{}' or n.nspname = any(%(schemas)s))
           and (%(tables)s::text[] = '{}'
-               or pg_catalog.format('%%I.%%I', n.nspname, c.relname) = any(%(tables)s))
+               or pg_catalog.concat(n.nspname, '.', c.relname) = any(%(tables)s))
           and not exists (select from pg_catalog.pg_depend d
                           where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid
                             and d.deptype = 'e'))
@@ -115,19 +115,16 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def check_selection(server: Server, database: str, schemas: Sequence[str], tables: Sequence[str]) -> None:
+def check_selection(server: Server, database: str, selection: Selection) -> None:
     """Refuse a schema or table that is not there."""
-    for name in schemas:
+    for name in selection.schemas:
         if not server.value("select to_regnamespace(%s)", [quoted(name)], database=database):
             raise Refused(f"There is no schema {name} in {database}.", field="schemas")
-    for name in tables:
-        try:
-            known = server.value("select to_regclass(%s)", [name], database=database)
-        except psycopg.Error:
-            known = None
-        if not known:
+    for schema, name in selection.tables:
+        full = sql.Identifier(schema, name).as_string(None)
+        if not server.value("select pg_catalog.to_regclass(%s)", [full], database=database):
             raise Refused(
-                f"There is no table {name} in {database}. Write it as schema.table.", field="tables"
+                f"There is no table {schema}.{name} in {database}. Write it as schema.table.", field="tables"
             )
 
 

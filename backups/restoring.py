@@ -320,7 +320,7 @@ class Restoring:
             for statement in properties.statements(self._properties(connection), self.scratch, left_out):
                 connection.execute(statement)
                 work.log(statement.as_string(None))
-        with work.connect(self.scratch) as connection:
+        with work.connect(self.scratch, own_path=False) as connection:  # it runs what indexes are on
             connection.execute("analyze")
         work.log(f"Analyzed {self.scratch}.")
 

@@ -18,6 +18,7 @@ from dbadmin.deadlines import deadline
 from dbadmin.pools import POOLS as POOLS
 from dbadmin.pools import TERMS
 from dbadmin.pools import Role as Role
+from dbadmin.pools import choose_path as choose_path
 from dbadmin.pools import limit as limit
 
 if TYPE_CHECKING:
@@ -146,8 +147,7 @@ def connect(
 ) -> psycopg.Connection[Any]:
     """A dedicated connection in autocommit mode: for runs, and (read only) for the sampler."""
     connection = open_dsn(server.dsn(role, database), application_name)
-    if read_only:
-        limit(connection)
+    (limit if read_only else choose_path)(connection)
     return connection
 
 

@@ -22,6 +22,9 @@ Role = Literal["monitor", "operate", "pgbouncer"]
 
 #: The forms of moments and spans that the driver can read, whatever a database has for its users.
 LEGIBLE = {"DateStyle": "ISO", "IntervalStyle": "postgres"}
+#: Where our own questions find what they do not name with its schema. Whoever may create in another schema could offer
+#: a function or operator that fits a question better than the server's own, and have it run with our rights.
+OWN_PATH = "pg_catalog, pg_temp"
 #: Session settings of every read: nothing of ours waits long, holds long or writes.
 LIMITS = {
     "statement_timeout": "2s",
@@ -32,6 +35,7 @@ LIMITS = {
     # The server's parallel workers are for its own work, and our few thousand rows shall not touch its disk.
     "max_parallel_workers_per_gather": "0",
     "work_mem": "16MB",
+    "search_path": OWN_PATH,
     **LEGIBLE,
 }
 #: How long a connection that answered is believed to be well, seconds.
@@ -48,6 +52,11 @@ def limit(connection: psycopg.Connection[Any]) -> None:
         "select " + ", ".join("pg_catalog.set_config(%s, %s, false)" for _ in LIMITS),
         [text for pair in LIMITS.items() for text in pair],
     )
+
+
+def choose_path(connection: psycopg.Connection[Any]) -> None:
+    """Let names without a schema be the server's own; by a statement, since PgBouncer refuses it as an option."""
+    connection.execute("select pg_catalog.set_config('search_path', %s, false)", [OWN_PATH])
 
 
 def answers(connection: psycopg.Connection[Any]) -> None:

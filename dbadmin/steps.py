@@ -61,7 +61,7 @@ class Sql:
 
     def run(self, work: Work) -> None:
         """Run it on a connection of the run; a cancel ends the statement."""
-        with work.connect(self.database or None) as connection:
+        with work.connect(self.database or None, own_path=False) as connection:
             for name, value in (self.settings or {}).items():
                 connection.execute("select pg_catalog.set_config(%s, %s, false)", [name, value])
             self.perform(work, connection)
@@ -98,7 +98,7 @@ class Transaction:
 
     def run(self, work: Work) -> None:
         """Run all in one transaction."""
-        with work.connect(self.database or None) as connection, connection.transaction():
+        with work.connect(self.database or None, own_path=False) as connection, connection.transaction():
             for each in self.statements:
                 for name, value in (each.settings or {}).items():
                     connection.execute("select pg_catalog.set_config(%s, %s, true)", [name, value])

@@ -19,7 +19,7 @@ from psycopg.types.json import Json
 from dbadmin import connections, processes
 from dbadmin.failures import CommandFailed, hide
 from dbadmin.models import Run, RunLine, Server
-from dbadmin.pools import LEGIBLE
+from dbadmin.pools import LEGIBLE, OWN_PATH
 
 if TYPE_CHECKING:
     from dbadmin.operations import Operation
@@ -136,17 +136,22 @@ class Work:
 
     # -- what works --------------------------------------------------------
 
-    def connect(self, database: str | None = None, dsn: str = "") -> psycopg.Connection[Any]:
+    def connect(
+        self, database: str | None = None, dsn: str = "", own_path: bool = True
+    ) -> psycopg.Connection[Any]:
         """A dedicated connection in autocommit mode as the operate role; its statement ends with the run.
 
-        dsn: of another server than the run's, such as one that was recovered.
+        dsn: of another server than the run's, such as one that was recovered. own_path: names without a schema are the
+        server's own; False, or RESET search_path, for statements that run what users made, such as triggers: it finds
+        its names as it does for everybody in this database.
         """
         self.stop_if_cancelled()
         where = make_conninfo(dsn, dbname=database) if dsn else self.server.dsn("operate", database)
         connection = connections.open_dsn(where, self.application_name, RunConnection)
         self.began = True
         connection.add_notice_handler(self.note)
-        connection.execute(SETTINGS, [list(LIMITS_OF_USERS), Json(LEGIBLE)])
+        chosen = LEGIBLE | ({"search_path": OWN_PATH} if own_path else {})
+        connection.execute(SETTINGS, [list(LIMITS_OF_USERS), Json(chosen)])
         # Should this process die, the server ends the statement instead of finishing it for nobody.
         with suppress(psycopg.Error):
             connection.execute(

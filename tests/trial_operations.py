@@ -16,7 +16,7 @@ def leave_and_sleep(work):
     """Make something that a clean-up has to remove, then take long."""
     work.remember(leftover="leftover")
     with work.connect() as connection:
-        connection.execute("create table leftover ()")
+        connection.execute("create table public.leftover ()")
     work.pause(60)
 
 
@@ -46,6 +46,9 @@ class Trial(Operation):
 
     def quick(self):
         return [Sql("select 1"), Sql("select 2", reverse="select -2")]
+
+    def path(self):
+        return [Sql("create table path as select pg_catalog.current_setting('search_path') as chosen")]
 
     def statement(self):
         return [Sql("select pg_sleep(60)")]

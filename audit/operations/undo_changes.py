@@ -74,7 +74,7 @@ class TakeBack(ABC):
 
     def run(self, work: Work) -> None:
         """Newest first."""
-        with work.connect(self.database or None) as connection:
+        with work.connect(self.database or None, own_path=False) as connection:
             try:
                 with connection.transaction():
                     for each in BEFORE:

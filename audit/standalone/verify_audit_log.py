@@ -34,7 +34,7 @@ from typing import Any
 
 OPTIONS = (
     "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=postgres -c extra_float_digits=1 -c bytea_output=hex"
-    " -c statement_timeout=0"
+    " -c statement_timeout=0 -c search_path=pg_catalog,pg_temp"
 )
 # The fixed beginning of an Ed25519 public key in the form that openssl reads.
 DER = bytes.fromhex("302a300506032b6570032100")

@@ -62,8 +62,8 @@ class TakeBackup(Operation):
         store = policies.store_for(self.server, database, str(self.params.get("store") or ""))
         tools = preflight.tools_for(self.server)
         preflight.database_of(self.server, database)
-        tables = names(str(self.params.get("tables") or ""))
-        preflight.check_selection(self.server, database, selection.schemas, tables)
+        tables = [f"{schema}.{table}" for schema, table in selection.tables]
+        preflight.check_selection(self.server, database, selection)
         preflight.check_rights(self.server, database, selection.schemas, tables)
         preflight.check_store(store, self.server, database)
         orders = policies.orders(self.server, database)

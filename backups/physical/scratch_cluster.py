@@ -23,6 +23,7 @@ from psycopg.conninfo import make_conninfo
 from backups.logical import Tools
 from dbadmin.failures import Told
 from dbadmin.operations import Refused
+from dbadmin.pools import choose_path
 
 ROLE = "dbadmin_recovered"
 #: What a standby may not have less of than its primary.
@@ -186,7 +187,9 @@ class ScratchCluster:
         )
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[Any]:
-        return psycopg.connect(self.dsn(database), autocommit=True, application_name="dbadmin")
+        connection = psycopg.connect(self.dsn(database), autocommit=True, application_name="dbadmin")
+        choose_path(connection)
+        return connection
 
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None

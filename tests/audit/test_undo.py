@@ -26,7 +26,7 @@ class Run:
     def __init__(self, connection):
         self.connection, self.lines = connection, []
 
-    def connect(self, database=None):
+    def connect(self, database=None, own_path=True):
         import contextlib
 
         return contextlib.nullcontext(self.connection)

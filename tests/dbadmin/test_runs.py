@@ -8,6 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import connection, transaction
 
 from dbadmin import queues, runner, runs
+from dbadmin.connections import connect
 from dbadmin.models import Run, RunLine
 from dbadmin.operations import Refused, plan_texts
 from dbadmin.work import Work
@@ -47,6 +48,26 @@ def test_limits_that_a_database_has_for_its_users_do_not_end_it(server, database
         time.sleep(0.2)
         assert session.execute("show statement_timeout").fetchone() == ("0",)
         assert session.execute("show lock_timeout").fetchone() == ("0",)
+
+
+def test_names_without_a_schema_are_the_servers_own_except_in_statements_that_were_previewed(
+    server, database, target
+):
+    """What whoever may create in a schema of a path put there would run with the rights of dbadmin."""
+    target.connection.execute(f"alter database {database} set search_path = sales, public")
+    target.rows("create schema sales")
+    run = Run.objects.create(server=server, server_name=server.name, operation="trial", target="elsewhere")
+    question, ours = "select pg_catalog.current_setting('search_path')", "pg_catalog, pg_temp"
+    with Work(run).connect(database) as connection:
+        assert connection.execute(question).fetchone() == (ours,)
+        connection.execute("reset search_path")
+        assert connection.execute(question).fetchone() == ("sales, public",)
+    for read_only in (True, False):
+        with connect(server, database=database, read_only=read_only) as connection:
+            assert connection.execute(question).fetchone() == (ours,)
+    assert server.value(question) == ours
+    assert carry_out(trial(server, "path")).status == "succeeded"
+    assert target.rows("select chosen from sales.path") == [("sales, public",)]
 
 
 def test_its_id_goes_to_redis_after_the_commit_and_no_earlier(server):

@@ -11,14 +11,15 @@ from dbadmin.probes import PROBES, Reading
 
 
 @pytest.fixture
-def read(target: Session) -> Callable[..., Reading]:
+def read(postgres, database: str) -> Iterator[Callable[..., Reading]]:
     """Ask a probe as the superuser, under the limits of a reading: read("tables")."""
-    limit(target.connection)
+    with postgres.connect(database) as connection:
+        limit(connection)
 
-    def ask(name: str, **params: object) -> Reading:
-        return PROBES[name].read(target, **params)
+        def ask(name: str, **params: object) -> Reading:
+            return PROBES[name].read(Session(connection), **params)
 
-    return ask
+        yield ask
 
 
 @pytest.fixture

@@ -106,9 +106,9 @@ def test_hidden_statements_are_counted_not_left_out(postgres, database):
     assert problem.remedy == 'GRANT pg_read_all_stats TO "stranger";'
 
 
-def test_time_of_reads_is_unknown_where_it_is_not_taken(read, target):
+def test_time_of_reads_is_unknown_where_it_is_not_taken(target):
     target.connection.execute("set track_io_timing = off")
-    assert {row.read_seconds_total for row in read("statements").rows} == {None}
+    assert {row.read_seconds_total for row in PROBES["statements"].read(target).rows} == {None}
 
 
 def test_old_columns_of_an_extension_that_was_not_updated_are_read(make, read):

@@ -55,6 +55,32 @@ drop index shop.orders_state_again;
 alter sequence shop.customers_id_seq increment 2;
 refresh materialized view shop.summary;
 """
+#: What anyone who may create in a schema of the path can put in our way: for each pair of types that the server itself
+#: only serves after a cast, an operator of the user that fits without, and functions alike.
+TRAPS = """
+create schema postgres;
+do $$ declare
+    kinds text[] := '{int2,int4,int8,numeric,float8,text,varchar,name,"char",oid,interval,timestamptz}';
+    calls text[] := '{round,abs,lower,upper,length,sum,max,min,to_char,pg_size_pretty,quote_ident}';
+    one text; other text; sign text; called text; begin
+    foreach one in array kinds loop
+        foreach called in array calls loop
+            execute format($f$create function postgres.%I(%s) returns %2$s language plpgsql as
+                'begin raise ''a function of a user ran: %1$s(%2$s)''; end'$f$, called, one);
+        end loop;
+        foreach other in array kinds loop
+            execute format($f$create function postgres.trap(%s, %s) returns bool language plpgsql as
+                'begin raise ''an operator of a user ran: %1$s, %2$s''; end'$f$, one, other);
+            foreach sign in array '{+,-,*,/,=,<>,<,>,<=,>=,||,~~,~}'::text[] loop
+                if to_regoperator(format('pg_catalog.%s(%s,%s)', sign, one, other)) is null then
+                    execute format('create operator postgres.%s (function = postgres.trap,
+                        leftarg = %s, rightarg = %s)', sign, one, other);
+                end if;
+            end loop;
+        end loop;
+    end loop;
+end $$
+"""
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +206,17 @@ def test_missing_right_comes_with_the_statement_that_mends_it(probe, role, ask, 
     with postgres.connect(world) as connection:
         for grant in granted:
             connection.execute(grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM "))
+
+
+def test_no_function_or_operator_of_a_user_runs_in_a_reading(postgres, world, ask):
+    """Whoever may create in a schema of the search path would have it run with the rights of dbadmin."""
+    with postgres.connect(world) as connection:
+        connection.execute(TRAPS)
+        with pytest.raises(psycopg.errors.RaiseException, match="an operator of a user ran: int8, numeric"):
+            connection.execute("select 1::bigint * 1.5")
+        told_by = {probe.name: ask(probe).problem for probe in ALL if probe.on != "standby"}
+        connection.execute("drop schema postgres cascade")
+    assert {name: problem for name, problem in told_by.items() if problem is not None} == {}
 
 
 def test_readings_write_nothing(postgres, world):

@@ -6,7 +6,7 @@ import pytest
 from django.apps import apps
 from django.utils import timezone
 
-from dbadmin.connections import Session, connect
+from dbadmin.connections import Session, connect, limit
 from dbadmin.models import StoredReading
 from dbadmin.pools import LIMITS
 from dbadmin.probes import PROBES
@@ -19,7 +19,8 @@ def test_limits_of_our_own_session_are_not_taken_for_the_servers(read, target):
     target.rows("alter system set work_mem = '5MB'")
     target.rows("select pg_reload_conf()")
     try:
-        with_limits = {row.name: row for row in read("settings").rows}
+        limit(target.connection)
+        with_limits = {row.name: row for row in PROBES["settings"].read(target).rows}
         assert target.value("show work_mem") == LIMITS["work_mem"]
         assert (with_limits["lock_timeout"].value, with_limits["lock_timeout"].is_changed) == ("0", False)
         assert (with_limits["default_transaction_read_only"].value, with_limits["lock_timeout"].source) == (
