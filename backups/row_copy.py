@@ -13,7 +13,7 @@ from psycopg import errors, sql
 from backups.row_diff import CHANGED, MARKS, MISSING, mark_of
 from backups.row_places import Expression, Shape, TableName, as_usual, meet, of, rows_of, shape_of
 from backups.row_sequences import move_behind
-from backups.row_writing import HELD, KEYS, MOMENT, MOST_NAMED, Advice, NotCopied, all_or_none, write
+from backups.row_writing import HELD, KEYS, MOMENT, MOST_NAMED, Advice, NotWritten, all_or_none, write
 from dbadmin.connections import named_rows
 from dbadmin.units import count
 
@@ -77,9 +77,9 @@ class Copying:
         with all_or_none(connection, f"Nothing was copied to {self.live}", _ADVICE):
             shape, beside = shape_of(connection, self.live), shape_of(connection, self.side)
             if shape is None or beside is None:
-                raise NotCopied(f"There is no table {self.side if shape else self.live} any more.")
+                raise NotWritten(f"There is no table {self.side if shape else self.live} any more.")
             if gone := [name for name in self.columns if name not in shape or name not in beside]:
-                raise NotCopied(
+                raise NotWritten(
                     f"Nothing was copied: {self.live} has no column {gone[0]} any more. Bring it back anew."
                 )
             return _Copy(self, wanted, connection, shape, beside).run()
@@ -109,7 +109,7 @@ class _Copy:
         done = write(self.connection, self._update(), self._insert())
         kept = self._keep("INSERT INTO {} SELECT {}, l.* FROM {}", sql.Literal("after"))
         if (*done, kept) != (wanted.counts[CHANGED], wanted.counts[MISSING], wanted.total):
-            raise NotCopied(
+            raise NotWritten(
                 f"Nothing was copied to {live}: of {count(wanted.total)} rows only {count(sum(done))} could be "
                 "written. A trigger, a rule or row security holds the others back, or they are gone beside."
             )
@@ -219,7 +219,7 @@ class _Copy:
             found[CHANGED] = self.connection.execute(statement).rowcount
         if found != dict(wanted):
             now, then = _counts(found), _counts(wanted)
-            raise NotCopied(
+            raise NotWritten(
                 f"Nothing was copied: of {self.job.live} {now} now, {then} at the comparison. Compare it anew."
             )
 
@@ -239,17 +239,17 @@ class _Copy:
         )  # fmt: skip
         (found,) = named_rows(self.connection.execute(locked))
         if found.came:
-            raise NotCopied(
+            raise NotWritten(
                 f"Nothing was copied: rows of {self.job.live} that were missing at the comparison are there now,"
                 f" or have such a key in another spelling: {_named(found.came)}. Compare it anew."
             )
         if gone := self.wanted.counts[CHANGED] - found.present:
-            raise NotCopied(
+            raise NotWritten(
                 f"Nothing was copied: {count(gone)} rows of {self.job.live} went since the comparison. Compare it anew."
             )
         if found.marks != self.wanted.marks:
             which = f": {_named(found.others)}" if found.others else ""
-            raise NotCopied(
+            raise NotWritten(
                 f"Nothing was copied: somebody changed rows of {self.job.live} since the comparison, and would lose"
                 f" that{which}. Compare it anew, and look at them."
             )

@@ -10,7 +10,7 @@ from psycopg import errors, sql
 
 from backups.row_copy import Copying, writable
 from backups.row_places import Expression, Shape, as_usual, meet, of, rows_of, shape_of
-from backups.row_writing import KEYS, MOMENT, MOST_NAMED, Advice, NotCopied, all_or_none, write
+from backups.row_writing import KEYS, MOMENT, MOST_NAMED, Advice, NotWritten, all_or_none, write
 from dbadmin.connections import named_rows
 
 _HELD = "Another row of the live table has that by now: give it another value first."
@@ -53,7 +53,7 @@ def obstacle(job: Copying, connection: psycopg.Connection[Any]) -> str:
     """
     try:
         _TakingBack.of(job, connection).look()
-    except NotCopied as reason:
+    except NotWritten as reason:
         return str(reason)
     except errors.QueryCanceled:
         return ""  # The run looks again, for as long as it takes.
@@ -82,7 +82,7 @@ class _TakingBack:
     def of(cls, job: Copying, connection: psycopg.Connection[Any]) -> _TakingBack:
         shape, kept = shape_of(connection, job.live), shape_of(connection, job.kept)
         if shape is None or kept is None:
-            raise NotCopied(f"There is no table {job.kept if shape else job.live} any more.")
+            raise NotWritten(f"There is no table {job.kept if shape else job.live} any more.")
         return cls(job, connection, shape, kept)
 
     def run(self) -> tuple[int, list[str]]:
@@ -92,15 +92,15 @@ class _TakingBack:
         as_usual(self.connection)
         done = write(self.connection, self._remove() if gone else None, self._write_back() if back else None)
         if done != (gone, back):
-            raise NotCopied(
+            raise NotWritten(
                 f"Nothing was taken back in {self.job.live}: a trigger, a rule or row security holds rows back."
             )
         return sum(done), self._others()
 
     def look(self) -> None:
-        """Raises NotCopied when rows would come into other columns, or rows of others would go with them."""
+        """Raises NotWritten when rows would come into other columns, or rows of others would go with them."""
         if how := _altered(self.kept, self.shape):
-            raise NotCopied(
+            raise NotWritten(
                 f"The columns of {self.job.live} are not those of the copy any more ({how}). What was there before is"
                 f" in {self.job.kept}: take it back by hand."
             )
@@ -108,7 +108,7 @@ class _TakingBack:
         names = [f"{each.schema}.{each.name}" for each, keys in found if keys]
         if names:
             keys = dict.fromkeys(key for _, followed in found for key in followed)
-            raise NotCopied(
+            raise NotWritten(
                 f"Rows of {' and '.join(names)} refer to rows of {self.job.live} that this copy inserted "
                 f"({'; '.join(list(keys)[:MOST_NAMED])}), and would go or change with them. Remove those rows first,"
                 " or let them refer to others."

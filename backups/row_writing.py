@@ -22,13 +22,13 @@ MOMENT = sql.Identifier("dbadmin moment")
 MOST_NAMED = 5
 
 
-class NotCopied(Told):
+class NotWritten(Told):
     """Nothing was changed; a sentence says why."""
 
 
 @contextmanager
 def all_or_none(connection: psycopg.Connection[Any], failed: str, advice: Advice) -> Iterator[None]:
-    """One transaction that waits for nobody for long; raises NotCopied where the server refuses a row.
+    """One transaction that waits for nobody for long; raises NotWritten where the server refuses a row.
 
     failed: what is told before the server's own words.
     """
@@ -45,7 +45,7 @@ def all_or_none(connection: psycopg.Connection[Any], failed: str, advice: Advice
     ) as error:
         helps = next((each for kind, each in advice.items() if isinstance(error, kind)), "")
         said = (f"{failed}: {error.diag.message_primary}.", error.diag.message_detail, helps)
-        raise NotCopied(" ".join(filter(None, said))) from error
+        raise NotWritten(" ".join(filter(None, said))) from error
 
 
 def write(
