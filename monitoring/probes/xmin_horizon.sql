@@ -9,6 +9,7 @@
 -- critical: xmin_age_count > 50000000
 -- actions:  terminate_backend(pid)
 -- column xmin_age_count: vacuum keeps what died within this many transactions
+-- column pid:            of a session; to end what sends WAL to a standby or a subscriber would let nothing go
 -- column remedy:         what lets it go
 select holder.kind, holder.name, holder.database, holder.xmin_age::int8 as xmin_age_count, holder.since_at, holder.pid, holder.remedy
 from (
@@ -23,17 +24,17 @@ from (
         'COMMIT PREPARED or ROLLBACK PREPARED ' || pg_catalog.quote_literal(prepared.gid)
     from pg_catalog.pg_prepared_xacts prepared
     union all
-    select 'replication slot', slot.slot_name, slot.database, pg_catalog.age(slot.xmin), null, slot.active_pid,
+    select 'replication slot', slot.slot_name, slot.database, pg_catalog.age(slot.xmin), null, null,
         'end the queries on the standby, or drop the slot'
     from pg_catalog.pg_replication_slots slot
     where slot.xmin is not null
     union all
-    select 'replication slot (catalogs only)', slot.slot_name, slot.database, pg_catalog.age(slot.catalog_xmin), null,
-        slot.active_pid, 'let its reader confirm, or drop the slot'
+    select 'replication slot (catalogs only)', slot.slot_name, slot.database, pg_catalog.age(slot.catalog_xmin), null, null,
+        'let its reader confirm, or drop the slot'
     from pg_catalog.pg_replication_slots slot
     where slot.catalog_xmin is not null
     union all
-    select 'standby', standby.application_name, null, pg_catalog.age(standby.backend_xmin), standby.backend_start, standby.pid,
+    select 'standby', standby.application_name, null, pg_catalog.age(standby.backend_xmin), standby.backend_start, null,
         'end the long queries on the standby'
     from pg_catalog.pg_stat_replication standby
     where standby.backend_xmin is not null

@@ -84,6 +84,7 @@ def test_one_trigger_is_told_as_well(watched, execute, target):
 
 def test_a_switch_is_a_line_of_the_log_that_a_later_one_adds_to(watched, switched, execute, target, server):
     run = carry_out(operation("seal_log", server))
+    switched = switched.replace(" of items", " of public.items")
     assert f"Recorded a gap. {switched}." in log_of(run)
     assert target.rows("select kind, text from dbadmin_audit.gap") == [("switched", switched)]
     assert gaps(watched) == [USUAL_NOW, ("critical", "items", switched, "")]

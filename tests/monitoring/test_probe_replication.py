@@ -200,6 +200,18 @@ def test_paused_replay_is_called_paused_with_its_lag(pair):
     assert seen[0].flush_lag_bytes < seen[0].replay_lag_bytes
 
 
+def test_a_standby_whose_query_keeps_dead_rows_is_named_and_its_sender_not_offered_to_be_ended(pair):
+    """To end the sender only interrupts the replication: the query goes on."""
+    primary, standby = pair
+    with standby.connect() as reader:
+        reader.execute("alter system set hot_standby_feedback = on")
+        reader.execute("select pg_reload_conf()")
+        reader.execute("begin isolation level repeatable read")
+        reader.execute("select count(*) from notes")
+        (row,) = until(lambda: [one for one in read(primary, "xmin_horizon").rows if one.kind == "standby"])
+    assert (row.name, row.pid, row.remedy) == ("follower", None, "end the long queries on the standby")
+
+
 def test_standby_leaves_empty_what_it_does_not_count(pair):
     primary, standby = pair
     with primary.connect() as connection:
