@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import sys
 import urllib.request
 from collections.abc import Mapping
 
@@ -23,16 +24,34 @@ def is_free(port: int) -> bool:
     return True
 
 
+#: What this process claimed, until it ends.
+CLAIMS: dict[int, socket.socket] = {}
+
+
+def claim(port: int) -> bool:
+    """Take it before anything listens there, unless another demo did: two that start at once see the same ports."""
+    if sys.platform != "linux" or port in CLAIMS:  # elsewhere no name goes with the process that took it
+        return True
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        name.bind(f"\0dbadmin port {port}")
+    except OSError:
+        name.close()
+        return False
+    CLAIMS[port] = name
+    return True
+
+
 def choose(names: list[str], remembered: Mapping[str, int], first: int) -> dict[str, int]:
     """A port for each name: the one of last time when it is free, else the next free one."""
     taken: dict[str, int] = {}
     for name in names:
         before = remembered.get(name, 0)
-        if before and before not in taken.values() and is_free(before):
+        if before and before not in taken.values() and is_free(before) and claim(before):
             taken[name] = before
             continue
         port = first
-        while port in taken.values() or port in remembered.values() or not is_free(port):
+        while port in taken.values() or port in remembered.values() or not is_free(port) or not claim(port):
             port += 1
         taken[name] = port
     return taken

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -87,6 +89,23 @@ def test_a_taken_port_is_passed_over_and_a_free_one_is_kept():
 
 def test_each_name_gets_a_port_of_its_own():
     assert len(set(ports.choose(["a", "b", "c"], {}, ports.any_free(1)[0]).values())) == 3
+
+
+def test_two_demos_that_start_at_once_choose_other_ports():
+    """Nothing listens yet: the first is still making its servers."""
+    (first,) = ports.any_free(1)
+    choose = (
+        f"from devtools import ports; print(ports.choose(['a'], {{}}, {first})['a'], flush=True); input()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", choose], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        chosen = int(other.stdout.readline())
+        assert chosen not in ports.choose(["a", "b"], {"a": chosen}, first).values()
+    finally:
+        other.communicate("\n")
+    assert ports.choose(["a"], {"a": chosen}, first) == {"a": chosen}
 
 
 def test_pip_sees_only_the_environment_and_not_the_packages_beside_itself(tmp_path):
