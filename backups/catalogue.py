@@ -19,6 +19,7 @@ from backups.physical.layers import GONE, look_for
 from backups.physical.manifest import NAME as BASE_NAME
 from backups.stores import Store as OpenStore
 from backups.stores import StoreError
+from dbadmin import stores
 from dbadmin.models import Run, Server
 
 
@@ -117,8 +118,11 @@ class Keeper:
 def must_not_be_bare(store: Store) -> None:
     """Refuse a store that does not answer, and one with nothing in it where the catalogue knows of something."""
     must_be_mounted(store)
-    opened, (what, _) = store.open(), held(store)
-    if not opened.is_mounted and what and opened.is_bare():
+    opened = store.open()
+    if opened.is_mounted:
+        return  # whether it is its disk was told above
+    what, _ = held(store)
+    if what and opened.is_bare():
         raise StoreError(
             f"The store {store} ({store.where}) is empty, though the catalogue lists {what} there. Correct its bucket "
             "and prefix, or give its keys the right to list. If they are lost, delete them here first, or use another "
@@ -155,6 +159,7 @@ def held(store: Store) -> tuple[str, list[str]]:
         ("backups", [f"{each.prefix}/{NAME}" for each in ends(backups)]),
         ("base backups", [f"{each.prefix}/{BASE_NAME}" for each in ends(bases)]),
         ("segments of WAL", [each.key for each in ends(wal)]),
+        *((each.what, list(each.keys)) for each in stores.held(store.name)),
     ]
     return next((what for what, keys in found if keys), ""), [key for _, keys in found for key in keys]
 

@@ -140,6 +140,7 @@ def _remove(work: Work, pk: int, prefix: str) -> None:
     target = Store.objects.filter(pk=pk).first()
     if target is None:
         return
+    catalogue.must_be_mounted(target)  # else what it holds would be forgotten, not removed
     opened = target.open_to_tidy(work)
     if opened.head(f"{prefix}/{NAME}"):
         catalogue.enter(target, Manifest.load(opened.get(f"{prefix}/{NAME}")))

@@ -15,6 +15,7 @@ from backups.models import PointInTime, Policy, Store
 from backups.retention import Rules
 from backups.stores import Finding, StoreError
 from backups.stores.bucket import Facts, Rule
+from dbadmin import stores
 
 if TYPE_CHECKING:
     from dbadmin.work import Work
@@ -46,7 +47,9 @@ def longest_days(rules: Rules) -> int:
 
 
 def wanted(store: Store) -> Wanted:
-    """The longest wish of all policies whose backups or copies go there, and of point-in-time recovery."""
+    """The longest wish of all policies whose backups or copies go there, of point-in-time recovery, and of others."""
+    if for_ever := " and ".join(each.what for each in stores.held(store.name)):
+        return Wanted(None, f"{for_ever} lie there for ever")
     found = Policy.objects.filter(enabled=True).filter(Q(store=store) | Q(store=None) | Q(copies=store))
     wishes = [
         (days, f"the policy {policy.name} keeps backups for up to {days} days")
@@ -92,11 +95,11 @@ class Against:
     says: str
 
 
-def against(rules: Rules, stores: Iterable[Store]) -> Iterator[Against]:
+def against(rules: Rules, places: Iterable[Store]) -> Iterator[Against]:
     """Where a store deletes earlier, or holds longer or shorter than the rules keep; asked in haste."""
     rule, days = longest(rules)
     wish = Wanted(days, f"this policy keeps backups for up to {days} days")
-    for store in stores:
+    for store in places:
         try:
             facts = store.open().in_haste().facts()
         except StoreError as why:
@@ -170,12 +173,11 @@ def _lifecycle(facts: Facts, wish: Wanted) -> Finding:
         return Finding(what, True, "None deletes backups: only dbadmin does.")
     age, rule = ending[0]
     if wish.days is None or age < wish.days:
-        return Finding(
-            what,
-            False,
-            f"The rule {rule.name} deletes objects after {age} days, but {wish.because}. "
-            "Lengthen the rule, or shorten the policy.",
-        )
+        mends = "Lengthen the rule, or shorten the policy."
+        if wish.days is None:
+            mends = "Remove the rule, or let it spare our folder."
+        says = f"The rule {rule.name} deletes objects after {age} days, but {wish.because}. {mends}"
+        return Finding(what, False, says)
     return Finding(what, True, f"The rule {rule.name} deletes after {age} days; {wish.because}.")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dbadmin.operations import Refused
@@ -48,12 +49,27 @@ class Keeper(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Holding:
+    """What an app has in a store for ever: in words, and the keys of some of it, the oldest and the newest."""
+
+    what: str
+    keys: Sequence[str] = ()
+
+
 _keepers: list[Keeper] = []
+#: Told by the apps that put things into stores: name of a store -> what is or will be there.
+HOLDERS: list[Callable[[str], Iterable[Holding]]] = []
 
 
 def register(keeper: Keeper) -> None:
     """Called once by an app that is ready."""
     _keepers.append(keeper)
+
+
+def held(name: str) -> list[Holding]:
+    """What others than its keeper have in this store; it must neither end by itself nor be taken for lost."""
+    return [each for holder in HOLDERS for each in holder(name)]
 
 
 def names() -> list[str]:

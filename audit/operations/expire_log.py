@@ -184,7 +184,7 @@ class ExpireLog(Operation):
         key = sealing.signing_key()
         through = max(tops, default=0)
         facts = {"server": str(self.server.key), "database": database, "through": through, "months": months,
-                 "archives": self.archived,
+                 "archives": self.archived, "store": self.params.get("store") or "",
                  "recorded_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds")}  # fmt: skip
         text = json.dumps(facts, sort_keys=True)
         Expiry.objects.create(

@@ -11,9 +11,13 @@ from audit import archive, parquet, registry, search, walk
 from audit.models import Expiry, Seal
 from audit.sealing import seal_next
 from audit.verifying import verify
+from backups import catalogue, store_rules
 from backups.models import Store
+from backups.stores import StoreError
+from dbadmin.models import Schedule
 from dbadmin.operations import Refused
 from dbadmin.plans import steps_of
+from dbadmin.stores import Holding, held
 from tests.carrying_out import carry_out, log_of, operation
 
 pytestmark = pytest.mark.servers
@@ -286,3 +290,40 @@ def test_a_month_that_somebody_reads_does_not_expire_now_and_nobody_who_writes_w
     assert (run.status, run.message) == ("failed", said)
     assert (content(execute), findings(target)) == (before, [])
     assert carry_out(operation("expire_log", server, keep_months=3)).status == "succeeded"
+
+
+def test_the_keeper_of_stores_knows_what_the_audit_log_has_there(old, server, target, vault):
+    assert held("vault") == []
+    carry_out(operation("seal_log", server, store="vault"))
+    Schedule.objects.create(
+        server=server, operation="expire_log", params={"store": "vault"}, cron="0 3 * * *"
+    )
+    number = Seal.objects.get().number
+    seals = Holding("copies of seals", [f"audit-seals/{server.key}/{target.database}/{number:08}.json"])
+    assert held("vault") == [seals, Holding("months of the audit log", [])]
+    assert store_rules.wanted(vault) == store_rules.Wanted(
+        None, "copies of seals and months of the audit log lie there for ever"
+    )
+    assert carry_out(operation("expire_log", server, keep_months=3, store="vault")).status == "succeeded"
+    key = f"audit-log/{server.key}/{target.database}/2020-01.jsonl.zst"
+    assert held("vault") == [seals, Holding("months of the audit log", [key])]
+    assert all(vault.open().head(each) for holding in held("vault") for each in holding.keys)
+
+
+def test_a_store_of_an_older_version_that_holds_only_the_audit_log_is_not_marked_where_its_disk_is_away(
+    old, server, vault
+):
+    carry_out(operation("seal_log", server, store="vault"))
+    for path in vault.path.glob("dbadmin-store-*"):
+        path.unlink()  # as an older version left it
+    Store.objects.filter(pk=vault.pk).update(is_marked=False)
+    vault.refresh_from_db()
+    elsewhere = vault.path.rename(vault.path.with_name("unmounted"))
+    vault.path.mkdir()
+    with pytest.raises(StoreError, match=r"holds none of the copies of seals that the catalogue lists there"):
+        catalogue.must_be_mounted(vault)
+    assert list(vault.path.iterdir()) == []
+    vault.path.rmdir()
+    elsewhere.rename(vault.path)
+    catalogue.must_be_mounted(vault)
+    assert vault.path.joinpath(vault.mark).exists()

@@ -8,9 +8,11 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from backups import catalogue
+from backups import catalogue, copies
 from backups.models import Backup, BackupKey, Copy, Policy, Store
+from backups.stores import StoreError
 from dbadmin.models import Run, Server
+from dbadmin.work import Work
 from tests.backups.cutting import Wire
 from tests.backups.test_faults import DATA, refusal
 from tests.backups.test_store_faults import EXPIRED, LEFT, assert_tidied_later
@@ -174,6 +176,30 @@ def test_what_a_broken_copy_left_is_removed_when_its_store_takes_us_again(
     made.refuse_from = made.refuse = ""
     assert bucket.open()._open_uploads("") != []  # type: ignore[attr-defined]
     assert_tidied_later(done, bucket)
+
+
+def test_what_an_interrupted_mending_left_on_a_disk_that_is_away_is_not_forgotten(
+    twice: Policy, vault: Store, taken: Callable[..., Backup], run: Callable[..., Run], shop: str
+) -> None:
+    """Of a store of an older version only what the catalogue lists there tells whether its disk is mounted."""
+    backup = taken(store="")
+    for path in vault.path.glob("dbadmin-store-*"):
+        path.unlink()
+    Store.objects.filter(pk=vault.pk).update(is_marked=False)
+    elsewhere = vault.path.rename(vault.path.with_name("unmounted"))
+    vault.path.mkdir()
+    half = Run.objects.create(
+        server=backup.server, operation="copy_backups", title="Copy backups", risk="loads", status="failed",
+        facts={"half_copies": [[vault.pk, backup.prefix]]},
+    )  # fmt: skip
+    work = Work(half)
+    with pytest.raises(StoreError, match="holds none of the backups that the catalogue lists there"):
+        copies.clean_up(work)
+    assert Copy.objects.filter(backup=backup, store=vault).exists()
+    vault.path.rmdir()
+    elsewhere.rename(vault.path)
+    copies.clean_up(work)
+    assert text_of(half)[-1] == f"{backup.prefix} in vault is whole and stays."
 
 
 def test_deleting_removes_every_copy(

@@ -16,7 +16,7 @@ from backups.retention import Rules
 from backups.store_rules import Wanted, longest_days
 from backups.stores.bucket import Facts, concerning
 from backups.stores.s3 import S3Settings, S3Store
-from dbadmin.models import Server
+from dbadmin.models import Schedule, Server
 from tests.carrying_out import carry_out, log_of, operation
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -93,6 +93,21 @@ def test_a_rule_that_deletes_wal_before_its_window_is_over_is_contradicted(
     )
     PointInTime.objects.update(enabled=False)
     assert said(cloud)["Lifecycle rules"][0] == "ok"
+
+
+def test_a_rule_that_deletes_copies_of_seals_is_contradicted(
+    cloud: Store, client: Any, server: Server
+) -> None:
+    Policy.objects.create(name="week", store=cloud, rules=WEEK)
+    Schedule.objects.create(server=server, operation="seal_log", params={"store": "cloud"}, cron="0 3 * * *")
+    give(client, rule("tidy", "night/", Expiration={"Days": 3650}))
+    assert said(cloud)["Lifecycle rules"] == (
+        "critical",
+        (
+            "The rule tidy deletes objects after 3650 days, but copies of seals lie there for ever. "
+            "Remove the rule, or let it spare our folder."
+        ),
+    )
 
 
 def test_rules_for_other_folders_for_tags_and_switched_off_ones_are_passed_over() -> None:
