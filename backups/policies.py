@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
+from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
@@ -154,11 +156,20 @@ def copies_missing(server: Server, database: str, found: BackupQuerySet) -> int 
     )
 
 
+def earlier_now() -> datetime:
+    """What both this host and the control database hold for past: a clock that runs ahead makes nothing old."""
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_catalog.clock_timestamp()")
+        row: tuple[datetime] = cursor.fetchone()
+    return min(row[0], timezone.now())
+
+
 def judge(server: Server, database: str, policy: Policy) -> Verdict:
     """What the policy's rules say about every backup of a database."""
     backups = {backup.pk: backup for backup in Backup.objects.of(server, database)}
     rules = Rules.of(policy.rules)
-    decisions = decide(map(candidate, backups.values()), rules, timezone.now(), is_failing(server, database))
+    now = earlier_now()
+    decisions = decide(map(candidate, backups.values()), rules, now, is_failing(server, database))
     return Verdict(database, policy, [(backups[each.backup.key], each) for each in decisions])
 
 

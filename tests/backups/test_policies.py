@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from backups import catalogue
+from backups import catalogue, policies
 from backups.models import Backup, KeptDatabase, Policy, Store
 from dbadmin.models import Run, Server
 from dbadmin.work import Work
@@ -188,3 +188,23 @@ def test_what_another_dbadmin_took_of_a_server_of_the_same_name_goes_by_no_rule_
     Policy.objects.create(name="few", server=server, rules=FEW)
     assert run("prune_backups").status == Run.Status.SUCCEEDED
     assert {backup.pk for backup in Backup.objects.present()} == {theirs.pk, three[2].pk}
+
+
+def test_a_clock_of_this_host_that_runs_ahead_makes_no_backup_too_old(
+    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = Policy.objects.create(
+        name="month", server=server, store=store, rules={"most_days": 30, "daily": 99}
+    )
+    now = timezone.now()
+    for days in range(0, 50, 5):
+        at = now - timedelta(days=days)
+        Backup.objects.create(
+            server=server, server_name=server.name, database="shop", store=store, prefix=f"shop/{days}",
+            started_at=at, finished_at=at, written_at=at, read_at=at, server_version="18.0", tool="pg_dump 18.0",
+            stored_bytes=1, plain_bytes=1, tables_count=1, total_rows=1,
+        )  # fmt: skip
+    going = [backup.prefix for backup, _ in policies.judge(server, "shop", policy).going]
+    assert going == ["shop/30", "shop/35", "shop/40", "shop/45"]
+    monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=365))
+    assert [backup.prefix for backup, _ in policies.judge(server, "shop", policy).going] == going
