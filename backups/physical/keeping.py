@@ -22,7 +22,7 @@ from backups.physical.models import RecoveredCluster
 from backups.physical.orphans import PID, remove_folder
 from backups.physical.preflight import server_tools
 from backups.physical.recovering import Recovering, amcheck
-from backups.physical.scratch_cluster import RecoveryFailed, ScratchCluster, wait_for
+from backups.physical.scratch_cluster import LOCAL, RecoveryFailed, ScratchCluster, wait_for
 from dbadmin import processes
 
 if TYPE_CHECKING:
@@ -47,8 +47,10 @@ def keep(job: Recovering, work: Work, hours: int) -> None:
         rows = connection.execute(
             "select datname from pg_catalog.pg_database where datallowconn and not datistemplate order by 1"
         ).fetchall()
-    dsn = job.cluster.make_role()
+    password = job.cluster.make_role()
     job.cluster.stop()
+    job.cluster.remove_sockets()
+    dsn = job.cluster.open(job.manifest.settings, password)
     job.cluster.remove_sockets()
     row = RecoveredCluster(
         server=job.server,
@@ -67,8 +69,6 @@ def keep(job: Recovering, work: Work, hours: int) -> None:
     row.seal(dsn)
     row.save()
     work.result(recovered=row.pk)
-    job.cluster.configure(job.manifest.settings, {})
-    job.cluster.remove_sockets()
     shutil.rmtree(job.cluster.wal)
     start_keeper(row)
     work.remember(kept=row.pk)
@@ -173,7 +173,7 @@ class Keeper:
 
     def answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.row.port), timeout=1):
+            with socket.create_connection((LOCAL, self.row.port), timeout=1):
                 return True
         except OSError:
             return False

@@ -127,8 +127,8 @@ class Recovering:
             ),
             Call(
                 self.replay,
-                f"Start it with PostgreSQL {self.tools} on 127.0.0.1, with archiving, replication and autovacuum off,"
-                f" and replay up to {self.target}.",
+                f"Start it with PostgreSQL {self.tools}, listening to nobody, with archiving, replication and"
+                f" autovacuum off, and replay up to {self.target}.",
             ),
             Call(
                 self.prove,

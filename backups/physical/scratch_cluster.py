@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from dbadmin.failures import Told
 from dbadmin.operations import Refused
 from dbadmin.pools import choose_path
 
-ROLE = "dbadmin_recovered"
+ROLE, LOCAL = "dbadmin_recovered", "127.0.0.1"
 #: What a standby may not have less of than its primary.
 AT_LEAST = (
     "max_connections",
@@ -35,7 +35,7 @@ AT_LEAST = (
     "max_locks_per_transaction",
 )
 OURS = {
-    "listen_addresses": "127.0.0.1",
+    "listen_addresses": "",
     "hot_standby": "on",
     "archive_mode": "off",
     "shared_preload_libraries": "",
@@ -101,7 +101,7 @@ def give(path: Path) -> None:
 
 def free_port() -> int:
     with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
+        listening.bind((LOCAL, 0))
         return int(listening.getsockname()[1])
 
 
@@ -112,7 +112,8 @@ class ScratchCluster:
     folder: Path
     tools: Tools
     superuser: str
-    port: int = field(default_factory=free_port)
+    #: Until it is opened it names its socket alone: hours may pass, and others take what was free.
+    port: int = 5432
     sockets: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
@@ -147,7 +148,7 @@ class ScratchCluster:
         (self.folder / "server.conf").write_text("\n".join(lines) + "\n")
         (self.folder / "ident.conf").write_text("")
         (self.folder / "hba.conf").write_text(
-            f"local all all trust\nhost all {ROLE} 127.0.0.1/32 scram-sha-256\n"
+            f"local all all trust\nhost all {ROLE} {LOCAL}/32 scram-sha-256\n"
         )
         kept = self.data / "postgresql.auto.conf"
         if kept.exists() and not kept.with_suffix(".conf.source").exists():
@@ -218,7 +219,7 @@ class ScratchCluster:
             self.sockets = None
 
     def make_role(self) -> str:
-        """A role with a password of its own for whoever looks around; read only unless told otherwise."""
+        """The password of a role for whoever looks around; it reads only unless told otherwise."""
         password = secrets.token_urlsafe(18)
         with self.connect() as connection:
             connection.execute(f"drop role if exists {ROLE}")
@@ -228,9 +229,13 @@ class ScratchCluster:
                 )
             )
             connection.execute(f"alter role {ROLE} set default_transaction_read_only = on")
-        return make_conninfo(
-            host="127.0.0.1", port=self.port, user=ROLE, password=password, dbname="postgres"
-        )
+        return password
+
+    def open(self, source: Mapping[str, str], password: str) -> str:
+        """From its next start on it listens on this host, at a port that is free now; the way in of that role."""
+        self.port = free_port()
+        self.configure(source, {"listen_addresses": LOCAL})
+        return make_conninfo(host=LOCAL, port=self.port, user=ROLE, password=password, dbname="postgres")
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, tick: Callable[[], None]) -> bool:

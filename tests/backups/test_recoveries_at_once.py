@@ -1,0 +1,39 @@
+"""Recoveries do not come in each other's way, nor in that of others on their host."""
+
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from backups.physical.scratch_cluster import ScratchCluster
+from tests.backups.recovering import Source
+from tests.backups.test_point_in_time import nothing_left, numbers, recover, stop  # noqa: F401 - a fixture
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
+
+
+@pytest.fixture
+def covered(source: Source) -> Source:
+    """A source whose only row can be recovered."""
+    source.base()
+    source.insert(1)
+    source.covered()
+    return source
+
+
+def test_a_port_that_others_took_while_the_base_backup_was_fetched_is_no_obstacle(
+    covered: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make: Callable[[ScratchCluster], None] = ScratchCluster.make
+
+    def made(cluster: ScratchCluster) -> None:
+        make(cluster)
+        with suppress(OSError):  # somebody has it already
+            others.enter_context(socket.create_server(("127.0.0.1", cluster.port)))
+
+    with ExitStack() as others:
+        monkeypatch.setattr(ScratchCluster, "make", made)
+        row = recover(covered)
+        assert numbers(row) == [1]
+    stop(covered, row)
