@@ -10,11 +10,12 @@ class BackupsConfig(AppConfig):
 
     def ready(self) -> None:
         """Stores and keys, and policies, are settings of all servers."""
-        from backups import catalogue, duties, logical
+        from backups import catalogue, duties, logical, seen_stores
         from dbadmin import beats, navigation, stores
         from dbadmin.navigation import WideRoom
 
         beats.ABILITIES["pg_clients"] = logical.versions
+        beats.ABILITIES["stores"] = seen_stores.here
         stores.register(catalogue.Keeper())
         duties.register()
         navigation.register(WideRoom("Stores", "stores", "stores.change", "", 62, group=navigation.SET_UP))

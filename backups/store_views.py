@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from backups import catalogue, store_rules
+from backups import catalogue, seen_stores, store_rules
 from backups.models import PointInTime, Store
 from backups.stores import Finding, StoreError
 from dbadmin.events import record
@@ -56,7 +56,7 @@ class StoreForm(StoreModelForm):
         }
         help_texts = {
             "name": "Small letters, digits, - and _.",
-            "directory": "On the worker's host; empty: below the state directory. For a directory only.",
+            "directory": "The same disk on every worker's host and here; empty: below the state directory.",
             "endpoint": "https://s3.example.org; empty: Amazon. For S3 only, as are the fields below.",
             "encryption": "AES256 or aws:kms, if the bucket does not do it by itself.",
             "lock_days": "0: none. The bucket must have object lock; nobody can delete a backup earlier.",
@@ -88,7 +88,9 @@ class StoreForm(StoreModelForm):
 def stores(request: HttpRequest) -> HttpResponse:
     """All stores."""
     require(request.user, RIGHT)
-    return render(request, "backups/stores.html", {"stores": Store.objects.all()})
+    found = list(Store.objects.all())
+    seen = seen_stores.sights(found)
+    return render(request, "backups/stores.html", {"stores": [(store, seen[store.name]) for store in found]})
 
 
 @login_required

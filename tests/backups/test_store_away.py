@@ -1,20 +1,27 @@
 """A store that is away or empty is not taken for one whose backups are gone."""
 
 import shutil
+import socket
+import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import escape
 
-from backups import catalogue
+from backups import catalogue, seen_stores
 from backups.models import Backup, BaseBackup, Policy, Store
 from backups.physical.chains import recoverable
+from backups.seen_stores import Sight
 from backups.stores import StoreError
-from dbadmin.models import Run, Server
+from backups.stores.local import LocalStore
+from dbadmin import beats
+from dbadmin.models import Run, Server, WorkerBeat
 from tests.backups.recovering import Source
 from tests.backups.test_copies import DATA, shop, twice, vault
 from tests.backups.test_faults import refusal
@@ -212,3 +219,28 @@ def test_the_command_that_adds_a_store_marks_its_disk_and_takes_another_only_whe
     assert str(refused.value) == f"Reach the store: {away(store)}"
     call_command("add_store", "shelf", "--its-disk", directory=directory)
     assert [path.name for path in store.path.iterdir()] == [store.mark]
+
+
+def test_the_page_of_stores_tells_which_host_has_another_disk_at_its_path(
+    taken: Callable[..., Backup], store: Store, bucket: Store, client_as: Callable[[str], Client]
+) -> None:
+    taken()
+    beats.beat(WorkerBeat.Kind.WORKER, "one", ["backups"])
+    elsewhere = unmounted(store)
+    beats.beat(WorkerBeat.Kind.WORKER, "two", ["backups"])
+    WorkerBeat.objects.filter(name="two").update(host="another")
+    mounted(store, elsewhere)
+    shown = dict(client_as("admin").get(reverse("stores")).context["stores"])
+    here = socket.gethostname()
+    assert shown[store] == sorted([Sight("another", away(store)), Sight(here, "")], key=lambda one: one.host)
+    assert shown[bucket] == []
+    WorkerBeat.objects.update(seen_at=timezone.now() - timedelta(minutes=4))
+    assert dict(client_as("admin").get(reverse("stores")).context["stores"])[store] == [Sight(here, "")]
+
+
+def test_a_directory_that_hangs_holds_up_no_heartbeat(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on = threading.Event()
+    monkeypatch.setattr(LocalStore, "must_be_there", lambda self: goes_on.wait(30))
+    assert [seen_stores.here(), seen_stores.here()] == [{"shelf": seen_stores.SILENT}] * 2
+    goes_on.set()
+    until(lambda: seen_stores.here() == {"shelf": ""}, 10)
