@@ -21,7 +21,8 @@ MUST = [
     "expired credentials", "Redis away in mid-run", "control database away in mid-run", "clock jump",
     "source upgraded", "role missing", "extension missing", "tablespace missing", "WAL segment removed",
     "base file altered", "key lost", "restore cancelled in each step", "two restores at once",
-    "retention during a restore", "pg_dump waits for a lock",
+    "retention during a restore", "pg_dump waits for a lock", "kill -9 of pg_receivewal",
+    "kill -9 of the worker in a base backup", "kill -9 of the worker in a recovery",
 ]  # fmt: skip
 
 

@@ -1,0 +1,108 @@
+"""Whatever dies or fills up while WAL is received, copied or replayed: nothing is missing or left, and it is told."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from backups.models import BackupKey, BaseBackup, Store
+from backups.physical.chains import recoverable
+from backups.physical.scratch_cluster import recovered_folder
+from dbadmin.models import Run
+from tests.backups.conftest import queue
+from tests.backups.cutting import Wire
+from tests.backups.recovering import Source
+from tests.backups.test_faults import died, sessions, when, worker
+from tests.backups.test_point_in_time import nothing_left, numbers, recover, stop  # noqa: F401 - a fixture
+from tests.fixtures.runtime import are_gone, until
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
+
+
+def receiving(source: Source) -> list[int]:
+    """The processes of pg_receivewal."""
+    receiver = source.receivers[-1]
+    return [pid for pid in receiver.descendants() if is_called(pid, "pg_receivewal")]
+
+
+def is_called(pid: int, name: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == name
+    except OSError:
+        return False
+
+
+def postmasters_of(folder: Path) -> list[int]:
+    """Servers that run on a directory."""
+    return [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if is_called(int(path.parent.name), "postgres") and str(folder) in path.read_text()
+    ]
+
+
+def test_a_killed_pg_receivewal_is_started_again_and_nothing_is_missing(source: Source) -> None:
+    source.base()
+    source.insert(1)
+    (pid,) = receiving(source)
+    os.kill(pid, signal.SIGKILL)
+    source.insert(2)
+    source.execute("select pg_switch_wal()")
+    source.insert(3)
+    until(lambda: receiving(source) not in ([], [pid]), 30)
+    source.covered()
+    until(lambda: source.point.problem == "", 30)
+    row = recover(source)
+    assert numbers(row) == [1, 2, 3]
+    stop(source, row)
+    assert recoverable(source.server).holes == []
+
+
+def test_a_worker_killed_in_a_base_backup_leaves_nothing_and_the_next_one_is_whole(
+    make_source: Callable[..., Source], wired: tuple[Store, Wire]
+) -> None:
+    bucket, between = wired
+    source = make_source(kept_in=bucket)
+    before = {item.key for item in bucket.open().items() if "/wal/" not in item.key}
+    run = queue(source.server, "take_base_backup", {})
+    between.hold_after = 1 << 20
+    process = worker(run)
+    when(lambda: (Run.objects.get(pk=run.pk).progress_done or 0) > 1 << 20)
+    process.kill()
+    between.hold_after = 0
+    between.hold.set()
+    run = died(run, process)
+    assert run.status == Run.Status.LOST
+    assert run.message.startswith("Its worker died in step 1 of 3. ")
+    assert {item.key for item in bucket.open().items() if "/wal/" not in item.key} == before
+    assert sessions(source.postgres, run) == 0
+    assert not BaseBackup.objects.exists()
+    source.base()
+    source.insert(1)
+    source.covered()
+    row = recover(source)
+    assert numbers(row) == [1]
+    stop(source, row)
+
+
+def test_a_worker_killed_in_a_recovery_leaves_nothing_and_the_next_one_stands(
+    source: Source, key: BackupKey
+) -> None:
+    source.base()
+    source.insert(1)
+    source.covered()
+    run = queue(source.server, "recover_to_moment", {"kind": "latest", "hours": 8})
+    folder = recovered_folder() / str(run.pk)
+    process = worker(run)
+    servers = when(lambda: postmasters_of(folder))
+    run = died(run, process)
+    assert run.status == Run.Status.LOST
+    assert run.message.startswith("Its worker died in step 3 of 5. ")
+    until(lambda: are_gone(servers), 10)
+    assert not folder.exists()
+    assert not source.server.recovered_clusters.exists()
+    row = recover(source)
+    assert numbers(row) == [1]
+    stop(source, row)
