@@ -11,7 +11,7 @@ import psycopg
 from audit.capture import AS_MADE, VERSION
 from audit.foundations import faults, unversioned
 from audit.log_tables import SCHEMA
-from audit.registry import installed_version
+from audit.registry import RESTORED, installed_version
 from audit.tables import Rows
 from dbadmin.connections import named_rows
 
@@ -60,8 +60,7 @@ FOR_REPLICAS = MEMBERS.format(
     enabled="('R', 'A')", least="case c.relkind when 'p' then 1 else 2 end",
 )  # fmt: skip
 TABLES = """
-select w.schema_name, w.table_name, c.oid is null as is_gone,
-       exists (select from pg_catalog.pg_trigger t where t.tgfoid = p.oid) as has_triggers, c.relname as table_now,
+select w.id, w.schema_name, w.table_name, c.oid is null as is_gone, c.relname as table_now,
        (select nspname from pg_catalog.pg_namespace where oid = c.relnamespace) as schema_now,
        coalesce(substring(p.prosrc from 'audit capture (\\d+)')::int, 1) < %s as is_outdated,
        (select md5(string_agg(f.prosrc, '' order by f.proname)) from pg_catalog.pg_proc f
@@ -260,7 +259,9 @@ def of_replicas(rows: Rows) -> list[Gap]:
     return [Gap("critical", "", "", text.format(row.who), row.remedy) for row in rows(REPLICAS, [])]
 
 
-RESTORED = "{} watched {} came with a restore: rows are kept whole, as JSON, until their capture is upgraded"
+WITH_A_RESTORE = (
+    "{} watched {} came with a restore: rows are kept whole, as JSON, until their capture is upgraded"
+)
 
 
 def of_tables(rows: Rows) -> list[Gap]:
@@ -270,15 +271,14 @@ def of_tables(rows: Rows) -> list[Gap]:
         # One cause, one finding: an upgrade of dbadmin is no reason for an alert per table.
         text = "The capture functions are of an older version of dbadmin"
         found.append(Gap("warning", SCHEMA, "capture", text, "upgrade_capture"))
-    if came := sum(row.is_gone and row.has_triggers for row in tables):
-        text = RESTORED.format(came, "table" if came == 1 else "tables")
+    if came := {row.id for row in rows(RESTORED)}:
+        text = WITH_A_RESTORE.format(len(came), "table" if len(came) == 1 else "tables")
         found.append(Gap("warning", SCHEMA, "capture", text, "upgrade_capture"))
     for row in tables:
         name = (row.schema_name, row.table_name)
-        if row.is_gone and row.has_triggers:
-            continue
-        if row.is_gone:
+        if row.is_gone and row.id not in came:
             found.append(Gap("warning", *name, "The table was dropped; its log stays", "unwatch_table"))
+        if row.is_gone:
             continue
         if row.is_forged:
             text = "The capture function is not the one that was installed"

@@ -135,7 +135,17 @@ def chosen_for(watched: Watched) -> str:
         for rule, words in RULES.items()
         if (names := [column.name for column in columns if column.rule == rule])
     ]
-    chosen = Choices(**{name: watched.choices.get(name, value) for name, value in vars(Choices()).items()})
+    return "; ".join([*told, *unusual(chosen_before(watched))])
+
+
+def chosen_before(watched: Watched) -> Choices:
+    """What was chosen when the table was watched; what is not told there as usual."""
+    return Choices(**{name: watched.choices.get(name, value) for name, value in vars(Choices()).items()})
+
+
+def unusual(chosen: Choices) -> list[str]:
+    """What was chosen other than is usual, but for the columns."""
+    told = []
     if chosen.query_text:
         told.append("statements' text kept")
     if not chosen.skip_unchanged:
@@ -144,7 +154,7 @@ def chosen_for(watched: Watched) -> str:
         told.append("writes pass unrecorded")
     if chosen.user_setting != Choices.user_setting:
         told.append(f"named by {chosen.user_setting}")
-    return "; ".join(told)
+    return told
 
 
 def log_bytes(watched: Watched, sizes: Mapping[int, int | None]) -> int | None:

@@ -166,11 +166,13 @@ def outdated(rows: Rows, state: Installed) -> list[Watched]:
     return [state.watched[row.id] for row in rows(OUTDATED, [VERSION])] if state.version else []
 
 
-#: Watched tables that a dump and a restore gave another number: their triggers came along.
+#: Watched tables that a dump and a restore gave another number: their triggers came along, and their names. A former
+#: partition has the triggers of its parent, and another name.
 RESTORED = """
 select w.id, r.oid::bigint as relid from dbadmin_audit.watched w
 join pg_catalog.pg_proc p on p.pronamespace = 'dbadmin_audit'::regnamespace and p.proname = 'capture_' || w.id
 join pg_catalog.pg_class r on not r.relispartition
+    and (r.relnamespace::regnamespace::text, r.relname) = (quote_ident(w.schema_name), w.table_name)
     and exists (select from pg_catalog.pg_trigger t where t.tgrelid = r.oid and t.tgfoid = p.oid)
 where w.until is null and not exists (select from pg_catalog.pg_class c where c.oid = w.relid) order by 1, 2
 """

@@ -12,6 +12,7 @@ from django import forms
 from audit import plans
 from audit.capture import Choices
 from audit.cost import NotMeasured, measure
+from audit.overview import chosen_before, unusual
 from audit.registry import Installed, Watched, installed, is_current, known_as, next_numbers, outdated
 from audit.tables import Described, Rows, describe
 from dbadmin.connections import connect, why
@@ -163,9 +164,12 @@ class WatchTable(Operation):
         """What it costs the table's writers, measured on a few of its rows; also of a table that is watched already."""
         title, rows = "Cost, measured on a copy that was rolled back", rows_of(self)
         try:
-            table = self.described(rows, installed(rows))
+            state = installed(rows)
+            table = self.described(rows, state)
+            known = known_as(rows, state, table.relid, table.schema, table.name)
+            others = other_choices(known, self.choices()) if known and known.until is None else []
             with connect(self.server, "operate", self.params.get("database") or None) as connection:
-                return [Check("ok", title, measure(connection, table, self.choices()).said())]
+                return [*others, Check("ok", title, measure(connection, table, self.choices()).said())]
         except (NotMeasured, Refused) as reason:
             return [Check("unknown", title, str(reason))]
         except psycopg.Error as error:
@@ -206,6 +210,15 @@ def choices_before(server: Server, given: Mapping[str, Any]) -> dict[str, Any]:
     except (psycopg.Error, OSError):
         return {}
     return {name: table.choices[name] for name in vars(Choices()) if name in table.choices} if table else {}
+
+
+def other_choices(known: Watched, now: Choices) -> list[Check]:
+    """That a table which is watched already would be recorded in another way."""
+    before = chosen_before(known)
+    if before == now:
+        return []
+    was, comes = ("; ".join(unusual(each)) or "as usual" for each in (before, now))
+    return [Check("warning", "Chosen otherwise before", f"Before: {was}. From now on: {comes}.")]
 
 
 def place_of(run: Run) -> dict[str, Any]:

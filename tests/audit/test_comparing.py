@@ -1,6 +1,8 @@
 """A table at a moment, and what differs between two moments, from the log alone."""
 
 import datetime as dt
+import html
+import re
 from urllib.parse import urlencode
 
 import pytest
@@ -94,7 +96,11 @@ def test_both_have_a_page_for_auditors(audit, told, client_as):
     assert "<del>n1</del> <ins>changed</ins>" in text
     text = client.get(f"/servers/shop/audit/table/public.items/?{urlencode({'at': at})}").content.decode()
     assert "<td>n25</td>" in text
-    assert "Next rows" in text
+    assert "First rows" not in text
+    rest = re.search(r'href="([^"]*)" rel="next">Next rows', text)[1]
+    text = client.get(f"/servers/shop/audit/table/public.items/{html.unescape(rest)}").content.decode()
+    assert "<td>n26</td>" in text
+    assert "First rows" in text
     query = urlencode({"key": "1", "at": at, "and": later})
     assert (
         "<del>n1</del> <ins>changed</ins>"

@@ -60,7 +60,13 @@ def test_the_middleware_for_django_names_the_user_to_each_transaction(audit, exe
     audit.watch("items")
     (snippet,) = re.findall(r"```python\n(# Django: .*?)```", DOCUMENTED.read_text(), re.DOTALL)
     info = target.connection.info
-    database = {"HOST": info.host, "PORT": info.port, "USER": info.user, "NAME": info.dbname}
+    database = {
+        "HOST": info.host,
+        "PORT": info.port,
+        "USER": info.user,
+        "NAME": info.dbname,
+        "PASSWORD": info.password,
+    }
     site = SITE.format(snippet=snippet, database=database)
     done = subprocess.run([sys.executable, "-c", site], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

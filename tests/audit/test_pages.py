@@ -285,6 +285,16 @@ def test_a_table_that_is_watched_already_is_asked_about_with_what_was_chosen_for
     (cost,) = re.findall(r'href="([^"]+)">Cost…', text)
     form = client_as("admin").get(html.unescape(cost)).content.decode()
     assert "public.users is watched already, with these choices." in form
+    form = (
+        client_as("admin")
+        .get("/servers/shop/do/watch_table/?preview=1&schema=public&table=users")
+        .content.decode()
+    )
+    told_before = (
+        "Before: statements&#x27; text kept; writes pass unrecorded; named by app.me."
+        " From now on: updates that change nothing kept."
+    )
+    assert told_before in form
     history.watch("users")
     assert told not in page(client_as, "capture/", role="admin")
 

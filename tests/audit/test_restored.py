@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from audit.gaps import find_gaps
+from audit.overview import capture_overview
 from backups import logical
 from dbadmin.connections import Session
 from tests.audit.conftest import Watcher
@@ -82,3 +83,13 @@ def test_its_tables_are_watched_on_and_taken_up_all_at_once(restored, client_as)
     assert (table.choices["on_failure"], table.shapes[-1].columns[1].rule) == ("continue", "masked")
     assert told not in [gap.problem for gap in find_gaps(restored.session.rows)]
     assert "Restored:" not in client_as("admin").get(address).content.decode()
+
+
+def test_a_former_partition_is_not_taken_for_its_parent_that_was_dropped(audit, execute):
+    execute("create table visits (id int, day date) partition by range (day)")
+    execute("create table visits_old partition of visits for values from ('2020-01-01') to ('2021-01-01')")
+    audit.watch("visits")
+    execute("alter table visits detach partition visits_old; drop table visits")
+    execute("update dbadmin_audit.watched set until = null")  # as where no event trigger is allowed
+    assert "The table was dropped; its log stays" in [gap.problem for gap in find_gaps(audit.session.rows)]
+    assert [one.chosen for one in capture_overview(audit.session.rows, audit.state) if one.is_gone] == [""]
