@@ -274,12 +274,16 @@ def _shown(saved: Saved, chain: Chain | None) -> dict[str, Any]:
 
 
 def without_base(saved: Sequence[Saved]) -> list[Saved]:
-    """Those that build on a backup that is gone or bad are told so."""
+    """Those that build on a backup that is gone or bad are told so, and those that build on these."""
+    built_on: dict[str, list[str]] = {}
+    for each in saved:
+        for label in each.needs:
+            built_on.setdefault(label, []).append(each.label)
     whole = {each.label for each in saved if not each.problem}
-    return [_told(each, next((label for label in each.needs if label not in whole), "")) for each in saved]
-
-
-def _told(saved: Saved, gone: str) -> Saved:
-    if not gone or saved.problem:
-        return saved
-    return replace(saved, problem=f"It needs {gone}, which is not whole there.")
+    gone, problems = [label for label in built_on if label not in whole], {}
+    for base in gone:  # it grows by what builds on it
+        for label in whole.intersection(built_on.get(base, [])):
+            problems[label] = f"It needs {base}, which is not whole there."
+            whole.remove(label)
+            gone.append(label)
+    return [replace(each, problem=problems.get(each.label, each.problem)) for each in saved]

@@ -234,6 +234,17 @@ def test_a_segment_that_walg_3_lost_is_a_hole_up_to_the_next_backup() -> None:
     ]
 
 
+def test_of_deltas_that_build_on_one_another_none_is_whole_without_the_first() -> None:
+    listed = documents(printed("walg_3_0_backups"))[0]
+    left = [each for each in listed if each["backup_name"] != "base_000000010000000000000005"]
+    problems = {saved.label: saved.problem for saved in walg.parse([left], "shop", SIZE).saved if saved.needs}
+    first = "base_000000010000000000000008_D_000000010000000000000005"
+    assert problems == {
+        first: "It needs base_000000010000000000000005, which is not whole there.",
+        "base_00000001000000000000000A_D_000000010000000000000008": f"It needs {first}, which is not whole there.",
+    }
+
+
 def test_wal_that_a_replaced_primary_went_on_to_write_does_not_stand_for_the_wal_of_the_new_one() -> None:
     found = held(walg, "shop", "walg_3_0_backups", "walg_3_0_wal_forked")
     assert [(hole["missing"], hole["end"]) for hole in found["holes"]] == [("000000020000000000000014", None)]
