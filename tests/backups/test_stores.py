@@ -1,5 +1,6 @@
 """A store holds whole objects or nothing."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from backups.pipeline import VolumeWriter
 from backups.stores import Store, StoreError, Upload
 from backups.stores.base import MissingObject
 from backups.stores.local import PARTIAL, LocalStore
@@ -248,3 +250,35 @@ def test_objects_are_locked_as_long_as_the_store_says(moto: S3Settings) -> None:
     head = client.head_object(Bucket="locked", Key="deep/a")
     assert head["ObjectLockMode"] == "COMPLIANCE"
     assert head["ServerSideEncryption"] == "AES256"
+
+
+@pytest.mark.parametrize("make", ["settings", "moto"])
+def test_a_stream_that_needs_more_parts_than_the_store_takes_goes_on_in_further_objects(
+    request: pytest.FixtureRequest, make: str
+) -> None:
+    made: S3Settings = request.getfixturevalue(make)
+    store = S3Store(replace(made, part_bytes=5 * MIB, part_limit=2))
+    content = b"".join(hashlib.sha512(str(number).encode()).digest() for number in range(360_000))
+    out = VolumeWriter(store, "long/object")
+    for start in range(0, len(content), 3 * MIB):
+        out.write(content[start : start + 3 * MIB])
+    volumes = out.complete()
+    assert [(each.key, each.size_bytes) for each in volumes] == [
+        ("long/object", 10 * MIB),
+        ("long/object.002", 10 * MIB),
+        ("long/object.003", len(content) - 20 * MIB),
+    ]
+    assert b"".join(store.get(each.key) for each in volumes) == content
+    assert [each.sha256 for each in volumes] == [
+        hashlib.sha256(content[start : start + 10 * MIB]).hexdigest() for start in (0, 10 * MIB, 20 * MIB)
+    ]
+    for each in volumes:
+        store.delete(each.key)
+
+
+@pytest.mark.parametrize("gibibytes", [1, 78, 500, 5000])
+def test_parts_are_as_large_as_the_number_of_them_asks_for(gibibytes: int) -> None:
+    for limit in (1_000, 10_000):
+        size = S3Store(S3Settings("bucket", part_limit=limit)).part_bytes(gibibytes << 30)
+        assert size % MIB == 0
+        assert -(-(gibibytes << 30) // size) <= limit
