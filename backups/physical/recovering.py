@@ -36,6 +36,7 @@ from backups.physical.scratch_cluster import (
 from backups.physical.taking import manifest_of
 from backups.physical.targets import Route, Target
 from backups.physical.wal import show_lsn
+from backups.preflight import quoted
 from backups.stores import StoreError
 from dbadmin.models import Server
 from dbadmin.operations import Refused
@@ -48,6 +49,15 @@ if TYPE_CHECKING:
 #: Minutes without any progress of the replay until it is given up.
 STALL_SECONDS = 30 * 60
 ENDED_EARLY = "recovery ended before configured recovery target was reached"
+#: From here on a database knows the version of the rules that sort its text.
+DATABASES_KNOW_VERSIONS = 150_000
+#: Databases whose text was sorted by rules of another version than this host has.
+SORTED_OTHERWISE = """
+    select datname, coalesce(datcollversion, 'unknown'),
+           coalesce(pg_catalog.pg_database_collation_actual_version(oid), 'unknown')
+    from pg_catalog.pg_database
+    where datcollversion is distinct from pg_catalog.pg_database_collation_actual_version(oid) and datallowconn
+    order by datname"""
 #: Clocks of commits and beats are read a moment before they count.
 TOLERANCE_SECONDS = 1.0
 
@@ -246,6 +256,7 @@ class Recovering:
         if moment and self.reached_at and self.reached_at > moment:
             raise RecoveryFailed(f"A commit of {self.reached_at} is in it, later than {self.target}.")
         self._prove_heartbeat(work)
+        self._compare_sorting(work)
         took = time.monotonic() - self.started
         BaseBackup.objects.filter(pk=self.base.pk).update(
             recovered_at=timezone.now(), recovered_seconds=took, problem=""
@@ -261,6 +272,19 @@ class Recovering:
     def _say(self, work: Work, sentence: str) -> None:
         self.says.append(sentence)
         work.log(sentence)
+
+    def _compare_sorting(self, work: Work) -> None:
+        """The files came as they are: an index over text leads past rows where this host sorts otherwise."""
+        with self.cluster.connect() as connection:
+            if connection.info.server_version < DATABASES_KNOW_VERSIONS:
+                return
+            for name, was, here in connection.execute(SORTED_OTHERWISE):
+                self._say(
+                    work,
+                    f"Text of {name} was sorted by version {was} of its rules, this host has {here}: an index may "
+                    f"lead past rows. Dumped and restored it is right; here this mends it: "
+                    f"REINDEX DATABASE {quoted(name)};",
+                )
 
     def _prove_heartbeat(self, work: Work) -> None:
         """The newest beat that was written before the target must be in it; one that came after must not."""

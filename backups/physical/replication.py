@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from psycopg.pq import ExecStatus
+from psycopg.pq import DiagnosticField, ExecStatus
 
 from backups.physical.wal import parse_lsn
 from backups.producer import STALL_SECONDS, ProducerFailed
@@ -65,9 +65,17 @@ def ask(connection: psycopg.Connection[Any], command: str) -> list[tuple[str, ..
     ]
 
 
+DATA_CORRUPTED = b"XX001"
+ALTERED = (
+    " A page on the disk of the server is not what was written there. Its log names the file: restore what that "
+    "belongs to, and look after the disk, before the backups from before expire."
+)
+
+
 def _words(result: Any) -> str:
     text = result.error_message.decode("utf-8", "replace").strip().removeprefix("ERROR:").strip()
-    return " ".join(text.split()).rstrip(".") + "."
+    said = " ".join(text.split()).rstrip(".") + "."
+    return said + ALTERED if result.error_field(DiagnosticField.SQLSTATE) == DATA_CORRUPTED else said
 
 
 def identify(connection: psycopg.Connection[Any]) -> System:

@@ -5,7 +5,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,6 +22,8 @@ from dbadmin.connections import Session
 from dbadmin.models import Run
 from dbadmin.operations import REGISTRY, Refused
 from dbadmin.probes import PROBES
+from dbadmin.work import Work
+from devtools import commands
 from devtools.stack import stop_keepers
 from monitoring.models import Mark
 from tests.backups.recovering import Source
@@ -57,13 +59,20 @@ def stop(source: Source, row: RecoveredCluster) -> None:
 
 
 def test_rows_are_exactly_those_that_were_committed_at_the_moment(source: Source) -> None:
-    source.insert(1)
+    early = source.insert(1)
     base = source.base()
     assert base.read_at is not None
     moments = [source.insert(number) for number in (2, 3, 4)]
     source.switch()
-    source.insert(5)
+    late = source.insert(5)
     source.covered()
+    for moment in (early, late + timedelta(hours=1)):
+        with pytest.raises(Refused) as refused:
+            operation("recover_to_moment", source.server, kind="time", moment=moment.isoformat()).plan()
+        assert str(refused.value).startswith(
+            f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC cannot be recovered. What can: from "
+            f"{base.consistent_at:%Y-%m-%d %H:%M:%S} to "
+        )
     row = recover(source, moments[1])
     assert numbers(row) == [1, 2, 3]
     with psycopg.connect(row.dsn) as connection, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
@@ -87,6 +96,48 @@ def test_the_last_committed_second_survives_a_crash_of_the_source(source: Source
     row = recover(source)
     assert numbers(row) == [1, 2]
     stop(source, row)
+
+
+def test_a_base_backup_waits_for_no_checkpoint_that_takes_its_time(source: Source) -> None:
+    source.execute("create table much as select n, repeat('x', 1000) from generate_series(1, 15000) n")
+    base = source.base()
+    assert base.finished_at - base.started_at < timedelta(seconds=40)
+
+
+def test_a_page_that_the_disk_of_the_source_altered_is_told_and_makes_no_base_backup(
+    source: Source,
+) -> None:
+    """PostgreSQL itself looks at every page that it sends, where it has checksums."""
+    with_checksums(source)
+    source.execute("create table worn as select n, repeat('x', 500) from generate_series(1, 200) n")
+    source.execute("checkpoint")
+    file = source.postgres.data / source.execute("select pg_relation_filepath('worn')")[0]
+    content = bytearray(file.read_bytes())
+    content[12_000] ^= 1
+    file.write_bytes(content)
+    source.covered()
+    failed = carry_out(operation("take_base_backup", source.server))
+    assert failed.status == Run.Status.FAILED
+    assert failed.message == (
+        "Step 1 of 3 failed: The server broke the base backup off: checksum verification failure during base backup."
+        " A page on the disk of the server is not what was written there. Its log names the file: restore what that"
+        " belongs to, and look after the disk, before the backups from before expire."
+    )
+    assert not BaseBackup.objects.exists()
+    assert list(source.store.open().items("source-0/_pitr/base/")) == []
+
+
+def with_checksums(source: Source) -> None:
+    """From now on, as in clusters that were made with them."""
+    cluster, data = source.postgres.cluster, source.postgres.data
+    os.kill(source.postgres.pid, signal.SIGINT)
+    source.postgres.running.process.wait(60)
+    source.postgres.stop()
+    commands.run(
+        [cluster.programs.pg("pg_checksums"), "--enable", "-D", str(data)],
+        log=cluster.log, says="There are no checksums.", account=cluster.account, cwd=data.parent,
+    )  # fmt: skip
+    source.postgres.start()
 
 
 def flushed(connection: psycopg.Connection) -> bool:
@@ -209,6 +260,25 @@ def test_a_source_that_was_upgraded_is_another_cluster_and_nothing_is_mixed(sour
     failed = carry_out(operation("take_base_backup", source.server))
     assert (failed.status, failed.message) == (Run.Status.FAILED, f"Step 1 of 3 failed: {says}")
     assert list(BaseBackup.objects.all()) == [base]
+
+
+def test_a_segment_that_comes_with_other_bytes_than_are_stored_replaces_nothing(source: Source) -> None:
+    """As when two servers write one timeline: what was stored first stays."""
+    source.base()
+    source.switch()
+    segments = source.server.wal_segments.filter(kind="segment")
+    newest = segments.latest("number")
+    stored = source.store.open().get(newest.key)
+    segments.filter(pk=newest.pk).update(plain_sha256="0" * 64)  # of what the other server had sent
+    says = (
+        f"{newest.name} is in the store with other bytes than the server sends now. Two servers write the same "
+        "timeline, or this one was set back. Switch point-in-time recovery off and on again."
+    )
+    until(lambda: source.point.problem == says, 60)
+    source.execute("select pg_logical_emit_message(true, 'test', 'more'), pg_switch_wal()")
+    time.sleep(3)
+    assert source.store.open().get(newest.key) == stored
+    assert segments.latest("number").number == newest.number  # nothing is put behind it
 
 
 def test_a_killed_receiver_loses_nothing(source: Source) -> None:
@@ -339,6 +409,8 @@ def test_what_a_keeper_left_that_is_gone_goes_when_it_is_stopped_or_at_the_next_
 
 
 def test_a_drill_measures_and_leaves_nothing(source: Source) -> None:
+    if sorted_elsewhere := source.postgres.major >= 15:
+        source.execute("update pg_database set datcollversion = '1.1' where datname = 'postgres'")
     source.base()
     source.insert(1)
     time.sleep(3)
@@ -349,6 +421,8 @@ def test_a_drill_measures_and_leaves_nothing(source: Source) -> None:
     assert drill.rto_seconds > 0
     assert drill.rpo_seconds is not None
     assert "Beat" in drill.says or "It ended at" in drill.says
+    says = "Text of postgres was sorted by version 1.1 of its rules, this host has "
+    assert (says in drill.says) is sorted_elsewhere
     assert not any(recovered_folder().iterdir())
 
 
@@ -405,8 +479,16 @@ def test_what_expired_goes_with_the_wal_that_only_it_needs(source: Source) -> No
     for base, days in ((first, 2 * old), (second, old)):
         base.consistent_at -= days
         base.save()
+    reading = Work(Run.objects.create(server=source.server, operation="recover_to_moment"))
+    first.lease(reading)
+    with pytest.raises(Refused, match="Everything of source-0 is still needed"):
+        operation("prune_point_in_time", source.server).plan()
+    first.release(reading)
     source.do("prune_point_in_time")
     assert [base.pk for base in BaseBackup.objects.present()] == [second.pk]
     kept = source.server.wal_segments.exclude(kind="history").values_list("end_lsn", flat=True)
     assert min(kept) > second.start_lsn
     assert not list(source.store.open().items(f"{first.prefix}/"))
+    found = recoverable(source.server)
+    assert (found.earliest, found.holes) == (second.consistent_at, [])
+    stop(source, recover(source))
