@@ -200,7 +200,13 @@ def _schema_name(server: Server, database: str, chosen: str, moment: datetime) -
 def clean_up(work: Work) -> None:
     """A side schema that nobody has written down goes."""
     side, database = work.facts.get("side"), work.facts.get("side_database")
-    if not side or SideSchema.objects.filter(run=work.run).exists():
+    if not side:
+        return
+    if made := SideSchema.objects.filter(run=work.run).first():
+        work.stands(
+            f"The tables are in the schema {made.name} of {made.database}, all of them. Only their comparison with the "
+            "live ones may be missing: the operation “Compare again” makes it."
+        )
         return
     name = sql.Identifier(side).as_string(None)
     with work.connect(database) as connection:

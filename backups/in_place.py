@@ -1,12 +1,15 @@
-"""A proven restored database takes the place of the original; where it cannot, it is kept beside it."""
+"""A proven restored database takes its name or the place of the original; where it cannot, it is kept."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from backups import leases, preflight, subscriptions, swap
+from backups.forms import free_name
 from backups.models import Backup, KeptDatabase, expiry
 from backups.restoring import RestoreFailed, Restoring
 from backups.written_since import counters
@@ -24,20 +27,50 @@ def put(job: Restoring, work: Work, keep_hours: float) -> None:
     From here on the restored database is not lost: the clean-up of a run that fails or dies keeps it.
     """
     aside = job.scratch.replace("__restore_", "__before_")
+    work.remember(live=job.live, aside=aside, keep_hours=keep_hours)
     with work.connect(preflight.other_database(job.server, [job.live, job.scratch])) as connection:
-        was_open = swap.is_open(connection, job.live)
-        work.remember(live=job.live, aside=aside, keep_hours=keep_hours, was_open=was_open)
-        try:
+        work.remember(was_open=swap.is_open(connection, job.live))
+        with _kept_otherwise(job, work, connection, "It was not swapped: the original is untouched."):
             _put(job, work, connection)
-        except (Told, psycopg.Error) as reason:
-            if connection.closed:  # whether it was swapped is found out by the clean-up
-                raise
-            work.remember(kept=job.scratch)
-            raise RestoreFailed(
-                f"{sentence(reason, job.server)} It was not swapped: the original is untouched. The restored database, "
-                f"proven, is kept as {job.scratch} for {keep_hours:.0f} hours. When nothing is in the way any more, "
-                "the operation “Undo a restore” puts it in place."
-            ) from reason
+
+
+def give_name(job: Restoring, work: Work, name: str, keep_hours: float) -> None:
+    """The proven database takes its new name; the next that is free when somebody took it meanwhile."""
+    work.remember(new=name, keep_hours=keep_hours)
+    with (
+        work.connect(preflight.other_database(job.server, [job.scratch])) as connection,
+        _kept_otherwise(job, work, connection, f"It was not named {name}."),
+    ):
+        job.limit(work, connection)
+        try:
+            swap.move_in(connection, name, job.scratch, work.stop_if_cancelled)
+        except psycopg.errors.DuplicateDatabase:
+            taken, name = name, free_name(job.server, name)
+            work.log(f"Somebody made a database {taken} meanwhile; it is left alone.")
+            swap.move_in(connection, name, job.scratch, work.stop_if_cancelled)
+    job.backup.release(work)
+    work.result(database=name)
+    work.log(f"The restored database is {name}.")
+
+
+@contextmanager
+def _kept_otherwise(
+    job: Restoring, work: Work, connection: psycopg.Connection[Any], so_far: str
+) -> Iterator[None]:
+    """What goes wrong is told with so_far and with what becomes of the restored database."""
+    try:
+        yield
+    except (Told, psycopg.Error) as reason:
+        if connection.closed:  # whether it was done is found out by the clean-up
+            raise
+        work.remember(kept=job.scratch)
+        raise RestoreFailed(
+            f"{sentence(reason, job.server)} {so_far} The restored database, proven, is kept as {job.scratch} for "
+            f"{work.facts['keep_hours']:.0f} hours. When nothing is in the way any more, {_WAY}."
+        ) from reason
+
+
+_WAY = "the operation “Undo a restore” puts it in place"
 
 
 def _put(job: Restoring, work: Work, connection: psycopg.Connection[Any]) -> None:
@@ -61,7 +94,6 @@ def _put(job: Restoring, work: Work, connection: psycopg.Connection[Any]) -> Non
 def _take_place(job: Restoring, work: Work, connection: psycopg.Connection[Any]) -> None:
     """The database whose place it takes is gone: there is nothing to put aside."""
     swap.move_in(connection, job.live, job.scratch, work.stop_if_cancelled)
-    work.remember(renamed=job.live)
     job.backup.release(work)
     work.result(database=job.live)
     work.log(f"Somebody dropped or renamed {job.live} meanwhile. The restored database has its name now.")
@@ -72,49 +104,61 @@ def _record(work: Work, name: str, backup: Backup | None, facts: dict[str, Any])
         server=work.server,
         name=name,
         defaults={
-            "original": work.facts["live"], "backup": backup, "run": work.run, "facts": facts,
+            "original": work.facts.get("new") or work.facts["live"], "backup": backup, "run": work.run, "facts": facts,
             "expires_at": expiry(work.facts.get("keep_hours", 72)),
         },
     )[0]  # fmt: skip
 
 
 def clean_up(work: Work) -> None:
-    """What a restore left: its scratch database goes or, when it only had to be swapped in, is kept; a fence is opened,
-    a finished swap is written down."""
+    """What a restore left: its scratch database goes or, when only its place was to be taken, is kept; a fence is
+    opened, a finished swap is written down."""
     backup = leases.end(work)
     scratch = work.facts.get("scratch")
-    if not scratch or work.facts.get("renamed"):
+    if not scratch:
         return
-    live, aside = work.facts.get("live", ""), work.facts.get("aside", "")
+    live = work.facts.get("live", "")
     with work.connect(preflight.other_database(work.server, [scratch, live])) as connection:
         _end_sessions_of(connection, work)
-        there, made = swap.oid(connection, live), work.facts.get("scratch_oid")
-        if there is not None and there == made:
-            said = f"The swap was complete: {live} is the restored database"
-            if swap.oid(connection, aside) is not None:
-                _record(work, aside, backup, {})
-                said += f", the old one is {aside}"
-            work.log(f"{said}.")
+        made = swap.name(connection, work.facts.get("scratch_oid"))
+        if made not in (None, scratch):
+            _tell_done(connection, work, str(made), backup)
             return
-        if made is not None and swap.oid(connection, scratch) == made and _is_wanted(work):
-            swap.allow(connection, scratch, False)  # nobody writes to what was proven
-            _record(work, scratch, backup, {"restored": True, "counters": counters(connection, live)})
-            work.log(
-                f"The restored database is kept as {scratch}; the operation “Undo a restore” puts it in place."
-            )
+        if made and _is_wanted(work):
+            swap.allow(connection, made, False)  # nobody writes to what was proven
+            facts = {"restored": True, "counters": counters(connection, live), "new": work.facts.get("new")}
+            _record(work, made, backup, facts)
+            tell = work.log if work.facts.get("kept") else work.stands
+            tell(f"The restored database, proven, is kept as {made}; {_WAY}.")
         else:
             subscriptions.drop_database(work, scratch)
             work.log(f"Dropped {scratch}, if it was there.")
-        if there is not None:
-            was_open = work.facts.get("was_open", True)
+        was_open = work.facts.get("was_open")
+        if was_open is not None and swap.oid(connection, live) is not None:
             swap.allow(connection, live, was_open)
             work.log(f"{live} is as it was and takes {'connections' if was_open else 'none'}.")
 
 
+def _tell_done(connection: psycopg.Connection[Any], work: Work, name: str, backup: Backup | None) -> None:
+    """The restored database has its name: only the word of it was missing."""
+    aside = work.facts.get("aside", "")
+    if not aside or swap.oid(connection, aside) is None:
+        work.result(database=name)
+        work.stands(f"The restored database is {name}, proven: it had its name before this ended.")
+        return
+    found = KeptDatabase.present(work.server).filter(name=aside).first()
+    kept = found or _record(work, aside, backup, {})
+    work.result(kept=kept.pk, aside=aside)
+    work.stands(
+        f"{name} is the restored database: the swap was complete before this ended. The old one is kept as {aside}; "
+        "the operation “Undo a restore” brings it back."
+    )
+
+
 def _is_wanted(work: Work) -> bool:
-    """Had the restored database only to be put in place, and did nobody cancel that before its keeping was told?"""
+    """Had the restored database only to take its place, and did nobody cancel that before its keeping was told?"""
     cancelled = Run.objects.filter(pk=work.run.pk, cancel_requested_at__isnull=False)
-    return bool(work.facts.get("kept") or (work.facts.get("aside") and not cancelled.exists()))
+    return bool(work.facts.get("kept") or (work.facts.get("keep_hours") and not cancelled.exists()))
 
 
 def _end_sessions_of(connection: psycopg.Connection[Any], work: Work) -> None:

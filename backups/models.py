@@ -371,6 +371,11 @@ class KeptDatabase(models.Model):
         return bool(self.facts.get("restored"))
 
     @property
+    def is_new(self) -> bool:
+        """Was it to be a new database, in the place of none?"""
+        return bool(self.facts.get("new"))
+
+    @property
     def origin(self) -> str:
         """What it has to do with the original."""
         return f"restored for {self.original}" if self.is_restored else f"was {self.original}"

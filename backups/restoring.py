@@ -18,7 +18,6 @@ from backups import catalogue, copies, logical, preflight, properties, subscript
 from backups.archive import Entry, Scanner
 from backups.before_restore import SERVERS, Outlook, Wanted, role_statements
 from backups.compare import Comparison, compare
-from backups.forms import free_name
 from backups.logical import NoTools, Selection, Source, Tools
 from backups.manifest import Contents, NoManifest
 from backups.models import Backup, BackupKey, Store
@@ -394,19 +393,3 @@ class Restoring:
         statement = properties.limit_statement(self._properties(connection), self.scratch)
         connection.execute(statement)
         work.log(statement.as_string(None))
-
-    def rename(self, work: Work, name: str) -> None:
-        """The proven database takes its new name; the next that is free when somebody took it meanwhile."""
-        with work.connect(preflight.other_database(self.server, [self.scratch])) as connection:
-            self.limit(work, connection)
-            swap.empty(connection, [self.scratch], work.stop_if_cancelled)
-            try:
-                swap.rename(connection, self.scratch, name)
-            except psycopg.errors.DuplicateDatabase:
-                taken, name = name, free_name(self.server, name)
-                work.log(f"Somebody made a database {taken} meanwhile; it is left alone.")
-                swap.rename(connection, self.scratch, name)
-        work.remember(renamed=name)
-        self.backup.release(work)
-        work.result(database=name)
-        work.log(f"The restored database is {name}.")

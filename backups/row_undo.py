@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +41,17 @@ FOLLOWERS = """
     order by 1, 2"""
 
 
-def take_back(job: Copying, connection: psycopg.Connection[Any]) -> tuple[int, list[str]]:
-    """The rows that are still as the copy left them go back; the keys of the others. All or none."""
+def take_back(
+    job: Copying, connection: psycopg.Connection[Any], last: Callable[[psycopg.Connection[Any]], None]
+) -> tuple[int, list[str]]:
+    """The rows that are still as the copy left them go back; the keys of the others. All or none.
+
+    last: is called when only the commit is missing.
+    """
     with all_or_none(connection, f"Nothing was taken back in {job.live}", _ADVICE):
-        return _TakingBack.of(job, connection).run()
+        done = _TakingBack.of(job, connection).run()
+        last(connection)
+        return done
 
 
 def obstacle(job: Copying, connection: psycopg.Connection[Any]) -> str:

@@ -27,6 +27,7 @@ STAY = """
     order by 1"""
 
 _OID = "select oid from pg_catalog.pg_database where datname = %s"
+_NAME = "select datname from pg_catalog.pg_database where oid = %s"
 _OPEN = "select datallowconn from pg_catalog.pg_database where datname = %s"
 
 
@@ -47,6 +48,12 @@ def allow(connection: psycopg.Connection[Any], name: str, allowed: bool) -> None
 def oid(connection: psycopg.Connection[Any], name: str) -> int | None:
     """Its number, which it keeps under any name; None: there is none of this name."""
     row = connection.execute(_OID, [name]).fetchone()
+    return row[0] if row else None
+
+
+def name(connection: psycopg.Connection[Any], oid: int | None) -> str | None:
+    """What the database of this number is called now; None: there is none."""
+    row = connection.execute(_NAME, [oid]).fetchone()
     return row[0] if row else None
 
 
@@ -109,6 +116,7 @@ def swap(
 
 def move_in(connection: psycopg.Connection[Any], live: str, incoming: str, tick: Callable[[], None]) -> None:
     """`incoming` becomes `live`, whose name nobody has."""
+    allow(connection, incoming, False)  # who looks at every database is not to come back between
     empty(connection, [incoming], tick)
     with connection.transaction():
         rename(connection, incoming, live)

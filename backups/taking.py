@@ -229,8 +229,10 @@ def _remove(work: Work, pk: int, prefix: str) -> None:
         return
     opened = store.open_to_tidy(work)
     if opened.head(f"{prefix}/{NAME}"):
-        catalogue.enter(store, Manifest.load(opened.get(f"{prefix}/{NAME}")))
-        work.log("The backup had been written completely and stays in the catalogue.")
+        backup = catalogue.enter(store, Manifest.load(opened.get(f"{prefix}/{NAME}")))
+        work.stands(
+            f"The backup of {backup} was written completely before this ended; it is in the catalogue."
+        )
         return
     names = [f"{prefix}/{name}{end}" for name in ("globals.sql", "database.dump") for end in SUFFIX.values()]
     removed = [key for each in (f"{prefix}/", *names) for key in opened.abort_stale(each, timedelta(0))]

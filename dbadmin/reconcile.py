@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from dbadmin import control, queues, runs
 from dbadmin.models import Run
-from dbadmin.runner import FIRST_RETRY, LAST_RETRY
+from dbadmin.runner import BEING_REMOVED, FIRST_RETRY, LAST_RETRY
 from dbadmin.watch import life_key
 
 log = logging.getLogger("dbadmin.reconcile")
@@ -21,7 +21,7 @@ log = logging.getLogger("dbadmin.reconcile")
 SILENCE = timedelta(seconds=6)
 #: A run that was just queued is on its way; one that waits longer must be in Redis.
 ON_ITS_WAY = timedelta(seconds=3)
-LOST = "Its worker died{when}. What it had begun is being removed; then start it again."
+LOST = "Its worker died{when}." + BEING_REMOVED
 
 
 def send_forgotten(connection: redis.Redis) -> list[int]:

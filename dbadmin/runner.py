@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +27,9 @@ __all__ = ["Cancelled", "Work", "clean_up", "execute"]
 log = logging.getLogger("dbadmin.runner")
 Status = Run.Status
 
+#: How messages end until what the run left is removed.
+BEING_REMOVED = " What it had begun is being removed; then start it again."
+OWED = " What it left is not removed yet; that is tried again until it succeeds."
 CHANGED = "The server changed since the preview. Look at the new plan."
 #: Seconds until a failed clean-up is tried again: doubled each time, at most an hour.
 FIRST_RETRY, LAST_RETRY = 5, 3600
@@ -44,7 +48,7 @@ def execute(run_id: int) -> None:
         with Watcher(work):
             status, message = attempt(work)
             if work.began and status != Status.SUCCEEDED:
-                message += tidy(work)
+                message += tidy(work, status)
             work.close()
             finish(run, status, message)
     except Busy:
@@ -108,11 +112,10 @@ def follow_plan(work: Work) -> None:
         raise Refused(CHANGED)
     for number, step in enumerate(steps, start=1):
         look_at_the_row(work, number)
-        work.stop_if_cancelled()
         run.step = number
+        work.stop_if_cancelled()
         run.progress_done, run.progress_total, run.progress_unit = None, None, ""
         step.run(work)
-    work.stop_if_cancelled()
 
 
 def look_at_the_row(work: Work, step: int) -> None:
@@ -164,24 +167,64 @@ def finish(run: Run, status: str, message: str) -> None:
 # -- after failure, cancel and loss ----------------------------------------
 
 
-def tidy(work: Work, says: str = "") -> str:
-    """Remove what the run left, and say so if asked to; a sentence when that has to be tried again."""
+def tidy(work: Work, status: str, says: str = "") -> str:
+    """Remove what the run left, and say so if asked to; what stays, or that it has to be tried again."""
     try:
         work.close()
         end_backends(work)
         if work.operation is not None:
             work.operation.clean_up(work)
+        stays = outcome(work, status)
     except Exception as error:
         log.exception("the clean-up of run %s failed", work.run.pk)
         reason = work.clean(sentence(error, work.server))
         work.log(f"The clean-up did not succeed: {reason}")
         owe(work.run)
-        return " What it left is not removed yet; that is tried again until it succeeds."
+        return OWED
     if says:
         work.log(says)
     work.flush()  # who sees that the run is cleaned finds in its log what was removed
-    settle(work.run)
-    return ""
+    said = work.run.message.removesuffix(BEING_REMOVED).removesuffix(OWED)
+    settle(work.run, **({"message": (said + stays).strip()} if says else {}))
+    return stays
+
+
+def outcome(work: Work, status: str) -> str:
+    """What stays of a run that did not succeed, to be read behind how it ended."""
+    stays, operation = work.standing, work.operation
+    cleans = operation is None or type(operation).clean_up is not Operation.clean_up
+    if not stays and not cleans and status in (Status.CANCELLED, Status.LOST):
+        stays = done_steps(work, status)
+    if stays:
+        work.remember(stays=True)
+    elif status == Status.LOST:
+        stays = ["What it left unfinished is removed; start it again when the cause is known."]
+    return "".join(f" {each}" for each in stays)
+
+
+def done_steps(work: Work, status: str) -> list[str]:
+    """Which steps were done, where no clean-up takes them back."""
+    last, total = work.run.step or 0, len(work.run.plan)
+    step, number = work.facts.get("committing") or (0, "")
+    committed = is_committed(work, number) if last and step == last else None
+    done = last if committed else max(last - 1, 0)
+    if done and done == total:
+        return ["All of it was done before that, and stays."]
+    told = [
+        f"Steps 1 to {done} of {total} were done and stay."
+        if done > 1
+        else f"Step 1 of {total} was done and stays."
+    ]
+    unknown = ["Whether the step in which it died was carried out, a new preview shows."]
+    return (told if done else []) + (unknown if last and committed is None and status == Status.LOST else [])
+
+
+def is_committed(work: Work, transaction: str) -> bool | None:
+    """Was a transaction of this number committed? None: the server does not know it any more."""
+    with open_somewhere(work) as connection, suppress(psycopg.errors.InvalidParameterValue):
+        row = connection.execute("select pg_catalog.pg_xact_status(%s::text::xid8)", [transaction]).fetchone()
+        return row == ("committed",) if row in (("committed",), ("aborted",)) else None
+    return None
 
 
 def owe(run: Run) -> None:
@@ -192,9 +235,9 @@ def owe(run: Run) -> None:
     Run.objects.filter(pk=run.pk).update(clean_up_due_at=due, clean_up_tries=run.clean_up_tries)
 
 
-def settle(run: Run) -> None:
-    """Nothing is left."""
-    Run.objects.filter(pk=run.pk).update(cleaned_at=timezone.now(), clean_up_due_at=None)
+def settle(run: Run, **words: str) -> None:
+    """Nothing is left. words: message, where the run has ended with another."""
+    Run.objects.filter(pk=run.pk).update(cleaned_at=timezone.now(), clean_up_due_at=None, **words)
 
 
 def clean_up(run_id: int) -> None:
@@ -209,7 +252,7 @@ def clean_up(run_id: int) -> None:
     try:
         with Watcher(work, cleaning=True):
             work.operation = operation_of(run)
-            tidy(work, says="What the run left is removed.")
+            tidy(work, run.status, says="What the run left is removed.")
     except Busy:
         owe(run)
     finally:

@@ -201,11 +201,12 @@ def undo_url(run: Run) -> str:
     from dbadmin.operations import REGISTRY
 
     operation = REGISTRY.get(run.operation)
-    if operation is None or run.server is None or run.status != Run.Status.SUCCEEDED:
+    is_done = run.status == Run.Status.SUCCEEDED
+    if operation is None or run.server is None or not (is_done or run.facts.get("stays")):
         return ""
     own = operation(run.server, run.params).undo(run)
     if own is not None:
         return preview_url(run.server_name, *own) if own[0] else ""
-    if "reverse_run" in REGISTRY and run.reverse and all(run.reverse):
+    if is_done and "reverse_run" in REGISTRY and run.reverse and all(run.reverse):
         return preview_url(run.server_name, "reverse_run", {"run": run.pk})
     return ""

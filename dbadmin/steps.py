@@ -103,6 +103,7 @@ class Transaction:
                 for name, value in (each.settings or {}).items():
                     connection.execute("select pg_catalog.set_config(%s, %s, true)", [name, value])
                 connection.execute(each.statement, each.params)  # type: ignore[arg-type]
+            work.committing(connection)
         work.log(f"Committed {len(self.statements)} statements.")
 
 

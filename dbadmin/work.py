@@ -71,6 +71,7 @@ class Work:
         self.why_stopped = ""
         self.interruptible = False
         self.began = False
+        self.standing: list[str] = []
         self.secrets: set[str] = set()
         self.lines: list[RunLine] = []
         self.line_count = 0
@@ -94,6 +95,17 @@ class Work:
     def say(self, sentence: str) -> None:
         """The sentence that the run ends with when it succeeds."""
         self.run.message = self.clean(sentence)
+
+    def stands(self, sentence: str) -> None:
+        """What is done and stays though the run did not succeed, and what takes it back: a clean-up tells it."""
+        self.log(sentence)
+        self.standing.append(self.clean(sentence))
+
+    def committing(self, connection: psycopg.Connection[Any]) -> None:
+        """The step is done with the transaction that is under way: called at its end, so that whether it was
+        committed is known also when this process dies in that instant."""
+        number = connection.execute("select pg_catalog.pg_current_xact_id()::text").fetchone()
+        self.remember(committing=[self.run.step, number and number[0]])
 
     def log(self, sentence: str) -> None:
         """Add a line to the run's log."""

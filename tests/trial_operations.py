@@ -1,5 +1,7 @@
 """Operations that do what tests of runs need: sleep, fail, leave something behind."""
 
+import os
+import signal
 import time
 
 from django import forms
@@ -18,6 +20,11 @@ def leave_and_sleep(work):
     with work.connect() as connection:
         connection.execute("create table public.leftover ()")
     work.pause(60)
+
+
+def die(work):
+    """As kill -9 does."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def count(work):
@@ -119,7 +126,31 @@ class TrialThatBlocks(Trial):
     name, app = "trial_that_blocks", "dbadmin"
 
 
-ALL = {operation.name: operation for operation in (Trial, TrialThatBlocks)}
+class TrialThatStays(Trial):
+    """Leave what its steps did."""
+
+    name, app = "trial_that_stays", "dbadmin"
+    clean_up = Operation.clean_up
+
+    def slowly(self):
+        return [Sql("create table stays ()"), Sql("select 1"), Sql("select pg_sleep(60)"), Sql("select 2")]
+
+    def committed(self):
+        return [Transaction([Sql("create table stays ()")]), Call(die, says="lose the worker")]
+
+    def dying(self):
+        return [Dying([Sql("create table stays ()")])]
+
+
+class Dying(Transaction):
+    """A transaction whose worker dies between its end and the word of it."""
+
+    def run(self, work):
+        super().run(work)
+        die(work)
+
+
+ALL = {operation.name: operation for operation in (Trial, TrialThatBlocks, TrialThatStays)}
 
 
 def register():

@@ -80,6 +80,7 @@ class TakeBack(ABC):
                     for each in BEFORE:
                         connection.execute(each)
                     done, left = self.perform(work, connection)
+                    work.committing(connection)
             except LockNotAvailable as error:
                 raise Refused(LOCKED) from error
         changes = "1 change" if done == 1 else f"{done:,} changes"

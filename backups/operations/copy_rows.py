@@ -222,7 +222,7 @@ class CopyRows(Operation):
             return
         kept = copying(work.run.pk, facts).kept
         if self.server.value("select to_regclass(%s)::text", [kept.regclass], database=facts["database"]):
-            work.log(
+            work.stands(
                 f"The rows were copied before this ended. What was there is in {kept}: the operation “Take copied rows "
                 "back” returns it."
             )

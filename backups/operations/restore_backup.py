@@ -146,13 +146,17 @@ class RestoreBackup(Operation):
 
     def _named(self, job: restoring.Restoring, name: str) -> Step:
         return Call(
-            lambda work: job.rename(work, name),
+            lambda work: in_place.give_name(job, work, name, self._keep_hours),
             f"Name the proven database {name}. Only then its limit of connections holds.",
             f"DROP DATABASE {name};",
         )
 
+    @property
+    def _keep_hours(self) -> float:
+        return float(self.params.get("keep_hours") or 72)
+
     def _swap(self, job: restoring.Restoring, name: str, was_open: bool) -> Step:
-        hours = float(self.params.get("keep_hours") or 72)
+        hours = self._keep_hours
         aside, incoming = swap.beside(name, "before_…"), swap.beside(name, "restore_…")
         kept = f"{aside} is kept for {hours:.0f} hours"
         texts = swap.texts(name, aside, incoming, was_open)

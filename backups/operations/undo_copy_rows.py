@@ -66,7 +66,7 @@ class UndoCopyRows(Operation):
 
         def do(work: Work) -> None:
             with work.connect(database) as connection:
-                done, others = take_back(job, connection)
+                done, others = take_back(job, connection, work.committing)
             for key in others[:_MOST_NAMED]:
                 work.log(f"Left as it is, since it was changed after the copy: {key}")
             work.say(

@@ -9,6 +9,7 @@ from django import forms
 from django.urls import reverse
 
 from backups import preflight, swap
+from backups.forms import free_name
 from backups.models import KeptDatabase, expiry
 from backups.written_since import counters, sentences
 from dbadmin.models import Run, Server
@@ -82,6 +83,8 @@ class UndoRestore(Operation):
 
     def plan(self) -> Sequence[Step]:
         kept = kept_database(self.server, self.params["kept"])
+        if kept.is_new:
+            kept.original = free_name(self.server, kept.original)
         aside = other_name(kept.name)
         there = self.server.row(
             "select datallowconn as open from pg_catalog.pg_database where datname = %s", [kept.original]
@@ -89,7 +92,7 @@ class UndoRestore(Operation):
         if there is None:
             says = f"-- Nobody has the name {kept.original} any more\n"
             return [
-                Call(lambda work: _undo(work, kept, aside), says + swap.move_texts(kept.original, kept.name))
+                Call(lambda work: _undo(work, kept, ""), says + swap.move_texts(kept.original, kept.name))
             ]
         preflight.check_swap(self.server, kept.original)
         swaps = "Swap" if kept.is_restored else "Swap back"
@@ -100,6 +103,8 @@ class UndoRestore(Operation):
 
     def look(self) -> Sequence[Check]:
         kept = kept_database(self.server, self.params["kept"])
+        if kept.is_new:
+            return []
         title, since = f"Written to {kept.original} since", sentences([kept]).get(kept.pk) or ""
         if not since:
             return [Check("unknown", title, "Its counters were reset since, or cannot be read.")]
@@ -114,10 +119,13 @@ class UndoRestore(Operation):
             return
         with work.connect(preflight.other_database(self.server, [live])) as connection:
             there = swap.oid(connection, live)
-            kept = KeptDatabase.objects.filter(pk=work.facts.get("kept", 0), restored_at=None).first()
+            kept = KeptDatabase.objects.filter(pk=work.facts.get("kept", 0)).first()
             if kept and there and there == work.facts.get("kept_oid"):
-                _note(work, kept, work.facts["aside"])  # which is empty where nothing was put aside
-                work.log(f"The swap was complete: {_is_back(kept)}.")
+                kept.original, aside = live, work.facts["aside"]
+                if kept.restored_at is None:
+                    _note(work, kept, aside)  # which is empty where nothing was put aside
+                was = f" What was in its place is kept as {aside}." if aside else ""
+                work.stands(f"The swap was complete before this ended: {_is_back(kept)}.{was}")
             elif there:
                 swap.allow(connection, live, work.facts.get("was_open", True))
 
@@ -137,6 +145,8 @@ def _is_back(kept: KeptDatabase) -> str:
 def _undo(work: Work, kept: KeptDatabase, aside: str) -> None:
     with work.connect(preflight.other_database(work.server, [kept.original, kept.name])) as connection:
         there = swap.oid(connection, kept.original)
+        if there and not aside:
+            raise Refused(f"Somebody made a database {kept.original} meanwhile. Look at a new preview.")
         was_open, aside = swap.is_open(connection, kept.original), aside if there else ""
         work.remember(
             live=kept.original,

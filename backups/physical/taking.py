@@ -295,8 +295,8 @@ def clean_up(work: Work) -> None:
         return
     opened = store.open_to_tidy(work)
     if opened.head(f"{prefix}/{manifests.NAME}"):
-        enter(store, BaseManifest.load(opened.get(f"{prefix}/{manifests.NAME}")))
-        work.log("The base backup had been written completely and stays in the catalogue.")
+        found = enter(store, BaseManifest.load(opened.get(f"{prefix}/{manifests.NAME}")))
+        work.stands(f"The {found} was written completely before this ended; it is in the catalogue.")
         return
     removed = list(opened.abort_stale(f"{prefix}/", timedelta(0)))
     for item in list(opened.items(f"{prefix}/")):

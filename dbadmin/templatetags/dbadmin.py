@@ -199,14 +199,19 @@ def progress_text(run: Any) -> str:
 NEXT = {
     "failed": "Mend what the message names, then run it again.",
     "refused": "Nothing was done. Look at a new preview.",
-    "lost": "Its worker ended in the middle. Run it again when the cause is known.",
 }
 
 
 @register.filter
 def what_next(run: Any) -> str:
     """What a run that did not succeed asks of the person, and whether its traces are gone."""
-    cleaned = "What it had begun was taken back." if run.cleaned_at and run.status != "succeeded" else ""
+    if run.facts.get("stays"):
+        return ""
+    cleaned = (
+        "What it left unfinished is removed."
+        if run.cleaned_at and run.status in ("failed", "cancelled")
+        else ""
+    )
     return f"{cleaned} {NEXT.get(run.status, '')}".strip()
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import pytest
+from django.utils import timezone
 
-from backups.operations.copy_rows import CopyRows
+from dbadmin import runner
 from dbadmin.connections import Session
 from dbadmin.models import Run, Server
-from dbadmin.work import Work
 from tests.backups.beside import Compared
 from tests.carrying_out import log_of
 
@@ -75,13 +75,13 @@ def test_a_run_that_ended_after_its_rows_were_copied_says_so_and_is_taken_back(
     target.connection.execute("alter table goods add check (id <> 2)")
     failed = run("copy_rows", comparison=found.pk, kind="missing", keys="2")
     assert (failed.status, log_of(failed)) == (Run.Status.FAILED, [])
-    Run.objects.filter(pk=ended.pk).update(status=Run.Status.CANCELLED)
-    work = Work(ended)
-    CopyRows(server, ended.params).clean_up(work)
-    work.flush()
-    assert log_of(ended)[-1] == (
-        f"The rows were copied before this ended. What was there is in side.before_run_{ended.pk}: the operation "
-        "“Take copied rows back” returns it."
+    now, message = timezone.now(), f"Cancelled by maria.{runner.OWED}"
+    Run.objects.filter(pk=ended.pk).update(status="cancelled", clean_up_due_at=now, message=message)
+    runner.clean_up(ended.pk)
+    ended.refresh_from_db()
+    assert ended.message == (
+        f"Cancelled by maria. The rows were copied before this ended. What was there is in side.before_run_{ended.pk}: "
+        "the operation “Take copied rows back” returns it."
     )
     undone = run("undo_copy_rows", run=ended.pk)
     assert undone.message == "1 rows of public.goods are as before the copy, 0 were left as they are."

@@ -213,7 +213,7 @@ def test_a_database_that_was_closed_when_the_worker_died_is_opened_again(
 ) -> None:
     backup = taken()
     run = queue(server, "restore_backup", {"backup": backup.pk, "into": "over", "database": big})
-    facts = {"scratch": f"{big}__restore_1", "scratch_oid": 1, "live": big, "aside": f"{big}__before_1"}
+    facts = {"scratch": f"{big}__restore_1", "was_open": True, "live": big, "aside": f"{big}__before_1"}
     now = timezone.now()
     Run.objects.filter(pk=run.pk).update(
         status=Run.Status.LOST, finished_at=now, clean_up_due_at=now, facts=facts

@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from backups.models import Backup, BackupKey, KeptDatabase, SideSchema, Store
-from dbadmin import runner
+from dbadmin import runner, runs
 from dbadmin.connections import POOLS
 from dbadmin.models import Run, Server
 from tests.backups.conftest import queue
@@ -103,7 +103,6 @@ def test_a_clean_up_ends_also_when_the_original_is_gone(
     run = queue(server, "restore_backup", {"backup": taken().pk, "into": "over", "database": shop})
     facts = {
         "scratch": f"{shop}__restore_1",
-        "scratch_oid": 1,
         "live": f"{shop}_gone",
         "aside": f"{shop}__before_1",
     }
@@ -166,7 +165,11 @@ def test_an_undo_whose_worker_died_after_the_swap_is_written_down(
     facts = {"live": shop, "aside": aside, "kept": kept.pk, "kept_oid": oid and oid[0]}
     Run.objects.filter(pk=undo.pk).update(status="lost", finished_at=now, clean_up_due_at=now, facts=facts)
     runner.clean_up(undo.pk)
-    assert log_of(undo)[0] == f"The swap was complete: {shop} is the old database again."
+    undo.refresh_from_db()
+    assert undo.message == (
+        f"The swap was complete before this ended: {shop} is the old database again. What was in its place is kept as "
+        f"{aside}."
+    )
     assert [one.name for one in KeptDatabase.present(server)] == [aside]
     assert done.result["kept"] == kept.pk
     postgres.admin.execute(f'drop database "{aside}"')
@@ -175,8 +178,6 @@ def test_an_undo_whose_worker_died_after_the_swap_is_written_down(
 def test_a_restore_in_place_is_taken_back_from_the_page_of_its_run(
     server: Server, taken: Callable[..., Backup], run: Callable[..., Run], shop: str, postgres: Postgres
 ) -> None:
-    from dbadmin import runs
-
     done = run("restore_backup", backup=taken().pk, into="over", database=shop)
     kept = KeptDatabase.objects.get()
     assert runs.undo_url(done) == f"/servers/shop/do/undo_restore/?kept={kept.pk}&preview=1"
@@ -226,6 +227,12 @@ def test_two_restores_of_one_backup_go_on_side_by_side(
     postgres.admin.execute(f"drop database {shop}_copy")
 
 
+COMPARE_LATER = (
+    "{} of {}, all of them. Only their comparison with the live ones may be missing: the operation “Compare again” "
+    "makes it."
+)
+
+
 @pytest.mark.parametrize("step", range(1, 7))  # what is wished in the last step may come too late
 def test_tables_that_are_not_wanted_any_more_leave_nothing_in_whatever_step(
     step: int, server: Server, taken: Callable[..., Backup], shop: str, postgres: Postgres
@@ -234,7 +241,11 @@ def test_tables_that_are_not_wanted_any_more_leave_nothing_in_whatever_step(
     run = queue(server, "restore_tables", {"backup": backup.pk, "tables": "goods", "database": shop})
     asked = {"cancel_requested_at": timezone.now(), "cancel_requested_by": "maria"}
     done = between(run, step, lambda: Run.objects.filter(pk=run.pk).update(**asked))
-    assert (done.status, done.message) == (Run.Status.CANCELLED, "Cancelled by maria.")
+    assert done.status == Run.Status.CANCELLED
+    assert done.message.partition(" The tables are in the schema ")[::2] == (
+        "Cancelled by maria.",
+        COMPARE_LATER.format(*SideSchema.objects.values_list("name", "database")[0]) if step > 5 else "",
+    )
     assert databases(postgres, shop) == [shop]
     with postgres.connect(shop) as connection:
         rows = connection.execute(
@@ -327,7 +338,7 @@ def test_a_proven_database_outlives_the_worker_that_died_before_it_was_swapped_i
     restore, scratch = lost_before_the_swap(server, taken(), shop, postgres), f"{shop}__restore_1"
     runner.clean_up(restore.pk)
     assert log_of(restore) == [
-        f"The restored database is kept as {scratch}; the operation “Undo a restore” puts it in place.",
+        f"The restored database, proven, is kept as {scratch}; the operation “Undo a restore” puts it in place.",
         f"{shop} is as it was and takes connections.",
         "What the run left is removed.",
     ]

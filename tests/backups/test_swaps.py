@@ -127,7 +127,7 @@ def test_a_worker_that_dies_behind_the_fence_leaves_a_closed_database_closed(
 ) -> None:
     run = queue(server, "restore_backup", {"backup": taken().pk, "into": "over", "database": database})
     now = timezone.now()
-    facts = {"scratch": f"{database}__restore_1", "scratch_oid": 1, "live": database, "was_open": False}
+    facts = {"scratch": f"{database}__restore_1", "live": database, "was_open": False}
     Run.objects.filter(pk=run.pk).update(status="lost", finished_at=now, clean_up_due_at=now, facts=facts)
     postgres.admin.execute(f"alter database {database} allow_connections false")
     runner.clean_up(run.pk)

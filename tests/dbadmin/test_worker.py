@@ -10,6 +10,7 @@ from dbadmin import queues, reconcile, runner, runs
 from dbadmin.connections import connect
 from dbadmin.control import direct_connection, try_lock
 from dbadmin.models import Run, WorkerBeat
+from dbadmin.templatetags.dbadmin import what_next
 from dbadmin.watch import life_key, target_key
 from tests.carrying_out import log_of, operation
 from tests.fixtures.runtime import are_gone, descendants, queue_length, until
@@ -202,6 +203,54 @@ def test_a_run_outlives_redis_and_the_worker_comes_back(server, worker, own_redi
     until(has(again, "succeeded"), 30)
 
 
+def started(server, kind):
+    return runs.start(operation("trial_that_stays", server, kind=kind), None, Run.Door.COMMAND)
+
+
+def test_a_run_that_is_cancelled_says_which_steps_were_done_and_stay(server, worker, target):
+    run = started(server, "slowly")
+    until(lambda: has(run, "running")() and run.step == 3)
+    runs.cancel(run, None)
+    until(has(run, "cancelled"))
+    assert run.message == "Cancelled by the command line. Steps 1 to 2 of 4 were done and stay."
+    assert what_next(run) == ""
+    target.rows("drop table stays")
+
+
+@pytest.mark.parametrize("kind", ["slowly", "committed", "dying"])
+def test_a_run_whose_worker_died_says_what_stays_and_what_is_not_known(server, worker, target, kind):
+    run = started(server, kind)
+    if kind == "slowly":
+        until(lambda: has(run, "running")() and run.step == 3)
+        os.kill(worker.horse, signal.SIGKILL)
+    until(has(run, "lost"))
+    until(lambda: (runner.clean_up(run.pk), Run.objects.get(pk=run.pk).cleaned_at)[1])
+    has(run)()
+    unknown = " Whether the step in which it died was carried out, a new preview shows."
+    assert (
+        run.message
+        == {
+            "slowly": f"Its worker died in step 3 of 4. Steps 1 to 2 of 4 were done and stay.{unknown}",
+            "committed": f"Its worker died in step 2 of 2. Step 1 of 2 was done and stays.{unknown}",
+            "dying": "Its worker died. All of it was done before that, and stays.",
+        }[kind]
+    )
+    target.rows("drop table stays")
+
+
+def test_what_was_being_removed_is_said_to_be_removed_once_it_is(server, worker):
+    run = start(server, "leaving")
+    until(works(run, server))
+    os.kill(worker.horse, signal.SIGKILL)
+    until(has(run, "lost"))
+    assert run.message == LOST
+    runner.clean_up(run.pk)
+    has(run)()
+    assert run.message == (
+        "Its worker died. What it left unfinished is removed; start it again when the cause is known."
+    )
+
+
 def test_a_worker_waits_for_a_redis_that_is_not_there_yet(server, process, own_redis):
     own_redis.stop()
     worker = process("worker", "--name", "w1")
@@ -275,3 +324,4 @@ def test_a_hung_server_does_not_hinder_cancelling(server, worker, new_postgres):
     runner.clean_up(run.pk)
     run.refresh_from_db()
     assert run.cleaned_at
+    assert run.message == "Cancelled by the command line."
