@@ -213,6 +213,7 @@ def clean_up(work: Work) -> None:
         rows = connection.execute(side_tables.TABLES_OF, [name]).fetchall()
         # A schema of this name that somebody else made meanwhile has not our comment.
         if connection.execute(side_tables.COMMENT_OF, [name]).fetchone() == (comment_of(work.run.pk),):
+            connection.execute("set lock_timeout = '2s'")  # nobody queues behind us; it is tried again
             for statement in side_tables.drop_statements([row[0] for row in rows], side):
                 connection.execute(statement)
             work.log(f"Dropped the schema {side}.")

@@ -14,6 +14,8 @@ from dbadmin.identifiers import fitting
 
 #: How long clients may hold on after they were told to leave.
 PATIENCE_SECONDS = 20
+#: How long a rename waits for a lock on a database, which somebody in another one may hold: nobody can connect then.
+PATIENCE_WITH_LOCKS = "set lock_timeout = '2s'"
 
 
 #: Whom the role may not end: a superuser's sessions, and without pg_signal_backend everybody else's as well.
@@ -96,6 +98,7 @@ def swap(
 
     The new `live` is open if the old one was. `aside` stays fenced: nobody writes to what may have to come back.
     """
+    connection.execute(PATIENCE_WITH_LOCKS)
     started = time.monotonic()
     fenced = [live, incoming]
     were_open = [name for name in fenced if is_open(connection, name)]
@@ -116,6 +119,7 @@ def swap(
 
 def move_in(connection: psycopg.Connection[Any], live: str, incoming: str, tick: Callable[[], None]) -> None:
     """`incoming` becomes `live`, whose name nobody has."""
+    connection.execute(PATIENCE_WITH_LOCKS)
     allow(connection, incoming, False)  # who looks at every database is not to come back between
     empty(connection, [incoming], tick)
     with connection.transaction():

@@ -11,6 +11,7 @@ from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Sql, Step
 from dbadmin.work import Work
 from maintenance.indexes import BuildIndex, remove_if_invalid
+from maintenance.relations import ATTEMPTS, SHORT_LOCK
 
 
 class ReverseRun(Operation):
@@ -61,9 +62,18 @@ class ReverseRun(Operation):
 
 def step(run: Run, text: str, forward: str) -> Step:
     """A stored statement as a step; what was previewed with notes or settings around it has no plain way forth."""
-    database = str(run.params.get("database") or "")
+    database = database_of(run)
     again = forward.rstrip(";") if "\n" not in forward else ""
     if run.operation == "drop_index":
         place = {"schema": run.params["schema"], "index": run.params["index"]}
         return BuildIndex(text, reverse=again, database=database, shows="create_index", **place)
-    return Sql(text, reverse=again, database=database)
+    if " CONCURRENTLY " in text:  # which lets others pass while it waits
+        return Sql(text, reverse=again, database=database)
+    return Sql(text, reverse=again, database=database, settings=SHORT_LOCK, attempts=ATTEMPTS)
+
+
+def database_of(run: Run) -> str:
+    """Where it worked; an undo worked where the run did that it took back. Empty: in the server's own."""
+    while run.operation == ReverseRun.name:
+        run = Run.objects.get(pk=run.params["run"])
+    return str(run.params.get("database") or "")

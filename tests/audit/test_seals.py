@@ -403,6 +403,9 @@ def test_what_expired_by_policy_is_not_missed(sealed, target, execute):
         def connect(self, database=None):
             return contextlib.nullcontext(target.connection)
 
+        def committing(self, connection):
+            pass
+
         def log(self, text):
             pass
 

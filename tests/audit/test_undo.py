@@ -31,6 +31,9 @@ class Run:
 
         return contextlib.nullcontext(self.connection)
 
+    def committing(self, connection):
+        pass
+
     def log(self, text):
         self.lines.append(text)
 

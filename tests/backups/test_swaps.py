@@ -1,5 +1,6 @@
 """A swap ends those who are in the way and may be ended, says who may not, and leaves every door as it was."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -134,3 +135,20 @@ def test_a_worker_that_dies_behind_the_fence_leaves_a_closed_database_closed(
     assert f"{database} is as it was and takes none." in log_of(run)
     is_open = "select datallowconn from pg_database where datname = %s"
     assert postgres.admin.execute(is_open, [database]).fetchone() == (False,)
+
+
+def test_who_holds_a_lock_on_the_database_shuts_nobody_out_for_long(cluster: Postgres) -> None:
+    """In another database, so nobody ends it: behind the fence everybody would have waited with us."""
+    with cluster.connect("postgres") as holder, cluster.connect("postgres") as swapping:
+        holder.execute("begin; comment on database shop is 'under way'")
+        began = time.monotonic()
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            swap.swap(swapping, "shop", "shop_old", "shop_new", nothing)
+        assert time.monotonic() - began < 5
+        assert doors(cluster) == [("shop", True), ("shop_new", True)]
+        holder.execute("rollback; begin; comment on database shop_new is 'under way'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            swap.move_in(swapping, "shop_2", "shop_new", nothing)
+        holder.execute("rollback")
+        swap.move_in(swapping, "shop_2", "shop_new", nothing)
+        assert doors(cluster) == [("shop", True), ("shop_2", True)]

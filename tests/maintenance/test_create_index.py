@@ -6,7 +6,7 @@ import time
 import pytest
 from django.db import connections
 
-from dbadmin import runs
+from dbadmin import runner, runs
 from dbadmin.models import Run
 from dbadmin.operations import Refused
 from tests.carrying_out import carry_out, log_of, operation
@@ -151,8 +151,6 @@ def test_says_for_whom_it_waits_and_leaves_nothing_when_it_is_cancelled(users, s
 
         canceller = threading.Thread(target=cancel_when_it_waits)
         canceller.start()
-        from dbadmin import runner
-
         runner.execute(run.pk)
         canceller.join()
     run.refresh_from_db()
@@ -221,3 +219,48 @@ def test_refuses_a_partition_that_is_partitioned_itself(events, server):
     assert str(refusal.value) == (
         "The partition events_4 is not a plain table: create the index on its parts first."
     )
+
+
+def test_an_undo_waits_briefly_for_a_lock_so_that_nobody_queues_behind_it(events, server, postgres):
+    run = carry_out(operation("create_index", server, table="events", columns="kind"))
+    with postgres.connect(events.connection.info.dbname) as reader:
+        reader.execute("begin; select from events")
+        undo = runs.start(operation("reverse_run", server, run=run.pk), None, Run.Door.COMMAND)
+
+        def stop_reading():
+            for _ in range(300):
+                if log_of(undo):
+                    break
+                time.sleep(0.1)
+            reader.execute("rollback")
+            connections.close_all()
+
+        other = threading.Thread(target=stop_reading)
+        other.start()
+        runner.execute(undo.pk)
+        other.join()
+    undo.refresh_from_db()
+    assert undo.plan[-1] == (
+        '-- tried up to 5 times\nSET lock_timeout = \'2s\';\nDROP INDEX "public"."events_kind_idx";'
+    )
+    assert undo.status == "succeeded", undo.message
+    assert log_of(undo)[-2:] == ["Somebody holds a lock on it; attempt 2 of 5 follows.", "DROP INDEX"]
+    assert indexes_of_events(events) == []
+
+
+def test_what_was_undone_comes_back_in_its_own_database(users, server, postgres, database):
+    """Not in the one that the server's address names, which may have a table of the same name."""
+    other = f"{database}_other"
+    postgres.admin.execute(f"create database {other}")
+    with postgres.connect(other) as connection:
+        connection.execute("create table users (email text)")
+        made = carry_out(operation("create_index", server, database=other, table="users", columns="email"))
+        undone = carry_out(operation("reverse_run", server, run=made.pk))
+        again = carry_out(operation("reverse_run", server, run=undone.pk))
+        assert again.status == "succeeded", again.message
+        assert indexes(users) == {}
+        found = connection.execute(
+            "select indexrelid::regclass::text from pg_index where indrelid = 'users'::regclass"
+        )
+        assert found.fetchall() == [("users_email_idx",)]
+    postgres.admin.execute(f"drop database {other} with (force)")
