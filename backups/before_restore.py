@@ -13,6 +13,7 @@ from psycopg import sql
 from backups import packages, preflight, properties, subscriptions
 from backups.manifest import Definition, Manifest
 from backups.preflight import quoted, some
+from backups.tablespaces import OF_LIVE, Places
 from dbadmin import connections
 from dbadmin.models import Server
 from dbadmin.readiness import Check, Fix
@@ -43,7 +44,8 @@ _TARGET = """
            (select setting from pg_catalog.pg_settings where name = 'data_directory') as folder,
            pg_catalog.pg_is_in_recovery() as in_recovery,
            array(select rolname::text from pg_catalog.pg_roles) as roles,
-           array(select spcname::text from pg_catalog.pg_tablespace) as tablespaces,
+           (select pg_catalog.json_object_agg(spcname, pg_catalog.pg_tablespace_location(oid))
+            from pg_catalog.pg_tablespace) as tablespaces,
            array(select name from pg_catalog.pg_settings) as settings,
            array(select name from pg_catalog.pg_settings where context like 'superuser%%') as guarded,
            (select pg_catalog.pg_encoding_to_char(encoding) from pg_catalog.pg_database where datname = 'template0')
@@ -367,32 +369,18 @@ class Outlook:
 
     # -- where things lie, and what is set ---------------------------------
 
+    @cached_property
+    def places(self) -> Places:
+        """Where it all comes to lie."""
+        over = self.wanted.over
+        live = self.session.value(OF_LIVE, [over]) if over else ""
+        gathers = self.wanted.tablespaces == SERVERS
+        return Places.of(self.manifest, self.target.tablespaces, live or "", gathers, bool(self.wanted.name))
+
     def tablespaces(self) -> Iterator[Check]:
         """Those that the database, its tables and indexes lie in."""
-        used = {each["name"]: each["location"] for each in self.manifest.findings.get("tablespaces", [])}
-        first = self.manifest.properties.get("tablespace", "pg_default")
-        used |= {first: used.get(first, "…")} if first != "pg_default" else {}
-        missing = sorted(used.keys() - set(self.target.tablespaces))
-        if missing and self.wanted.tablespaces != SERVERS:
-            yield Check(
-                "critical",
-                "Tablespaces",
-                f"{self.server} has no tablespace {some(missing)}, where a part of {self.manifest.database} lay. Make "
-                "it, or put everything where new databases lie.",
-                "\n".join(
-                    f"CREATE TABLESPACE {quoted(name)} LOCATION {sql.Literal(used[name]).as_string(None)};"
-                    for name in missing
-                ),
-                self._again("Put everything in the default", tablespaces=SERVERS),
-            )
-        elif used and self.wanted.tablespaces == SERVERS:
-            yield Check(
-                "warning",
-                "Tablespaces",
-                f"What lay in {some(sorted(used))} comes to the default. The rows are the same.",
-            )
-        elif used:
-            yield Check("ok", "Tablespaces", some(sorted(used)))
+        again = self._again("Put everything where the database lies", tablespaces=SERVERS)
+        return self.places.checks(str(self.server), self.manifest.database, again)
 
     @cached_property
     def left_out(self) -> dict[str, str]:
@@ -441,7 +429,7 @@ class Outlook:
             "Space on the server",
             f"The database had {size(needs)} and needs about as much again{twice}. PostgreSQL does not tell how much "
             "is free.",
-            f"df -h {self.target.folder or _FOLDER}  # on the host of {self.server}",
+            f"df -h {' '.join([self.target.folder or _FOLDER, *self.places.folders])}  # on the host of {self.server}",
         )
 
     def connections(self) -> Check:

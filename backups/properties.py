@@ -84,12 +84,12 @@ def locale_of(found: Mapping[str, Any]) -> str:
 
 
 def create_statement(
-    manifest: Manifest, name: str, major: int = 0, sorting: bool = True, tablespace: bool = True
+    manifest: Manifest, name: str, major: int = 0, sorting: bool = True, tablespace: str = ""
 ) -> sql.Composed:
     """An empty database with the encoding and the sorting rules of the one that was backed up.
 
     major: of the server; since 15 each database says who provides its rules, and would take the template's word.
-    sorting, tablespace: False for those that new databases of the server have.
+    sorting: False for what new databases of the server have; tablespace: "" for their place.
     """
     found = manifest.properties
     parts = [sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))]
@@ -103,8 +103,8 @@ def create_statement(
             options["ICU_LOCALE" if provider == "icu" else "BUILTIN_LOCALE"] = locale_of(found)
             options["ICU_RULES"] = found.get("daticurules")
     parts += [sql.SQL(f"{key} {{}}").format(sql.Literal(value)) for key, value in options.items() if value]
-    if tablespace and found.get("tablespace", "pg_default") != "pg_default":
-        parts.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(found["tablespace"])))
+    if tablespace:
+        parts.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(tablespace)))
     return sql.SQL(" ").join(parts)
 
 

@@ -181,7 +181,7 @@ class Restoring:
             name,
             self.outlook.target.major,
             wanted.sorting != SERVERS,
-            wanted.tablespaces != SERVERS,
+            self.outlook.places.database,
         )
 
     def fetch(self, work: Work) -> None:
@@ -268,7 +268,7 @@ class Restoring:
             file = chosen.fileno()
             command[-1:-1] = [
                 *options, f"--use-list=/proc/self/fd/{file}", "--verbose",
-                *(["--no-tablespaces"] if self.wanted.tablespaces == SERVERS else []),
+                *(["--no-tablespaces"] if self.outlook.places.together else []),
             ]  # fmt: skip
             environment = logical.environment(self.server.dsn("operate"), self.scratch)
             process = work.popen(

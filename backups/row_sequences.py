@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -26,7 +26,7 @@ SEQUENCES = """
         join pg_catalog.pg_attrdef f on d.classid = 'pg_catalog.pg_attrdef'::regclass and d.objid = f.oid
         where d.refclassid = 'pg_catalog.pg_class'::regclass)
     select distinct n.nspname as schema, c.relname as name, a.attname as column,
-           s.seqincrement as step, s.seqmin as least, s.seqmax as most
+           s.seqincrement as step, s.seqmin as least, s.seqmax as most, s.seqcycle as cycles
     from givers g
     join tables t on t.oid = g.relation
     join pg_catalog.pg_sequence s on s.seqrelid = g.sequence
@@ -37,16 +37,23 @@ SEQUENCES = """
     where y.typcategory = 'N'
     order by 1, 2, 3"""
 
+#: So many numbers are asked for one by one, within a second; further ahead it is set.
+MOST_CALLS = 100_000
 #: By whole steps from where it stands: sequences that share one column's numbers stay out of each other's way.
-_MOVE = """
+_WAY = """
     with copied as (
-        select {furthest}(l.{column})::numeric as value from {rows} where l.{column} between {least} and {most}),
-    ways as (
-        select q.last_value as stood, q.last_value + {step} * least(
-                   pg_catalog.ceil((value - q.last_value) / {step}),
-                   pg_catalog.trunc(({end} - q.last_value)::numeric / {step})) as goal
-        from {sequence} q, copied where {step} * (value - q.last_value) > 0 or value = q.last_value and not q.is_called)
-    select stood, pg_catalog.setval({name}, goal::int8) as stands from ways"""
+        select {furthest}(l.{column})::numeric as value from {rows} where l.{column} between {least} and {most})
+    select q.last_value as stood, steps::int8 + (not q.is_called)::int as calls,
+           q.last_value + (steps * {step})::int8 as goal
+    from {sequence} q, copied cross join lateral (
+        select least(pg_catalog.ceil((value - q.last_value) / {step}),
+                     pg_catalog.trunc(({end} - q.last_value)::numeric / {step})) as steps) ahead
+    where {step} * (value - q.last_value) > 0 or value = q.last_value and not q.is_called"""
+#: Whoever asks it for numbers meanwhile gets others, and none is set back.
+_ASK = "select {furthest}(pg_catalog.nextval({name})) as stands from pg_catalog.generate_series(1, {calls})"
+#: It stays as it is, and nobody gets a number of it until the transaction ends.
+_HOLD = "alter sequence {sequence} {cycle}"
+_SET = "select pg_catalog.setval({name}, {goal}) as stands"
 
 
 def move_behind(
@@ -61,14 +68,32 @@ def move_behind(
         if each.column not in columns:
             continue
         sequence = TableName(each.schema, each.name)
-        move = sql.SQL(_MOVE).format(
-            furthest=sql.SQL("max" if each.step > 0 else "min"), column=sql.Identifier(each.column), rows=rows,
-            least=each.least, most=each.most, step=each.step, end=each.most if each.step > 0 else each.least,
-            sequence=sequence.quoted, name=sequence.regclass,
-        )  # fmt: skip
-        told += [
-            f"The sequence {sequence} was moved from {moved.stood} to {moved.stands}, behind the copied values of "
-            f"{each.column}."
-            for moved in named_rows(connection.execute(move))
-        ]
+        words = {
+            "furthest": sql.SQL("max" if each.step > 0 else "min"), "column": sql.Identifier(each.column), "rows": rows,
+            "least": each.least, "most": each.most, "step": each.step,
+            "end": each.most if each.step > 0 else each.least,
+            "sequence": sequence.quoted, "name": sequence.regclass,
+            "cycle": sql.SQL("cycle" if each.cycles else "no cycle"),
+        }  # fmt: skip
+        if moved := _move(connection, words):
+            told.append(
+                f"The sequence {sequence} was moved from {moved[0]} to {moved[1]}, behind the copied values of "
+                f"{each.column}."
+            )
     return told
+
+
+def _move(connection: psycopg.Connection[Any], words: dict[str, Any]) -> tuple[int, int] | None:
+    """Where it stood and where it stands; None where it had not to be moved."""
+
+    def ask(question: LiteralString, **more: int) -> Any:
+        return next(iter(named_rows(connection.execute(sql.SQL(question).format(**words, **more)))), None)
+
+    way = ask(_WAY)
+    if way is None:
+        return None
+    if way.calls <= MOST_CALLS:
+        return way.stood, ask(_ASK, calls=way.calls).stands
+    connection.execute(sql.SQL(_HOLD).format(**words))
+    held = ask(_WAY)  # where it stands now that nobody moves it
+    return (way.stood, ask(_SET, goal=held.goal).stands) if held else None

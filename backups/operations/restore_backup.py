@@ -56,7 +56,7 @@ class RestoreBackupForm(forms.Form):
         label="How text sorts",
     )
     tablespaces = forms.ChoiceField(
-        choices=[("", "As it was backed up"), (SERVERS, "In the server's default")],
+        choices=[("", "As it was backed up"), (SERVERS, "All where the database lies")],
         required=False,
         label="Where tables lie",
         help_text="For backups with tablespaces.",

@@ -338,8 +338,8 @@ def test_a_missing_tablespace_is_told_before_anything_begins_and_the_default_tak
         connection.execute(f"drop tablespace {space}")
     checks, refusal = looked(server, "restore_backup", backup=backup.pk)
     assert refusal == (
-        f"shop has no tablespace {space}, where a part of {database} lay. Make it, or put everything where new "
-        f"databases lie. What mends it: CREATE TABLESPACE \"{space}\" LOCATION '{place}';"
+        f"shop has no tablespace {space}, where a part of {database} lay. Make it, or put everything where the "
+        f"new database lies. What mends it: CREATE TABLESPACE \"{space}\" LOCATION '{place}';"
     )
     fix = checks["Tablespaces"].fix
     assert fix

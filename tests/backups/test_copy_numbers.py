@@ -1,13 +1,18 @@
 """Rows that were copied back leave no key for an insert to meet: sequences go on behind their values."""
 
+import threading
 from collections.abc import Callable
 
 import pytest
+from psycopg import sql
 
+from backups.row_places import TableName
+from backups.row_sequences import move_behind
 from dbadmin.connections import Session
 from dbadmin.models import Run, Server
 from tests.backups.beside import Compared
 from tests.carrying_out import log_of
+from tests.fixtures.servers import Postgres
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
@@ -102,3 +107,51 @@ def test_a_partition_takes_its_numbers_from_the_sequence_of_its_table_which_is_n
     assert done.status == Run.Status.SUCCEEDED, done.message
     assert "moved behind them: public.sales_n_seq. They stay" in done.plan[0]
     assert target.value("insert into sales default values returning n") == 10
+
+
+def test_a_sequence_is_set_far_ahead_only_while_nobody_can_take_a_number_of_it(
+    compared: Compared, target: Session, run: Callable[..., Run], postgres: Postgres, database: str
+) -> None:
+    """Between the look where it stands and the setting others could get further, and were given numbers twice."""
+    found = compared(
+        "create table orders (id bigserial primary key); insert into orders values (5000000000)",
+        "orders", "truncate orders restart identity",
+    )  # fmt: skip
+    with postgres.connect(database) as other:
+        other.execute("begin; insert into orders default values")
+        failed = run("copy_rows", comparison=found.pk, kind="missing")
+        assert failed.status == Run.Status.FAILED
+        assert "lock timeout" in failed.message
+        other.execute("rollback")
+    assert target.value("select count(*) from orders") == 0
+    done = run("copy_rows", comparison=found.pk, kind="missing")
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    assert (
+        "The sequence public.orders_id_seq was moved from 2 to 5000000000, behind the copied values of id."
+        in log_of(done)
+    )
+    assert target.value("insert into orders default values returning id") == 5_000_000_001
+
+
+def test_numbers_that_others_take_while_a_sequence_is_moved_are_not_given_twice(
+    target: Session, postgres: Postgres, database: str
+) -> None:
+    """A thousand moves, while somebody else asks it as fast as it answers."""
+    target.connection.execute("create table orders (id bigserial)")
+    asks = "select nextval('orders_id_seq') from generate_series(1, 2000)"
+    taken: list[int] = []
+    done = threading.Event()
+
+    def take() -> None:
+        with postgres.connect(database) as other:
+            while not done.is_set():
+                taken.extend(number for (number,) in other.execute(asks))
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    rows = sql.SQL("(select last_value + 1 as id from orders_id_seq) l")
+    for _ in range(1000):
+        move_behind(target.connection, TableName("public", "orders"), ["id"], rows)
+    done.set()
+    taker.join()
+    assert taken == sorted(set(taken))
