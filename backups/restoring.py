@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from backups import catalogue, copies, logical, preflight, properties, subscriptions, swap
 from backups.archive import Entry, Scanner
@@ -167,6 +168,17 @@ class Restoring:
         ]
 
     @property
+    def dsn(self) -> str:
+        """What leads into the scratch database: from 17 on no event trigger on login is to write to it, or to refuse
+        us. Only a superuser may say so, and only a superuser restores event triggers."""
+        dsn, target = self.server.dsn("operate"), self.outlook.target
+        if target.major < 17 or not target.is_superuser:
+            return dsn
+        return make_conninfo(
+            dsn, options=f"{conninfo_to_dict(dsn).get('options') or ''} -c event_triggers=off"
+        )
+
+    @property
     def name(self) -> str:
         """The database whose place or properties the restored one takes."""
         return self.live or self.backup.database
@@ -270,7 +282,7 @@ class Restoring:
                 *options, f"--use-list=/proc/self/fd/{file}", "--verbose",
                 *(["--no-tablespaces"] if self.outlook.places.together else []),
             ]  # fmt: skip
-            environment = logical.environment(self.server.dsn("operate"), self.scratch)
+            environment = logical.environment(self.dsn, self.scratch)
             process = work.popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE, pass_fds=[number, file],
@@ -314,12 +326,12 @@ class Restoring:
             raise RestoreFailed(f"pg_restore ended with status {code}. The original is untouched.")
 
     def finish(self, work: Work) -> None:
-        with work.connect(self.scratch) as connection:
+        with work.connect(self.scratch, self.dsn) as connection:
             left_out = self.outlook.left_out
             for statement in properties.statements(self._properties(connection), self.scratch, left_out):
                 connection.execute(statement)
                 work.log(statement.as_string(None))
-        with work.connect(self.scratch, own_path=False) as connection:  # it runs what indexes are on
+        with work.connect(self.scratch, self.dsn, own_path=False) as connection:  # it runs what indexes are on
             connection.execute("analyze")
         work.log(f"Analyzed {self.scratch}.")
 
@@ -361,8 +373,7 @@ class Restoring:
 
     def _source(self, selection: Selection) -> Source:
         encoding = self.manifest.properties.get("dumped_in", "")
-        dsn = self.server.dsn("operate")
-        return Source(self.proving_tools, dsn, self.scratch, selection, encoding=encoding)
+        return Source(self.proving_tools, self.dsn, self.scratch, selection, encoding=encoding)
 
     def _judge(self, work: Work, found: Comparison) -> None:
         for difference in found.differences[:100]:

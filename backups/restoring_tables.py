@@ -85,7 +85,7 @@ class RestoringTables(Restoring):
         work.log(f"All {count(rows)} rows of {self.beside.listed} are as in the backup.")
 
     def put_beside(self, work: Work) -> None:
-        with work.connect(self.scratch) as source:
+        with work.connect(self.scratch, self.dsn) as source:
             self.beside.put(work, source, lambda table, rows: self._tell(work, table, rows))
 
     def _tell(self, work: Work, table: TableName, rows: int) -> None:

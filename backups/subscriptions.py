@@ -68,11 +68,11 @@ def without_slots(job: Restoring) -> list[Step]:
     names = job.manifest.contents.names_of(KIND)
     listed = "\n".join(f"{without_slot(name).as_string(None)};" for name in names)
     says = f"-- The slots belong to the original; the publisher is not asked\n{listed}"
-    return [Call(lambda work: _let_go(work, job.scratch), says)] if names else []
+    return [Call(lambda work: _let_go(work, job), says)] if names else []
 
 
-def _let_go(work: Work, database: str) -> None:
-    with work.connect(database) as connection:
+def _let_go(work: Work, job: Restoring) -> None:
+    with work.connect(job.scratch, job.dsn) as connection:
         for name, slot in let_go(connection):
             if slot:
                 work.log(

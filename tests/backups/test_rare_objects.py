@@ -55,3 +55,28 @@ def test_they_come_back_and_an_event_trigger_writes_nothing_meanwhile(
     with postgres.connect(f"{rare}_again") as connection:
         assert connection.execute("select count(*) from ddl_log").fetchone() == (0,)
         assert connection.execute("select evtenabled from pg_event_trigger").fetchone() == ("O",)
+
+
+ON_LOGIN = """
+create table logins (role text, at timestamptz default clock_timestamp());
+create function note_login() returns event_trigger language plpgsql as
+    'begin insert into public.logins (role) values (session_user); end';
+create event trigger note_login on login execute function note_login();
+alter event trigger note_login enable always"""
+
+
+def test_what_is_to_happen_when_somebody_signs_in_does_not_happen_while_it_is_restored(
+    taken: Callable[..., Backup], run: Callable[..., Run], postgres: Postgres, database: str
+) -> None:
+    """It wrote to what was compared, or let nobody in who was to compare it."""
+    if postgres.major < 17:
+        pytest.skip("there are no event triggers on login before 17")
+    with postgres.connect(database) as connection:
+        for statement in ON_LOGIN.split(";\n"):
+            connection.execute(statement)
+    done = run("restore_backup", backup=taken().pk, into="new", database=f"{database}_again")
+    assert done.status == Run.Status.SUCCEEDED, (done.message, log_of(done))
+    assert done.result["differences"] == []
+    with postgres.connect(f"{database}_again") as connection:
+        assert connection.execute("select evtenabled from pg_event_trigger").fetchone() == ("A",)
+    postgres.admin.execute(f"drop database {database}_again")
