@@ -67,7 +67,13 @@ def _copy(
     if shape is None:
         raise NotCopied(f"There is no table {table} where it is to be copied from.")
     live.execute(_create(source, live, side, shape))
-    rows = _stream(source, live, table, side, shape, tell)
+    try:
+        rows = _stream(source, live, table, side, shape, tell)
+    except (psycopg.errors.CharacterNotInRepertoire, psycopg.errors.UntranslatableCharacter) as error:
+        raise NotCopied(
+            f"{table} holds text that {live.info.dbname} cannot take or that nobody can show and compare: "
+            f"{error.diag.message_primary}. Restore the backup as a new database, and copy from there."
+        ) from error
     if shape.key:
         live.execute(
             sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(

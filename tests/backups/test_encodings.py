@@ -47,7 +47,11 @@ def test_it_comes_back_byte_for_byte_in_its_place_and_beside(
             ]
     tables = run("restore_tables", backup=backup.pk, tables="words", database=name)
     if byte == "ff":  # what is text in no encoding has no place in a comparison
-        assert tables.message == 'Step 5 of 7 failed: Invalid byte sequence for encoding "UTF8": 0xff.'
+        assert tables.message == (
+            f"Step 5 of 7 failed: public.words holds text that {name} cannot take or that nobody can show and compare: "
+            'invalid byte sequence for encoding "UTF8": 0xff. Restore the backup as a new database, and copy from '
+            "there."
+        )
     else:
         assert (tables.status, tables.message) == (Run.Status.SUCCEEDED, "0 rows differ in 1 table.")
 
