@@ -27,6 +27,11 @@ _KINDS = [
         "Grant it, or let dbadmin operate as a superuser,",
     ),
     (
+        "A provider of security labels is missing",
+        re.compile(r"security label provider"),
+        "Load its module there (shared_preload_libraries)",
+    ),
+    (
         "The disk of the server is full",
         re.compile(r"No space left on device|could not extend file"),
         "Free space there",

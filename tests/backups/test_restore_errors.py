@@ -21,6 +21,11 @@ QUERY = "pg_restore: error: could not execute query: ERROR:  "
             "Grant it, or let dbadmin operate as a superuser, and restore again.",
         ),
         (
+            f'{QUERY}security label provider "guard" is not loaded',
+            'A provider of security labels is missing: security label provider "guard" is not loaded',
+            "Load its module there (shared_preload_libraries) and restore again.",
+        ),
+        (
             'pg_restore: error: could not extend file "base/1/2": No space left on device',
             'The disk of the server is full: could not extend file "base/1/2": No space left on device',
             "Free space there and restore again.",
