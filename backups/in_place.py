@@ -29,8 +29,9 @@ def put(job: Restoring, work: Work, keep_hours: float) -> None:
     aside = job.scratch.replace("__restore_", "__before_")
     work.remember(live=job.live, aside=aside, keep_hours=keep_hours)
     with work.connect(preflight.other_database(job.server, [job.live, job.scratch])) as connection:
-        work.remember(was_open=swap.is_open(connection, job.live))
-        with _kept_otherwise(job, work, connection, "It was not swapped: the original is untouched."):
+        so_far = "It was not swapped: the original is untouched."
+        with _kept_otherwise(job, work, connection, so_far), swap.alone(connection, job.live):
+            work.remember(was_open=swap.is_open(connection, job.live))
             _put(job, work, connection)
 
 

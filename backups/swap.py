@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -28,6 +29,7 @@ STAY = """
                               or pg_catalog.pg_has_role('pg_signal_backend', 'usage')))
     order by 1"""
 
+_KEY = "pg_catalog.hashtextextended(%s, 0)"
 _OID = "select oid from pg_catalog.pg_database where datname = %s"
 _NAME = "select datname from pg_catalog.pg_database where oid = %s"
 _OPEN = "select datallowconn from pg_catalog.pg_database where datname = %s"
@@ -63,6 +65,22 @@ def is_open(connection: psycopg.Connection[Any], name: str) -> bool:
     """Does it take connections? One that is not there is as good as closed."""
     row = connection.execute(_OPEN, [name]).fetchone()
     return bool(row and row[0])
+
+
+@contextmanager
+def alone(connection: psycopg.Connection[Any], live: str) -> Iterator[None]:
+    """One at a time in the place of a database, from which dbadmin whatever: who looked at it behind the fence of
+    another would take it for closed, and leave it so. Raises SwapFailed; all stand in the same database meanwhile."""
+    key = [f"dbadmin puts a database in the place of {live}"]
+    if connection.execute(f"select pg_catalog.pg_try_advisory_lock({_KEY})", key).fetchone() != (True,):
+        raise SwapFailed(
+            f"Somebody else swaps {live} just now. Wait for the end of that, and look what is there then."
+        )
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute(f"select pg_catalog.pg_advisory_unlock({_KEY})", key)
 
 
 def empty(connection: psycopg.Connection[Any], names: Sequence[str], tick: Callable[[], None]) -> int:

@@ -143,7 +143,10 @@ def _is_back(kept: KeptDatabase) -> str:
 
 
 def _undo(work: Work, kept: KeptDatabase, aside: str) -> None:
-    with work.connect(preflight.other_database(work.server, [kept.original, kept.name])) as connection:
+    with (
+        work.connect(preflight.other_database(work.server, [kept.original, kept.name])) as connection,
+        swap.alone(connection, kept.original),
+    ):
         there = swap.oid(connection, kept.original)
         if there and not aside:
             raise Refused(f"Somebody made a database {kept.original} meanwhile. Look at a new preview.")

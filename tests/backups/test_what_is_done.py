@@ -165,3 +165,34 @@ def test_a_proven_database_outlives_the_session_that_was_to_name_it(
     run("undo_restore", kept=kept.pk)
     assert databases(postgres, shop) == [shop, f"{shop}_copy"]
     postgres.admin.execute(f"drop database {shop}_copy")
+
+
+def test_two_swaps_of_one_database_never_meet(
+    server: Server, taken: Callable[..., Backup], run: Callable[..., Run], shop: str, postgres: Postgres
+) -> None:
+    """Behind the fence of another dbadmin it looks closed, and would have stayed so for ever."""
+    backup = taken()
+    says = f"Somebody else swaps {shop} just now. Wait for the end of that, and look what is there then."
+    first = run("restore_backup", backup=backup.pk, into="over", database=shop)
+    kept = KeptDatabase.objects.get()
+    with swap.alone(postgres.admin, shop):
+        swap.allow(postgres.admin, shop, False)  # its fence
+        second = run("restore_backup", backup=backup.pk, into="over", database=shop)
+        undo = run("undo_restore", kept=kept.pk)
+        swap.allow(postgres.admin, shop, True)
+    assert first.status == Run.Status.SUCCEEDED
+    (restored,) = KeptDatabase.present(server).exclude(pk=kept.pk)
+    assert second.message.endswith(
+        f"{says} It was not swapped: the original is untouched. The restored database, proven, is kept as "
+        f"{restored.name} for 72 hours. When nothing is in the way any more, the operation “Undo a restore” puts it in "
+        "place."
+    )
+    assert (undo.status, undo.message) == (Run.Status.FAILED, says)
+    is_open = postgres.admin.execute(
+        "select datallowconn from pg_database where datname = %s", [shop]
+    ).fetchone()
+    assert is_open == (True,)
+    assert run("undo_restore", kept=restored.pk).status == Run.Status.SUCCEEDED
+    for one in KeptDatabase.present(server):
+        run("drop_kept_database", kept=one.pk)
+    assert databases(postgres, shop) == [shop]
