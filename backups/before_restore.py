@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from backups import packages, preflight, properties, subscriptions
+from backups import packages, preflight, properties, subscriptions, written_since
 from backups.manifest import Definition, Manifest
 from backups.preflight import quoted, some
 from backups.tablespaces import OF_LIVE, Places
@@ -124,6 +124,7 @@ class Outlook:
         yield from self.space()
         yield self.connections()
         if self.wanted.over:
+            yield from written_since.checks(self.manifest, self.server, self.wanted.over)
             yield from preflight.swap_checks(self.session, self.wanted.over)
 
     # -- what is there -----------------------------------------------------

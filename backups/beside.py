@@ -190,7 +190,9 @@ def _schema_name(server: Server, database: str, chosen: str, moment: datetime) -
     taken = {
         row.nspname for row in server.rows("select nspname from pg_catalog.pg_namespace", database=database)
     }
-    if chosen and (chosen in taken or chosen.startswith("pg_")):
+    if chosen.startswith("pg_"):
+        raise Refused("PostgreSQL keeps names of schemas that begin with pg_ for itself.", field="schema")
+    if chosen in taken:
         raise Refused(f"{database} cannot have a new schema {chosen}: the name is taken.", field="schema")
     plain = f"restored_{moment:%Y%m%d_%H%M}"
     free = (name for name in (plain, *(f"{plain}_{n}" for n in range(2, 1000))) if name not in taken)

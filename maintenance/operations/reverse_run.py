@@ -62,7 +62,7 @@ class ReverseRun(Operation):
 
 def step(run: Run, text: str, forward: str) -> Step:
     """A stored statement as a step; what was previewed with notes or settings around it has no plain way forth."""
-    database = database_of(run)
+    database = str(run.params.get("database") or "")
     again = forward.rstrip(";") if "\n" not in forward else ""
     if run.operation == "drop_index":
         place = {"schema": run.params["schema"], "index": run.params["index"]}
@@ -70,10 +70,3 @@ def step(run: Run, text: str, forward: str) -> Step:
     if " CONCURRENTLY " in text:  # which lets others pass while it waits
         return Sql(text, reverse=again, database=database)
     return Sql(text, reverse=again, database=database, settings=SHORT_LOCK, attempts=ATTEMPTS)
-
-
-def database_of(run: Run) -> str:
-    """Where it worked; an undo worked where the run did that it took back. Empty: in the server's own."""
-    while run.operation == ReverseRun.name:
-        run = Run.objects.get(pk=run.params["run"])
-    return str(run.params.get("database") or "")

@@ -433,3 +433,23 @@ def test_a_program_is_told_what_was_looked_at_whether_it_stops_the_restore_or_no
     assert [check["title"] for check in refused.json()["checks"] if check["state"] == "critical"] == [
         "Version"
     ]
+
+
+def test_whose_backup_takes_the_place_of_a_database_and_how_old_it_is_is_told(
+    server: Server, taken: Callable[..., Backup], postgres: Postgres, database: str
+) -> None:
+    backup = taken()
+    other = f"{database}_other"
+    postgres.admin.execute(f"create database {other}")
+    checks, _ = looked(server, "restore_backup", backup=backup.pk, into="over", database=other)
+    assert (checks["Another database"].state, checks["Another database"].message) == (
+        "warning",
+        f"The backup is of {database}: who connects to {other} finds that there.",
+    )
+    checks, _ = looked(server, "restore_backup", backup=backup.pk, into="over", database=database)
+    assert "Another database" not in checks
+    assert checks["Written since"].state == "warning"
+    assert checks["Written since"].message.endswith(
+        f" ago. What was written to {database} after that is not in it; it stays in what is kept aside."
+    )
+    postgres.admin.execute(f"drop database {other}")

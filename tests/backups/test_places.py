@@ -30,6 +30,9 @@ def space(postgres: Postgres, database: str) -> Iterator[str]:
 
 
 def move(postgres: Postgres, database: str, space: str) -> None:
+    postgres.admin.execute(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s", [database]
+    )
     postgres.admin.execute(f"alter database {database} set tablespace {space}")
 
 

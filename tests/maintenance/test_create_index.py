@@ -229,7 +229,7 @@ def test_an_undo_waits_briefly_for_a_lock_so_that_nobody_queues_behind_it(events
 
         def stop_reading():
             for _ in range(300):
-                if log_of(undo):
+                if any(line.startswith("Somebody") for line in log_of(undo)):
                     break
                 time.sleep(0.1)
             reader.execute("rollback")
@@ -246,21 +246,3 @@ def test_an_undo_waits_briefly_for_a_lock_so_that_nobody_queues_behind_it(events
     assert undo.status == "succeeded", undo.message
     assert log_of(undo)[-2:] == ["Somebody holds a lock on it; attempt 2 of 5 follows.", "DROP INDEX"]
     assert indexes_of_events(events) == []
-
-
-def test_what_was_undone_comes_back_in_its_own_database(users, server, postgres, database):
-    """Not in the one that the server's address names, which may have a table of the same name."""
-    other = f"{database}_other"
-    postgres.admin.execute(f"create database {other}")
-    with postgres.connect(other) as connection:
-        connection.execute("create table users (email text)")
-        made = carry_out(operation("create_index", server, database=other, table="users", columns="email"))
-        undone = carry_out(operation("reverse_run", server, run=made.pk))
-        again = carry_out(operation("reverse_run", server, run=undone.pk))
-        assert again.status == "succeeded", again.message
-        assert indexes(users) == {}
-        found = connection.execute(
-            "select indexrelid::regclass::text from pg_index where indrelid = 'users'::regclass"
-        )
-        assert found.fetchall() == [("users_email_idx",)]
-    postgres.admin.execute(f"drop database {other} with (force)")
