@@ -75,7 +75,7 @@ class Beside:
         return [
             Call(
                 put,
-                f'-- In {self.live}, in one transaction\nCREATE SCHEMA "{self.side}";\n'
+                f"-- In {self.live}, in one transaction\nCREATE SCHEMA {preflight.quoted(self.side)};\n"
                 f"-- and copy {listed or self.listed} into it, each with its key; kept for {self.keep_hours:.0f} hours",
                 reverse="The operation “Drop tables brought back”.",
             ),

@@ -51,7 +51,7 @@ def give_name(job: Restoring, work: Work, name: str, keep_hours: float) -> None:
             swap.move_in(connection, name, job.scratch, work.stop_if_cancelled)
     job.backup.release(work)
     work.result(database=name)
-    work.log(f"The restored database is {name}.")
+    told(work, f"The restored database is {name}.")
 
 
 @contextmanager
@@ -86,9 +86,10 @@ def _put(job: Restoring, work: Work, connection: psycopg.Connection[Any]) -> Non
     kept = _record(work, aside, job.backup, {"counters": counters(connection, job.live)})
     job.backup.release(work)
     work.result(kept=kept.pk, aside=aside, gap_seconds=round(gap, 3), sessions_ended=ended)
-    work.log(
+    told(
+        work,
         f"{job.live} is the restored database now. {count(ended)} sessions were ended; nobody could "
-        f"connect for {duration(gap)}. The old one is kept as {aside}."
+        f"connect for {duration(gap)}. The old one is kept as {aside}.",
     )
 
 
@@ -97,7 +98,13 @@ def _take_place(job: Restoring, work: Work, connection: psycopg.Connection[Any])
     swap.move_in(connection, job.live, job.scratch, work.stop_if_cancelled)
     job.backup.release(work)
     work.result(database=job.live)
-    work.log(f"Somebody dropped or renamed {job.live} meanwhile. The restored database has its name now.")
+    told(work, f"Somebody dropped or renamed {job.live} meanwhile. The restored database has its name now.")
+
+
+def told(work: Work, sentence: str) -> None:
+    """How it ended, in the log and as the run's own word."""
+    work.log(sentence)
+    work.say(sentence)
 
 
 def _record(work: Work, name: str, backup: Backup | None, facts: dict[str, Any]) -> KeptDatabase:

@@ -152,7 +152,7 @@ class Restoring:
             Call(
                 self.create,
                 f"-- Beside everything else, with the owner of {self.name}\n{create};",
-                reverse=f"DROP DATABASE {shown};",
+                reverse=f"DROP DATABASE {preflight.quoted(shown)};",
             ),
             Call(
                 self.load,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.urls import reverse
 
-from backups import in_place, restoring, subscriptions, swap
+from backups import in_place, preflight, restoring, subscriptions, swap
 from backups.before_restore import SERVERS, Wanted
 from backups.forms import BackupField, free_name, short_enough
 from backups.models import Backup
@@ -148,7 +148,7 @@ class RestoreBackup(Operation):
         return Call(
             lambda work: in_place.give_name(job, work, name, self._keep_hours),
             f"Name the proven database {name}. Only then its limit of connections holds.",
-            f"DROP DATABASE {name};",
+            f"DROP DATABASE {preflight.quoted(name)};",
         )
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.urls import reverse
 
-from backups import preflight, swap
+from backups import in_place, preflight, swap
 from backups.forms import free_name
 from backups.models import KeptDatabase, expiry
 from backups.written_since import counters, sentences
@@ -161,13 +161,15 @@ def _undo(work: Work, kept: KeptDatabase, aside: str) -> None:
         if not there:
             swap.move_in(connection, kept.original, kept.name, work.stop_if_cancelled)
             _note(work, kept, "")
-            work.log(f"{_is_back(kept)}; there was none in its place.")
+            in_place.told(work, f"{_is_back(kept)}; there was none in its place.")
             return
         gap, ended = swap.swap(connection, kept.original, aside, kept.name, work.stop_if_cancelled)
         standing = counters(connection, kept.original)
     _note(work, kept, aside, {"counters": standing})
     work.result(gap_seconds=round(gap, 3), sessions_ended=ended, aside=aside)
-    work.log(f"{_is_back(kept)}; the {'old' if kept.is_restored else 'restored'} one is kept as {aside}.")
+    in_place.told(
+        work, f"{_is_back(kept)}; the {'old' if kept.is_restored else 'restored'} one is kept as {aside}."
+    )
 
 
 def _note(work: Work, kept: KeptDatabase, aside: str, facts: Mapping[str, Any] = {}) -> None:
