@@ -331,8 +331,8 @@ class Restoring:
             for statement in properties.statements(self._properties(connection), self.scratch, left_out):
                 connection.execute(statement)
                 work.log(statement.as_string(None))
-        with work.connect(self.scratch, self.dsn, own_path=False) as connection:  # it runs what indexes are on
-            connection.execute("analyze")
+        with work.connect(self.scratch, self.dsn, own_path=False) as connection:
+            connection.execute("analyze")  # which runs what indexes are on
         work.log(f"Analyzed {self.scratch}.")
 
     def _properties(self, connection: psycopg.Connection[Any]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ MUST = [
     "S3 hung", "S3 500", "S3 slow", "truncated GET", "flipped byte", "deleted object", "object appended to",
     "expired credentials", "Redis away in mid-run", "control database away in mid-run", "clock jump",
     "source upgraded", "role missing", "extension missing", "tablespace missing", "WAL segment removed",
-    "base file altered", "key lost", "restore cancelled in each step", "two restores at once",
-    "retention during a restore", "pg_dump waits for a lock", "kill -9 of pg_receivewal",
+    "base file altered", "key lost", "restore cancelled in each step",
+    "worker dies when a restore is done, but for the word of it", "the last step of a restore cannot be done",
+    "two restores at once", "retention during a restore", "pg_dump waits for a lock", "kill -9 of pg_receivewal",
     "kill -9 of the worker in a base backup", "kill -9 of the worker in a recovery",
 ]  # fmt: skip
 

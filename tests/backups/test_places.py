@@ -53,7 +53,7 @@ def test_a_database_that_moved_since_is_restored_to_where_it_lies_now(
     move(postgres, database, space)
     checks, _ = looked(server, "restore_backup", backup=backup.pk, into="over", database=database)
     assert (
-        checks["Place of the database"].says
+        checks["Place of the database"].message
         == f"In {space}, as it is now; in the backup it lay in pg_default."
     )
     assert f"{postgres.data.name}-{database}  # on the host of shop" in checks["Space on the server"].remedy
