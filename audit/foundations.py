@@ -47,6 +47,15 @@ RECORD = """
 insert into dbadmin_audit.gap (kind, text) select 'switched', %(text)s
 where not exists (select from dbadmin_audit.gap where text = %(text)s and at > now() - interval '7 days')
 """
+#: Numbers are given once: the newest is looked up before the sequence is. Monitoring alone may read neither.
+MAY_READ_NUMBERS = """
+select has_table_privilege('dbadmin_audit.statement', 'SELECT')
+   and has_sequence_privilege('dbadmin_audit.statement_id', 'SELECT') as may_read
+"""
+NUMBERS = """
+select newest, last_value - case when is_called then 0 else 1 end as given
+from (select max(id) as newest from dbadmin_audit.statement) s, dbadmin_audit.statement_id
+"""
 SCHEMA_THERE = "select to_regclass('dbadmin_audit.statement') is not null as is_there"
 UNVERSIONED = (
     "The comment on schema dbadmin_audit no longer tells the log's version: the log counts as not installed"
@@ -56,6 +65,10 @@ OTHER_FUNCTION = (
     "Function dbadmin_audit.{} is not the one that was installed: what is recorded, or found, may be wrong"
 )
 NO_FUNCTION = "Function dbadmin_audit.{} is gone: changes cannot be recorded as they should"
+SET_BACK = (
+    "The sequence dbadmin_audit.statement_id was set back: it stands at {}, and the log goes up to statement {}; the"
+    " next statements get numbers of others, and their rows cannot be told apart"
+)
 OTHER_EVENT = (
     "Event trigger {} is {}: changes of tables, and new partitions, are seen only when dbadmin looks"
 )
@@ -93,13 +106,23 @@ def faults(rows: Rows) -> list[Fault]:
     """All of them; of functions of an older version another finding tells."""
     version = installed_version(rows)
     made = list(of_functions(rows)) if version == VERSION else []
-    return [*made, *(Fault(*row) for row in rows(STRANGE))] if version else []
+    return [*made, *of_numbers(rows), *(Fault(*row) for row in rows(STRANGE))] if version else []
 
 
 def unversioned(rows: Rows) -> list[Fault]:
     """A log that hides: it is there, and its schema no longer says so."""
     is_there = not installed_version(rows) and rows(SCHEMA_THERE)[0].is_there
     return [Fault("critical", "statement", UNVERSIONED, COMMENT)] if is_there else []
+
+
+def of_numbers(rows: Rows) -> Iterator[Fault]:
+    """A sequence that gives numbers once more."""
+    if not rows(MAY_READ_NUMBERS)[0].may_read:
+        return
+    row = rows(NUMBERS)[0]
+    if row.newest is not None and row.given < row.newest:
+        remedy = f"SELECT setval('dbadmin_audit.statement_id', {row.newest});"
+        yield Fault("critical", "statement_id", SET_BACK.format(row.given, row.newest), remedy)
 
 
 def of_functions(rows: Rows) -> Iterator[Fault]:

@@ -63,6 +63,8 @@ TABLES = """
 select w.id, w.schema_name, w.table_name, c.oid is null as is_gone, c.relname as table_now,
        (select nspname from pg_catalog.pg_namespace where oid = c.relnamespace) as schema_now,
        coalesce(substring(p.prosrc from 'audit capture (\\d+)')::int, 1) < %s as is_outdated,
+       w.relid::int8 as relid, f.relid as made_for,
+       format('UPDATE dbadmin_audit.watched SET relid = %%s WHERE id = %%s;', f.relid, w.id) as put_right,
        (select md5(string_agg(f.prosrc, '' order by f.proname)) from pg_catalog.pg_proc f
         where f.pronamespace = 'dbadmin_audit'::regnamespace
           and f.proname in ('capture_' || w.id, 'capture_row_' || w.id))
@@ -76,6 +78,7 @@ from dbadmin_audit.watched w
 left join pg_catalog.pg_class c on c.oid = w.relid
 left join pg_catalog.pg_proc p on p.proname = 'capture_' || w.id and p.pronamespace =
     'dbadmin_audit'::regnamespace
+cross join lateral (select substring(p.prosrc from 'audit\\.signature\\(.(\\d+)')::int8 as relid) f
 left join lateral (select signature from dbadmin_audit.shape s where s.watched_id = w.id order by id
     desc limit 1) s on true
 where w.until is null
@@ -147,6 +150,9 @@ where parent.relnamespace = 'dbadmin_audit'::regnamespace and parent.relkind = '
       month', '_YYYY_MM')) is null
 order by 1
 """
+OTHER_RELATION = (
+    "The log's line of it names relation {}, its capture function {}: dbadmin_audit.watched was altered"
+)
 #: Kinds of lines that are sentences of their own, and what many of them are.
 SENTENCES = {"switched": "switches", "uncounted": "gaps"}
 
@@ -266,7 +272,13 @@ WITH_A_RESTORE = (
 
 def of_tables(rows: Rows) -> list[Gap]:
     """Tables that changed under the log."""
-    found, tables = [], rows(TABLES, [VERSION])
+    tables = rows(TABLES, [VERSION])
+    others = [row for row in tables if row.made_for not in {None, row.relid}]
+    found = [
+        Gap("critical", row.schema_name, row.table_name, OTHER_RELATION.format(row.relid, row.made_for), row.put_right)
+        for row in others
+    ]  # fmt: skip
+    tables = [row for row in tables if row not in others]
     if any(row.is_outdated and not row.is_gone and not row.is_forged for row in tables):
         # One cause, one finding: an upgrade of dbadmin is no reason for an alert per table.
         text = "The capture functions are of an older version of dbadmin"

@@ -27,8 +27,15 @@ select w.id, w.until::text, md5(w.choices::text),
                     where t.tgfoid = p.oid and t.tgrelid = w.relid), ''), ' ' order by p.proname)
         from pg_catalog.pg_proc p
         where p.pronamespace = 'dbadmin_audit'::regnamespace
-          and p.proname in ('capture_' || w.id, 'capture_row_' || w.id))
+          and p.proname in ('capture_' || w.id, 'capture_row_' || w.id)),
+       w.relid::text
 from dbadmin_audit.watched w order by w.id
+"""
+#: The key of hashed and masked columns leaves the server as a digest only, and only to who may read it.
+MAY_READ_SALT = "select has_table_privilege('dbadmin_audit.secret', 'SELECT')"
+SALT = """
+select encode(sha256(convert_to(coalesce(string_agg(salt, E'\n' order by salt), ''), 'UTF8')), 'hex')
+from dbadmin_audit.secret
 """
 #: Operation -> the changes that it makes.
 OURS = {
@@ -39,7 +46,8 @@ OURS = {
 }
 
 #: Number of a table -> until when, print of its choices, version and print of its capture function, cluster and number
-#: of the table, and which rows of the catalog its function and triggers are: put back, they are others. null: none.
+#: of the table, which rows of the catalog its function and triggers are: put back, they are others; and the relation
+#: that the log's line of it names. null: none.
 States = dict[str, list[Any]]
 
 
@@ -53,6 +61,10 @@ select exists (select from dbadmin_audit.statement s where s.watched_id = w.id a
     to_regclass(format('%%I.%%I', schema_name, table_name)) is not null as is_there_again
 from dbadmin_audit.watched w where w.id = %s
 """
+OTHER_SALT = (
+    "The key of hashed and masked columns, dbadmin_audit.secret, is another than the one that was sealed: equal values"
+    " have other digests since."
+)
 AGAIN = "{} was dropped, and another table bears its name since: its changes are not recorded until it is watched."
 
 
@@ -71,7 +83,14 @@ def facts(connection: psycopg.Connection[Any], last: Seal | None) -> dict[str, A
     found = states(connection)
     own = hashed(found)
     same = last is not None and json.loads(last.header).get("watched_sha256") == own
-    return {"watched_sha256": own} if same else {"watched_sha256": own, "watched": found}
+    told: dict[str, Any] = {"watched_sha256": own, "salt_sha256": salt(connection)}
+    return told if same else {**told, "watched": found}
+
+
+def salt(connection: psycopg.Connection[Any]) -> str | None:
+    """The digest of the key of hashed and masked columns; None: whoever asks may not read it."""
+    may_read = (connection.execute(MAY_READ_SALT).fetchone() or (False,))[0]
+    return str((connection.execute(SALT).fetchone() or ("",))[0]) if may_read else None
 
 
 def sealed(seal: Seal) -> States | None:
@@ -98,6 +117,11 @@ def differences(
         is_called = called.get(number, "nothing")
         if is_called != name and not is_ours(seal, "renamed", is_called):
             yield number, "renamed", RENAMED.format(number, is_called, name)
+    if (sealed_salt := json.loads(seal.header).get("salt_sha256")) and salt(connection) not in {
+        sealed_salt,
+        None,
+    }:
+        yield "", "altered", OTHER_SALT
     if "watched_sha256" not in json.loads(seal.header):
         return  # made before a seal told that
     was = sealed(seal)
@@ -129,6 +153,11 @@ def of_table(name: str, was: list[Any], now: list[Any]) -> Iterator[tuple[str, s
         is_now = "it is watched again" if now[0] is None else f"it is not watched since {now[0]}"
         yield "watched" if now[0] is None else "unwatched", f"{name} was sealed as {sealed_as}; {is_now}."
         return
+    if len(was) > 6 and now[6] != was[6]:
+        yield (
+            "renewed",
+            f"{name} was sealed as relation {was[6]}; the log's line of it names relation {now[6]}.",
+        )
     if now[1] != was[1]:
         yield "renewed", f"The choices for {name} are not those that were sealed."
     if now[3] != was[3]:

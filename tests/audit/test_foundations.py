@@ -23,6 +23,10 @@ OTHER = (
 TEXT = "create or replace function dbadmin_audit.{} language sql {} as $$select {}$$"
 NOTHING = "create function nothing() returns trigger language plpgsql as 'begin return null; end';"
 STRANGE = "{} of dbadmin_audit.statement is none of dbadmin's: it can keep changes out of the log"
+SET_BACK = (
+    "The sequence dbadmin_audit.statement_id was set back: it stands at 1, and the log goes up to statement 2; the next"
+    " statements get numbers of others, and their rows cannot be told apart"
+)
 EVENT = "Event trigger dbadmin_audit_ddl is {}: changes of tables, and new partitions, are seen only when dbadmin looks"
 #: Tampering -> what is said, and what mends it.
 CRITICAL = {
@@ -43,6 +47,9 @@ CRITICAL = {
         (STRANGE.format("Trigger t"), "DROP TRIGGER t ON dbadmin_audit.statement;"),
     "create rule r as on insert to dbadmin_audit.statement do instead nothing":
         (STRANGE.format("Rule r"), "DROP RULE r ON dbadmin_audit.statement;"),
+    "insert into items values (2, 'b'); select setval('dbadmin_audit.statement_id', 1)":
+        (SET_BACK,
+         "SELECT setval('dbadmin_audit.statement_id', 2);"),
 }  # fmt: skip
 WARNINGS = {
     "alter event trigger dbadmin_audit_ddl disable": (EVENT.format("off"), "upgrade_capture"),
@@ -113,6 +120,16 @@ def test_what_opens_the_log_is_told_and_mended(indexed, execute, server, tamperi
     execute(tampering)
     assert gaps(indexed) == [("warning", problem, remedy)]
     mend(execute, server, remedy)
+    assert gaps(indexed) == []
+
+
+def test_a_line_of_the_registry_that_names_another_relation_is_told_and_put_right(indexed, execute):
+    relid = indexed.state.active()[0].relid
+    execute("update dbadmin_audit.watched set relid = 1259")
+    ((state, problem, remedy),) = [one for one in gaps(indexed) if "relation" in one[1]]
+    text = f"its capture function {relid}: dbadmin_audit.watched was altered"
+    assert (state, problem) == ("critical", f"The log's line of it names relation 1259, {text}")
+    execute(remedy)
     assert gaps(indexed) == []
 
 

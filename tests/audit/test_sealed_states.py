@@ -111,6 +111,34 @@ def test_states_that_were_cut_out_of_the_seals_are_missed(quiet, target, tmp_pat
     )
 
 
+#: What is altered -> what is said; the second party says so, too.
+ALTERED = {
+    "update dbadmin_audit.watched set relid = 1259 where id = 1":
+        "public.items was sealed as relation {relid}; the log's line of it names relation 1259.",
+    "update dbadmin_audit.shape set columns = '[]'": "The versions of columns were altered.",
+    "update dbadmin_audit.shape set key_columns = '{name}'": "The versions of columns were altered.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tampering", ALTERED, ids=range(len(ALTERED)))
+def test_what_makes_rows_readable_is_held_against_its_seal(
+    quiet, execute, target, tmp_path, postgres, tampering
+):
+    expected = ALTERED[tampering].format(relid=quiet.state.active()[0].relid)
+    execute(tampering)
+    assert expected in findings(target)
+    assert expected in script(tmp_path, postgres, target)
+
+
+def test_another_key_of_hashed_columns_is_named(quiet, execute, target):
+    execute("update dbadmin_audit.secret set salt = salt || 'x'")
+    said = (
+        "The key of hashed and masked columns, dbadmin_audit.secret, is another than the one that was sealed: equal"
+        " values have other digests since."
+    )
+    assert findings(target) == [said]
+
+
 SEEN = " Seen after seal 2 ({:%Y-%m-%d %H:%M} UTC): what was written meanwhile may not be recorded"
 
 

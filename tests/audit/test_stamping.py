@@ -152,8 +152,8 @@ def test_the_newest_seal_is_stamped_kept_in_the_store_and_proven(
         ],
     )
     status, said, told = by_the_script(tmp_path, dsn)
-    assert (status, told) == (
-        0, "The time stamps were not checked: give --ca the certificates of their authority.\n",
+    assert (status, told.splitlines()[0]) == (
+        0, "The time stamps were not checked: give --ca the certificates of their authority.",
     )  # fmt: skip
     assert "stamped " in client_as("auditor").get("/servers/shop/audit/seals/").content.decode()
     assert "stamped" not in " ".join(sealed(server))
