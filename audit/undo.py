@@ -10,6 +10,7 @@ from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from audit import changes, whole_undo
 from audit.capture import text_of
+from audit.chains import chained
 from audit.registry import Installed, Shape, Watched
 from audit.search import Change, key_text
 from audit.tables import Rows
@@ -284,6 +285,7 @@ def reversals(rows: Rows, state: Installed, wanted: list[Change]) -> list[Revers
     for one in newest:
         table = tables[one.statement.watched_id]
         found.append(reversal(table, with_columns(rows, state, table, one, shapes), columns[table.id]))
+    found = as_it_happened(found)
     takings = [Taking(columns[one.table.id].relid, one.change.new, one.change.old, one.rows) for one in found]
     follow = by_themselves(takings, keys)
     found = [
@@ -291,6 +293,22 @@ def reversals(rows: Rows, state: Installed, wanted: list[Change]) -> list[Revers
         for one, taking in zip(found, takings, strict=True)
     ]
     return [found[place] for place in in_order(takings, keys, follow)]
+
+
+def as_it_happened(found: list[Reversal]) -> list[Reversal]:
+    """Given in the order of the log, newest first: in that in which each row changed. What a trigger of the
+    application's wrote to a row once more stands in the log before the statement that fired it."""
+    places: dict[Any, list[int]] = {}
+    for place, one in enumerate(found):  # where its key changed, it is one row by both
+        same = sorted({place}.union(*(places.get(row, ()) for row in one.rows)))
+        places |= {row: same for each in same for row in found[each].rows}
+    ordered = list(found)
+    for same in {id(each): each for each in places.values()}.values():
+        by_change = {id(found[place].change): found[place] for place in same}
+        changes_of_it = chained([found[place].change for place in same[::-1]])[::-1]
+        for place, change in zip(same, changes_of_it, strict=True):
+            ordered[place] = by_change[id(change)]
+    return ordered
 
 
 def guarded(
@@ -337,7 +355,8 @@ def conflicts(rows: Rows, found: list[Reversal]) -> Misfits:
 def later(rows: Rows, state: Installed, one: Reversal) -> str:
     """Who changed the row after this change, or what else is in the way."""
     last = changes.life(rows, state, one.table, key_text(one.change.key), limit=1)
-    if last and last[0].statement_id > one.change.statement_id:
+    place = (one.change.statement_id, one.change.n)
+    if last and (last[0].statement_id, last[0].n) != place:
         by = last[0].statement
         return f"changed again by {by.person} at {by.at:%Y-%m-%d %H:%M:%S} UTC, statement {by.id}"
     for table, question in one.guards:

@@ -4,6 +4,7 @@ import pytest
 
 from audit.operations.undo_changes import UndoChanges
 from dbadmin.operations import Refused
+from tests.audit.test_chains import AGAIN, NESTED
 
 pytestmark = pytest.mark.servers
 
@@ -352,3 +353,44 @@ def test_nothing_comes_back_into_a_table_that_was_made_anew(pairs, execute):
         " what would be taken back."
     )
     assert execute("select count(*) from pairs").fetchone() == (0,)
+
+
+#: What an application's own trigger writes to the row that was just written; not what does so whatever is written:
+#: that would change what is put back, too.
+WRITTEN_AGAIN = [
+    *((AGAIN.format(does, event, level)) for does, event, level in NESTED if event == "insert"),
+    AGAIN.format("update items set name = 'new' where id = new.id and new.name = 'x';", "update", "row"),
+    AGAIN.format("delete from items where id = new.id and new.name = 'x';", "update", "row"),
+    AGAIN.format("insert into items overriding system value values (old.id, 'again');", "delete", "row"),
+]
+
+
+@pytest.mark.parametrize("trigger", WRITTEN_AGAIN, ids=range(len(WRITTEN_AGAIN)))
+def test_what_a_trigger_wrote_to_the_same_row_once_more_is_taken_back_first(audit, execute, target, trigger):
+    execute("create table items (id int primary key, name text)")
+    audit.watch("items")
+    execute("insert into items values (1, 'a'), (2, 'b'), (3, 'c')")
+    execute(trigger)
+    before = execute("select * from items order by id").fetchall()
+    with target.connection.transaction():
+        execute("insert into items values (7, 'new')")
+        execute("update items set name = 'x' where id = 1")
+        execute("delete from items where id = 2")
+    execute("drop trigger again on items")
+    (transaction,) = {row.xid for row in audit.statements() if row.xid != audit.statements()[0].xid}
+    undo(audit, transaction=transaction)
+    assert execute("select * from items order by id").fetchall() == before
+
+
+def test_a_row_that_a_trigger_wrote_once_more_is_told_as_changed_by_it(audit, execute):
+    execute("create table items (id int primary key, name text)")
+    audit.watch("items")
+    execute(AGAIN.format(*NESTED[0]))
+    execute("insert into items values (1, 'a')")
+    inner, outer = audit.statements()
+    with pytest.raises(Refused) as refusal:
+        undo(audit, statement=outer.id)
+    assert str(refusal.value).splitlines()[1] == (
+        f"the insert of public.items 1: changed again by postgres at {inner.at:%Y-%m-%d %H:%M:%S} UTC, statement"
+        f" {inner.id}"
+    )
