@@ -3,6 +3,7 @@ triggers are a superuser's."""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import psycopg
@@ -100,10 +101,14 @@ def read(connection: psycopg.Connection[Any]) -> dict[int, Definition]:
     return found
 
 
-def differences(before: Definition, now: Definition) -> list[str]:
-    """What changed, one sentence each: what is gone, what is other, what is new."""
+def differences(before: Definition, now: Definition, detached: Container[str] = ()) -> list[str]:
+    """What changed, one sentence each: what is gone, what is other, what is new. detached: partitions that left."""
     kind = {key: key.rpartition(" ")[0] for key in before | now}
-    gone = [f"{kind[key]} dropped: {text}" for key, text in before.items() if key not in now]
+    gone = [
+        f"{kind[key]} {'detached' if key in detached else 'dropped'}: {text}"
+        for key, text in before.items()
+        if key not in now
+    ]
     other = [
         f"{kind[key]} changed: {text} → {now[key]}"
         for key, text in before.items()
@@ -116,7 +121,7 @@ def differences(before: Definition, now: Definition) -> list[str]:
 def record_definitions(connection: psycopg.Connection[Any], server: Server) -> list[str]:
     """Write what changed since the last look into the log, where no event trigger does; what was written.
 
-    Where one does, only a partition that was dropped is told. The definition is remembered: should the event trigger be
+    Where one does, only partitions that are gone are told. The definition is remembered: should the event trigger be
     dropped, the next look knows what was there.
     """
     try:
@@ -129,9 +134,10 @@ def record_definitions(connection: psycopg.Connection[Any], server: Server) -> l
         now, moment = found.get(table.id, {}), timezone.now()
         place = {"server": server, "database": connection.info.dbname, "watched_id": table.id}
         seen = SeenDefinition.objects.filter(**place).first()
-        changed = differences(seen.definition, now) if seen else []
-        if seen and is_told:
-            changed = differences(dropped_partitions(connection, seen.definition, now), {})
+        before = seen.definition if seen else {}
+        left = partitions_gone(before, now)
+        before, after = (left, {}) if is_told else (before, now)
+        changed = differences(before, after, still_there(connection, left))
         if seen and changed:
             name = f"{table.schema_name}.{table.table_name}"
             text = sentence(name, seen.seen_at, moment, changed if now else [])
@@ -141,20 +147,21 @@ def record_definitions(connection: psycopg.Connection[Any], server: Server) -> l
     return written
 
 
-def dropped_partitions(
-    connection: psycopg.Connection[Any], before: Definition, now: Definition
-) -> Definition:
-    """What no event trigger tells: when a partition is dropped, the server no longer knows whose it was. One that was
-    detached is still there, and was told."""
-    gone = {
+def partitions_gone(before: Definition, now: Definition) -> Definition:
+    """Partitions that are none any more. No event trigger tells which: of one that is dropped the server no longer
+    knows whose it was, and of one that is detached only that its table was altered."""
+    return {
         key: text for key, text in before.items() if key.startswith("partition ") and now and key not in now
     }
-    there = connection.execute(
-        "select oid::text from pg_catalog.pg_class where oid::text = any(%s)",
-        [[key.rpartition(" ")[2] for key in gone]],
+
+
+def still_there(connection: psycopg.Connection[Any], partitions: Definition) -> set[str]:
+    """Those that are tables of their own by now."""
+    found = connection.execute(
+        "select 'partition ' || oid from pg_catalog.pg_class where oid::text = any(%s)",
+        [[key.rpartition(" ")[2] for key in partitions]],
     )
-    detached = {f"partition {row[0]}" for row in there}
-    return {key: text for key, text in gone.items() if key not in detached}
+    return {row[0] for row in found}
 
 
 def sentence(name: str, since: Any, until: Any, changed: list[str]) -> str:

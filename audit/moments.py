@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg.sql import SQL, Identifier, Literal
 
+from audit import walk
 from audit.chains import NEAR
 from audit.changes import columns_of, exact, image, life
 from audit.registry import Installed, Shape, Watched, images_of
@@ -61,20 +63,46 @@ select id, at from truncates where id > %s and at <= %s order by id limit 1
 
 #: Partitions that were emptied alone, the newest first.
 ALONE = """
-select s.id, s.at, substring(s.note from 10) as name from dbadmin_audit.statement s
+select s.id, s.at, substring(s.note from 10) as name, 'emptied' as became from dbadmin_audit.statement s
 where s.watched_id = %s and s.operation = 'T' and s.note is not null and s.id > %s and s.at > %s and s.at <= %s
   and not exists (select from dbadmin_audit.statement w
                   where w.watched_id = s.watched_id and w.operation = 'T' and w.note is null and w.xid = s.xid)
 order by s.id desc limit 10
 """
+#: As audit/definitions.py tells of it.
+LEFT = re.compile(r"partition (dropped|detached): (.+?) (?:FOR VALUES|DEFAULT)")
 
 
-def emptied_alone(
-    rows: Rows, table: Watched, until: dt.datetime, after: int = 0, since: dt.datetime | None = None
-) -> list[Any]:
-    """Partitions of a table that were emptied between two moments, and above a statement's number, while others were
-    not: which rows lay in them the log does not tell. Newest first, ten at most."""
-    return list(rows(ALONE, [table.id, after, since or dt.datetime.min.replace(tzinfo=dt.UTC), until]))
+def partitions_lost(
+    rows: Rows, state: Installed, table: Watched, until: dt.datetime, after: int = 0, since: dt.datetime | None = None
+) -> list[Any]:  # fmt: skip
+    """Partitions of a table that were emptied, dropped or detached between two moments, and above a statement's number,
+    while others were not: which rows lay in them the log does not tell. Newest first, ten of a kind at most."""
+    emptied = rows(ALONE, [table.id, after, since or dt.datetime.min.replace(tzinfo=dt.UTC), until])
+    return [*left(rows, state, table, until, after, since), *emptied]
+
+
+@dataclass(frozen=True)
+class Left:
+    """A partition that was dropped or detached, as the line of the log tells that saw it; became: which of both."""
+
+    id: int
+    at: dt.datetime
+    name: str
+    became: str
+
+
+def left(
+    rows: Rows, state: Installed, table: Watched, until: dt.datetime, after: int, since: dt.datetime | None
+) -> list[Left]:
+    """Those of the last fifty changes of the table's definition; they are told when a look has seen them."""
+    wanted = Filter(table=str(table), operation="definition", since=since, until=until)
+    return [
+        Left(line.id, line.at, name, became)
+        for line in walk.find(rows, state, wanted, limit=50).statements
+        if line.id > after and line.watched_id == table.id
+        for became, name in LEFT.findall(line.note or "")
+    ][:10]
 
 
 def unless_gone(

@@ -22,7 +22,7 @@ from audit.listing import lines_of
 from audit.log_tables import SCHEMA
 from audit.losses import moment_without
 from audit.models import CountedTable, SavedSearch
-from audit.moments import emptied_alone, row_at
+from audit.moments import partitions_lost, row_at
 from audit.overview import capture_overview
 from audit.registry import Watched, installed, outdated, restored
 from audit.routine import lacks, put_on_schedules
@@ -176,8 +176,8 @@ def life(asked: Asked, table: str) -> HttpResponse:
     context = asked.context(
         at=at,
         was=was,
-        emptied=emptied_alone(
-            asked.rows, watched, max(filter(None, (at, until))), was.statement_id if was else 0
+        lost=partitions_lost(
+            asked.rows, asked.state, watched, max(filter(None, (at, until))), was.statement_id if was else 0
         )
         if at
         else [],
@@ -217,7 +217,8 @@ def table(asked: Asked, table: str) -> HttpResponse:
     context = asked.context(
         table=watched, at=at, until=until, at_text=get.get("at", ""), until_text=get.get("and", ""),
         refusal=refusal, found=found, rows=rows,
-        emptied=emptied_alone(asked.rows, watched, max(at, until or at), since=min(at, until) if until else None)
+        lost=partitions_lost(
+            asked.rows, asked.state, watched, max(at, until or at), since=min(at, until) if until else None)
         if at and not refusal
         else [],
         columns=comparing.columns(watched, rows.rows),

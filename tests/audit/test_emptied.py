@@ -5,6 +5,7 @@ import datetime as dt
 import pytest
 
 from audit import comparing
+from audit.definitions import record_definitions
 from audit.moments import row_at
 
 pytestmark = pytest.mark.servers
@@ -66,4 +67,25 @@ def test_the_whole_table_takes_all(parts, execute, client_as, server):
     }  # fmt: skip
     assert [as_now(parts, key) for key in ("1", "11")] == [None, None]
     page = "table/public.parts/?at=2999-01-01T00:00"
+    assert ALONE not in client_as("auditor").get(f"/servers/{server.name}/audit/{page}").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("statement", "became"),
+    [("drop table parts_0", "dropped"), ("alter table parts detach partition parts_0", "detached")],
+)
+def test_partitions_that_left_are_told_beside_the_rows_that_may_have_lain_in_them(
+    parts, execute, client_as, server, target, statement, became
+):
+    record_definitions(target.connection, server)
+    execute(statement)
+    record_definitions(target.connection, server)
+    for page in (
+        "table/public.parts/?at=2999-01-01T00:00",
+        "row/public.parts/?key=1&at=2999-01-01T00:00",
+    ):
+        shown = client_as("auditor").get(f"/servers/{server.name}/audit/{page}").content.decode()
+        assert f">{became}</a> before " in shown, page
+        assert ALONE in shown
+    page = "table/public.parts/?at=2000-01-01T00:00"
     assert ALONE not in client_as("auditor").get(f"/servers/{server.name}/audit/{page}").content.decode()
