@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 
 import psycopg
 from django import forms
-from psycopg.errors import LockNotAvailable, RaiseException
+from psycopg.errors import LockNotAvailable, QueryCanceled, RaiseException
 from psycopg.sql import SQL, Composed
 
 from audit import search, undo, undo_sets, walk
@@ -47,8 +48,12 @@ LOCKED = (
     " blocks, and start this again."
 )
 NOTHING = "There is no row to take back: truncates and definitions keep none."
-#: Milliseconds that one question of a plan over many rows may take.
-PATIENCE = 60_000
+#: Seconds that the questions of a plan over many rows may take together: a page waits for them, and a proxy before it.
+PATIENCE = 55
+TOO_LONG = (
+    "Looking at so many rows took longer than {} seconds and was given up; nothing was changed. Take less back at once:"
+    " one statement, or a shorter time."
+)
 
 
 @dataclass(frozen=True)
@@ -255,15 +260,24 @@ class UndoChanges(Operation):
     @contextmanager
     def patient_rows(self) -> Iterator[Rows]:
         """Questions over many rows: in one snapshot, and with time."""
+        until = time.monotonic() + PATIENCE
         with (
-            session(self.server, "operate", self.database or None, 2 * PATIENCE / 1000) as found,
+            session(self.server, "operate", self.database or None, 2 * PATIENCE) as found,
             found.connection.transaction(),
         ):
             found.connection.execute("set transaction isolation level repeatable read read only")
             found.connection.execute(SETTINGS)
-            found.connection.execute(f"set local statement_timeout = {PATIENCE}")
             found.connection.execute("set local work_mem = '64MB'")
-            yield found.rows
+
+            def rows(query: Any, params: Any = None) -> list[Any]:
+                left = max(1, round((until - time.monotonic()) * 1000))
+                found.connection.execute(f"set local statement_timeout = {left}")
+                return found.rows(query, params)
+
+            try:
+                yield rows
+            except QueryCanceled as error:
+                raise Refused(TOO_LONG.format(PATIENCE)) from error
 
     def is_span(self) -> bool:
         """Is it about a stretch of time?"""

@@ -8,6 +8,7 @@ import time
 import psycopg
 import pytest
 
+from audit.operations import undo_changes
 from audit.operations.undo_changes import UndoChanges
 from dbadmin.operations import Refused
 from tests.audit.test_undo import Run, undo
@@ -358,6 +359,17 @@ def test_types_that_changed_and_casts_of_users_give_the_same_values(audit, execu
     execute("alter table things alter number type bigint")
     undo(audit, statement=number)
     assert execute('select * from things order by id collate "C"').fetchall() == before
+
+
+def test_a_preview_that_takes_too_long_ends_with_what_to_do_instead(goods, execute, monkeypatch):
+    monkeypatch.setattr(undo_changes, "PATIENCE", 0.02)
+    execute("update shop.goods set name = name || '!'")
+    with pytest.raises(Refused) as refusal:
+        undo(goods, statement=last(goods))
+    assert str(refusal.value) == (
+        "Looking at so many rows took longer than 0.02 seconds and was given up; nothing was changed. Take less back at"
+        " once: one statement, or a shorter time."
+    )
 
 
 def test_more_than_a_million_rows_are_refused(audit, execute):
