@@ -9,7 +9,7 @@ from django import forms
 from audit import plans
 from audit.capture import VERSION, Choices
 from audit.log_tables import SCHEMA
-from audit.operations.watch_table import rows_of, rules_before
+from audit.operations.watch_table import refuse_without_rights, rows_of, rules_before
 from audit.registry import NAMED, Watched, installed, name_now, next_numbers, outdated, restored
 from audit.tables import Described, Rows, describe
 from dbadmin.operations import Operation, Refused, Risk
@@ -45,6 +45,7 @@ class UpgradeCapture(Operation):
         What writers have to wait for comes last, when all that nobody waits for is done.
         """
         rows, database = rows_of(self), self.params.get("database") or ""
+        refuse_without_rights(rows)
         state = installed(rows)
         if not state.version:
             raise Refused("No table is watched here yet.")
@@ -55,6 +56,7 @@ class UpgradeCapture(Operation):
             )
         _, shape_id = next_numbers(rows, state)
         steps, late = list(plans.install_steps(rows, state, database)), []
+        relids = list(restored(rows, state))
         for known in outdated(rows, state):
             table = as_watched(rows, known)
             if table is not None:
@@ -66,7 +68,9 @@ class UpgradeCapture(Operation):
                 shape_id += 1
         for known in state.active():
             if table := as_watched(rows, known):
-                late += plans.late_triggers(rows, known, table, database)
+                late += (triggers := plans.late_triggers(rows, known, table, database))
+                relids += [table.relid] if triggers else []
+        refuse_without_rights(rows, relids)
         steps += [*late, *plans.dropped_indexes(rows, database)]
         if not steps:
             raise Refused(f"Capture is of version {VERSION} already, for every watched table.")

@@ -9,7 +9,12 @@ from django import forms
 
 from audit import plans
 from audit.capture import Choices
-from audit.operations.watch_table import column_names, refuse_unwatchable, rows_of
+from audit.operations.watch_table import (
+    column_names,
+    refuse_unwatchable,
+    refuse_without_rights,
+    rows_of,
+)
 from audit.registry import held, installed, known_as, next_numbers
 from audit.tables import describe, suggested_rules
 from dbadmin.models import Run
@@ -61,6 +66,7 @@ class WatchSchema(Operation):
     def plan(self) -> Sequence[Step]:
         """One transaction per table: a table that is busy does not hold the others up."""
         rows, database = rows_of(self), self.params.get("database") or ""
+        refuse_without_rights(rows)
         state = installed(rows)
         watched_id, shape_id = next_numbers(rows, state)
         out = set(column_names(self.params.get("leave_out") or ""))
@@ -79,6 +85,7 @@ class WatchSchema(Operation):
             raise Refused(f"{self.target()} has no tables on {self.server}.", field="schema")
         if not new:
             raise Refused(f"All {len(names)} tables of {self.target()} are watched already.")
+        refuse_without_rights(rows, [relids[name] for name in new])
         what = "1 table is" if len(new) == 1 else f"{len(new)} tables are"
         self.done = f"{what} watched from now on; before, {len(names) - len(new)} of {len(names)} were."
         for number, name in enumerate(new):

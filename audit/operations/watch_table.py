@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,14 @@ ON_FAILURE = [
     ("continue", "the write passes: a gap is recorded"),
 ]
 RULES = ("excluded", "hashed", "masked")
+LACKING = """
+select pg_catalog.format('GRANT %%I TO %%I;', pg_catalog.pg_get_userbyid(o.owner), current_user) as remedy
+from (
+    select nspowner as owner, 'MEMBER' as needed from pg_catalog.pg_namespace where nspname = 'dbadmin_audit'
+    union select relowner, 'USAGE' from pg_catalog.pg_class where oid = any(%s::oid[])
+) o
+where not pg_catalog.pg_has_role(o.owner, o.needed) group by o.owner order by 1
+"""
 
 
 def column_names(text: str) -> list[str]:
@@ -141,8 +149,10 @@ class WatchTable(Operation):
     def plan(self) -> Sequence[Step]:
         """Install what is missing, then watch, or renew what is watched already."""
         rows, database = rows_of(self), self.params.get("database") or ""
+        refuse_without_rights(rows)
         state = installed(rows)
         table = self.described(rows, state)
+        refuse_without_rights(rows, [table.relid])
         watched_id, shape_id = next_numbers(rows, state)
         known = known_as(rows, state, table.relid, table.schema, table.name)
         choices = self.choices()
@@ -235,6 +245,16 @@ def rules_before(known: Watched, table: Described) -> dict[str, str]:
         return {c.name: numbers[str(c.attnum)] for c in table.columns if str(c.attnum) in numbers}
     names = {column.name: column.rule for column in known.shapes[-1].columns if column.rule}
     return {name: rule for name, rule in names.items() if table.column(name)}
+
+
+def refuse_without_rights(rows: Rows, relids: Iterable[int] = ()) -> None:
+    """Whoever makes objects of the log does so as its owner, and triggers as the owner of their table. A superuser is
+    all of them; of others it is better to hear before anything is begun."""
+    lacking = [row.remedy for row in rows(LACKING, [list(relids)])]
+    if lacking:
+        raise Refused(
+            f"The role of the operate DSN may not do this yet. As an administrator run: {' '.join(lacking)}"
+        )
 
 
 def refuse_unwatchable(table: Described) -> None:

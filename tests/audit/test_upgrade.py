@@ -12,6 +12,7 @@ from audit.gaps import find_gaps
 from audit.operations.upgrade_capture import UpgradeCapture
 from audit.tables import describe
 from dbadmin.operations import Refused
+from tests.carrying_out import carry_out, operation
 from tests.fixtures.runtime import until
 
 pytestmark = pytest.mark.servers
@@ -97,6 +98,28 @@ def test_a_table_that_was_altered_gets_its_new_columns_in_the_upgrade(old, execu
     last = old.statements(table="items")[-1]
     assert [column.name for column in old.state.shapes[last.shape_id].columns] == ["id", "name", "more"]
     assert [new["more"] for _, _, new in old.told(table="items")] == ["7", "8"]
+
+
+def test_who_may_not_upgrade_it_is_told_the_rights_that_are_lacking(old, execute, postgres, target, server):
+    """No superuser, as on managed servers."""
+    execute(f"create role plain login password '{postgres.password}'; create role shop nologin")
+    execute("alter table users owner to shop; alter table items owner to shop")
+    server.seal_dsn("operate_dsn", postgres.dsn_for(target.database, "plain"))
+    server.save()
+    try:
+        for lacking in ("GRANT dbadmin_audit TO plain;", "GRANT shop TO plain;"):
+            with pytest.raises(Refused) as refusal:
+                operation("upgrade_capture", server).plan()
+            assert str(refusal.value) == (
+                f"The role of the operate DSN may not do this yet. As an administrator run: {lacking}"
+            )
+            execute(lacking)
+        run = carry_out(operation("upgrade_capture", server))
+        assert run.status == "succeeded", run.message
+        execute("insert into users values (1, 'a', 'sad')")
+        assert [kind for kind, _, _ in old.told()] == ["insert"]
+    finally:
+        execute("reassign owned by shop to current_user; drop owned by plain; drop role plain, shop")
 
 
 def test_an_open_transaction_of_a_writer_holds_up_new_triggers_alone(old, execute, postgres, target):
