@@ -81,8 +81,18 @@ def shared_functions(rows: Rows, own: bool, database: str) -> Step:
     return Transaction(
         [*as_owner(own, [Sql(script(name)) for name in names]), *events(rows)],
         database=database,
-        says="Renew the audit log's shared functions",
+        says=f"Renew the audit log's shared functions{beyond(rows)}",
     )
+
+
+EVENTS_THERE = "select to_regprocedure('dbadmin_audit.on_ddl()') is not null as are_there"
+
+
+def beyond(rows: Rows) -> str:
+    """What somebody who is no superuser cannot renew, where a superuser made it."""
+    if rows(ABILITIES)[0].superuser or not rows(EVENTS_THERE)[0].are_there:
+        return ""
+    return ", but not event triggers and their functions: a superuser has to run this for them"
 
 
 #: What a writer paid for in older logs, and a map that is filled behind the log answers now. The one by operation stays

@@ -114,6 +114,11 @@ def test_who_may_not_upgrade_it_is_told_the_rights_that_are_lacking(old, execute
                 f"The role of the operate DSN may not do this yet. As an administrator run: {lacking}"
             )
             execute(lacking)
+        (first, *_) = operation("upgrade_capture", server).plan()
+        assert first.says == (
+            "Renew the audit log's shared functions, but not event triggers and their functions: a superuser has to run"
+            " this for them"
+        )
         run = carry_out(operation("upgrade_capture", server))
         assert run.status == "succeeded", run.message
         execute("insert into users values (1, 'a', 'sad')")
