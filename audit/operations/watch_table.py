@@ -173,6 +173,7 @@ class WatchTable(Operation):
     def look(self) -> Sequence[Check]:
         """What it costs the table's writers, measured on a few of its rows; also of a table that is watched already."""
         title, rows = "Cost, measured on a copy that was rolled back", rows_of(self)
+        others: list[Check] = []
         try:
             state = installed(rows)
             table = self.described(rows, state)
@@ -181,9 +182,9 @@ class WatchTable(Operation):
             with connect(self.server, "operate", self.params.get("database") or None) as connection:
                 return [*others, Check("ok", title, measure(connection, table, self.choices()).said())]
         except (NotMeasured, Refused) as reason:
-            return [Check("unknown", title, str(reason))]
+            return [*others, Check("unknown", title, str(reason))]
         except psycopg.Error as error:
-            return [Check("unknown", title, f"It could not be measured: {why(error, '')}")]
+            return [*others, Check("unknown", title, f"It could not be measured: {why(error, '')}")]
 
     def described(self, rows: Rows, state: Installed) -> Described:
         """The table with the rules asked for and those of before, or a refusal."""
