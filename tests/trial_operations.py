@@ -115,7 +115,7 @@ class Trial(Operation):
     def clean_up(self, work):
         if "leftover" in work.facts:
             with work.connect() as connection:
-                connection.execute("drop table if exists leftover")
+                connection.execute("drop table if exists public.leftover")
             work.log("Dropped the leftover.")
 
 
