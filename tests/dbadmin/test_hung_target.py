@@ -69,7 +69,8 @@ def test_every_room_opens_without_waiting_for_it(hung: Server, client_as: Callab
     slow = {}
     for room in rooms():
         seconds, answer = timed(client, f"/servers/hung/{room}")
-        assert answer.status_code in {200, 302, 405, 503}, room
+        absent = {404} if room == "audit/seals/witness/" else set()  # of a log that was never sealed
+        assert answer.status_code in {200, 302, 405, 503} | absent, room
         if seconds > 1:
             slow[room] = seconds
     assert slow == {}
