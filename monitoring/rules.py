@@ -313,11 +313,16 @@ def keep_defaults(**_: Any) -> None:
     wanted = dict(written())
     wanted.update(of_headers())
     known = {rule.origin: rule for rule in AlertRule.objects.exclude(origin=None)}
+    AlertRule.objects.bulk_create(
+        AlertRule(origin=origin, **columns) for origin, columns in wanted.items() if origin not in known
+    )
     for origin, columns in wanted.items():
         rule = known.pop(origin, None)
-        if rule is None:
-            AlertRule.objects.create(origin=origin, **columns)
-        elif not rule.is_changed and any(getattr(rule, name) != value for name, value in columns.items()):
+        if (
+            rule
+            and not rule.is_changed
+            and any(getattr(rule, name) != value for name, value in columns.items())
+        ):
             AlertRule.objects.filter(pk=rule.pk).update(**columns)
     AlertRule.objects.filter(pk__in=[rule.pk for rule in known.values() if not rule.is_changed]).delete()
 

@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.fixtures.browser",
     "tests.fixtures.runtime",
     "tests.fixtures.listeners",
+    "tests.fixtures.emptying",
     "tests.backups.recovering",
     "tests.backups.beside",
 ]

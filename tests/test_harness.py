@@ -3,8 +3,12 @@
 import boto3
 import pytest
 import redis
+from django.apps import apps
 
+from dbadmin.models import Run
 from dbadmin.permissions import may
+from monitoring.models import AlertRule
+from tests.fixtures.emptying import empty
 
 
 @pytest.mark.servers
@@ -45,3 +49,14 @@ def test_the_s3_server_keeps_objects(s3):
 @pytest.mark.parametrize("role", ["viewer", "auditor", "operator", "admin"])
 def test_people_have_one_role_each(user_as, role):
     assert may(user_as(role), "audit.view") is (role in {"auditor", "admin"})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_test_commits_is_gone_after_it_and_what_every_installation_has_is_there(server):
+    rules = list(AlertRule.objects.order_by("origin").values_list("origin", "warning", "enabled"))
+    AlertRule.objects.update(enabled=False)
+    Run.objects.create(server=server, server_name="shop", operation="trial", target="kept")
+    empty(None)
+    filled = [model.__name__ for model in apps.get_models() if model._meta.managed and model.objects.exists()]
+    assert sorted(filled) == ["AlertRule", "ContentType", "Permission"]
+    assert list(AlertRule.objects.order_by("origin").values_list("origin", "warning", "enabled")) == rules
