@@ -25,7 +25,8 @@ def place(found: list[Change], change: Change) -> int:
     if not found or follows(found[-1], change):
         return end
     for at in range(end - 1, max(-1, end - 1 - NEAR), -1):
-        is_torn = at == 0 or not follows(found[at - 1], found[at])
+        # Rows that are alike may change places: what leaves a key, and what comes to it, are then two rows.
+        is_torn = not follows(found[at - 1], found[at]) if at else not (moves(change) and moves(found[0]))
         if is_torn and is_together(change, found[at]) and follows(change, found[at]):
             return at
     return end
@@ -37,9 +38,20 @@ def is_together(one: Change, other: Change) -> bool:
     return len(set(known)) <= 1
 
 
+def moves(change: Change) -> bool:
+    """Did the row get another key?"""
+    names = change.shape.key if change.shape else change.key_names
+    old, new = change.old, change.new
+    return old is not None and new is not None and any(old.get(name) != new.get(name) for name in names)
+
+
 def follows(one: Change, other: Change) -> bool:
-    """Is what the one left what the other found? What is masked is another text in each statement."""
-    return comparable(one, one.new) == comparable(other, other.old)
+    """Is what the one left what the other found, in the columns that both know? One may have been added meanwhile. What
+    is masked is another text in each statement."""
+    left, found = comparable(one, one.new), comparable(other, other.old)
+    if left is None or found is None:
+        return left is found
+    return all(left[name] == found[name] for name in left.keys() & found.keys())
 
 
 def comparable(change: Change, row: dict[str, str | None] | None) -> dict[str, str | None] | None:

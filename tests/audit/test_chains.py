@@ -77,6 +77,25 @@ def test_what_fits_nowhere_stays_where_the_log_has_it(items, execute, target):
     assert [(one.old, one.new) for one in found.changes] == [(None, {"id": "1", "name": "a"})]
 
 
+SWAP = "update items set id = id + 100; update items set id = 103 - id where id > 100"
+
+
+@pytest.mark.parametrize("before", ["", "update items set id = id", "alter table items add more int"])
+def test_rows_that_are_alike_and_change_places_are_both_there(audit, execute, target, before):
+    execute("create table items (id int primary key deferrable initially deferred, name text)")
+    execute("insert into items values (1, 'a'), (2, 'a')")
+    audit.watch("items")
+    if before:
+        execute("update items set name = 'b'")
+        execute(before)
+    for _ in range(3):
+        with target.connection.transaction():
+            execute(SWAP)
+        (table,), now = audit.state.active(), target.value("select clock_timestamp()")
+        there = comparing.table_at(target.rows, audit.state, table, now, "").rows
+        assert [key for key, _ in there] == ["1", "2"]
+
+
 def test_the_page_of_a_row_loses_none_of_them_between_two_pages(items, execute, client_as, server):
     execute(AGAIN.format(NESTED[2][0], "update", "row"))
     execute("insert into items values (1, '')")
