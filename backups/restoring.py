@@ -379,7 +379,7 @@ class Restoring:
         for difference in found.differences[:100]:
             work.log(f"Differs: {difference}")
         seconds = time.monotonic() - self.started
-        problem = "" if found.data_is_equal else found.sentence()
+        problem = "" if found.nothing_is_lost else found.sentence()
         facts = {
             "run": work.run.pk,
             "says": found.sentence(),

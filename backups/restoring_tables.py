@@ -77,7 +77,7 @@ class RestoringTables(Restoring):
         )
         for difference in found.differences[:100]:
             work.log(f"Differs: {difference}")
-        if not found.data_is_equal:
+        if not found.nothing_is_lost:
             raise RestoreFailed(
                 f"The restored tables differ from the backup: {found.sentence()} The live ones are untouched."
             )

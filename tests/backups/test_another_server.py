@@ -230,7 +230,7 @@ def test_large_objects_are_compared_whatever_portions_a_version_cuts_them_into()
     one, other = (f"{number:064x}" for number in (5, (1 << 256) - 2))
     before = Contents([Table("BLOBS", "", "BLOBS", 2, 12, "whole", f"{3:064x}")])
     cut = [Table("BLOBS", "", "1..1", 1, 4, "a", one), Table("BLOBS", "", "2..2", 1, 8, "b", other)]
-    assert compare(before, Contents(cut)).data_is_equal
+    assert compare(before, Contents(cut)).nothing_is_lost
     harmed = [cut[0], replace(cut[1], sum256=f"{7:064x}")]
     assert compare(before, Contents(harmed)).sentence() == (
         "large objects: has the same 2 rows, but other values or another order."
@@ -238,7 +238,7 @@ def test_large_objects_are_compared_whatever_portions_a_version_cuts_them_into()
     old = Contents([replace(before.tables[0], sum256="")])
     assert compare(
         old, Contents(harmed)
-    ).data_is_equal  # an old backup tells no more than their number and size
+    ).nothing_is_lost  # an old backup tells no more than their number and size
     fewer = Contents([cut[0]])
     assert compare(old, fewer).sentence() == "large objects: has 1 rows, the backup 2."
 
