@@ -12,7 +12,7 @@ from audit.capture import AS_MADE, VERSION
 from audit.foundations import faults, unversioned
 from audit.log_tables import SCHEMA
 from audit.registry import RESTORED, installed_version
-from audit.tables import Rows
+from audit.tables import FOREIGN, Rows
 from dbadmin.connections import named_rows
 
 # The watched tables and all of their partitions.
@@ -99,6 +99,9 @@ where c.relkind in ('r', 'p')
   and not exists (select from dbadmin_audit.watched w where w.relid = h.relid and w.until is null)
 order by 3, 4, 1, 2
 """
+WATCHED = (
+    "select relid::bigint as relid, schema_name, table_name from dbadmin_audit.watched where until is null"
+)
 # That a trigger depends on its function is written once, with the trigger; the trigger's own row is written anew
 # whenever it is switched. So the two rows' transactions tell of a switch for ever, also of one that was taken back.
 SWITCHED = """
@@ -188,6 +191,7 @@ def find_gaps(rows: Rows) -> list[Gap]:
         *of_replicas(rows),
         *of_tables(rows),
         *of_heirs(rows),
+        *of_foreign(rows),
         *(gap for gap in of_records(rows) if gap.problem not in {one.problem for one in stands_on}),
         *of_months(rows),
     ]
@@ -321,6 +325,20 @@ def of_heirs(rows: Rows) -> list[Gap]:
             "watch_table",
         )
         for row in rows(HEIRS)
+    ]
+
+
+def of_foreign(rows: Rows) -> list[Gap]:
+    """Foreign tables that came below a watched one."""
+    watched = {row.relid: row for row in rows(WATCHED)}
+    text = (
+        "The foreign table {} lies below it: PostgreSQL does not tell triggers what is written there, and refuses"
+        " such writes through this table"
+    )
+    return [
+        Gap("critical", table.schema_name, table.table_name, text.format(row.name), "unwatch_table")
+        for row in rows(FOREIGN, [list(watched)])
+        if (table := watched[row.top])
     ]
 
 

@@ -71,6 +71,18 @@ where p.level > 0 and c.relkind <> 'f'
 order by n.nspname, c.relname
 """
 
+#: Foreign tables below these, by partitions or by INHERITS.
+FOREIGN = """
+with recursive below (top, relid) as (
+    select inhparent, inhrelid from pg_catalog.pg_inherits where inhparent = any(%s::oid[])
+    union select b.top, i.inhrelid from below b join pg_catalog.pg_inherits i on i.inhparent = b.relid
+)
+select b.top::bigint as top, n.nspname || '.' || c.relname as name
+from below b join pg_catalog.pg_class c on c.oid = b.relid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'f'
+order by b.top, 2
+"""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -103,7 +115,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Described:
-    """A table, as far as capture needs to know it. parents: those of itself and its partitions that hold no rows."""
+    """A table, as far as capture needs to know it.
+
+    parents: those of itself and its partitions that hold no rows; foreign: the foreign tables below it.
+    """
 
     relid: int
     schema: str
@@ -116,6 +131,7 @@ class Described:
     key: list[str]
     partitions: list[tuple[str, str]] = field(default_factory=list)
     parents: list[tuple[str, str]] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -165,6 +181,7 @@ def describe(rows: Rows, schema: str, name: str, rules: dict[str, str] | None = 
         key=list(key[0].columns) if key else [],
         partitions=[(each.schema_name, each.table_name) for each in below],
         parents=[(each.schema_name, each.table_name) for each in (table, *below) if each.kind == "p"],
+        foreign=[each.name for each in rows(FOREIGN, [[table.relid]])],
     )
 
 

@@ -275,6 +275,13 @@ def refuse_unwatchable(table: Described) -> None:
             f"{table} is a partition. Watch the table that it belongs to: its partitions come along.",
             field="table",
         )
+    if table.foreign:
+        raise Refused(
+            f"{table} has foreign tables below it: {', '.join(table.foreign)}. PostgreSQL does not tell triggers what "
+            f"is written there, and refuses it: such writes through {table} would fail. Detach them first, and watch "
+            "what they lead to on its own server.",
+            field="table",
+        )
     if not table.columns:
         raise Refused(f"{table} has no columns.", field="table")
     if len(table.columns) > 1500:

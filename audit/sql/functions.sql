@@ -65,7 +65,9 @@ CREATE OR REPLACE FUNCTION dbadmin_audit.loose_insert(relation oid, operation te
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     columns text := (
-        SELECT string_agg(CASE WHEN types[place] < '16384'::oid THEN 'r.' || name
+        SELECT string_agg(CASE WHEN types[place] IN ('json'::regtype, 'json[]'::regtype)
+                THEN format('dbadmin_audit.own_json(r.%s) AS %s', name, name)
+            WHEN types[place] < '16384'::oid THEN 'r.' || name
             ELSE format('dbadmin_audit.own_text(r.%s) AS %s', name, name) END, ', ' ORDER BY place)
         FROM unnest(dbadmin_audit.column_list(relation, '%I')) WITH ORDINALITY AS c (name, place));
     rows text := 'SELECT $1, $2, pg_catalog.row_number() OVER (), %L::pg_catalog."char", dbadmin_audit.hidden(r.*, $3, $2) FROM (SELECT %s FROM %s r) r';
@@ -82,6 +84,15 @@ LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp SET "TimeZo
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET "DateStyle" = 'ISO, YMD' AS $$
 BEGIN
     RETURN concat(value);
+END $$;
+
+-- What is json, or as the text that it is what jsonb does not take of it: the write would fail.
+CREATE OR REPLACE FUNCTION dbadmin_audit.own_json(value anyelement) RETURNS jsonb
+LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN to_jsonb(value);
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN to_jsonb(concat(value));
 END $$;
 
 -- A whole row as JSON without what was chosen to be left out, for tables whose columns changed since the choice.
@@ -148,7 +159,7 @@ END $$;
 
 REVOKE ALL ON FUNCTION dbadmin_audit.signature(regclass), dbadmin_audit.column_list(oid, text),
     dbadmin_audit.loose_types(oid, text), dbadmin_audit.loose_insert(oid, text, oid[]), dbadmin_audit.own_text(anyelement),
-    dbadmin_audit.hidden(anyelement, integer, bigint), dbadmin_audit.digest(text, text, text, bigint),
+    dbadmin_audit.own_json(anyelement), dbadmin_audit.hidden(anyelement, integer, bigint), dbadmin_audit.digest(text, text, text, bigint),
     dbadmin_audit.first_id(timestamptz) FROM PUBLIC;
 -- It reads as whoever asks: who may read every table may read the log, and searches it by time.
 GRANT EXECUTE ON FUNCTION dbadmin_audit.first_id(timestamptz) TO pg_read_all_data
