@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from django.db import Error as DatabaseError
+from django.db import connections as django_connections
 from django.utils import timezone
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
@@ -103,9 +104,16 @@ class Work:
 
     def committing(self, connection: psycopg.Connection[Any]) -> None:
         """The step is done with the transaction that is under way: called at its end, so that whether it was
-        committed is known also when this process dies in that instant."""
+        committed is known also when this process dies in that instant.
+
+        The control database may have restarted, or be away: the run goes on, and that is told less exactly.
+        """
         number = connection.execute("select pg_catalog.pg_current_xact_id()::text").fetchone()
-        self.remember(committing=[self.run.step, number and number[0]])
+        for _ in range(2):
+            with suppress(DatabaseError):
+                self.remember(committing=[self.run.step, number and number[0]])
+                return
+            django_connections.close_all()
 
     def log(self, sentence: str) -> None:
         """Add a line to the run's log."""

@@ -61,7 +61,7 @@ class Trial(Operation):
         return [Sql("select pg_sleep(60)")]
 
     def nap(self):
-        return [Sql("select pg_sleep(20)")]
+        return [Transaction([Sql("select pg_sleep(20)")])]
 
     def blocked(self):
         limits = {"lock_timeout": "300ms"}
