@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 
-from django.db import connection
 from django.db.models import Q
-from django.utils import timezone
 
 from backups.models import Backup, BackupKey, BackupQuerySet, Policy, Store
 from backups.retention import Candidate, Decision, Rules, decide
+from dbadmin.clocks import earlier_now
 from dbadmin.models import Run, Server
 from dbadmin.operations import Refused
 
@@ -154,14 +152,6 @@ def copies_missing(server: Server, database: str, found: BackupQuerySet) -> int 
         bool(wanted - {backup.store_id} - {copy.store_id for copy in backup.copies.all() if not copy.problem})
         for backup in good
     )
-
-
-def earlier_now() -> datetime:
-    """What both this host and the control database hold for past: a clock that runs ahead makes nothing old."""
-    with connection.cursor() as cursor:
-        cursor.execute("select pg_catalog.clock_timestamp()")
-        row: tuple[datetime] = cursor.fetchone()
-    return min(row[0], timezone.now())
 
 
 def judge(server: Server, database: str, policy: Policy) -> Verdict:

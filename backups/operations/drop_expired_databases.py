@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from django.utils import timezone
-
 from backups import subscriptions
 from backups.models import KeptDatabase
 from backups.operations.drop_kept_database import drop
+from dbadmin.clocks import earlier_now
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Step
 
@@ -22,7 +21,7 @@ class DropExpiredDatabases(Operation):
     queue = "backups"
 
     def plan(self) -> Sequence[Step]:
-        expired = list(KeptDatabase.present(self.server).filter(expires_at__lte=timezone.now()))
+        expired = list(KeptDatabase.present(self.server).filter(expires_at__lte=earlier_now()))
         if not expired:
             raise Refused(f"No replaced database of {self.server} has expired.")
         return [

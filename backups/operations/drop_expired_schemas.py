@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import psycopg
-from django.utils import timezone
 
 from backups import side_schemas
 from backups.models import SideSchema
+from dbadmin.clocks import earlier_now
 from dbadmin.failures import sentence
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Sql, Step, Transaction
@@ -26,7 +26,7 @@ class DropExpiredSchemas(Operation):
     queue = "backups"
 
     def plan(self) -> Sequence[Step]:
-        expired = list(SideSchema.present(self.server).filter(expires_at__lte=timezone.now()))
+        expired = list(SideSchema.present(self.server).filter(expires_at__lte=earlier_now()))
         if not expired:
             raise Refused(f"No tables brought back on {self.server} have expired.")
         steps = [self._step(side, side_schemas.look(self.server, side)) for side in expired]

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from backups import catalogue, policies
-from backups.models import Backup, KeptDatabase, Policy, Store
+from backups.models import Backup, KeptDatabase, Policy, SideSchema, Store
 from dbadmin.models import Run, Server
 from dbadmin.work import Work
 from tests.backups.test_faults import refusal
@@ -208,3 +208,16 @@ def test_a_clock_of_this_host_that_runs_ahead_makes_no_backup_too_old(
     assert going == ["shop/30", "shop/35", "shop/40", "shop/45"]
     monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=365))
     assert [backup.prefix for backup, _ in policies.judge(server, "shop", policy).going] == going
+
+
+def test_a_clock_of_this_host_that_runs_ahead_ends_nothing_that_is_kept_for_a_while(
+    server: Server, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon = timezone.now() + timedelta(hours=24)
+    KeptDatabase.objects.create(server=server, name=f"{database}_old", original=database, expires_at=soon)
+    SideSchema.objects.create(
+        server=server, database=database, name="side", label="as it was", expires_at=soon
+    )
+    monkeypatch.setattr(timezone, "now", lambda: soon + timedelta(hours=1))
+    assert refusal(server, "drop_expired_databases") == "No replaced database of shop has expired."
+    assert refusal(server, "drop_expired_schemas") == "No tables brought back on shop have expired."
