@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import subprocess
 import threading
 import time
@@ -185,8 +187,11 @@ class WalStream(threading.Thread):
             return ""
         said = [line for line in self.said if line]
         errors = [line.partition("error: ")[2] for line in said if "error: " in line]
-        words = errors or said
-        return f"pg_receivewal ended: {words[-1].rstrip('.') if words else 'it said nothing'}."
+        errors = [line for line in errors if line != "disconnected"] or errors  # what it always says at last
+        words = (errors or said or ["it said nothing"])[-1].rstrip(".")
+        full = os.strerror(errno.ENOSPC) in words
+        mend = " Free space on this host; the server keeps the WAL in its slot meanwhile." if full else ""
+        return f"pg_receivewal ended: {words}.{mend}"
 
     # -- shipping ----------------------------------------------------------
 

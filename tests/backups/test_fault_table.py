@@ -23,7 +23,7 @@ MUST = [
     "base file altered", "key lost", "restore cancelled in each step",
     "worker dies when a restore is done, but for the word of it", "the last step of a restore cannot be done",
     "two restores at once", "retention during a restore", "pg_dump waits for a lock", "kill -9 of pg_receivewal",
-    "kill -9 of the worker in a base backup", "kill -9 of the worker in a recovery",
+    "full disk of the receiver", "kill -9 of the worker in a base backup", "kill -9 of the worker in a recovery",
 ]  # fmt: skip
 
 

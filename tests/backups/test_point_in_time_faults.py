@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,42 @@ def test_a_killed_pg_receivewal_is_started_again_and_nothing_is_missing(source: 
     source.execute("select pg_switch_wal()")
     source.insert(3)
     until(lambda: receiving(source) not in ([], [pid]), 30)
+    source.covered()
+    until(lambda: source.point.problem == "", 30)
+    row = recover(source)
+    assert numbers(row) == [1, 2, 3]
+    stop(source, row)
+    assert recoverable(source.server).holes == []
+
+
+@pytest.fixture
+def small_disk(source: Source) -> Iterator[Source]:
+    """A source whose WAL comes to a disk that takes less than one segment."""
+    if os.geteuid() != 0:
+        pytest.skip("a disk of its own is mounted by root alone")
+    source.base()
+    source.insert(1)
+    source.covered()
+    source.receivers[0].end()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(source.spool)]
+    subprocess.run(mount, check=True)
+    yield source
+    source.receivers[-1].end()
+    subprocess.run(["umount", str(source.spool)], check=True)
+
+
+def test_a_full_disk_of_the_receiver_is_told_and_the_source_keeps_its_wal_meanwhile(
+    small_disk: Source,
+) -> None:
+    source = small_disk
+    source.insert(2)
+    source.receive_only()
+    until(lambda: source.point.problem.startswith("pg_receivewal ended: could not "), 60)
+    assert source.point.problem.endswith(
+        ": No space left on device. Free space on this host; the server keeps the WAL in its slot meanwhile."
+    )
+    source.insert(3)
+    subprocess.run(["mount", "-o", "remount,size=100m", str(source.spool)], check=True)
     source.covered()
     until(lambda: source.point.problem == "", 30)
     row = recover(source)

@@ -182,6 +182,20 @@ def test_on_another_host_the_command_is_given_instead(
     assert f"<code>{escape(answer.context['command'])}</code>" in answer.content.decode()
 
 
+def test_what_is_empty_says_so(
+    standing: RecoveredCluster, target: Any, client_as: Callable[..., Client]
+) -> None:
+    admin = client_as("admin")
+    assert f"{standing.databases[0]} had no table then." in opened(admin, standing).content.decode()
+    target.rows("create table bare (id int primary key)")
+    assert "No table of" in opened(admin, standing, q="orders").content.decode()
+    assert "The table had no row then." in rows_of(admin, standing, "public", "bare").content.decode()
+    page = rows_of(admin, standing, "public", "bare", column="id", value="7").content.decode()
+    assert "No row has this value there." in page
+    answer = rows_of(admin, standing, "public", "bare", after="nonsense")
+    assert answer.context["problem"] == "The address names no row to go on from. Begin with the first rows."
+
+
 def test_only_those_who_may_download_look_and_it_is_recorded(
     standing: RecoveredCluster, target: Any, client_as: Callable[..., Client]
 ) -> None:
