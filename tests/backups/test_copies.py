@@ -127,7 +127,8 @@ def test_a_store_that_is_away_costs_the_copy_and_not_the_backup_and_a_schedule_m
     assert done.message == (
         f"Step 5 of 5 failed: {backup} was not copied to vault: The store's directory {vault.path} is not there. "
         "Create it, or mount its disk. It is whole in shelf. What makes the copy: the operation “Copy backups”, "
-        "by hand or on a schedule."
+        f"by hand or on a schedule. The backup of {backup} was written completely before this ended; it is in the "
+        "catalogue."
     )
     assert backup.rung == Backup.Rung.READ
     hidden.rename(vault.path)
