@@ -114,8 +114,9 @@ def next_keys(table: Watched, newest: Shape, after: Sequence[str | None], most: 
         beyond = SQL(" where ({}) > ({})").format(SQL(", ").join(values), SQL(", ").join(known))
     # Of one table first: in another one the same name is another type.
     return SQL(
-        "(select {values}, array[{texts}] as keys, row({values}) as sort from (select * from dbadmin_audit.loose r"
-        " where {of_table} and r.image ?& {names} offset 0) r{beyond} order by {values} limit {most})"
+        "(select distinct {values}, array[{texts}] as keys, row({values}) as sort"
+        " from (select * from dbadmin_audit.loose r where {of_table} and r.image ?& {names} offset 0) r{beyond}"
+        " order by {values} limit {most})"
     ).format(
         values=SQL(", ").join(values),
         texts=SQL(", ").join([SQL("{}::text").format(value) for value in values]),

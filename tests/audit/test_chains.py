@@ -96,6 +96,15 @@ def test_rows_that_are_alike_and_change_places_are_both_there(audit, execute, ta
         assert [key for key, _ in there] == ["1", "2"]
 
 
+def test_a_row_that_was_kept_whole_many_times_hides_no_other(items, execute, target):
+    execute("alter table items add more int; insert into items values (1, 'a'), (2, 'b'), (3, 'c')")
+    for number in range(30):
+        execute("update items set more = %s where id = 1", [number])
+    (table,), now = items.state.active(), target.value("select clock_timestamp()")
+    there = comparing.table_at(target.rows, items.state, table, now, "").rows
+    assert [key for key, _ in there] == ["1", "2", "3"]
+
+
 def test_the_page_of_a_row_loses_none_of_them_between_two_pages(items, execute, client_as, server):
     execute(AGAIN.format(NESTED[2][0], "update", "row"))
     execute("insert into items values (1, '')")
