@@ -11,7 +11,7 @@ from audit.log_tables import SCHEMA, before_name, has_pairs, key_columns, pairs_
 from audit.tables import Column, Described
 
 OWNER = "dbadmin_audit"
-VERSION = 6
+VERSION = 7
 TRIGGERS = {
     operation: f"dbadmin_audit_{operation.lower()}"
     for operation in ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
