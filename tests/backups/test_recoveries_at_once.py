@@ -6,8 +6,12 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from backups.models import RecoveredCluster
 from backups.physical.scratch_cluster import ScratchCluster
+from dbadmin.models import Run
+from tests.backups.conftest import queue
 from tests.backups.recovering import Source
+from tests.backups.test_faults import worker
 from tests.backups.test_point_in_time import nothing_left, numbers, recover, stop  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
@@ -37,3 +41,19 @@ def test_a_port_that_others_took_while_the_base_backup_was_fetched_is_no_obstacl
         row = recover(covered)
         assert numbers(row) == [1]
     stop(covered, row)
+
+
+def test_two_that_begin_at_one_moment_both_stand(covered: Source) -> None:
+    targets = [{"kind": "latest"}, {"kind": "time", "moment": covered.point.covered_at.isoformat()}]
+    both = [queue(covered.server, "recover_to_moment", {**to, "hours": 8}) for to in targets]
+    for process in [worker(run) for run in both]:
+        process.wait(120)
+    for run in both:
+        run.refresh_from_db()
+        assert run.status == Run.Status.SUCCEEDED, run.message
+    one, other = (RecoveredCluster.objects.get(run=run) for run in both)
+    assert (numbers(one), numbers(other)) == ([1], [1])
+    assert one.port != other.port
+    assert one.directory != other.directory
+    stop(covered, one)
+    stop(covered, other)
