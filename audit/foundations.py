@@ -49,8 +49,8 @@ where not exists (select from dbadmin_audit.gap where text = %(text)s and at > n
 """
 #: Numbers are given once: the newest is looked up before the sequence is. Monitoring alone may read neither.
 MAY_READ_NUMBERS = """
-select has_table_privilege('dbadmin_audit.statement', 'SELECT')
-   and has_sequence_privilege('dbadmin_audit.statement_id', 'SELECT') as may_read
+select has_table_privilege(to_regclass('dbadmin_audit.statement'), 'SELECT')
+   and has_sequence_privilege(to_regclass('dbadmin_audit.statement_id'), 'SELECT') as may_read
 """
 NUMBERS = """
 select newest, last_value - case when is_called then 0 else 1 end as given

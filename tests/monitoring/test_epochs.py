@@ -50,7 +50,7 @@ class Watcher:
             return None
         with connect(self.row) as connection:
             found = connection.execute(
-                "select queryid from pg_stat_statements where query like '%% as text, $2'"
+                "select queryid from public.pg_stat_statements where query like '%% as text, $2'"
                 " and query not like '%%pg_stat%%'"
             ).fetchall()
         ids = {query_id for (query_id,) in found}
@@ -333,14 +333,18 @@ def test_a_role_without_rights_gets_a_problem_not_wrong_numbers(own):
 
 def test_a_changed_setting_is_a_mark(own):
     postgres, watcher = own()
+    began = timezone.now()
     watcher.look("settings")
+    looked = timezone.now()
     with postgres.connect() as connection:
         connection.execute("alter system set random_page_cost = 1.5")
         connection.execute("select pg_reload_conf()")
     time.sleep(0.3)
     batch = watcher.look("settings")
     assert [mark.text for mark in batch.marks] == ["random_page_cost was changed from 4 to 1.5."]
-    assert batch.marks[0].facts == {"setting": "random_page_cost", "before": "4", "after": "1.5"}
+    facts = batch.marks[0].facts
+    assert began <= dt.datetime.fromisoformat(facts.pop("since")) <= looked
+    assert facts == {"setting": "random_page_cost", "before": "4", "after": "1.5"}
 
 
 def test_what_our_own_sessions_choose_is_no_change_of_the_server(own):
