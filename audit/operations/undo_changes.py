@@ -24,6 +24,7 @@ from audit.tables import Rows
 from audit.undo_sets import rows_in
 from dbadmin.addresses import whole
 from dbadmin.connections import session
+from dbadmin.models import Run
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Step
@@ -203,6 +204,11 @@ class UndoChanges(Operation):
             return [self.one_by_one(rows, state, found)]
         except undo.CannotUndo as reason:
             raise Refused(str(reason)) from reason
+
+    def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
+        """The log holds what a run did as a transaction of its own, to be taken back as any other."""
+        _, number = run.facts.get("committing") or (None, None)
+        return ("undo_changes", {"database": self.database, "transaction": number}) if number else ("", {})
 
     def one_by_one(self, rows: Rows, state: Installed, statements: list[Any]) -> OneByOne:
         """A statement for each row."""

@@ -3,8 +3,11 @@
 import pytest
 
 from audit.operations.undo_changes import UndoChanges
+from dbadmin.operate import preview_url
 from dbadmin.operations import Refused
+from dbadmin.runs import undo_url
 from tests.audit.test_chains import AGAIN, NESTED
+from tests.carrying_out import carry_out, operation
 
 pytestmark = pytest.mark.servers
 
@@ -164,6 +167,18 @@ def test_an_undo_is_recorded_and_can_be_taken_back(items, execute):
     execute("update items set name = 'x' where id = 1")
     undo(items, statement=items.statements()[-1].id)
     undo(items, statement=items.statements()[-1].id)
+    assert content(execute)[0][1] == "x"
+
+
+def test_the_run_of_an_undo_offers_to_take_it_back(items, execute):
+    execute("update items set name = 'x' where id = 1")
+    database = items.session.connection.info.dbname
+    wanted = {"database": database, "statement": items.statements()[-1].id}
+    run = carry_out(operation("undo_changes", items.server, **wanted))
+    assert (run.message, content(execute)[0][1]) == ("Took back 1 change.", "a")
+    name, params = UndoChanges(items.server, run.params).undo(run)
+    assert undo_url(run) == preview_url(items.server.name, name, params)
+    carry_out(operation(name, items.server, **params))
     assert content(execute)[0][1] == "x"
 
 
