@@ -107,10 +107,11 @@ def ask_anew(statements: Iterable[str]) -> None:
 def in_a_process(run: Run) -> tuple[Run, float]:
     """As a worker's child does it, alone: the run, which must have succeeded, and the peak of its memory."""
     code = (
-        "import resource, sys, django; django.setup()\n"
+        "import pathlib, sys, django; django.setup()\n"
         "from dbadmin.runner import execute\n"
         "execute(int(sys.argv[1]))\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        # Not ru_maxrss: a process begins with that of the one that started it.
+        "print(int(pathlib.Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0]) / 1024)"
     )
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "dbadmin.settings"}
     argv = [sys.executable, "-c", code, str(run.pk)]
