@@ -83,6 +83,7 @@ class TableState:
     last_person: str = ""
     trouble: list[str] = field(default_factory=list)
     is_gone: bool = False
+    is_restored: bool = False
     counted: CountedTable | None = None
 
     def __str__(self) -> str:
@@ -112,7 +113,7 @@ def capture_overview(
         one = TableState(row.schema_name, row.table_name, row.estimated_rows, row.writes, mine)
         one.trouble = gaps.get((one.schema, one.name), [])
         if known:
-            one.trouble = ["Restored: upgrade its capture"]
+            one.trouble, one.is_restored = ["Restored: upgrade its capture"], True
         if one.watched:
             fill(one, sizes, last)
             one.counted = (counts or {}).get(one.watched.id)

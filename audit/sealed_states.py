@@ -112,17 +112,15 @@ def differences(
 
     called: the tables' names of today, by number.
     """
-    names = json.loads(seal.header).get("tables", {})
+    told = json.loads(seal.header)
+    names = told.get("tables", {})
     for number, name in names.items():
         is_called = called.get(number, "nothing")
         if is_called != name and not is_ours(seal, "renamed", is_called):
             yield number, "renamed", RENAMED.format(number, is_called, name)
-    if (sealed_salt := json.loads(seal.header).get("salt_sha256")) and salt(connection) not in {
-        sealed_salt,
-        None,
-    }:
+    if (sealed_salt := told.get("salt_sha256")) and salt(connection) not in {sealed_salt, None}:
         yield "", "altered", OTHER_SALT
-    if "watched_sha256" not in json.loads(seal.header):
+    if "watched_sha256" not in told:
         return  # made before a seal told that
     was = sealed(seal)
     if was is None:

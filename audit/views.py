@@ -24,7 +24,7 @@ from audit.losses import moment_without
 from audit.models import CountedTable, SavedSearch
 from audit.moments import partitions_lost, row_at
 from audit.overview import capture_overview
-from audit.registry import Watched, installed, outdated, restored
+from audit.registry import Watched, installed, outdated
 from audit.routine import lacks, put_on_schedules
 from audit.timeline import Places
 from dbadmin import readings
@@ -271,12 +271,13 @@ def capture_state(asked: Asked) -> HttpResponse:
     """Which tables are watched, since when, and what the log takes."""
     counts = CountedTable.objects.filter(server=asked.server, database=asked.database)
     gaps = find_gaps(asked.rows)
+    tables = capture_overview(asked.rows, asked.state, {one.watched_id: one for one in counts}, gaps)
     context = asked.context(
         tab="capture",
-        tables=capture_overview(asked.rows, asked.state, {one.watched_id: one for one in counts}, gaps),
+        tables=tables,
         faults=[gap for gap in gaps if gap.schema in {SCHEMA, ""} and gap.table != "capture"],
         compared_at=max((one.compared_at for one in counts if one.compared_at), default=None),
-        is_outdated=bool(outdated(asked.rows, asked.state) or restored(asked.rows, asked.state)),
+        is_outdated=bool(outdated(asked.rows, asked.state)) or any(one.is_restored for one in tables),
         databases=readings.databases(asked.server),
         lacks=lacks(asked.server, asked.database) if asked.state.active() else [],
         may_schedule=may(asked.request.user, "schedules.change", asked.server),

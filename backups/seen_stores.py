@@ -34,13 +34,13 @@ def here() -> dict[str, str]:
     """Name of each directory store -> what is wrong with it on this host, or nothing."""
     found: dict[str, str] = {}
     for store in Store.objects.filter(kind=Store.Kind.LOCAL, enabled=True):
-        if (last := _looking.get(store.name)) is None or not last.is_alive():
-            found[store.name] = SILENT
-            _looking[store.name] = threading.Thread(target=_look, args=[store, found], daemon=True)
-            _looking[store.name].start()
-            _looking[store.name].join(PATIENCE)
-        else:
-            found[store.name] = SILENT  # the last look still waits; one more would wait as well
+        found[store.name] = SILENT
+        last = _looking.get(store.name)
+        if last and last.is_alive():
+            continue  # one more would wait as well
+        look = _looking[store.name] = threading.Thread(target=_look, args=[store, found], daemon=True)
+        look.start()
+        look.join(PATIENCE)
     return dict(found)
 
 

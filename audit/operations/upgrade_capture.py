@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from django import forms
 
 from audit import plans
-from audit.capture import VERSION, Choices
+from audit.capture import VERSION
 from audit.log_tables import SCHEMA
 from audit.operations.watch_table import refuse_without_rights, rows_of, rules_before
+from audit.overview import chosen_before
 from audit.registry import NAMED, Watched, installed, name_now, next_numbers, outdated, restored
 from audit.tables import Described, Rows, describe
 from dbadmin.operations import Operation, Refused, Risk
@@ -56,15 +57,16 @@ class UpgradeCapture(Operation):
             )
         _, shape_id = next_numbers(rows, state)
         steps, late = list(plans.install_steps(rows, state, database)), []
-        relids = list(restored(rows, state))
+        came = restored(rows, state)
+        relids = list(came)
         for known in outdated(rows, state):
             table = as_watched(rows, known)
             if table is not None:
-                steps += plans.upgrade_steps(rows, known, shape_id, table, choices_of(known), database)
+                steps += plans.upgrade_steps(rows, known, shape_id, table, chosen_before(known), database)
                 shape_id += 1
-        for relid, known in restored(rows, state).items():
+        for relid, known in came.items():
             if table := as_restored(rows, known, relid):
-                steps += plans.renew_steps(rows, known, shape_id, table, choices_of(known), database)
+                steps += plans.renew_steps(rows, known, shape_id, table, chosen_before(known), database)
                 shape_id += 1
         for known in state.active():
             if table := as_watched(rows, known):
@@ -80,19 +82,17 @@ class UpgradeCapture(Operation):
 def as_watched(rows: Rows, known: Watched) -> Described | None:
     """The table as it is today, under the rules of before; None: it was dropped, and its log stays."""
     schema, name = name_now(rows, known) or (known.schema, known.name)
-    table = describe(rows, schema, name)
-    if table is None or table.relid != known.relid:
-        return None
-    return describe(rows, schema, name, rules_before(known, table))
+    table = as_before(rows, known, schema, name)
+    return table if table and table.relid == known.relid else None
 
 
 def as_restored(rows: Rows, known: Watched, relid: int) -> Described | None:
     """The same of a table that came with a restore."""
     (row,) = rows(NAMED, [relid])
-    table = describe(rows, row.schema, row.name)
-    return table and describe(rows, row.schema, row.name, rules_before(known, table))
+    return as_before(rows, known, row.schema, row.name)
 
 
-def choices_of(known: Watched) -> Choices:
-    """What was chosen when the table was watched."""
-    return Choices(**{name: value for name, value in known.choices.items() if name != "rules"})
+def as_before(rows: Rows, known: Watched, schema: str, name: str) -> Described | None:
+    """A table of today under the rules that were chosen for a watched one."""
+    table = describe(rows, schema, name)
+    return table and describe(rows, schema, name, rules_before(known, table))

@@ -12,7 +12,7 @@ from django import forms
 from audit import plans
 from audit.capture import Choices
 from audit.cost import NotMeasured, measure
-from audit.overview import chosen_before, unusual
+from audit.overview import RULES, chosen_before, unusual
 from audit.registry import Installed, Watched, installed, is_current, known_as, next_numbers, outdated
 from audit.tables import Described, Rows, describe
 from dbadmin.connections import connect, why
@@ -25,7 +25,6 @@ ON_FAILURE = [
     ("fail", "the write fails: no change without a record"),
     ("continue", "the write passes: a gap is recorded"),
 ]
-RULES = ("excluded", "hashed", "masked")
 LACKING = """
 select pg_catalog.format('GRANT %%I TO %%I;', pg_catalog.pg_get_userbyid(o.owner), current_user) as remedy
 from (
@@ -220,7 +219,7 @@ def choices_before(server: Server, given: Mapping[str, Any]) -> dict[str, Any]:
         table = installed(rows).table(given.get("schema") or "", given.get("table") or "")
     except (psycopg.Error, OSError):
         return {}
-    return {name: table.choices[name] for name in vars(Choices()) if name in table.choices} if table else {}
+    return vars(chosen_before(table)) if table else {}
 
 
 def other_choices(known: Watched, now: Choices) -> list[Check]:
