@@ -4,6 +4,7 @@ import html
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -311,16 +312,23 @@ def test_the_provider_of_the_sorting_is_said_where_the_template_of_the_server_co
 @pytest.fixture
 def space(postgres: Postgres, database: str) -> Iterator[str]:
     """A tablespace with a table and its index."""
+    with tablespace(postgres, database) as name:
+        with postgres.connect(database) as connection:
+            connection.execute(
+                f"create table far (n int primary key using index tablespace {name}) tablespace {name}"
+            )
+            connection.execute("insert into far select generate_series(1, 20)")
+        yield name
+
+
+@contextmanager
+def tablespace(postgres: Postgres, database: str) -> Iterator[str]:
+    """A new one, named after a database; whoever had it dropped it at the end, but for its directory."""
     place = postgres.data.parent / f"{postgres.data.name}-{database}"
     place.mkdir()
     shutil.chown(place, postgres.data.owner(), postgres.data.group())
     name = f"space_{database}"
-    with postgres.connect(database) as connection:
-        connection.execute(f"create tablespace {name} location '{place}'")
-        connection.execute(
-            f"create table far (n int primary key using index tablespace {name}) tablespace {name}"
-        )
-        connection.execute("insert into far select generate_series(1, 20)")
+    postgres.admin.execute(f"create tablespace {name} location '{place}'")
     yield name
     shutil.rmtree(place)
 

@@ -57,6 +57,14 @@ def when(condition: Callable[[], Any], seconds: float = 60) -> Any:
     return found
 
 
+def under_way(server: Server, operation: str, params: dict[str, Any]) -> tuple[Run, subprocess.Popen[bytes]]:
+    """A run that has done more than a MiB, and its worker's process."""
+    run = queue(server, operation, params)
+    process = worker(run)
+    when(lambda: (Run.objects.get(pk=run.pk).progress_done or 0) > 1 << 20)
+    return run, process
+
+
 def died(run: Run, process: subprocess.Popen[bytes]) -> Run:
     """Kill the worker's process, then do what the scheduler and another worker do about it."""
     process.send_signal(signal.SIGKILL)
@@ -111,9 +119,7 @@ def test_a_killed_pg_dump_fails_the_run_and_leaves_nothing(
     server: Server, held: tuple[Store, Wire], key: BackupKey, huge: str, postgres: Postgres
 ) -> None:
     store, made = held
-    run = queue(server, "take_backup", {"database": huge, "store": store.name})
-    process = worker(run)
-    when(lambda: (Run.objects.get(pk=run.pk).progress_done or 0) > 1 << 20)
+    run, process = under_way(server, "take_backup", {"database": huge, "store": store.name})
     tool = when(lambda: child_pid(process.pid, "pg_dump"))
     os.kill(tool, signal.SIGKILL)
     made.hold.set()
@@ -130,9 +136,7 @@ def test_an_ended_backend_fails_the_run_and_leaves_nothing(
     server: Server, held: tuple[Store, Wire], key: BackupKey, huge: str, postgres: Postgres
 ) -> None:
     store, made = held
-    run = queue(server, "take_backup", {"database": huge, "store": store.name})
-    process = worker(run)
-    when(lambda: (Run.objects.get(pk=run.pk).progress_done or 0) > 1 << 20)
+    run, process = under_way(server, "take_backup", {"database": huge, "store": store.name})
     with postgres.connect() as connection:
         when(
             lambda: connection.execute(
@@ -152,9 +156,7 @@ def test_a_killed_worker_leaves_no_process_no_object_and_no_session(
     server: Server, held: tuple[Store, Wire], key: BackupKey, huge: str, postgres: Postgres
 ) -> None:
     store, made = held
-    run = queue(server, "take_backup", {"database": huge, "store": store.name})
-    process = worker(run)
-    when(lambda: (Run.objects.get(pk=run.pk).progress_done or 0) > 1 << 20)
+    run, process = under_way(server, "take_backup", {"database": huge, "store": store.name})
     tool = when(lambda: child_pid(process.pid, "pg_dump"))
     process.kill()
     made.hold.set()
@@ -171,9 +173,7 @@ def test_a_backup_cancelled_leaves_nothing(
     server: Server, held: tuple[Store, Wire], key: BackupKey, huge: str, postgres: Postgres
 ) -> None:
     store, made = held
-    run = queue(server, "take_backup", {"database": huge, "store": store.name})
-    process = worker(run)
-    when(lambda: (Run.objects.get(pk=run.pk).progress_done or 0) > 1 << 20)
+    run, process = under_way(server, "take_backup", {"database": huge, "store": store.name})
     Run.objects.filter(pk=run.pk).update(cancel_requested_at=timezone.now(), cancel_requested_by="tester")
     when(lambda: child_pid(process.pid, "pg_dump") == 0)  # the wish was seen, while the store still hangs
     made.hold.set()

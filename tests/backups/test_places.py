@@ -1,13 +1,12 @@
 """Where a restored database lies: where the one whose place it takes does now, and never where nobody can put it."""
 
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from backups.models import Backup, KeptDatabase, SideSchema
 from dbadmin.models import Run, Server
-from tests.backups.test_before_restore import looked
+from tests.backups.test_before_restore import looked, tablespace
 from tests.fixtures.servers import Postgres
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
@@ -17,16 +16,11 @@ OF = "select spcname from pg_tablespace t join pg_database d on d.dattablespace 
 @pytest.fixture
 def space(postgres: Postgres, database: str) -> Iterator[str]:
     """A tablespace that nothing lies in yet."""
-    place = postgres.data.parent / f"{postgres.data.name}-{database}"
-    place.mkdir()
-    shutil.chown(place, postgres.data.owner(), postgres.data.group())
-    name = f"space_{database}"
-    postgres.admin.execute(f"create tablespace {name} location '{place}'")
-    with postgres.connect(database) as connection:
-        connection.execute("create table goods as select n from generate_series(1, 20) n")
-    yield name
-    postgres.admin.execute(f"drop tablespace if exists {name}")
-    shutil.rmtree(place)
+    with tablespace(postgres, database) as name:
+        with postgres.connect(database) as connection:
+            connection.execute("create table goods as select n from generate_series(1, 20) n")
+        yield name
+        postgres.admin.execute(f"drop tablespace if exists {name}")
 
 
 def move(postgres: Postgres, database: str, space: str) -> None:

@@ -44,6 +44,16 @@ def postmasters_of(folder: Path) -> list[int]:
     ]
 
 
+def assert_nothing_is_lost(source: Source) -> None:
+    """What was begun goes on by itself, and all rows are recovered."""
+    source.covered()
+    until(lambda: source.point.problem == "", 30)
+    row = recover(source)
+    assert numbers(row) == [1, 2, 3]
+    stop(source, row)
+    assert recoverable(source.server).holes == []
+
+
 def test_a_killed_pg_receivewal_is_started_again_and_nothing_is_missing(source: Source) -> None:
     source.base()
     source.insert(1)
@@ -53,12 +63,7 @@ def test_a_killed_pg_receivewal_is_started_again_and_nothing_is_missing(source: 
     source.execute("select pg_switch_wal()")
     source.insert(3)
     until(lambda: receiving(source) not in ([], [pid]), 30)
-    source.covered()
-    until(lambda: source.point.problem == "", 30)
-    row = recover(source)
-    assert numbers(row) == [1, 2, 3]
-    stop(source, row)
-    assert recoverable(source.server).holes == []
+    assert_nothing_is_lost(source)
 
 
 @pytest.fixture
@@ -89,12 +94,7 @@ def test_a_full_disk_of_the_receiver_is_told_and_the_source_keeps_its_wal_meanwh
     )
     source.insert(3)
     subprocess.run(["mount", "-o", "remount,size=100m", str(source.spool)], check=True)
-    source.covered()
-    until(lambda: source.point.problem == "", 30)
-    row = recover(source)
-    assert numbers(row) == [1, 2, 3]
-    stop(source, row)
-    assert recoverable(source.server).holes == []
+    assert_nothing_is_lost(source)
 
 
 def test_a_worker_killed_in_a_base_backup_leaves_nothing_and_the_next_one_is_whole(

@@ -19,7 +19,7 @@ from dbadmin.connections import POOLS
 from dbadmin.models import Run, Server
 from tests.backups.conftest import queue
 from tests.backups.cutting import Wire
-from tests.backups.test_faults import assert_store_is_empty, databases, refusal, when, worker
+from tests.backups.test_faults import assert_store_is_empty, databases, refusal, under_way
 from tests.backups.test_interrupted_restores import between
 from tests.backups.test_policies import FEW
 from tests.carrying_out import log_of
@@ -67,9 +67,7 @@ def test_no_password_stands_in_the_arguments_of_a_process(
     server: Server, held: tuple[Store, Wire], key: BackupKey, huge: str, postgres: Postgres
 ) -> None:
     store, made = held
-    run = queue(server, "take_backup", {"database": huge, "store": store.name})
-    process = worker(run)
-    when(lambda: (Run.objects.get(pk=run.pk).progress_done or 0) > 1 << 20)
+    _, process = under_way(server, "take_backup", {"database": huge, "store": store.name})
     lines = [text for folder in Path("/proc").glob("[0-9]*") if (text := arguments(folder))]
     made.hold.set()
     process.wait()
