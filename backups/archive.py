@@ -183,10 +183,27 @@ _END = b"\n\x00\x00\x00\x00\x00"
 _CLOSING = b"\\.\n\n\n"
 
 
-class Scanner:
-    """Fed with an archive in any portions, it knows the contents afterwards; `finish` refuses a part."""
+class _NoDigest:
+    """In the place of one that nobody asks for."""
 
-    def __init__(self) -> None:
+    def update(self, data: bytes | memoryview) -> None:
+        """Nothing to do."""
+
+    def digest(self) -> bytes:
+        return b""
+
+    def hexdigest(self) -> str:
+        return ""
+
+
+class Scanner:
+    """Fed with an archive in any portions, it knows the contents afterwards; `finish` refuses a part.
+
+    digests: of rows, which take the most of its time; without them rows and bytes are counted.
+    """
+
+    def __init__(self, digests: bool = True) -> None:
+        self._new_digest = hashlib.sha256 if digests else _NoDigest
         self.header: Header | None = None
         self.contents: list[Content] = []
         self.size_bytes = 0
@@ -194,12 +211,12 @@ class Scanner:
         self._buffer = b""
         self._wanted = 0
         self._current: Content | None = None
-        self._hash = hashlib.sha256()
+        self._hash = self._new_digest()
         self._tail = b""
         self._skip = 0
         self._left = 0
         self._in_blob = False
-        self._blob, self._sum = hashlib.sha256(), 0
+        self._blob, self._sum = self._new_digest(), 0
         self._by_id: dict[int, Entry] = {}
         self._places: list[tuple[Entry, int]] = []
 
@@ -277,7 +294,7 @@ class Scanner:
             raise ArchiveError(f"The archive is damaged after {self.size_bytes - len(self._buffer)} bytes.")
         self._places.append((entry, self.size_bytes - len(self._buffer)))
         self._current = Content(entry.kind, entry.schema, entry.name)
-        self._hash, self._tail, self._sum = hashlib.sha256(), b"", 0
+        self._hash, self._tail, self._sum = self._new_digest(), b"", 0
         self._left, self._in_blob = 0, block == DATA
         self._buffer = self._buffer[length:]
         if entry.kind == "TABLE DATA" and header.rows_are_chunks:
@@ -348,13 +365,14 @@ class Scanner:
         content.rows += 1
         self._in_blob = True
         self._hash.update(number.to_bytes(8, "big"))
-        self._blob = hashlib.sha256(number.to_bytes(8, "big"))
+        self._blob = self._new_digest()
+        self._blob.update(number.to_bytes(8, "big"))
 
     def _close(self, content: Content) -> None:
         if content.kind == "TABLE DATA" and self._tail == _CLOSING:
             content.rows -= _CLOSING.count(b"\n")
         content.sha256 = self._hash.hexdigest()
-        if content.kind != "TABLE DATA":
+        if content.kind != "TABLE DATA" and content.sha256:
             content.sum256 = sum_text(self._sum)
         self.contents.append(content)
         self._current = None

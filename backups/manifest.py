@@ -74,15 +74,11 @@ class Contents:
         return [each.name for each in self.definitions if each.kind == kind]
 
     def is_as(self, listed: Contents) -> bool:
-        """Exactly what a manifest lists; where that is an older one, without the sums that it does not have."""
-        tables = [
-            table if there.sum256 else replace(table, sum256="")
-            for table, there in zip(self.tables, listed.tables, strict=False)
-        ]
-        return (self.definitions, len(self.tables), tables) == (
-            listed.definitions,
-            len(listed.tables),
-            listed.tables,
+        """Exactly what a manifest lists, by what both of them know: digests of rows may not have been taken, and
+        older manifests have no sums of large objects."""
+        return (self.definitions, len(self.tables)) == (listed.definitions, len(listed.tables)) and all(
+            _by_what_both_know(table, there) == _by_what_both_know(there, table)
+            for table, there in zip(self.tables, listed.tables, strict=True)
         )
 
     @classmethod
@@ -93,6 +89,14 @@ class Contents:
             [_table(content) for content in scanner.contents],
             [_definition(entry) for entry in header.entries if not _names_database(entry)],
         )
+
+
+def _by_what_both_know(table: Table, other: Table) -> Table:
+    return replace(
+        table,
+        sha256=table.sha256 if other.sha256 else "",
+        sum256=table.sum256 if other.sum256 else "",
+    )
 
 
 def _names_database(entry: Entry) -> bool:
