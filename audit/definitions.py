@@ -1,5 +1,5 @@
-"""How watched tables are defined, looked at now and then, where the server may not tell of changes by itself: event
-triggers are a superuser's."""
+"""How watched tables are defined, looked at now and then: what changed since. Event triggers, which are a superuser's,
+tell at once who altered a table, but not what; of grants, rules and dropped triggers they tell nothing."""
 
 from __future__ import annotations
 
@@ -119,11 +119,8 @@ def differences(before: Definition, now: Definition, detached: Container[str] = 
 
 
 def record_definitions(connection: psycopg.Connection[Any], server: Server) -> list[str]:
-    """Write what changed since the last look into the log, where no event trigger does; what was written.
-
-    Where one does, only partitions that are gone are told. The definition is remembered: should the event trigger be
-    dropped, the next look knows what was there.
-    """
+    """Write what changed since the last look into the log; what was written. A drop that an event trigger told is not
+    told again."""
     try:
         found = read(connection)
     except psycopg.errors.LockNotAvailable:
@@ -135,12 +132,10 @@ def record_definitions(connection: psycopg.Connection[Any], server: Server) -> l
         place = {"server": server, "database": connection.info.dbname, "watched_id": table.id}
         seen = SeenDefinition.objects.filter(**place).first()
         before = seen.definition if seen else {}
-        left = partitions_gone(before, now)
-        before, after = (left, {}) if is_told else (before, now)
-        changed = differences(before, after, still_there(connection, left))
-        if seen and changed:
+        changed = differences(before, now, still_there(connection, partitions_gone(before, now)))
+        if seen and changed and (now or not is_told):
             name = f"{table.schema_name}.{table.table_name}"
-            text = sentence(name, seen.seen_at, moment, changed if now else [])
+            text = sentence(name, seen.seen_at, moment, changed if now else [], is_told)
             connection.execute(RECORD, [table.id, NOBODY, text])
             written.append(text)
         SeenDefinition.objects.update_or_create(**place, defaults={"definition": now, "seen_at": moment})
@@ -148,8 +143,7 @@ def record_definitions(connection: psycopg.Connection[Any], server: Server) -> l
 
 
 def partitions_gone(before: Definition, now: Definition) -> Definition:
-    """Partitions that are none any more. No event trigger tells which: of one that is dropped the server no longer
-    knows whose it was, and of one that is detached only that its table was altered."""
+    """Partitions that are none any more."""
     return {
         key: text for key, text in before.items() if key.startswith("partition ") and now and key not in now
     }
@@ -164,10 +158,16 @@ def still_there(connection: psycopg.Connection[Any], partitions: Definition) -> 
     return {row[0] for row in found}
 
 
-def sentence(name: str, since: Any, until: Any, changed: list[str]) -> str:
-    """A line of the log: what was seen, when it may have been, and that nobody can tell who it was."""
-    what = "ALTER TABLE" if changed else "DROP TABLE"
-    when = f"seen between {since:%Y-%m-%d %H:%M:%S} and {until:%Y-%m-%d %H:%M:%S} UTC, by whom is not known"
+def sentence(name: str, since: Any, until: Any, changed: list[str], is_told: bool = False) -> str:
+    """A line of the log: what was seen, when it may have been, and by whom as far as anybody can tell.
+
+    is_told: event triggers write lines of their own. Undo takes those for alterations, so this one begins otherwise.
+    """
+    if is_told:
+        what, whom = "What changed in", "who did it is in the lines of that time, where the server told it"
+    else:
+        what, whom = "ALTER TABLE" if changed else "DROP TABLE", "by whom is not known"
+    when = f"seen between {since:%Y-%m-%d %H:%M:%S} and {until:%Y-%m-%d %H:%M:%S} UTC, {whom}"
     text = f"{what} {name}, {when}{': ' if changed else ''}{'; '.join(changed)}"
     text = " ".join(text.split("\n    "))  # PostgreSQL breaks the lines of rules
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -1,4 +1,4 @@
-"""Changes of a table's definition are in the log also where dbadmin may not make event triggers."""
+"""Changes of a table's definition are in the log: what changed, whether dbadmin may make event triggers or not."""
 
 import re
 
@@ -136,20 +136,79 @@ def test_a_table_that_is_altered_right_now_is_looked_at_later(watched, postgres,
     ]
 
 
-def test_where_event_triggers_tell_it_is_told_once(audit, execute, server):
+TOLD = (
+    "What changed in public.{}, seen between … and … UTC, who did it is in the lines of that time, where the server"
+    " told it: {}"
+)
+
+
+def test_event_triggers_tell_who_altered_a_table_and_the_next_look_tells_what(audit, execute, server):
     execute("create table items (id int primary key, name text)")
     audit.watch("items")
     look(audit)
     execute("alter table items add note text")
     look(audit)
-    assert [line for line, _, _ in told(audit)] == ["ALTER TABLE public.items"]
+    look(audit)
+    assert told(audit) == [
+        ("ALTER TABLE public.items", "postgres", 1),
+        (TOLD.format("items", "column added: note text"), "unknown", 1),
+    ]
     execute("drop event trigger dbadmin_audit_ddl")
     execute("alter table items add more text")
     look(audit)
-    assert [line for line, _, _ in told(audit)][1:] == [
+    assert [line for line, _, _ in told(audit)][2:] == [
         SEEN.format("ALTER TABLE") + ": column added: more text"
     ]
     assert SeenDefinition.objects.get(server=server).definition["column 4"] == "more text"
+
+
+@pytest.mark.parametrize(
+    ("before", "statement", "change"),
+    [
+        (
+            "create index named on items (name)",
+            "drop index named",
+            "index dropped: CREATE INDEX named ON public.items USING btree (name)",
+        ),
+        (
+            "create policy mine on items using (id = 1)",
+            "drop policy mine on items",
+            "policy dropped: mine for all using (id = 1)",
+        ),
+        (
+            "create rule r as on insert to items do also nothing",
+            "drop rule r on items",
+            "rule dropped: CREATE RULE r AS ON INSERT TO public.items DO NOTHING;",
+        ),
+        (
+            "grant select on items to postgres",
+            "revoke delete on items from postgres",
+            "privileges changed: {{postgres={all}/postgres}} → {{postgres={less}/postgres}}",
+        ),
+    ],
+)
+def test_what_no_event_trigger_tells_is_told_by_the_next_look(audit, execute, before, statement, change):
+    execute("create table items (id int primary key, name text)")
+    execute(before)
+    audit.watch("items")
+    look(audit)
+    execute(statement)
+    look(audit)
+    granted = privileges(audit)
+    change = (
+        change.format(all=granted, less=granted.replace("d", "", 1)) if "privileges" in change else change
+    )
+    assert told(audit) == [(TOLD.format("items", change), "unknown", 1)]
+
+
+def test_a_dropped_table_is_told_once_by_who_dropped_it(audit, execute):
+    execute("create table items (id int primary key, name text)")
+    audit.watch("items")
+    look(audit)
+    execute("drop table items")
+    look(audit)
+    look(audit)
+    assert told(audit) == [("DROP TABLE public.items", "postgres", 1)]
 
 
 def test_partitions_that_left_are_told_where_event_triggers_are_too(audit, execute):
@@ -170,5 +229,5 @@ def test_partitions_that_left_are_told_where_event_triggers_are_too(audit, execu
     )
     assert sorted(line for line, _, _ in told(audit)) == [
         "ALTER TABLE public.parts",
-        f"{SEEN.format('ALTER TABLE').replace('items', 'parts')}: {gone}",
+        TOLD.format("parts", gone),
     ]
