@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from backups import leases, preflight, subscriptions, swap
+from backups import leases, preflight, properties, subscriptions, swap
 from backups.forms import free_name
 from backups.models import Backup, KeptDatabase, expiry
 from backups.restoring import RestoreFailed, Restoring
@@ -42,7 +42,7 @@ def give_name(job: Restoring, work: Work, name: str, keep_hours: float) -> None:
         work.connect(preflight.other_database(job.server, [job.scratch])) as connection,
         _kept_otherwise(job, work, connection, f"It was not named {name}."),
     ):
-        job.limit(work, connection)
+        settle(work, connection, job.scratch, work.facts, job.dsn)
         try:
             swap.move_in(connection, name, job.scratch, work.stop_if_cancelled)
         except psycopg.errors.DuplicateDatabase:
@@ -52,6 +52,31 @@ def give_name(job: Restoring, work: Work, name: str, keep_hours: float) -> None:
     job.backup.release(work)
     work.result(database=name)
     told(work, f"The restored database is {name}.")
+
+
+def settle(
+    work: Work, connection: psycopg.Connection[Any], name: str, facts: Mapping[str, Any], dsn: str = ""
+) -> None:
+    """What a restored database gets last of all, before people use it: no slot of its original, and its limit of
+    connections, which would be in the way of what loads it.
+
+    facts: of its restore; dsn: what leads into it, "" for the server's.
+    """
+    subscriptions.take_slots(work, connection, name, dsn)
+    if "connection_limit" in facts:
+        statement = properties.limit_statement(facts["connection_limit"], name)
+        connection.execute(statement)
+        work.log(statement.as_string(None))
+
+
+def settle_texts(kept: KeptDatabase) -> str:
+    """The statements of that for one that was kept, to be read before."""
+    if not kept.is_restored:
+        return ""
+    lines = subscriptions.texts(subscriptions.with_slots(kept.server, kept.name))
+    if "connection_limit" in kept.facts:
+        lines += f"{properties.limit_statement(kept.facts['connection_limit'], kept.name).as_string(None)};\n"
+    return lines
 
 
 @contextmanager
@@ -75,7 +100,7 @@ _WAY = "the operation “Undo a restore” puts it in place"
 
 
 def _put(job: Restoring, work: Work, connection: psycopg.Connection[Any]) -> None:
-    job.limit(work, connection)
+    settle(work, connection, job.scratch, work.facts, job.dsn)
     if swap.oid(connection, job.live) is None:
         _take_place(job, work, connection)
         return
@@ -134,7 +159,10 @@ def clean_up(work: Work) -> None:
             return
         if made and _is_wanted(work):
             swap.allow(connection, made, False)  # nobody writes to what was proven
-            facts = {"restored": True, "counters": counters(connection, live), "new": work.facts.get("new")}
+            facts = {
+                "restored": True, "counters": counters(connection, live),
+                **{name: work.facts[name] for name in ("new", "connection_limit") if name in work.facts},
+            }  # fmt: skip
             _record(work, made, backup, facts)
             tell = work.log if work.facts.get("kept") else work.stands
             tell(f"The restored database, proven, is kept as {made}; {_WAY}.")

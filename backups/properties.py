@@ -115,10 +115,9 @@ def owner_statement(found: Mapping[str, Any], name: str) -> sql.Composed:
     )
 
 
-def limit_statement(found: Mapping[str, Any], name: str) -> sql.Composed:
+def limit_statement(limit: int, name: str) -> sql.Composed:
     """Given last of all: it may let nobody in, not even who proves what was restored."""
-    limit = sql.Literal(found["connection_limit"])
-    return sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(sql.Identifier(name), limit)
+    return sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(sql.Identifier(name), sql.Literal(limit))
 
 
 def statements(found: Mapping[str, Any], name: str, left_out: Collection[str] = ()) -> Iterator[sql.Composed]:

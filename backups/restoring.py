@@ -328,8 +328,9 @@ class Restoring:
 
     def finish(self, work: Work) -> None:
         with work.connect(self.scratch, self.dsn) as connection:
-            left_out = self.outlook.left_out
-            for statement in properties.statements(self._properties(connection), self.scratch, left_out):
+            found, left_out = self._properties(connection), self.outlook.left_out
+            work.remember(connection_limit=found["connection_limit"])  # in the way of what is still to be done
+            for statement in properties.statements(found, self.scratch, left_out):
                 connection.execute(statement)
                 work.log(statement.as_string(None))
         with work.connect(self.scratch, self.dsn, own_path=False) as connection:
@@ -399,9 +400,3 @@ class Restoring:
         subscriptions.drop_database(work, self.scratch)
         self.backup.release(work)
         work.log(f"Dropped {self.scratch}.")
-
-    def limit(self, work: Work, connection: psycopg.Connection[Any]) -> None:
-        """Give the proven database its limit of connections, which would be in the way of what loads it."""
-        statement = properties.limit_statement(self._properties(connection), self.scratch)
-        connection.execute(statement)
-        work.log(statement.as_string(None))

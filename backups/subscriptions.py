@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -10,11 +11,10 @@ from psycopg import sql
 
 from backups import preflight, swap
 from backups.manifest import Manifest
+from dbadmin.models import Server
 from dbadmin.readiness import Check
-from dbadmin.steps import Call, Step
 
 if TYPE_CHECKING:
-    from backups.restoring import Restoring
     from dbadmin.runner import Work
 
 #: What an archive calls them.
@@ -63,23 +63,46 @@ def let_go(connection: psycopg.Connection[Any]) -> list[tuple[str, str]]:
     return found
 
 
-def without_slots(job: Restoring) -> list[Step]:
-    """What a restored database that stays needs: its original alone may use the slots of their subscriptions."""
-    names = job.manifest.contents.names_of(KIND)
-    listed = "\n".join(f"{without_slot(name).as_string(None)};" for name in names)
-    says = f"-- The slots belong to the original; the publisher is not asked\n{listed}"
-    return [Call(lambda work: _let_go(work, job), says)] if names else []
+def texts(names: Sequence[str]) -> str:
+    """What a restored database that stays needs, to be read before: its original alone may use their slots."""
+    listed = "".join(f"{without_slot(name).as_string(None)};\n" for name in names)
+    return f"-- The slots belong to the original; the publisher is not asked\n{listed}" if names else ""
 
 
-def _let_go(work: Work, job: Restoring) -> None:
-    with work.connect(job.scratch, job.dsn) as connection:
-        for name, slot in let_go(connection):
+def with_slots(server: Server, database: str) -> list[str]:
+    """Which subscriptions of a database, open or closed, have a slot at their publisher."""
+    return [row.subname for row in server.rows(_OF, [database]) if row.subslotname]
+
+
+def take_slots(work: Work, connection: psycopg.Connection[Any], database: str, dsn: str = "") -> None:
+    """Take the slots from a restored database that stays, and say what lets its subscriptions follow.
+
+    connection: to another database; dsn: what leads into this one, "" for the server's.
+    """
+    if not connection.execute(_OF, [database]).fetchone():
+        return
+    with _inside(work, connection, database, dsn) as inside:
+        for name, slot in let_go(inside):
             if slot:
                 work.log(
                     f"The subscription {name} is disabled here and has no slot: {slot} at its publisher belongs to the "
                     "original. Where that is gone, this lets it follow, without what was sent since the backup: "
                     f"{with_slot(name, slot)}"
                 )
+
+
+@contextmanager
+def _inside(
+    work: Work, connection: psycopg.Connection[Any], database: str, dsn: str = ""
+) -> Iterator[psycopg.Connection[Any]]:
+    """A session in a database that may be closed, as one that was put aside is; it is closed again afterwards."""
+    was_open = swap.is_open(connection, database)
+    swap.allow(connection, database, True)
+    try:
+        with work.connect(database, dsn) as inside:
+            yield inside
+    finally:
+        swap.allow(connection, database, was_open)
 
 
 def drop_statement(name: str) -> sql.Composed:
@@ -90,8 +113,7 @@ def drop_database(work: Work, name: str) -> None:
     """Drop a database, which PostgreSQL refuses for one that subscribes; what it had at a publisher stays there."""
     with work.connect(preflight.other_database(work.server, [name])) as connection:
         if connection.execute(_OF, [name]).fetchone():
-            swap.allow(connection, name, True)  # one that was put aside is closed
-            with work.connect(name) as inside:
+            with _inside(work, connection, name) as inside:
                 for subscription, _ in let_go(inside):
                     inside.execute(sql.SQL("DROP SUBSCRIPTION {}").format(sql.Identifier(subscription)))
         connection.execute(drop_statement(name))

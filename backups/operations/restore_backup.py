@@ -135,7 +135,7 @@ class RestoreBackup(Operation):
             )
         job = restoring.plan_restore(self.server, backup, self._wanted(name, over), operation=self)
         last = self._swap(job, name, there.datallowconn) if over else self._named(job, name)
-        return [*job.steps(), *subscriptions.without_slots(job), last]
+        return [*job.steps(), last]
 
     def _wanted(self, name: str, over: str) -> Wanted:
         params = self.params
@@ -147,9 +147,12 @@ class RestoreBackup(Operation):
     def _named(self, job: restoring.Restoring, name: str) -> Step:
         return Call(
             lambda work: in_place.give_name(job, work, name, self._keep_hours),
-            f"Name the proven database {name}. Only then its limit of connections holds.",
+            f"{self._slots(job)}Name the proven database {name}. Only then its limit of connections holds.",
             f"DROP DATABASE {preflight.quoted(name)};",
         )
+
+    def _slots(self, job: restoring.Restoring) -> str:
+        return subscriptions.texts(job.manifest.contents.names_of(subscriptions.KIND))
 
     @property
     def _keep_hours(self) -> float:
@@ -160,7 +163,7 @@ class RestoreBackup(Operation):
         aside, incoming = swap.beside(name, "before_…"), swap.beside(name, "restore_…")
         kept = f"{aside} is kept for {hours:.0f} hours"
         texts = swap.texts(name, aside, incoming, was_open)
-        says = f"-- Give it the limit of connections, and swap; {kept}\n{texts}"
+        says = f"{self._slots(job)}-- Give it the limit of connections, and swap; {kept}\n{texts}"
         return Call(
             lambda work: in_place.put(job, work, hours), says, reverse="The operation “Undo a restore”."
         )

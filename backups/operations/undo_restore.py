@@ -85,18 +85,18 @@ class UndoRestore(Operation):
         kept = kept_database(self.server, self.params["kept"])
         if kept.is_new:
             kept.original = free_name(self.server, kept.original)
-        aside = other_name(kept.name)
+        aside, settling = other_name(kept.name), in_place.settle_texts(kept)
         there = self.server.row(
             "select datallowconn as open from pg_catalog.pg_database where datname = %s", [kept.original]
         )
         if there is None:
-            says = f"-- Nobody has the name {kept.original} any more\n"
+            says = f"{settling}-- Nobody has the name {kept.original} any more\n"
             return [
                 Call(lambda work: _undo(work, kept, ""), says + swap.move_texts(kept.original, kept.name))
             ]
         preflight.check_swap(self.server, kept.original)
         swaps = "Swap" if kept.is_restored else "Swap back"
-        says = f"-- {swaps}; what was written since the restore stays in {aside}\n"
+        says = f"{settling}-- {swaps}; what was written since the restore stays in {aside}\n"
         texts = swap.texts(kept.original, aside, kept.name, there.open)
         reverse = f"The operation “{self.title}”."
         return [Call(lambda work: _undo(work, kept, aside), says + texts, reverse=reverse)]
@@ -158,6 +158,8 @@ def _undo(work: Work, kept: KeptDatabase, aside: str) -> None:
             kept_oid=swap.oid(connection, kept.name),
             was_open=was_open,
         )
+        if kept.is_restored:
+            in_place.settle(work, connection, kept.name, kept.facts)
         if not there:
             swap.move_in(connection, kept.original, kept.name, work.stop_if_cancelled)
             _note(work, kept, "")

@@ -324,7 +324,7 @@ def lost_before_the_swap(server: Server, backup: Backup, shop: str, postgres: Po
     row = postgres.admin.execute("select oid from pg_database where datname = %s", [scratch]).fetchone()
     facts = {
         "scratch": scratch, "scratch_oid": row and row[0], "live": shop, "aside": f"{shop}__before_1",
-        "keep_hours": 72, "was_open": True,
+        "keep_hours": 72, "was_open": True, "connection_limit": 12,
     }  # fmt: skip
     now = timezone.now()
     Run.objects.filter(pk=restore.pk).update(status="lost", finished_at=now, clean_up_due_at=now, facts=facts)
@@ -344,7 +344,13 @@ def test_a_proven_database_outlives_the_worker_that_died_before_it_was_swapped_i
     ]
     kept = KeptDatabase.present(server).get()
     assert (kept.name, kept.original, kept.is_restored) == (scratch, shop, True)
-    run("drop_kept_database", kept=kept.pk)
+    placed = run("undo_restore", kept=kept.pk)
+    assert f'ALTER DATABASE "{scratch}" CONNECTION LIMIT 12;\n-- Swap;' in placed.plan[0]
+    (old,) = KeptDatabase.present(server)
+    limits = "select datname, datconnlimit from pg_database where datname = any(%s) order by 1"
+    rows = postgres.admin.execute(limits, [[shop, old.name]]).fetchall()
+    assert rows == [(shop, 12), (old.name, -1)]
+    run("drop_kept_database", kept=old.pk)
     assert databases(postgres, shop) == [shop]
 
 

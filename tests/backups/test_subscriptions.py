@@ -82,6 +82,12 @@ def shops(cluster: Postgres) -> list[str]:
     ]
 
 
+SLOTS = (
+    "-- The slots belong to the original; the publisher is not asked\n"
+    'ALTER SUBSCRIPTION "reader" SET (slot_name = NONE);\n'
+)
+
+
 def test_a_backup_with_a_subscription_is_proven_and_leaves_nothing(
     cluster: Postgres, do: Callable[..., Run], backup: Backup
 ) -> None:
@@ -97,10 +103,7 @@ def test_a_copy_has_its_subscription_without_the_slot_of_the_original(
 ) -> None:
     cluster.admin.execute("alter database shop set default_transaction_read_only = on")
     done = do("restore_backup", backup=backup.pk, into="new", database="shop_copy")
-    assert done.plan[-2] == (
-        "-- The slots belong to the original; the publisher is not asked\n"
-        'ALTER SUBSCRIPTION "reader" SET (slot_name = NONE);'
-    )
+    assert done.plan[-1] == f"{SLOTS}Name the proven database shop_copy. Only then its limit of connections holds."
     assert subscriptions(cluster) == [("shop", True, "reader"), ("shop_copy", False, None)]
     assert (
         "The subscription reader is disabled here and has no slot: reader at its publisher belongs to the original. "
@@ -122,11 +125,47 @@ def test_a_failed_restore_leaves_no_database_with_a_subscription(
     done = between(run, 5, fill)
     assert done.status == Run.Status.FAILED
     assert done.message == (
-        "Step 5 of 7 failed: The restored database differs from the backup: public.news: has 0 rows, the backup 2. The "
+        "Step 5 of 6 failed: The restored database differs from the backup: public.news: has 0 rows, the backup 2. The "
         "original is untouched."
     )
     assert shops(cluster) == ["shop"]
     assert subscriptions(cluster) == [("shop", True, "reader")]
+
+
+def test_a_proven_database_whose_slots_cannot_be_taken_is_kept_and_has_none_once_it_is_put_in_place(
+    cluster: Postgres, reader: Server, do: Callable[..., Run], store: Store, key: BackupKey
+) -> None:
+    cluster.admin.execute("alter database shop connection limit 7")
+    backup = Backup.objects.get(pk=do("take_backup", database="shop", store="shelf").result["backup"])
+    run = queue(reader, "restore_backup", {"backup": backup.pk, "into": "new", "database": "shop_copy"})
+
+    def change(how: str) -> None:
+        (scratch,) = [name for name in shops(cluster) if "__restore_" in name]
+        cluster.admin.execute(f'alter database "{scratch}" allow_connections true')
+        with cluster.connect(scratch) as connection:
+            connection.execute("set session_replication_role = replica")
+            connection.execute(f"alter subscription reader {how}")
+
+    done = between(run, 6, lambda: change("enable"))
+    (kept,) = KeptDatabase.present(reader)
+    assert done.status == Run.Status.FAILED
+    assert done.message == (
+        "Step 6 of 6 failed: Cannot set slot_name = NONE for enabled subscription. It was not named shop_copy. The "
+        f"restored database, proven, is kept as {kept.name} for 72 hours. When nothing is in the way any more, the "
+        "operation “Undo a restore” puts it in place."
+    )
+    assert shops(cluster) == ["shop", kept.name]
+    assert subscriptions(cluster)[0] == ("shop", True, "reader")
+
+    change("disable")
+    cluster.admin.execute(f'alter database "{kept.name}" allow_connections false')
+    placed = do("undo_restore", kept=kept.pk)
+    assert placed.plan[0].startswith(
+        f'{SLOTS}ALTER DATABASE "{kept.name}" CONNECTION LIMIT 7;\n-- Nobody has the name shop_copy any more\n'
+    )
+    assert subscriptions(cluster) == [("shop", True, "reader"), ("shop_copy", False, None)]
+    limits = "select datname, datconnlimit, datallowconn from pg_database where datname like 'shop%' order by 1"
+    assert cluster.admin.execute(limits).fetchall() == [("shop", 7, True), ("shop_copy", 7, True)]
 
 
 def test_a_database_is_replaced_once_its_subscription_has_ended_and_the_restore_taken_back(
