@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from backups import leases, preflight, properties, subscriptions, swap
+from backups import leases, made_roles, preflight, properties, subscriptions, swap
 from backups.forms import free_name
 from backups.models import Backup, KeptDatabase, expiry
 from backups.restoring import RestoreFailed, Restoring
@@ -149,6 +149,7 @@ def clean_up(work: Work) -> None:
     backup = leases.end(work)
     scratch = work.facts.get("scratch")
     if not scratch:
+        made_roles.drop(work)
         return
     live = work.facts.get("live", "")
     with work.connect(preflight.other_database(work.server, [scratch, live])) as connection:
@@ -159,7 +160,7 @@ def clean_up(work: Work) -> None:
             return
         if made and _is_wanted(work):
             swap.allow(connection, made, False)  # nobody writes to what was proven
-            facts = {
+            facts: dict[str, Any] = {
                 "restored": True, "counters": counters(connection, live),
                 **{name: work.facts[name] for name in ("new", "connection_limit") if name in work.facts},
             }  # fmt: skip
@@ -169,6 +170,7 @@ def clean_up(work: Work) -> None:
         else:
             subscriptions.drop_database(work, scratch)
             work.log(f"Dropped {scratch}, if it was there.")
+            made_roles.drop(work)
         was_open = work.facts.get("was_open")
         if was_open is not None and swap.oid(connection, live) is not None:
             swap.allow(connection, live, was_open)

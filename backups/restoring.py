@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from backups import catalogue, copies, logical, preflight, properties, subscriptions, swap
+from backups import catalogue, copies, logical, made_roles, preflight, properties, subscriptions, swap
 from backups.archive import Entry, Scanner
 from backups.before_restore import SERVERS, Outlook, Wanted, role_statements
 from backups.compare import Comparison, compare
@@ -244,9 +244,7 @@ class Restoring:
 
     def create_roles(self, work: Work) -> None:
         with work.connect() as connection:
-            for statement in self._role_statements():
-                connection.execute(statement)
-                work.log(statement.as_string(None))
+            made_roles.make(work, connection, self.missing_roles, self._role_statements())
 
     def create(self, work: Work) -> None:
         moment = work.run.queued_at.strftime("%Y%m%d_%H%M%S")
@@ -329,7 +327,9 @@ class Restoring:
     def finish(self, work: Work) -> None:
         with work.connect(self.scratch, self.dsn) as connection:
             found, left_out = self._properties(connection), self.outlook.left_out
-            work.remember(connection_limit=found["connection_limit"])  # in the way of what is still to be done
+            work.remember(
+                connection_limit=found["connection_limit"]
+            )  # in the way of what is still to be done
             for statement in properties.statements(found, self.scratch, left_out):
                 connection.execute(statement)
                 work.log(statement.as_string(None))
@@ -400,3 +400,4 @@ class Restoring:
         subscriptions.drop_database(work, self.scratch)
         self.backup.release(work)
         work.log(f"Dropped {self.scratch}.")
+        made_roles.drop(work)

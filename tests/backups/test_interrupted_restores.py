@@ -1,6 +1,6 @@
 """Whatever happens to the server or to a name while a restore runs: no database is lost, and nothing is left over."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.utils import timezone
@@ -367,3 +367,80 @@ def test_a_proven_database_goes_with_the_run_that_a_person_cancelled(
     ]
     assert databases(postgres, shop) == [shop]
     assert not KeptDatabase.objects.exists()
+
+
+@pytest.fixture
+def leaver(postgres: Postgres, shop: str, taken: Callable[..., Backup]) -> Iterator[tuple[str, Backup]]:
+    """A role that a backup names and that is gone since."""
+    name = f"leaver_{shop}"
+    with postgres.connect(shop) as connection:
+        connection.execute(f"create role {name}; alter table goods owner to {name}")
+        backup = taken()
+        connection.execute(f"alter table goods owner to postgres; drop role {name}")
+    yield name, backup
+    postgres.admin.execute(f"drop role if exists {name}")
+
+
+def roles(postgres: Postgres, name: str) -> int:
+    return len(postgres.admin.execute("select from pg_roles where rolname = %s", [name]).fetchall())
+
+
+@pytest.mark.parametrize("step", [3, 5])
+def test_a_role_that_was_made_for_a_restore_goes_with_it_when_it_fails(
+    step: int, server: Server, shop: str, postgres: Postgres, leaver: tuple[str, Backup]
+) -> None:
+    name, backup = leaver
+    run = queue(server, "restore_backup", {"backup": backup.pk, "into": "new", "database": f"{shop}_copy"})
+    asked = {"cancel_requested_at": timezone.now(), "cancel_requested_by": "maria"}
+
+    def cancel() -> None:
+        assert roles(postgres, name) == 1
+        Run.objects.filter(pk=run.pk).update(**asked)
+
+    done = between(run, step, cancel)
+    assert (done.status, done.message) == (Run.Status.CANCELLED, "Cancelled by maria.")
+    assert roles(postgres, name) == 0
+    assert f"Dropped the role {name}, which this run had made." in log_of(done)
+    assert databases(postgres, shop) == [shop]
+
+
+def test_a_role_that_somebody_uses_by_then_stays_and_what_drops_it_is_told(
+    server: Server, shop: str, postgres: Postgres, leaver: tuple[str, Backup]
+) -> None:
+    name, backup = leaver
+    run = queue(server, "restore_backup", {"backup": backup.pk, "into": "new", "database": f"{shop}_copy"})
+
+    def use() -> None:
+        with postgres.connect(shop) as connection:
+            connection.execute(f"grant select on goods to {name}")
+        Run.objects.filter(pk=run.pk).update(cancel_requested_at=timezone.now(), cancel_requested_by="maria")
+
+    done = between(run, 4, use)
+    assert done.message == (
+        f'Cancelled by maria. The role {name}, which this run had made, stays: Role "{name}" cannot be dropped because '
+        f"some objects depend on it. privileges for table public.goods. When nothing uses it any "
+        f'more: DROP ROLE "{name}";'
+    )
+    with postgres.connect(shop) as connection:
+        connection.execute(f"revoke all on goods from {name}")
+
+
+def test_a_stranger_of_the_name_of_a_role_that_was_made_is_left_alone(
+    server: Server, shop: str, postgres: Postgres, leaver: tuple[str, Backup]
+) -> None:
+    name, backup = leaver
+    run = queue(server, "restore_backup", {"backup": backup.pk, "into": "new", "database": f"{shop}_copy"})
+    done = between(run, 2, lambda: postgres.admin.execute(f"create role {name}"))
+    assert done.status == Run.Status.FAILED
+    assert roles(postgres, name) == 1
+
+
+def test_a_proof_by_a_restore_leaves_no_role(
+    run: Callable[..., Run], shop: str, postgres: Postgres, leaver: tuple[str, Backup]
+) -> None:
+    name, backup = leaver
+    done = run("verify_backup", backup=backup.pk, how="restore")
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    assert log_of(done)[-1] == f"Dropped the role {name}, which this run had made."
+    assert roles(postgres, name) == 0
+    assert databases(postgres, shop) == [shop]

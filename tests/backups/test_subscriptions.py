@@ -103,7 +103,10 @@ def test_a_copy_has_its_subscription_without_the_slot_of_the_original(
 ) -> None:
     cluster.admin.execute("alter database shop set default_transaction_read_only = on")
     done = do("restore_backup", backup=backup.pk, into="new", database="shop_copy")
-    assert done.plan[-1] == f"{SLOTS}Name the proven database shop_copy. Only then its limit of connections holds."
+    assert (
+        done.plan[-1]
+        == f"{SLOTS}Name the proven database shop_copy. Only then its limit of connections holds."
+    )
     assert subscriptions(cluster) == [("shop", True, "reader"), ("shop_copy", False, None)]
     assert (
         "The subscription reader is disabled here and has no slot: reader at its publisher belongs to the original. "
@@ -164,7 +167,9 @@ def test_a_proven_database_whose_slots_cannot_be_taken_is_kept_and_has_none_once
         f'{SLOTS}ALTER DATABASE "{kept.name}" CONNECTION LIMIT 7;\n-- Nobody has the name shop_copy any more\n'
     )
     assert subscriptions(cluster) == [("shop", True, "reader"), ("shop_copy", False, None)]
-    limits = "select datname, datconnlimit, datallowconn from pg_database where datname like 'shop%' order by 1"
+    limits = (
+        "select datname, datconnlimit, datallowconn from pg_database where datname like 'shop%' order by 1"
+    )
     assert cluster.admin.execute(limits).fetchall() == [("shop", 7, True), ("shop_copy", 7, True)]
 
 
