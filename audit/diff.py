@@ -17,7 +17,14 @@ MOMENT = re.compile(r"^(\d{4,}-\d\d-\d\d \d\d:\d\d:\d\d)(\.\d+)?(\+00)?$")
 BEFORE_DIFFERENCE = 8
 #: Characters beyond which words are no longer compared one by one.
 TOO_LONG = 20_000
+#: Differing paths of a value beyond which a page would be of no use. An export has all.
+MOST_PATHS = 1_000
+#: Steps of a path beyond which JSON is a text like any other: nobody reads such a path, and each one costs a stack.
+DEEPEST = 100
 WORDS = re.compile(r"\s+|\w+|[^\w\s]")
+NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
+#: A step of a path that needs no quotes.
+PLAIN_STEP = re.compile(r"[^.\[\]\"]+")
 
 
 @dataclass(frozen=True)
@@ -70,54 +77,103 @@ def shown(value: str | None) -> str:
 
 def compared(old: str | None, new: str | None) -> list[Piece]:
     """The pieces of a changed value."""
-    if old is None or new is None or max(len(old), len(new)) > TOO_LONG:
+    if old is None or new is None:
         return whole(old, new)
     if min(len(PROSE.findall(old)), len(PROSE.findall(new))) < FEW_WORDS:
         return whole(old, new)
-    pieces = by_words(old, new)
+    head, tail = alike(old, new)
+    left, right = (text[head : len(text) - tail] for text in (old, new))
+    if max(len(left), len(right)) > TOO_LONG:
+        return whole(old, new)
+    around = [Piece("same", text) for text in (old[:head], old[len(old) - tail :])]
+    pieces = [piece for piece in (around[0], *by_words(left, right), around[1]) if piece.text]
     same = sum(len(piece.text) for piece in pieces if piece.kind == "same")
     return pieces if same * 3 > max(len(old), len(new)) else whole(old, new)
 
 
-def as_json(text: str | None) -> Any:
-    """An object or a list; None for anything that has no paths."""
-    if not text or text[0] not in "{[":
-        return None
-    try:
-        # Numbers stay as they are written: a float would lose digits.
-        value = json.loads(text, parse_float=str, parse_int=str)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict | list) else None
+def alike(old: str, new: str) -> tuple[int, int]:
+    """Characters at the beginning and at the end that both have, in whole words."""
+    head = begins_alike(old, new)
+    while head and not old[head - 1].isspace():
+        head -= 1
+    tail = begins_alike(old[head:][::-1], new[head:][::-1])
+    while tail and not old[len(old) - tail].isspace():
+        tail -= 1
+    return head, tail
 
 
-def paths(value: Any, prefix: str = "") -> dict[str, str]:
-    """Each leaf by its path: {"city": {"zip": "1"}} -> {"city.zip": "1"}."""
-    if isinstance(value, dict) and value:
-        pairs = [(f"{prefix}.{key}" if prefix else str(key), each) for key, each in value.items()]
-    elif isinstance(value, list) and value:
-        pairs = [(f"{prefix}[{number}]", each) for number, each in enumerate(value)]
-    else:
-        return {prefix: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}
-    found: dict[str, str] = {}
-    for path, each in pairs:
-        found |= paths(each, path)
+def begins_alike(old: str, new: str) -> int:
+    """Characters before the first that differs."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False)))
+
+
+class Number(str):
+    """A number of JSON as it is written: a float would lose digits."""
+
+    __slots__ = ()
+
+
+def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; ValueError for one that has a name twice, as `json` may: a path would mean either."""
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("A name is there twice.")
     return found
 
 
-def json_lines(name: str, old: Any, new: Any) -> list[Line]:
-    """One line for each path that differs."""
-    before, after = paths(old), paths(new)
-    lines = []
-    for path in dict.fromkeys([*before, *after]):
-        if before.get(path) == after.get(path):
+def as_paths(text: str | None) -> dict[str, str] | None:
+    """Each leaf by its path: {"city": {"zip": 1}} -> {"city.zip": "1"}. None where there are none, or too deep ones."""
+    if not text or text[0] not in "{[":
+        return None
+    try:
+        value = json.loads(text, parse_float=Number, parse_int=Number, object_pairs_hook=members)
+    except (ValueError, RecursionError):
+        return None
+    found: dict[str, str] = {}
+    left: list[tuple[str, Any, int]] = [("", value, 0)]
+    while left:
+        path, each, depth = left.pop()
+        if depth > DEEPEST:
+            return None
+        if isinstance(each, dict) and each:
+            steps = [(step_of(name, path), one, depth + 1) for name, one in each.items()]
+        elif isinstance(each, list) and each:
+            steps = [(f"{path}[{number}]", one, depth + 1) for number, one in enumerate(each)]
+        else:
+            found[path] = leaf(each)
             continue
-        pieces = []
-        if path in before:
-            pieces.append(Piece("old", before[path]))
-        if path in after:
-            pieces.append(Piece("new", after[path]))
+        left += reversed(steps)
+    return found
+
+
+def step_of(name: str, path: str) -> str:
+    """The path to a member. A name with marks of a path in it has quotes, as the search takes it."""
+    step = name if PLAIN_STEP.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+    return f"{path}.{step}" if path else step
+
+
+def leaf(value: Any) -> str:
+    """As JSON writes it; a text without quotes, unless it would read like something else."""
+    if isinstance(value, Number):
+        return str(value)
+    written = json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) and not reads_as_json(value) else written
+
+
+def reads_as_json(text: str) -> bool:
+    """Would it be taken for a number, a word of JSON, or something in brackets or quotes?"""
+    return not text or text[0] in '{["' or text in ("null", "true", "false") or bool(NUMBER.fullmatch(text))
+
+
+def json_lines(name: str, before: dict[str, str], after: dict[str, str]) -> list[Line]:
+    """One line for each path that differs."""
+    differing = [path for path in dict.fromkeys([*before, *after]) if before.get(path) != after.get(path)]
+    lines = []
+    for path in differing[:MOST_PATHS]:
+        pieces = [Piece(kind, side[path]) for kind, side in (("old", before), ("new", after)) if path in side]
         lines.append(Line(f"{name}.{path}" if path[:1] != "[" else f"{name}{path}", pieces, depth=1))
+    if len(differing) > MOST_PATHS:
+        text = f"{len(differing) - MOST_PATHS} more paths differ: an export has all of them"
+        lines.append(Line(name, [Piece("same", text)], depth=1))
     return lines or [Line(name, [Piece("same", "the same values, written differently")])]
 
 
@@ -133,7 +189,7 @@ def lines(old: dict[str, str | None] | None, new: dict[str, str | None] | None) 
         if before == after and (name in old) == (name in new):
             same.append(Line(name, [Piece("same", shown(before))], False))
             continue
-        left, right = as_json(before), as_json(after)
+        left, right = as_paths(before), as_paths(after)
         if left is not None and right is not None:
             changed += json_lines(name, left, right)
         else:
@@ -169,8 +225,7 @@ def cut(pieces: list[Piece]) -> list[Piece]:
         return shorter
     if MOMENT.match(pieces[0].text) and MOMENT.match(pieces[1].text):
         return pieces
-    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*(p.text for p in pieces), strict=False))
-    start = sum(1 for _ in alike) - BEFORE_DIFFERENCE
+    start = begins_alike(pieces[0].text, pieces[1].text) - BEFORE_DIFFERENCE
     return [Piece(p.kind, f"…{short(p.text[start:])}") for p in pieces]
 
 

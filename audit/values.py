@@ -3,6 +3,7 @@ a column that changed."""
 
 from __future__ import annotations
 
+import json
 import re
 from hashlib import sha256
 from typing import Any
@@ -18,7 +19,7 @@ from audit.whole_rows import are_there
 WAYS = ("contains", "equals")
 #: Three letters or digits in a row: less cannot be found by an index of three-letter pieces.
 FINDABLE = re.compile(r"\w{3}")
-STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+STEP = re.compile(r'("(?:[^"\\]|\\.)*")|([^.\[\]]+)|\[(\d+)\]')
 PLAIN = re.compile(r"[A-Za-z0-9 _.,:@/+-]+")
 
 
@@ -28,8 +29,16 @@ def pattern(text: str) -> str:
 
 
 def path_of(text: str) -> list[str]:
-    """`address.zip`, `tags[0].name` -> the steps."""
-    return [name or number for name, number in STEP.findall(text)]
+    """`address.zip`, `tags[0].name`, `limits."a.b"` -> the steps. What is no text in quotes stands for itself."""
+    return [unquoted(quoted) or name or number for quoted, name, number in STEP.findall(text)]
+
+
+def unquoted(step: str) -> str:
+    """The name that a step in quotes is."""
+    try:
+        return str(json.loads(step)) if step else ""
+    except ValueError:
+        return step
 
 
 def check(rows: Rows, state: Installed, wanted: Filter) -> None:

@@ -5,9 +5,12 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from audit.diff import Line, Piece, short
+from dbadmin.units import count
 
 register = template.Library()
 MARKS = {"old": "<del>{}</del>", "new": "<ins>{}</ins>", "same": "{}"}
+#: Characters of a text that a page shows, and of one between two changes, which nobody looks for. An export has all.
+MOST_TEXT, MOST_ALIKE = 50_000, 2_000
 
 
 @register.simple_tag
@@ -18,9 +21,18 @@ def pieces(line: Line) -> SafeString:
     for piece in line.pieces:
         if previous and previous.kind == "old" and piece.kind == "new":
             shown.append(SafeString(" "))
-        shown.append(format_html(MARKS[piece.kind], piece.text))
+        shown.append(format_html(MARKS[piece.kind], within_limits(piece)))
         previous = piece
     return format_html_join("", "{}", ((each,) for each in shown))
+
+
+def within_limits(piece: Piece) -> str | SafeString:
+    """The text of a piece, or its ends and how much of it is not shown."""
+    most = MOST_ALIKE if piece.kind == "same" else MOST_TEXT
+    if (hidden := len(piece.text) - most) <= 0:
+        return piece.text
+    ends = piece.text[: most // 2], f"{count(hidden)} characters are not shown here", piece.text[-most // 2 :]
+    return format_html('{} <span class="muted">… {} …</span> {}', *ends)
 
 
 @register.simple_tag

@@ -91,6 +91,41 @@ def test_json_that_was_kept_whole_is_found_by_a_path_into_it(audit, execute):
     assert [one.images for one in found] == [1]
 
 
+@pytest.mark.parametrize(
+    ("paper", "path"),
+    [
+        ('{"a.b": "x"}', '"a.b"'),
+        ('{"a": {"b[0].c": ["x"]}}', 'a."b[0].c"[0]'),
+        ('{"say \\"hi\\"": "x"}', '"say \\"hi\\""'),
+        ('{"\\"": "x"}', '"'),
+    ],
+)
+def test_a_path_of_json_is_found_as_the_page_of_a_change_writes_it(audit, execute, paper, path):
+    execute("create table papers (id int primary key, paper jsonb)")
+    audit.watch("papers")
+    execute("insert into papers values (1, %s), (2, '{}')", [paper])
+    found = audit.statements(table="public.papers", of="paper", path=path, value="x", how="equals")
+    assert [one.images for one in found] == [2]
+
+
+def test_json_that_lies_deep_hides_no_page_of_the_log(audit, execute, client_as):
+    execute("create table papers (id int primary key, paper jsonb)")
+    audit.watch("papers")
+    execute("insert into papers values (1, '{}')")
+    for end in "12":
+        execute(f"update papers set paper = (repeat('[', 3000) || '{end}' || repeat(']', 3000))::jsonb")
+    client = client_as("auditor")
+    found = audit.statements(table="public.papers", operation="update")
+    for address in (
+        "",
+        f"statement/{found[0].id}/",
+        f"statement/{found[0].id}/1/",
+        "row/public.papers/?key=1",
+    ):
+        answer = client.get(f"/servers/{audit.server.name}/audit/{address}")
+        assert answer.status_code == 200, address
+
+
 def test_a_table_with_foreign_tables_below_it_is_not_watched_since_its_writes_would_fail(
     audit, execute, target
 ):
