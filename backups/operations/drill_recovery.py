@@ -77,7 +77,6 @@ class DrillRecovery(Operation):
         finally:
             if hasattr(job, "cluster"):
                 job.cluster.stop()
-                job.cluster.remove_sockets()
                 remove_folder(job.cluster.folder)
             job.base.release(work)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from django.utils import timezone
 
 from backups.physical.models import RecoveredCluster
-from backups.physical.scratch_cluster import recovered_folder
+from backups.physical.scratch_cluster import recovered_folder, remove_sockets
 from dbadmin.models import Run
 
 #: The file in which a keeper writes which process it is.
@@ -49,7 +49,7 @@ def is_orphaned(row: RecoveredCluster) -> bool:
 def bury(row: RecoveredCluster) -> None:
     """End a cluster in the place of its keeper; what is handed over stays as it lies."""
     if row.handed_over:
-        end_postmaster(Path(row.directory) / "data")
+        end_postmaster(Path(row.directory))
     else:
         remove_folder(Path(row.directory))
     RecoveredCluster.objects.filter(pk=row.pk, ended_at=None).update(ended_at=timezone.now(), ended_why=GONE)
@@ -66,11 +66,17 @@ def keeper_lives(folder: Path) -> bool:
 
 def remove_folder(folder: Path) -> None:
     """End what runs in it, then remove it."""
-    end_postmaster(folder / "data")
+    end_postmaster(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def end_postmaster(data: Path) -> None:
+def end_postmaster(folder: Path) -> None:
+    """End what its keeper or its run did not, with the directory of its sockets, which nobody else knows any more."""
+    signal_postmaster(folder / "data")
+    remove_sockets(folder)
+
+
+def signal_postmaster(data: Path) -> None:
     """A postmaster whose parent died is dead as well; its children need a moment to notice."""
     try:
         pid = int((data / "postmaster.pid").read_text().splitlines()[0])

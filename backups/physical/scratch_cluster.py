@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -26,6 +27,8 @@ from dbadmin.operations import Refused
 from dbadmin.pools import choose_path
 
 ROLE, LOCAL = "dbadmin_recovered", "127.0.0.1"
+#: How directories of sockets are called.
+SOCKETS = "dbadmin-recovered-"
 #: What a standby may not have less of than its primary.
 AT_LEAST = (
     "max_connections",
@@ -158,7 +161,7 @@ class ScratchCluster:
     def socket_folder(self) -> Path:
         """A short path that only the cluster's user may enter: who is in is trusted."""
         if self.sockets is None:
-            self.sockets = Path(tempfile.mkdtemp(prefix="dbadmin-recovered-"))
+            self.sockets = Path(tempfile.mkdtemp(prefix=SOCKETS))
             give(self.sockets)
         return self.sockets
 
@@ -214,9 +217,8 @@ class ScratchCluster:
             self.process.wait(30)
 
     def remove_sockets(self) -> None:
-        if self.sockets is not None:
-            shutil.rmtree(self.sockets, ignore_errors=True)
-            self.sockets = None
+        remove_sockets(self.folder)
+        self.sockets = None
 
     def make_role(self) -> str:
         """The password of a role for whoever looks around; it reads only unless told otherwise."""
@@ -247,6 +249,19 @@ def wait_for(condition: Callable[[], bool], seconds: float, tick: Callable[[], N
             return False
         time.sleep(0.2)
     return True
+
+
+def remove_sockets(folder: Path) -> None:
+    """Remove the directory that a cluster has its sockets in: it lies elsewhere, for its path must be short."""
+    try:
+        named = re.findall(
+            r"^unix_socket_directories = '(.*)'$", (folder / "server.conf").read_text(), re.MULTILINE
+        )
+    except OSError:
+        return
+    for sockets in named:
+        if Path(sockets).name.startswith(SOCKETS):
+            shutil.rmtree(sockets, ignore_errors=True)
 
 
 def restore_command(wal: Path) -> str:

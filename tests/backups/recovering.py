@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from backups.models import BackupKey, BaseBackup, PointInTime, Store
+from backups.physical.scratch_cluster import recovered_folder
 from backups.physical.spool import spool_folder
 from backups.physical.wal import parse_lsn
 from dbadmin.models import Run, Server
+from devtools.stack import stop_keepers
 from tests.carrying_out import carry_out, log_of, operation
 from tests.fixtures.runtime import Process, until
 from tests.fixtures.servers import Postgres, server_row
@@ -86,8 +88,16 @@ class Source:
 
 
 @pytest.fixture
+def nothing_left(transactional_db: None) -> Iterator[None]:
+    """Keepers end with the test, before the control database is emptied."""
+    yield
+    stop_keepers(recovered_folder())
+    until(lambda: not recovered_folder().is_dir() or not any(recovered_folder().iterdir()), 30)
+
+
+@pytest.fixture
 def make_source(
-    transactional_db: None,
+    nothing_left: None,
     new_postgres: Callable[..., Postgres],
     store: Store,
     key: BackupKey,

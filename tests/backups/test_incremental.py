@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,11 +20,10 @@ from backups.models import BackupKey, BaseBackup
 from backups.physical import layers
 from backups.physical.chains import recoverable
 from backups.physical.preflight import combining_tools, server_tools
-from backups.physical.scratch_cluster import give, popen_options, recovered_folder
+from backups.physical.scratch_cluster import give, popen_options
 from dbadmin.models import Run
 from dbadmin.operations import REGISTRY, Refused
 from dbadmin.work import Work
-from devtools.stack import stop_keepers
 from tests.backups.recovering import Source
 from tests.backups.stock_tools import programs, reaching
 from tests.backups.test_point_in_time import numbers, recover, stop
@@ -35,14 +34,6 @@ from tests.fixtures.servers import Postgres
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
 SINCE = 17
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(transactional_db: None) -> Iterator[None]:
-    """Keepers end with the test, before the control database is emptied."""
-    yield
-    stop_keepers(recovered_folder())
-    until(lambda: not recovered_folder().is_dir() or not any(recovered_folder().iterdir()), 30)
 
 
 @pytest.fixture

@@ -13,12 +13,10 @@ from backups.physical.chain_watch import Watch
 from backups.physical.chains import recoverable
 from dbadmin.operations import Refused
 from tests.backups.recovering import Source
-from tests.backups.test_point_in_time import nothing_left, numbers, recover, rows_of, stop
+from tests.backups.test_point_in_time import numbers, recover, rows_of, stop
 from tests.backups.test_store_away import away, mounted, unmounted
 from tests.carrying_out import operation
 from tests.fixtures.runtime import Process, until
-
-__all__ = ["nothing_left"]
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 

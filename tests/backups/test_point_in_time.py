@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -24,21 +24,12 @@ from dbadmin.operations import REGISTRY, Refused
 from dbadmin.probes import PROBES
 from dbadmin.work import Work
 from devtools import commands
-from devtools.stack import stop_keepers
 from monitoring.models import Mark
 from tests.backups.recovering import Source
 from tests.carrying_out import carry_out, operation
 from tests.fixtures.runtime import are_gone, until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(transactional_db: None) -> Iterator[None]:
-    """Keepers end with the test, before the control database is emptied."""
-    yield
-    stop_keepers(recovered_folder())
-    until(lambda: not recovered_folder().is_dir() or not any(recovered_folder().iterdir()), 30)
 
 
 def recover(source: Source, moment: datetime | None = None) -> RecoveredCluster:
@@ -51,6 +42,12 @@ def numbers(row: RecoveredCluster) -> list[int]:
     """The rows that it holds."""
     with psycopg.connect(row.dsn) as connection:
         return [number for (number,) in connection.execute("select number from moments order by 1")]
+
+
+def sockets(folder: Path) -> Path:
+    """The directory of the sockets of a recovered cluster: it lies elsewhere."""
+    settings = dict(line.split(" = ") for line in (folder / "server.conf").read_text().splitlines())
+    return Path(settings["unix_socket_directories"].strip("'"))
 
 
 def stop(source: Source, row: RecoveredCluster) -> None:
@@ -385,13 +382,16 @@ def test_what_a_keeper_left_that_is_gone_goes_when_it_is_stopped_or_at_the_next_
     source.covered()
     gone = "Its keeper was gone, as after a restart of the host."
     first = recover(source)
+    left = [sockets(Path(first.directory))]
     lost_keeper(first)
     stop(source, first)
     first.refresh_from_db()
     assert first.ended_why == gone
     second, third = recover(source), recover(source)
     for row in (second, third):
+        left.append(sockets(Path(row.directory)))
         lost_keeper(row)
+    assert [folder.is_dir() for folder in left] == [False, True, True]
     run = source.do("stop_recovered_cluster", cluster=third.pk, hand_over=True)
     assert run.message == (
         f"{third} is stopped. Its files are in {third.directory}/data on {third.host}. "
@@ -404,6 +404,7 @@ def test_what_a_keeper_left_that_is_gone_goes_when_it_is_stopped_or_at_the_next_
         str(third.run_id),
         str(last.run_id),
     ]
+    assert [folder for folder in left if folder.exists()] == []
     shutil.rmtree(third.directory)
     stop(source, last)
 

@@ -16,7 +16,7 @@ from tests.backups.conftest import queue
 from tests.backups.cutting import Wire
 from tests.backups.recovering import Source
 from tests.backups.test_faults import died, sessions, when, worker
-from tests.backups.test_point_in_time import nothing_left, numbers, recover, stop  # noqa: F401 - a fixture
+from tests.backups.test_point_in_time import numbers, recover, sockets, stop
 from tests.fixtures.runtime import are_gone, until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
@@ -134,11 +134,14 @@ def test_a_worker_killed_in_a_recovery_leaves_nothing_and_the_next_one_stands(
     folder = recovered_folder() / str(run.pk)
     process = worker(run)
     servers = when(lambda: postmasters_of(folder))
+    beside = sockets(folder)
+    assert beside.is_dir()
     run = died(run, process)
     assert run.status == Run.Status.LOST
     assert run.message.startswith("Its worker died in step 3 of 5. ")
     until(lambda: are_gone(servers), 10)
     assert not folder.exists()
+    assert not beside.exists()
     assert not source.server.recovered_clusters.exists()
     row = recover(source)
     assert numbers(row) == [1]

@@ -16,7 +16,7 @@ from backups.models import RecoveredCluster
 from dbadmin.connections import with_database
 from dbadmin.models import Event, Server
 from tests.backups.recovering import Source
-from tests.backups.test_point_in_time import nothing_left, recover, stop  # noqa: F401 - a fixture
+from tests.backups.test_point_in_time import recover, stop
 from tests.fixtures.servers import Postgres
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]

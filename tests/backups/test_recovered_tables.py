@@ -12,7 +12,7 @@ from backups.models import RecoveredCluster, RowComparison, SideSchema
 from dbadmin.models import Run
 from dbadmin.operations import REGISTRY, Refused
 from tests.backups.recovering import Source
-from tests.backups.test_point_in_time import nothing_left, recover, stop  # noqa: F401 - a fixture
+from tests.backups.test_point_in_time import recover, stop
 from tests.carrying_out import carry_out, operation
 from tests.fixtures.servers import Postgres
 

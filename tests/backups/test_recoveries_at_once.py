@@ -12,7 +12,7 @@ from dbadmin.models import Run
 from tests.backups.conftest import queue
 from tests.backups.recovering import Source
 from tests.backups.test_faults import worker
-from tests.backups.test_point_in_time import nothing_left, numbers, recover, stop  # noqa: F401 - a fixture
+from tests.backups.test_point_in_time import numbers, recover, stop
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 

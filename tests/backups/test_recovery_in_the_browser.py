@@ -11,7 +11,7 @@ import pytest
 from django.urls import reverse
 
 from tests.backups.recovering import Source
-from tests.backups.test_point_in_time import nothing_left, recover, stop  # noqa: F401 - a fixture
+from tests.backups.test_point_in_time import recover, stop
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.browser]
 

@@ -1,6 +1,6 @@
 """WAL and base backups in a bucket of an S3 server: received, recovered, expired, and whole again after a cut."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,9 +11,7 @@ from django.db.models import F
 
 from backups.models import BaseBackup, Store
 from backups.physical.chains import recoverable
-from backups.physical.scratch_cluster import recovered_folder
 from dbadmin.models import Run
-from devtools.stack import stop_keepers
 from tests.backups.cutting import Wire
 from tests.backups.recovering import Source
 from tests.backups.test_point_in_time import numbers, recover, stop
@@ -22,14 +20,6 @@ from tests.carrying_out import carry_out, operation
 from tests.fixtures.runtime import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(transactional_db: None) -> Iterator[None]:
-    """Keepers end with the test, before the control database is emptied."""
-    yield
-    stop_keepers(recovered_folder())
-    until(lambda: not recovered_folder().is_dir() or not any(recovered_folder().iterdir()), 30)
 
 
 def keys(store: Store, prefix: str) -> list[str]:
