@@ -47,7 +47,10 @@ class KeyForm(forms.Form):
             try:
                 pyrage.x25519.Recipient.from_str(text)
             except pyrage.RecipientError as error:
-                raise forms.ValidationError("This is no public key of age: it begins with age1.") from error
+                says = "This is no public key of age: one begins with age1 and has 62 characters."
+                if text.startswith("AGE-SECRET-KEY"):
+                    says = "This is a private key. Enter its public half: age-keygen -y prints it."
+                raise forms.ValidationError(says) from error
             if BackupKey.objects.filter(recipient=text).exists():
                 raise forms.ValidationError("This key is known already.")
         return text

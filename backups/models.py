@@ -147,6 +147,13 @@ class Store(models.Model):
         )
 
     @property
+    def place(self) -> tuple[str, ...]:
+        """Where it is, from the outside in: what begins with it lies in it."""
+        if self.kind == self.Kind.LOCAL:
+            return (self.kind, *self.path.resolve().parts)
+        return (self.kind, self.endpoint.rstrip("/"), self.bucket, *filter(None, self.prefix.split("/")))
+
+    @property
     def where(self) -> str:
         """Where it is, for people."""
         if self.kind == self.Kind.LOCAL:

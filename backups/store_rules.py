@@ -50,7 +50,9 @@ def wanted(store: Store) -> Wanted:
     """The longest wish of all policies whose backups or copies go there, of point-in-time recovery, and of others."""
     if for_ever := " and ".join(each.what for each in stores.held(store.name)):
         return Wanted(None, f"{for_ever} lie there for ever")
-    found = Policy.objects.filter(enabled=True).filter(Q(store=store) | Q(store=None) | Q(copies=store))
+    # By its key, which one that is only tried has too.
+    here = Q(store__key=store.key) | Q(store=None) | Q(copies__key=store.key)
+    found = Policy.objects.filter(enabled=True).filter(here)
     wishes = [
         (days, f"the policy {policy.name} keeps backups for up to {days} days")
         for policy in found.distinct()
@@ -58,7 +60,7 @@ def wanted(store: Store) -> Wanted:
     ]
     if not wishes:
         return Wanted(None, "without a policy every backup is kept")
-    points = PointInTime.objects.filter(enabled=True, store=store).select_related("server")
+    points = PointInTime.objects.filter(enabled=True, store__key=store.key).select_related("server")
     wishes += [
         (days, f"point-in-time recovery of {point.server} needs base backups and WAL for up to {days} days")
         for point in points
@@ -76,8 +78,11 @@ def tried(store: Store, is_its_disk: bool) -> list[Finding]:
         else:
             catalogue.must_be_mounted(store)
         return store.open().test()
-    except (StoreError, OSError) as reason:
+    except StoreError as reason:
         return [Finding("Reach the store", False, str(reason))]
+    except OSError as reason:
+        says = f"The directory {store.path} cannot be made: {reason.strerror}. Enter another, or make it yourself."
+        return [Finding("Reach the store", False, says)]
 
 
 def look(store: Store) -> list[Finding]:

@@ -117,15 +117,30 @@ def _edit(request: HttpRequest, store: Store | None) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         tried = form.save(commit=False)
         is_its_disk = tried.where != was or bool(form.cleaned_data.get("is_its_disk"))
-        findings = store_rules.tried(tried, is_its_disk)
-        if all(finding.ok for finding in findings):
-            findings += store_rules.look(tried)
-        if was and tried.where != was and (left := _left_behind(tried, was)):
-            form.add_error("directory" if tried.kind == Store.Kind.LOCAL else "bucket", left)
+        wrong = _taken(tried) if tried.where != was else ""
+        if not wrong:
+            findings = store_rules.tried(tried, is_its_disk)
+            if all(finding.ok for finding in findings):
+                findings += store_rules.look(tried)
+            wrong = _left_behind(tried, was) if was and tried.where != was else ""
+        if wrong:
+            form.add_error("directory" if tried.kind == Store.Kind.LOCAL else "bucket", wrong)
         elif "test" not in request.POST.get("action", ""):
             return _saved(request, tried, findings, is_its_disk)
     context = {"form": form, "store": store, "findings": findings}
     return render(request, "backups/store_form.html", context, status=422 if form.errors else 200)
+
+
+def _taken(store: Store) -> str:
+    """Why a store cannot be where another is: a copy there would be the same object, and be deleted with it."""
+    others = Store.objects.exclude(pk=store.pk)
+    for other in others:
+        if other.place[: len(store.place)] == store.place[: len(other.place)]:
+            return (
+                f"The store {other} is there: {other.where}. What lies in both would pass for two copies and be one. "
+                "Enter a place that is neither in the other nor around it."
+            )
+    return ""
 
 
 def _left_behind(store: Store, was: str) -> str:

@@ -102,7 +102,36 @@ def test_a_store_is_tried_before_it_is_kept(client_as: Callable[..., Client], tm
     admin.post(reverse("store_add"), {**form, "action": "save"})
     assert Store.objects.get().test_problem == ""
     page = admin.post(reverse("store_add"), {**form, "name": "bad", "directory": "/proc/x", "action": "test"})
-    assert "Reach the store" in page.content.decode()
+    assert (
+        "The directory /proc/x cannot be made: No such file or directory. Enter another, or make it yourself."
+    ) in page.content.decode()
+
+
+@pytest.mark.parametrize("action", ["test", "save"])
+@pytest.mark.parametrize("where", ["old", "old/in/it", "link", "."])
+def test_two_stores_cannot_be_one_place_so_that_a_copy_is_never_the_same_object(
+    client_as: Callable[..., Client], tmp_path: Path, where: str, action: str
+) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "old")
+    Store.objects.create(name="first", directory=str(tmp_path / "old"))
+    form = {
+        "name": "second",
+        "kind": "local",
+        "directory": str(tmp_path / where),
+        "lock_days": 0,
+        "enabled": "on",
+    }
+    answer = client_as("admin").post(reverse("store_add"), {**form, "action": action})
+    assert answer.status_code == 422
+    assert (
+        f"The store first is there: {tmp_path}/old. What lies in both would pass for two copies and be one. "
+        "Enter a place that is neither in the other nor around it."
+    ) in answer.content.decode()
+    assert not list((tmp_path / "old").iterdir())
+    form["directory"] = str(tmp_path / "older")
+    client_as("admin").post(reverse("store_add"), {**form, "action": "save"})
+    assert Store.objects.get(name="second").test_problem == ""
 
 
 def test_a_key_shows_its_private_half_once_and_comes_back_only_with_the_right_one(

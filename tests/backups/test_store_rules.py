@@ -204,6 +204,24 @@ def test_the_page_of_a_store_shows_each_line(cloud: Store, client_as: Callable[.
         assert what in page, what
 
 
+@pytest.mark.parametrize("action", ["test", "save"])
+def test_a_new_bucket_is_held_against_the_policies_before_it_is_kept(
+    cloud: Store, client: Any, client_as: Callable[..., Client], action: str
+) -> None:
+    Policy.objects.create(name="year", rules={**WEEK, "monthly": 12})
+    Policy.objects.create(name="other", store=cloud, rules={**WEEK, "yearly": 12})
+    give(client, rule("tidy", "day/", Expiration={"Days": 30}))
+    form = {"name": "day", "kind": "s3", "endpoint": cloud.endpoint, "bucket": "ruled", "prefix": "day",
+            "region": "us-east-1", "path_style": "on", "enabled": "on", "lock_days": 0, "action": action,
+            "access_key": "anybody", "secret_key": "anything"}  # fmt: skip
+    answer = client_as("admin").post(reverse("store_add"), form, follow=True)
+    assert (
+        "The rule tidy deletes objects after 30 days, but the policy year keeps backups for up to 372 days. "
+        "Lengthen the rule, or shorten the policy."
+    ) in html.unescape(answer.content.decode())
+    assert Store.objects.filter(name="day").exists() == (action == "save")
+
+
 def tried(admin: Client, action: str, **rules: Any) -> str:
     form = {**WEEK, "time_zone": "UTC", "name": "year", "enabled": "on", "action": action, **rules}
     return html.unescape(admin.post(reverse("policy_add"), form).content.decode())
