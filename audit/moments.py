@@ -11,7 +11,7 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from audit import walk
 from audit.chains import NEAR
-from audit.changes import columns_of, exact, image, life
+from audit.changes import columns_of, exact, image, life, with_statements
 from audit.registry import Installed, Shape, Watched, images_of
 from audit.search import SKEW, Change, Filter, key_statements, key_values
 from audit.tables import Rows
@@ -118,6 +118,24 @@ def unless_gone(
     if not found:
         return change
     return Change(found[0].id, 0, change.shape, change.new, None, found[0].at)
+
+
+def with_ends(
+    rows: Rows, table: Watched, key: str, changes: list[Change], until: dt.datetime | None
+) -> list[Change]:
+    """A row's changes, newest first, and where the whole table was emptied while the row was there: then it ended too,
+    as a change without a place (n is 0). until: up to when the newest one is looked after; None where it has a newer
+    one that is not among these."""
+    found: list[Change] = []
+    newer: Change | None = None
+    for one in changes:
+        moment = newer.at if newer else until
+        if moment and one.new is not None and (newer is None or newer.kind == "insert"):
+            end = unless_gone(rows, table, key_values(key), one, moment)
+            found += with_statements(rows, [end]) if end.ended_with_table else []
+        found.append(one)
+        newer = one
+    return found
 
 
 def table_at(rows: Rows, table: Watched, statement_id: int) -> dict[tuple[str | None, ...], Row]:

@@ -106,6 +106,11 @@ class Change:
         return "delete" if self.new is None else "update"
 
     @property
+    def ended_with_table(self) -> bool:
+        """No row of the log: the table was emptied, and this row with it."""
+        return self.n == 0
+
+    @property
     def key(self) -> dict[str, str | None]:
         """The key's columns, after the change if there is an after."""
         names = self.shape.key if self.shape else self.key_names

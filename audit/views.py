@@ -13,6 +13,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from audit import activity, changes, comparing, diff, parquet, search, timeline
@@ -22,7 +23,7 @@ from audit.listing import lines_of
 from audit.log_tables import SCHEMA
 from audit.losses import moment_without
 from audit.models import CountedTable, SavedSearch
-from audit.moments import partitions_lost, row_at
+from audit.moments import partitions_lost, row_at, with_ends
 from audit.overview import capture_overview
 from audit.registry import Watched, installed, outdated
 from audit.routine import lacks, put_on_schedules
@@ -169,17 +170,19 @@ def life(asked: Asked, table: str) -> HttpResponse:
         refusal = error
     asked.note(f"Looked at the life of {watched} {key}.", table=str(watched), key=key)
     oldest = min(found, key=lambda one: (one.statement_id, one.n)) if len(found) > ROWS else None
-    shown = [one for one in found if one is not oldest]
+    ends = with_ends(asked.rows, watched, key, found, None if before else timezone.now())
+    shown = [one for one in ends if one is not oldest]
     at, until = moment(asked.request.GET.get("at", "")), moment(asked.request.GET.get("and", ""))
     was = row_at(asked.rows, asked.state, watched, key, at) if at and not refusal else None
     then = row_at(asked.rows, asked.state, watched, key, until) if until and not refusal else None
+    told = was if at else next(iter(shown), None)
+    is_there = at or (told and told.new is not None and not before)
+    asked_until = max(filter(None, (at, until)), default=timezone.now())
     context = asked.context(
         at=at,
         was=was,
-        lost=partitions_lost(
-            asked.rows, asked.state, watched, max(filter(None, (at, until))), was.statement_id if was else 0
-        )
-        if at
+        lost=partitions_lost(asked.rows, asked.state, watched, asked_until, told.statement_id if told else 0)
+        if is_there
         else [],
         was_lines=diff.lines(None, was.new) if was and was.new else [],
         until=until,

@@ -1,6 +1,7 @@
 """A partition that is emptied alone takes no row of the others with it."""
 
 import datetime as dt
+import re
 
 import pytest
 
@@ -38,6 +39,7 @@ def test_the_others_keep_their_rows(parts, execute, client_as, server):
     assert [key for key, _ in comparing.table_at(rows, parts.state, table, now, "").rows] == ["1", "11"]
     assert comparing.between(rows, parts.state, table, before, now).changes == []
     pages = [
+        "row/public.parts/?key=1",
         "table/public.parts/?at=2999-01-01T00:00",
         f"table/public.parts/?at={before:%Y-%m-%dT%H:%M:%S}&and=2999-01-01T00:00",
         "row/public.parts/?key=1&at=2999-01-01T00:00",
@@ -55,9 +57,9 @@ def test_the_others_keep_their_rows(parts, execute, client_as, server):
 
 def test_a_row_that_was_written_since_is_in_no_doubt(parts, execute, client_as, server):
     execute("truncate parts_0; insert into parts values (1, 'again')")
-    page = "row/public.parts/?key=1&at=2999-01-01T00:00"
-    shown = client_as("auditor").get(f"/servers/{server.name}/audit/{page}").content.decode()
-    assert ALONE not in shown
+    for page in ("row/public.parts/?key=1", "row/public.parts/?key=1&at=2999-01-01T00:00"):
+        shown = client_as("auditor").get(f"/servers/{server.name}/audit/{page}").content.decode()
+        assert ALONE not in shown
 
 
 def test_the_whole_table_takes_all(parts, execute, client_as, server):
@@ -68,6 +70,29 @@ def test_the_whole_table_takes_all(parts, execute, client_as, server):
     assert [as_now(parts, key) for key in ("1", "11")] == [None, None]
     page = "table/public.parts/?at=2999-01-01T00:00"
     assert ALONE not in client_as("auditor").get(f"/servers/{server.name}/audit/{page}").content.decode()
+
+
+def test_the_life_of_a_row_ends_where_its_table_was_emptied(audit, execute, client_as, server):
+    execute("create table items (id int primary key, name text)")
+    audit.watch("items")
+    execute("insert into items values (1, 'a'), (2, 'b')")
+    execute("truncate items")
+    execute("insert into items values (1, 'again')")
+    execute("delete from items where id = 1")
+    execute("truncate items")
+    (first, _) = sorted(audit.statements(operation="truncate"), key=lambda line: line.id)
+    client = client_as("auditor")
+
+    def told(address):
+        text = client.get(f"/servers/{server.name}/audit/row/public.items/?{address}").content.decode()
+        return text, re.findall(r">(Inserted|Updated|Deleted|Gone: the whole table was emptied)</a>", text)
+
+    text, deeds = told("key=1")
+    assert deeds == ["Deleted", "Inserted", "Gone: the whole table was emptied", "Inserted"]
+    assert f'href="/servers/{server.name}/audit/statement/{first.id}/">Gone' in text
+    assert told("key=2")[1] == ["Gone: the whole table was emptied", "Inserted"]
+    assert "It was gone: the whole table was <a" in told("key=2&at=2999-01-01T00:00")[0]
+    assert "It had been deleted, or had got another key." in told("key=1&at=2999-01-01T00:00")[0]
 
 
 @pytest.mark.parametrize(
