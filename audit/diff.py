@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from dbadmin.units import count
+
 #: Texts with fewer words are shown before and after; in longer ones the words are marked.
 FEW_WORDS = 4
 PROSE = re.compile(r"[^\W\d_]{2,}")
@@ -44,6 +46,8 @@ class Line:
     changed: bool = True
     note: str = ""
     depth: int = 0
+    #: Differences that it tells of: many, where it counts the ones that are not shown.
+    stands_for: int = 1
 
 
 def by_words(old: str, new: str) -> list[Piece]:
@@ -172,8 +176,9 @@ def json_lines(name: str, before: dict[str, str], after: dict[str, str]) -> list
         pieces = [Piece(kind, side[path]) for kind, side in (("old", before), ("new", after)) if path in side]
         lines.append(Line(f"{name}.{path}" if path[:1] != "[" else f"{name}{path}", pieces, depth=1))
     if len(differing) > MOST_PATHS:
-        text = f"{len(differing) - MOST_PATHS} more paths differ: an export has all of them"
-        lines.append(Line(name, [Piece("same", text)], depth=1))
+        more = len(differing) - MOST_PATHS
+        text = f"{count(more)} more path{'s differ' if more > 1 else ' differs'}: an export has all"
+        lines.append(Line(name, [Piece("same", text)], depth=1, stands_for=more))
     return lines or [Line(name, [Piece("same", "the same values, written differently")])]
 
 
@@ -207,15 +212,23 @@ def digest_note(old: str | None, new: str | None) -> str:
     return ""
 
 
-def brief(old: dict[str, str | None] | None, new: dict[str, str | None] | None, most: int = 3) -> list[Line]:
+class Brief(list[Line]):
+    """The most telling columns of a change; more: columns, or paths inside of them, that changed too."""
+
+    more: int = 0
+
+
+def brief(old: dict[str, str | None] | None, new: dict[str, str | None] | None, most: int = 3) -> Brief:
     """The most telling columns, short, for a list: moments come last, they change with everything."""
     found = [line for line in lines(old, new) if line.changed]
     if old is None or new is None:
         found = [line for line in found if line.pieces[-1].text not in ("null", "")]
     found.sort(key=lambda line: bool(MOMENT.match(line.pieces[-1].text)))
-    for line in found[:most]:
+    shown = Brief(found[:most])
+    shown.more = sum(line.stands_for for line in found[most:])
+    for line in shown:
         line.pieces = cut(line.pieces)
-    return found[:most]
+    return shown
 
 
 def cut(pieces: list[Piece]) -> list[Piece]:

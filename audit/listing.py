@@ -23,7 +23,7 @@ class Line:
     statement: Any
     table: Watched | None
     change: Change | None = None
-    brief: list[diff.Line] = field(default_factory=list)
+    brief: diff.Brief = field(default_factory=diff.Brief)
 
     @property
     def operation(self) -> str:
@@ -47,13 +47,6 @@ class Line:
     def key(self) -> str:
         """The row's key, when it is one row and has one."""
         return key_text(self.change.key) if self.change and self.change.key else ""
-
-    @property
-    def more(self) -> int:
-        """Changed columns that the short form leaves out."""
-        if not self.change or self.change.kind != "update":
-            return 0
-        return max(len(self.change.changed) - len({line.name.partition(".")[0] for line in self.brief}), 0)
 
 
 def lines_of(rows: Rows, state: Installed, statements: list[Any], detail: bool = True) -> list[Line]:

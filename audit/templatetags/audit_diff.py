@@ -4,7 +4,7 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from audit.diff import Line, Piece, short
+from audit.diff import Brief, Line, Piece, short
 from dbadmin.units import count
 
 register = template.Library()
@@ -36,11 +36,14 @@ def within_limits(piece: Piece) -> str | SafeString:
 
 
 @register.simple_tag
-def changes(lines: list[Line]) -> SafeString:
-    """Several columns in one line of a list."""
-    return format_html_join(
+def changes(lines: Brief, kind: str = "") -> SafeString:
+    """Several columns in one line of a list, and how many more there are; kind: of the change, where it is known."""
+    if not lines and kind == "update":  # its row did change, or unchanged ones are kept too
+        return SafeString('<span class="muted">nothing that is recorded changed</span>')
+    told = format_html_join(
         ", ", '<span class="muted">{}</span> {}', ((line.name, pieces(line)) for line in lines)
     )
+    return format_html('{} <span class="muted">and {} more</span>', told, lines.more) if lines.more else told
 
 
 @register.filter

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from audit.diff import brief, lines
-from audit.templatetags.audit_diff import pieces
+from audit.templatetags.audit_diff import changes, pieces
 from dbadmin.units import count
 
 
@@ -65,7 +65,7 @@ def test_of_very_many_paths_a_page_shows_the_first_and_counts_the_others():
     old, new = (json.dumps({f"k{number}": f"{value}" for number in range(1_003)}) for value in "xy")
     found = lines({"value": old}, {"value": new})
     assert (len(found), found[0].name, found[999].name) == (1_001, "value.k0", "value.k999")
-    assert found[-1].pieces[0].text == "3 more paths differ: an export has all of them"
+    assert found[-1].pieces[0].text == "3 more paths differ: an export has all"
 
 
 def test_one_word_of_a_very_long_text_is_shown_among_what_is_alike():
@@ -82,3 +82,19 @@ def test_a_value_that_is_too_long_for_a_page_says_how_much_of_it_is_not_shown():
     (line,) = lines({"value": None}, {"value": "ab" * 30_000})
     shown = f'<span class="muted">… {count(10_000)} characters are not shown here …</span>'
     assert pieces(line) == f"<del>null</del> <ins>{'ab' * 12_500} {shown} {'ab' * 12_500}</ins>"
+
+
+def test_a_list_counts_what_it_does_not_show():
+    old, new = ({"doc": json.dumps([value] * 5), "a.b": value, "other": value} for value in "xy")
+    found = brief(old, new)
+    assert ([line.name for line in found], found.more) == (["doc[0]", "doc[1]", "doc[2]"], 4)
+    assert changes(found).endswith('<span class="muted">and 4 more</span>')
+    old, new = ({"doc": json.dumps([value] * 1_500)} for value in "xy")
+    assert brief(old, new).more == 1_497
+
+
+def test_an_update_that_changed_only_what_is_left_out_says_so():
+    assert changes(brief({"a": "1"}, {"a": "1"}), "update") == (
+        '<span class="muted">nothing that is recorded changed</span>'
+    )
+    assert changes(brief(None, {"a": None}), "insert") == ""
