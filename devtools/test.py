@@ -43,7 +43,9 @@ def environment(places: Places) -> dict[str, str]:
         **venv.variables(places),
         "SECRET_KEY": "only-for-checks",
         "DBADMIN_KEYS": "checks=" + base64.b64encode(bytes(32)).decode(),
-        "PYTHONDONTWRITEBYTECODE": "1",
+        # Hundreds of processes of the product begin in the tests: the first compiles it, not into the checkout.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(places.local / "bytecode"),
         "RUFF_NO_CACHE": "true",
     }
 

@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -13,6 +15,7 @@ from devtools.matrix import checked, platform_name
 from devtools.memory import Memory, password
 from devtools.places import Places, outside, outside_path, remove
 from devtools.say import Say
+from devtools.test import environment
 from devtools.venv import is_complete, key, make, stamp
 
 
@@ -69,6 +72,15 @@ def test_the_environment_is_complete_only_for_its_own_lock(tmp_path):
     assert is_complete(places, "demo"), "what the checks need holds what the demo needs"
     (tmp_path / "requirements-dev.txt").write_text("other pins")
     assert not is_complete(places, "demo")
+
+
+def test_the_processes_of_the_tests_compile_the_product_once_and_not_into_the_checkout(tmp_path):
+    (tmp_path / "product.py").touch()
+    places = Places(tmp_path, tmp_path / "local", tmp_path, account_of(os.geteuid()))
+    told = {**os.environ, **environment(places)}
+    subprocess.run([sys.executable, "-c", "import product"], cwd=tmp_path, env=told, check=True)
+    compiled = [path.relative_to(tmp_path).parts[:2] for path in tmp_path.rglob("product.*.pyc")]
+    assert compiled == [("local", "bytecode")]
 
 
 def test_a_half_installed_environment_is_thrown_away_and_a_complete_one_is_kept(tmp_path):
