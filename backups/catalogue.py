@@ -132,10 +132,17 @@ def must_not_be_bare(store: Store) -> None:
 
 def must_be_mounted(store: Store) -> None:
     """Refuse the place of a disk that is not mounted; one without a mark gets it once it is known to be ours."""
+    if lacks_mark(store):
+        with suppress(StoreError):  # a disk that is mounted read-only can be read all the same
+            store.put_mark()
+
+
+def lacks_mark(store: Store) -> bool:
+    """Is it a disk without a mark, and may it get one by what lies there? As must_be_mounted, but only looks."""
     opened = store.open()
     opened.must_be_there()
     if store.is_marked or not opened.is_mounted:
-        return
+        return False
     what, keys = held(store)
     there = [opened.head(key) is not None for key in keys]
     if what and not any(there):
@@ -144,9 +151,7 @@ def must_be_mounted(store: Store) -> None:
             "not be mounted. Mount it. If they are lost, tick “Take what is there now for its disk” in the store's "
             "settings."
         )
-    if all(there):
-        with suppress(StoreError):  # a disk that is mounted read-only can be read all the same
-            store.put_mark()
+    return all(there)
 
 
 def held(store: Store) -> tuple[str, list[str]]:

@@ -119,8 +119,9 @@ class Store(models.Model):
         return f"{MARK}{self.key}"
 
     def put_mark(self) -> None:
-        """From now on its directory is the store only while this disk is mounted there."""
+        """From now on its directory is the store only while this disk is mounted there; a new one is made."""
         if self.kind == self.Kind.LOCAL:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             text = f"This is the disk of the store {self} of dbadmin, which takes it for away without this file.\n"
             LocalStore(self.path).put(self.mark, text.encode())
             self.is_marked = True

@@ -31,6 +31,7 @@ from backups.stores import StoreError
 from dbadmin import history
 from dbadmin.charts import ChartView, Line, Mark
 from dbadmin.models import Run, Server
+from dbadmin.operations import REGISTRY
 from dbadmin.permissions import may, require
 
 SLICES = 50
@@ -186,21 +187,22 @@ def _base(base: BaseBackup, chain: Chain | None, below: Sequence[BaseBackup]) ->
 
 
 def _happened(server: Server, found: Recoverable) -> list[Before]:
-    """What was done in the time that can be recovered, the newest first: our runs, and what the server itself told."""
+    """What may have to be undone of the time that can be recovered, the newest first: our runs that took something
+    away or held something up in the databases, and what the server itself told."""
     if found.earliest is None:
         return []
     end = _end(found)
     done = Run.objects.filter(server=server, started_at__gte=found.earliest, risk__in=["blocks", "destroys"])
+    done = done.exclude(operation__in=[name for name, each in REGISTRY.items() if each.only_ours])
     ours = [
         Before(run.started_at, str(run), run)
         for run in done.order_by("-started_at")[:MOST_BEFORE]
         if run.started_at
     ]
-    seen = {(each.at, each.text) for each in ours}
     marks = [
         Before(mark.at, mark.text, since=mark.since)
-        for mark in history.marks(server, found.earliest, end)
-        if (mark.at, mark.text) not in seen and found.earliest <= mark.at <= end
+        for mark in history.told(server, found.earliest, end)
+        if found.earliest <= mark.at <= end
     ]
     return sorted([*ours, *marks], key=lambda each: each.at, reverse=True)[:MOST_BEFORE]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.db.models import Q
@@ -70,19 +72,28 @@ def wanted(store: Store) -> Wanted:
 
 
 def tried(store: Store, is_its_disk: bool) -> list[Finding]:
-    """Write, list, read and delete; `is_its_disk`: it is new there, or what lies there now is to be taken for it."""
+    """Write, list, read and delete; nothing stays, no directory either.
+
+    is_its_disk: it is new there, or what lies there now is to be taken for it.
+    """
+    made: list[Path] = []
     try:
         if store.kind == Store.Kind.LOCAL and is_its_disk:
             store.is_marked = False
+            made = [path for path in (store.path, *store.path.parents) if not path.exists()]
             store.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         else:
-            catalogue.must_be_mounted(store)
+            catalogue.lacks_mark(store)
         return store.open().test()
     except StoreError as reason:
         return [Finding("Reach the store", False, str(reason))]
     except OSError as reason:
         says = f"The directory {store.path} cannot be made: {reason.strerror}. Enter another, or make it yourself."
         return [Finding("Reach the store", False, says)]
+    finally:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def look(store: Store) -> list[Finding]:

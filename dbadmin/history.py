@@ -101,4 +101,9 @@ def marks(server: Server, start: dt.datetime, end: dt.datetime) -> list[Mark]:
     """Our runs that a server may have felt, and what the source knows."""
     ours = runs(server, start, end, 50, are_felt=True)
     found = [Mark(run.started_at, str(run)) for run in ours if run.started_at]
-    return [*found, *(_source.marks(server, start, end) if _source else [])]
+    return [*found, *told(server, start, end)]
+
+
+def told(server: Server, start: dt.datetime, end: dt.datetime) -> Sequence[Mark]:
+    """What the source knows, without our runs; nothing without a source."""
+    return _source.marks(server, start, end) if _source else []

@@ -61,6 +61,9 @@ class Operation:
     reads: ClassVar[str] = (
         ""  # the right to see its plan and its log, where they hold what not everybody may read
     )
+    only_ours: ClassVar[bool] = (
+        False  # it changes what dbadmin keeps: no recovery of the server brings that back
+    )
     changes_nothing: ClassVar[bool] = False  # it proves or compares: there is nothing to take back
     queue: ClassVar[str] = "operations"
     Form: ClassVar[type[forms.Form]] = NoParameters

@@ -86,6 +86,7 @@ class AddForeignRepository(Operation):
 
     title = "Show a repository of another tool"
     risk = Risk.BLOCKS
+    only_ours = True
     Form = AddForeignRepositoryForm
 
     def waits(self) -> str:

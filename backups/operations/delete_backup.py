@@ -37,6 +37,7 @@ class DeleteBackup(Operation):
 
     title = "Delete a backup"
     risk = Risk.DESTROYS
+    only_ours = True
     queue = "backups"
     Form = DeleteBackupForm
 

@@ -28,6 +28,7 @@ class DeleteFormerRecovery(Operation):
 
     title = "Delete former WAL and base backups"
     risk = Risk.DESTROYS
+    only_ours = True
     queue = "backups"
 
     def plan(self) -> Sequence[Step]:

@@ -25,6 +25,7 @@ class PruneBackups(Operation):
 
     title = "Delete expired backups"
     risk = Risk.DESTROYS
+    only_ours = True
     queue = "backups"
 
     def plan(self) -> Sequence[Step]:

@@ -27,6 +27,7 @@ class PrunePointInTime(Operation):
 
     title = "Delete expired WAL and base backups"
     risk = Risk.DESTROYS
+    only_ours = True
     queue = "backups"
 
     def plan(self) -> Sequence[Step]:

@@ -23,6 +23,7 @@ class RemoveForeignRepository(Operation):
 
     title = "Show a repository no longer"
     risk = Risk.BLOCKS
+    only_ours = True
     Form = ReadForeignRepositoryForm
 
     def waits(self) -> str:

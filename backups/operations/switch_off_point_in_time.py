@@ -23,6 +23,7 @@ class SwitchOffPointInTime(Operation):
 
     title = "Switch off point-in-time recovery"
     risk = Risk.BLOCKS
+    only_ours = True
 
     def waits(self) -> str:
         return "Nobody waits. But what is committed from now on can no longer be recovered to a moment."

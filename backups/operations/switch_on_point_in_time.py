@@ -54,6 +54,7 @@ class SwitchOnPointInTime(Operation):
 
     title = "Switch on point-in-time recovery"
     risk = Risk.BLOCKS
+    only_ours = True
     Form = SwitchOnPointInTimeForm
 
     def waits(self) -> str:

@@ -164,7 +164,10 @@ class Store(ABC):
             ("Delete it", lambda: self._deleted(key)),
             ("Look for unfinished uploads", lambda: self.abort_stale(key, timedelta(0)) is not None),
         ]
-        return list(self._tried(trials))
+        found = list(self._tried(trials))
+        if found[0].ok and not found[-1].ok:
+            found += self._tried([("Remove what was tried with", lambda: self._deleted(key))])
+        return found
 
     def _deleted(self, key: str) -> bool:
         self.delete(key)

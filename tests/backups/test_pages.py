@@ -99,6 +99,7 @@ def test_a_store_is_tried_before_it_is_kept(client_as: Callable[..., Client], tm
     page = admin.post(reverse("store_add"), {**form, "action": "test"}).content.decode()
     assert "Read a part of it" in page
     assert not Store.objects.exists()
+    assert list(tmp_path.iterdir()) == []
     admin.post(reverse("store_add"), {**form, "action": "save"})
     assert Store.objects.get().test_problem == ""
     page = admin.post(reverse("store_add"), {**form, "name": "bad", "directory": "/proc/x", "action": "test"})

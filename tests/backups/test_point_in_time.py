@@ -184,10 +184,15 @@ def test_what_happened_is_drawn_on_the_bar_with_the_moment_before_it(
     source.base()
     at = source.insert(1)
     source.covered()
-    run = Run.objects.create(
-        server=source.server, server_name=source.server.name, operation="drop_index", title="Drop index",
-        target="orders_note", status="succeeded", risk="destroys", started_at=at, finished_at=at,
-    )  # fmt: skip
+    run, *_ = [
+        Run.objects.create(
+            server=source.server, server_name=source.server.name, operation=name, title=title, target=target, risk=risk,
+            status="succeeded", started_at=at, finished_at=at + timedelta(minutes=5),
+        ) for name, title, target, risk in [
+            ("drop_index", "Drop index", "orders_note", "destroys"), ("drill_recovery", "Drill", "", "loads"),
+            ("prune_backups", "Delete expired backups", "", "destroys"),
+        ]
+    ]  # fmt: skip
     Mark.objects.create(server=source.server, at=at, kind="deploy", text="Release 41")
     found = at + timedelta(milliseconds=1)
     since = {"since": (found - timedelta(seconds=60)).isoformat()}
@@ -400,10 +405,8 @@ def test_what_a_keeper_left_that_is_gone_goes_when_it_is_stopped_or_at_the_next_
     last = recover(source)
     second.refresh_from_db()
     assert second.ended_why == gone
-    assert sorted(folder.name for folder in recovered_folder().iterdir()) == [
-        str(third.run_id),
-        str(last.run_id),
-    ]
+    kept = {int(folder.name) for folder in recovered_folder().iterdir()}
+    assert kept == {third.run_id, last.run_id}
     assert [folder for folder in left if folder.exists()] == []
     shutil.rmtree(third.directory)
     stop(source, last)

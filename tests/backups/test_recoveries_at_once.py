@@ -1,18 +1,24 @@
-"""Recoveries do not come in each other's way, nor in that of others on their host."""
+"""Recoveries do not come in each other's way, nor in that of others on their host; each stands as long as was asked."""
 
 import socket
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from django.db.models import F
 
 from backups.models import RecoveredCluster
+from backups.physical.keeping import start_keeper
 from backups.physical.scratch_cluster import ScratchCluster
 from dbadmin.models import Run
 from tests.backups.conftest import queue
 from tests.backups.recovering import Source
 from tests.backups.test_faults import worker
-from tests.backups.test_point_in_time import numbers, recover, stop
+from tests.backups.test_point_in_time import lost_keeper, numbers, recover, stop
+from tests.fixtures.runtime import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
@@ -57,3 +63,25 @@ def test_two_that_begin_at_one_moment_both_stand(covered: Source) -> None:
     assert one.directory != other.directory
     stop(covered, one)
     stop(covered, other)
+
+
+def test_a_cluster_stands_for_as_long_as_was_asked_whatever_the_clock_of_its_host_says(
+    covered: Source,
+) -> None:
+    row = recover(covered)
+    # What the keeper would see where the clock jumped a day ahead.
+    day_before = RecoveredCluster.objects.filter(pk=row.pk)
+    day_before.update(
+        made_at=F("made_at") - timedelta(days=1), expires_at=F("expires_at") - timedelta(days=1)
+    )
+    time.sleep(3)  # it looks each second
+    assert numbers(row) == [1]
+
+    lost_keeper(row)
+    day_before.update(expires_at=F("made_at") + timedelta(seconds=5), seen_at=None)
+    row.refresh_from_db()
+    (Path(row.directory) / "keeper.pid").unlink()
+    start_keeper(row)
+    until(lambda: day_before.get().ended_at, 60)
+    assert day_before.get().ended_why == "Its time was over."
+    assert not Path(row.directory).exists()

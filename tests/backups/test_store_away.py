@@ -183,6 +183,22 @@ def test_a_store_of_an_older_version_is_marked_once_its_disk_is_known_and_not_wh
     assert store.is_marked
 
 
+def test_a_trial_of_a_store_changes_nothing_there_and_nothing_in_the_catalogue(
+    taken: Callable[..., Backup], store: Store, client_as: Callable[[str], Client]
+) -> None:
+    taken()
+    as_before_marks(store)
+    store.refresh_from_db()
+    tested_at = store.tested_at
+    before = {path: path.stat().st_mtime_ns for path in store.path.rglob("*") if path.is_file()}
+    form = {"name": "shelf", "kind": "local", "directory": str(store.path), "lock_days": "0", "enabled": "on"}
+    page = client_as("admin").post(reverse("store", args=["shelf"]), {**form, "action": "test"})
+    assert "Read a part of it" in page.content.decode()
+    assert {path: path.stat().st_mtime_ns for path in store.path.rglob("*") if path.is_file()} == before
+    store.refresh_from_db()
+    assert (store.is_marked, store.tested_at) == (False, tested_at)
+
+
 def test_a_disk_that_was_lost_is_replaced_where_somebody_says_so(
     taken: Callable[..., Backup], store: Store, server: Server, database: str, client_as: Callable[[str], Client]
 ) -> None:  # fmt: skip

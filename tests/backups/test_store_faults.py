@@ -196,3 +196,21 @@ def test_credentials_that_expire_while_expired_backups_are_deleted_leave_nothing
     assert Backup.objects.present().get() == newest
     assert {item.key.rpartition("/")[0] for item in store.open().items()} == {newest.prefix}
     assert {middle.pk, oldest.pk} == set(Backup.objects.exclude(deleted_at=None).values_list("pk", flat=True))
+
+
+def test_a_trial_that_fails_on_the_way_takes_its_object_away_or_says_that_it_could_not(
+    wired: tuple[Store, Wire],
+) -> None:
+    store, made = wired
+    made.refuse = "^GET .*/.dbadmin-test-"
+    found = store.open().test()
+    assert [(each.what, each.ok) for each in found] == [
+        ("Write an object", True), ("List it", True), ("Read it back", False), ("Remove what was tried with", True),
+    ]  # fmt: skip
+    assert_store_is_empty(store)
+    made.refuse = "^(GET|DELETE) .*/.dbadmin-test-"
+    last = store.open().test()[-1]
+    assert (last.what, last.ok) == ("Remove what was tried with", False)
+    made.refuse = ""
+    (left,) = store.open().items()
+    assert left.key.startswith(".dbadmin-test-")
