@@ -32,6 +32,8 @@ _GUARDED = {
     "ACCESS METHOD", "EVENT TRIGGER", "FOREIGN DATA WRAPPER", "OPERATOR CLASS", "OPERATOR FAMILY", subscriptions.KIND,
     "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE",
 }  # fmt: skip
+#: Kinds of objects that nobody but a superuser may own; of subscriptions before 16.
+_OWNED_BY_SUPERUSERS = {"EVENT TRIGGER", "FOREIGN DATA WRAPPER"}
 _PROVIDERS = {"c": "the operating system", "i": "ICU", "b": "PostgreSQL itself"}
 
 _TARGET = """
@@ -44,6 +46,7 @@ _TARGET = """
            (select setting from pg_catalog.pg_settings where name = 'data_directory') as folder,
            pg_catalog.pg_is_in_recovery() as in_recovery,
            array(select rolname::text from pg_catalog.pg_roles) as roles,
+           array(select rolname::text from pg_catalog.pg_roles where rolsuper) as superusers,
            (select pg_catalog.json_object_agg(spcname, pg_catalog.pg_tablespace_location(oid))
             from pg_catalog.pg_tablespace) as tablespaces,
            array(select name from pg_catalog.pg_settings) as settings,
@@ -115,6 +118,7 @@ class Outlook:
         if not self.wanted.live:
             yield from self.roles()
             yield from self.guarded()
+            yield from self.owned_by_superusers()
         if self.wanted.name:
             yield from subscriptions.checks(self.manifest)
         yield from self.extensions()
@@ -295,6 +299,25 @@ class Outlook:
                 "Rights of a superuser",
                 f"Only a superuser may create {some(found)}. Let dbadmin operate as one for this restore.",
                 f"ALTER ROLE {quoted(self.target.role)} SUPERUSER; -- NOSUPERUSER again afterwards",
+            )
+
+    def owned_by_superusers(self) -> Iterator[Check]:
+        """Whoever owned such a thing as a superuser has to be one here too."""
+        kinds = _OWNED_BY_SUPERUSERS | ({subscriptions.KIND} if self.target.major < 16 else set())
+        all_of_it = self.manifest.contents.definitions
+        found = [
+            each
+            for each in all_of_it
+            if each.kind in kinds and each.owner not in {"", *self.target.superusers}
+        ]
+        if owners := sorted({each.owner for each in found}):
+            mends = {True: "ALTER ROLE {} SUPERUSER;", False: "CREATE ROLE {} NOLOGIN SUPERUSER;"}
+            yield Check(
+                "critical",
+                "Owners who are superusers",
+                f"{some([f'{each.kind.lower()} {each.name}' for each in found])} can only belong to a superuser, and "
+                f"{some(owners)} is none on {self.server}.",
+                "\n".join(mends[name in self.target.roles].format(quoted(name)) for name in owners),
             )
 
     # -- how text sorts ----------------------------------------------------

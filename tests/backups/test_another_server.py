@@ -13,8 +13,9 @@ from backups.models import Backup, KeptDatabase
 from dbadmin import runner
 from dbadmin.connections import POOLS
 from dbadmin.models import Run, Server
+from dbadmin.operations import Refused
 from tests.backups.conftest import queue
-from tests.carrying_out import log_of
+from tests.carrying_out import log_of, operation
 from tests.fixtures.servers import Postgres, server_row
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
@@ -123,6 +124,34 @@ def test_a_new_database_there_is_the_same_in_rows_owners_rights_and_settings(
     assert ("Definitions are compared by name and owner" in " ".join(log_of(done))) == (
         postgres.major != another_postgres.major
     )
+
+
+def test_who_must_be_a_superuser_to_own_something_is_told_before_anything_begins(
+    there: Server,
+    shop: dict[str, str],
+    taken: Callable[..., Backup],
+    postgres: Postgres,
+    another_postgres: Postgres,
+) -> None:
+    name, owner = shop["database"], shop["owner"]
+    with postgres.connect(name) as connection:
+        connection.execute("create function shop.e() returns event_trigger language plpgsql as 'begin end'")
+        connection.execute("create event trigger watch on sql_drop execute function shop.e()")
+        connection.execute(f"alter role {owner} superuser; alter event trigger watch owner to {owner}")
+    backup = taken()
+    says = (
+        f"event trigger watch can only belong to a superuser, and {owner} is none on there. What mends it: "
+    )
+    for mends in (f'CREATE ROLE "{owner}" NOLOGIN SUPERUSER;', f'ALTER ROLE "{owner}" SUPERUSER;'):
+        with pytest.raises(Refused) as refused:
+            operation("restore_backup", there, backup=backup.pk, into="new").plan()
+        assert str(refused.value) == says + mends
+        another_postgres.admin.execute(mends.replace(" SUPERUSER", "") if mends[0] == "C" else mends)
+    done = restored(there, backup=backup.pk, into="new")
+    assert done.result["differences"] == []
+    with another_postgres.connect(name) as connection:
+        found = connection.execute("select evtname, evtowner::regrole::text from pg_event_trigger").fetchall()
+    assert found == [("watch", owner)]
 
 
 def test_a_stranger_of_the_same_name_there_gives_nothing_to_the_new_one_and_is_left_alone(
