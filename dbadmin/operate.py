@@ -13,7 +13,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -158,8 +158,8 @@ def back_url(request: HttpRequest, server: Server) -> str:
 
 
 def preview_of(request: HttpRequest, form: forms.Form) -> str:
-    """The address of this very preview, with all that was filled in."""
-    data = request.POST if request.method == "POST" and not is_row_start(request) else request.GET
+    """The address of this very preview, with all that was filled in, and all that stood there by default."""
+    data = form.data if isinstance(form.data, QueryDict) else request.GET
     pairs = [(name, value) for name in form.fields for value in data.getlist(name)]
     return f"{request.path}?{urlencode([*pairs, ('preview', '1')])}"
 

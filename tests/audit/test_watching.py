@@ -1,6 +1,7 @@
 """To watch and to stop watching: what is chosen, what is refused, who may, and that no change is lost meanwhile."""
 
 import threading
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -36,6 +37,23 @@ def test_watches_a_schema(audit, execute):
     execute("insert into a values (1, 'geheim'); insert into b values (1)")
     (change,) = audit.changes()
     assert change.new["password"].startswith("masked:")
+
+
+def test_what_was_previewed_is_previewed_again_after_a_fresh_proof_of_who_sits_there(
+    audit, execute, client_as
+):
+    """The choices that stood there by default went: rules of before were dropped, updates that change nothing kept."""
+    execute("create table a (id int primary key, token text)")
+    client = client_as("admin")
+    page = client.get(f"/servers/{audit.server.name}/do/watch_table/", {"table": "a"})
+    (back,) = parse_qs(urlsplit(page.context["reauthenticate_url"]).query)["next"]
+    again = client.get(back)
+    assert page.context["form"].cleaned_data["keep_rules"] is True
+    assert again.context["form"].cleaned_data == page.context["form"].cleaned_data
+    assert again.context["plan_digest"] == page.context["plan_digest"]
+    unticked = client.get(f"/servers/{audit.server.name}/do/watch_table/?schema=public&table=a&preview=1")
+    (back,) = parse_qs(urlsplit(unticked.context["reauthenticate_url"]).query)["next"]
+    assert client.get(back).context["form"].cleaned_data["keep_rules"] is False
 
 
 def test_watches_only_the_tables_that_are_named(audit, execute):
