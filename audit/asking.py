@@ -18,6 +18,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django.views.decorators.http import require_GET
 from psycopg_pool import TooManyRequests
 
+from audit import fresh
 from audit.registry import Installed, installed
 from audit.search import BadFilter, Filter
 from dbadmin import connections
@@ -39,9 +40,22 @@ class Asked:
     database: str
     session: connections.Session
     state: Installed = field(init=False)
+    #: Changes that are not listed yet, and why they could not be.
+    unlisted: int = 0
+    why_unlisted: str = ""
 
     def __post_init__(self) -> None:
         self.state = installed(self.rows)
+        if self.state.version and fresh.waiting(self.rows):
+            self.have_listed()
+
+    def have_listed(self) -> None:
+        """Have what row triggers wrote down listed; what could not be is told."""
+        try:
+            fresh.list_for_reader(self.server, self.database)
+        except psycopg.Error as error:
+            self.why_unlisted = connections.why(error, "")
+        self.unlisted = fresh.waiting(self.rows)
 
     def rows(self, query: Any, params: Any = None) -> Sequence[Any]:
         """Ask the log; the connection is read only and its statements are short."""
@@ -58,6 +72,8 @@ class Asked:
             "database": self.database,
             "db_query": self.request.GET.get("db", ""),
             "state": self.state,
+            "unlisted": self.unlisted,
+            "why_unlisted": self.why_unlisted,
             "tab": more.pop("tab", "log"),
             **more,
         }

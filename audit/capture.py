@@ -2,54 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
-from audit.log_tables import SCHEMA, before_name, has_pairs, key_columns, pairs_table, rows_table
+from audit.log_tables import before_name, has_pairs, key_columns, pairs_table, rows_table
 from audit.tables import Column, Described
+from audit.triggers import REPLICA, REPLICA_TRUNCATE, TRANSITION, function_name
 
 OWNER = "dbadmin_audit"
 VERSION = 7
-TRIGGERS = {
-    operation: f"dbadmin_audit_{operation.lower()}"
-    for operation in ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
-}
-TRANSITION = {
-    "INSERT": "REFERENCING NEW TABLE AS new_rows ",
-    "UPDATE": "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows ",
-    "DELETE": "REFERENCING OLD TABLE AS old_rows ",
-    "TRUNCATE": "",
-}
-#: They fire where the others do not: in sessions with session_replication_role = replica, and in what logical
-#: replication applies, which fires no statement trigger at all.
-REPLICA, REPLICA_TRUNCATE = "dbadmin_audit_replica", "dbadmin_audit_replica_truncate"
-#: Is trigger t of relation c as it was made? One that calls another function, or only under a condition, or at another
-#: event, bears its name and records less; and of a relation that is said to have none, none fires.
-AS_MADE = """(t.tgqual is null and c.relhastriggers and exists (
-    select from pg_catalog.pg_proc p
-    where p.oid = t.tgfoid and p.pronamespace = 'dbadmin_audit'::regnamespace
-      and (t.tgname, t.tgtype, regexp_replace(p.proname, '_\\d+$', '')) in (
-          ('dbadmin_audit_insert', 4, 'capture'), ('dbadmin_audit_delete', 8, 'capture'),
-          ('dbadmin_audit_update', 16, 'capture'), ('dbadmin_audit_truncate', 32, 'capture'),
-          ('dbadmin_audit_replica_truncate', 32, 'capture'), ('dbadmin_audit_replica', 29, 'capture_row'))))"""
 
 
 @dataclass(frozen=True)
 class Choices:
     """What was chosen for one table.
 
-    query_text: keep the statement's text; skip_unchanged: leave updates out that changed nothing;
-        on_failure: "fail" lets the
-    application's write fail when it cannot be recorded, "continue" lets it pass and records a gap;
-    user_setting: the session setting that carries the application's user.
+    query_text: keep the statement's text; skip_unchanged: leave updates out that changed nothing; on_failure: "fail"
+    lets the application's write fail when it cannot be recorded, "continue" lets it pass and records a gap;
+    user_setting: the session setting that carries the application's user; level: what the triggers fire for, each
+    "statement", or each "row" of tables whose statements change one row.
     """
 
     query_text: bool = False
     skip_unchanged: bool = True
     on_failure: str = "fail"
     user_setting: str = "app.current_user_id"
+    level: str = "statement"
 
 
 def text_of(source: Composable, is_users: bool) -> Composable:
@@ -217,6 +198,82 @@ def typed_branches(table: Described, choices: Choices, into: Composable, single:
 ONE_OLD, ONE_NEW = SQL("old_rows AS (SELECT OLD.*)"), SQL("new_rows AS (SELECT NEW.*)")
 
 
+#: A value larger than this, as it is stored, takes no short way: an image holds all values of a row, as they are in
+#: memory, and must stay below 1 GB. Compression makes them smaller by 255 at most.
+LARGEST, ALL_TOGETHER = 64 << 10, 2 << 20
+#: What can be no larger.
+SMALL = re.compile(r"\((\d{1,4})(,-?\d+)?\)$")
+#: One question, as each takes its time: the table is as it was, this trigger is the one to record it, and its values
+#: can be written as they are sent.
+SHORT_WAY = """IF TG_OP OPERATOR(pg_catalog.=) {operation}
+            AND dbadmin_audit.signature({relid}::pg_catalog.regclass) OPERATOR(pg_catalog.=) {signature}
+            AND TG_RELID OPERATOR(pg_catalog.=) {relid}::pg_catalog.oid AND {is_due}
+            AND pg_catalog.pg_client_encoding() OPERATOR(pg_catalog.=) pg_catalog.getdatabaseencoding(){changed}{small}
+    THEN
+        {line};
+        RETURN NULL;
+    END IF;
+    """
+SMALL_ENOUGH = "\n            AND COALESCE(GREATEST({}), 0) OPERATOR(pg_catalog.<) {}"
+DIFFERENT = "\n            AND OLD OPERATOR(pg_catalog.*<>) NEW"
+
+
+def short_ways(watched_id: int, shape_id: int, table: Described, choices: Choices) -> Composable:
+    """Of a trigger that fires for each row: one line without an index, from where it is listed later.
+
+    Not where columns are hashed or masked, which takes more steps; whatever is otherwise goes the way of all tables.
+    """
+    if choices.level != "row" or not table.kept or is_salted(table):
+        return SQL("")
+    sides = {"U": ("OLD", "NEW"), "I": ("NEW",), "D": ("OLD",)}
+    ways = [short_way(watched_id, shape_id, table, choices, *each) for each in sides.items()]
+    return Composed(ways)
+
+
+def short_way(
+    watched_id: int, shape_id: int, table: Described, choices: Choices, operation: str, rows: tuple[str, ...]
+) -> Composable:
+    """The one for an operation. rows: OLD, NEW, or both."""
+    sides = {"OLD": "before", "NEW": "after"}
+    images = {sides[row]: sent(table, row) for row in rows}
+    large = [c for c in table.kept if c.is_open_ended and not SMALL.search(c.type)]
+    sizes = [
+        SQL("pg_catalog.pg_column_size({})").format(Identifier(row.lower(), column.name))
+        for column in large
+        for row in rows
+    ]
+    most = Literal(min(LARGEST, ALL_TOGETHER // max(len(sizes), 1)))
+    return SQL(SHORT_WAY).format(
+        operation=Literal(next(each for each in TRANSITION if each.startswith(operation))),
+        relid=Literal(str(table.relid)),
+        signature=Literal(table.signature),
+        is_due=is_due(row=True),
+        changed=SQL(DIFFERENT if choices.skip_unchanged and len(rows) == 2 else ""),
+        small=SQL(SMALL_ENOUGH).format(SQL(", ").join(sizes), most) if sizes else SQL(""),
+        line=header(
+            "fresh",
+            watched_id,
+            choices,
+            f"'{operation}'::pg_catalog.\"char\"",
+            images,
+            (NUMBER, MOMENT, str(shape_id)),
+        ),
+    )
+
+
+def sent(table: Described, row: str) -> Composable:
+    """The kept values of a row, each with its length; the row itself where it holds just these, which takes less."""
+    if all(column.kept_type and not column.rule for column in table.columns):
+        return SQL(f"pg_catalog.record_send({row})")
+    values = [value(column, row.lower()) for column in table.kept]
+    return SQL("pg_catalog.record_send(ROW({}))").format(SQL(", ").join(values))
+
+
+def is_salted(table: Described) -> bool:
+    """Does any of its columns go into the log as a digest?"""
+    return any(column.rule in {"hashed", "masked"} for column in table.kept)
+
+
 def row_branches(table: Described, choices: Choices, into: Composable) -> Composable:
     """The same for a trigger that fires for each row."""
     return SQL(
@@ -264,12 +321,16 @@ BODY = """
 -- dbadmin audit capture {version}
 #variable_conflict use_variable
 DECLARE
-    moment timestamp with time zone := pg_catalog.clock_timestamp();
-    number bigint := pg_catalog.nextval('dbadmin_audit.statement_id'::pg_catalog.regclass);
-    version integer := {shape};
-    written bigint := 0;
+    moment timestamp with time zone;
+    number bigint;
+    version integer;
+    written bigint;
     types pg_catalog.oid[];{salt_declared}
 BEGIN
+    {short_ways}moment := {moment};
+    number := {number};
+    version := {shape};
+    written := 0;
     -- A partition that left the table may since have got columns of other types.
     IF dbadmin_audit.signature({relid}::pg_catalog.regclass) OPERATOR(pg_catalog.=) {signature}
             AND (TG_RELID OPERATOR(pg_catalog.=) {relid}::pg_catalog.oid
@@ -302,11 +363,13 @@ EMPTIED_ALONE = (
     " OPERATOR(pg_catalog.||) TG_TABLE_NAME::pg_catalog.text"
 )
 
-LINE = """INSERT INTO dbadmin_audit.statement (id, at, xid, images, watched_id, shape_id, operation,
-        session_role, set_role, app_user, client, application{query_column}{note_column})
-    VALUES (number, moment, pg_catalog.pg_current_xact_id(), {images}, {watched}, version, {operation},
+MOMENT = "pg_catalog.clock_timestamp()"
+NUMBER = "pg_catalog.nextval('dbadmin_audit.statement_id'::pg_catalog.regclass)"
+LINE = """INSERT INTO dbadmin_audit.{into} (id, at, xid, watched_id, shape_id, operation,
+        session_role, set_role, app_user, client, application{columns})
+    VALUES ({number}, {moment}, pg_catalog.pg_current_xact_id(), {watched}, {version}, {operation},
         session_user::pg_catalog.text, {set_role}, {app_user}, pg_catalog.inet_client_addr(),
-        {application}{query_value}{note_value})"""
+        {application}{values})"""
 
 CONTINUE = """
 EXCEPTION WHEN OTHERS THEN
@@ -329,19 +392,34 @@ def setting(arguments: Composable, otherwise: str = "") -> Composable:
 
 def line(watched_id: int, choices: Choices, images: str, operation: str, note: str = "") -> Composable:
     """The statement's own line in the log."""
+    more = {"images": SQL(images)} | ({"note": SQL(note)} if note else {})
+    return header("statement", watched_id, choices, operation, more)
+
+
+def header(
+    into: str,
+    watched_id: int,
+    choices: Choices,
+    operation: str,
+    more: Mapping[str, Composable],
+    known: tuple[str, str, str] = ("number", "moment", "version"),
+) -> Composable:
+    """A line that tells what was done by whom. more: what else it holds, by column; known: its number, moment and
+    version of columns, which the body of a function has in variables."""
+    if choices.query_text:
+        more = {**more, "query": SQL("pg_catalog.left(pg_catalog.current_query(), 4000)")}
     return SQL(LINE).format(
+        into=Identifier(into),
+        number=SQL(known[0]),
+        moment=SQL(known[1]),
+        version=SQL(known[2]),
         watched=Literal(watched_id),
-        images=SQL(images),
         operation=SQL(operation),
         set_role=setting(Literal("role"), "none"),
         app_user=setting(SQL("{}, true").format(Literal(choices.user_setting))),
         application=setting(Literal("application_name")),
-        query_column=SQL(", query") if choices.query_text else SQL(""),
-        query_value=SQL(", pg_catalog.left(pg_catalog.current_query(), 4000)")
-        if choices.query_text
-        else SQL(""),
-        note_column=SQL(", note") if note else SQL(""),
-        note_value=SQL(f", {note}") if note else SQL(""),
+        columns=Composed([SQL(", {}").format(Identifier(name)) for name in more]),
+        values=Composed([SQL(", {}").format(value) for value in more.values()]),
     )
 
 
@@ -371,7 +449,7 @@ def create_function(
     )
     operation, relid = 'pg_catalog.left(TG_OP, 1)::pg_catalog."char"', Literal(str(table.relid))
     alone = line(watched_id, choices, "written", operation, EMPTIED_ALONE)
-    salted = any(column.rule in {"hashed", "masked"} for column in table.kept)
+    salted = is_salted(table)
     body = SQL(BODY).format(
         version=Literal(VERSION),
         shape=Literal(shape_id),
@@ -383,6 +461,9 @@ def create_function(
         if salted
         else SQL(""),
         is_due=is_due(row),
+        short_ways=short_ways(watched_id, shape_id, table, choices) if row else SQL(""),
+        moment=SQL(MOMENT),
+        number=SQL(NUMBER),
         typed=row_branches(table, choices, into)
         if row
         else typed_branches(table, choices, into, single_update(watched_id, shape_id, table, choices)),
@@ -406,65 +487,7 @@ def create_function(
 
 def is_due(row: bool) -> Composable:
     """Does this trigger record what the session does? Others do where session_replication_role is replica."""
-    replica = SQL("pg_catalog.current_setting('session_replication_role') {} 'replica'")
-    if row:
-        return SQL("({})").format(replica.format(SQL("OPERATOR(pg_catalog.=)")))
-    return SQL("(({}) OPERATOR(pg_catalog.=) (TG_NAME OPERATOR(pg_catalog.<>) {}))").format(
-        replica.format(SQL("OPERATOR(pg_catalog.<>)")), Literal(REPLICA_TRUNCATE)
-    )
-
-
-def function_name(watched_id: int, row: bool = False) -> Identifier:
-    """The capture function of a watched table; row: the one for its rows."""
-    return Identifier(SCHEMA, f"capture_{'row_' if row else ''}{watched_id}")
-
-
-def create_triggers(watched_id: int, relations: list[tuple[str, str]]) -> list[Composable]:
-    """Four triggers on the table and on each partition: a write to a partition fires only its own."""
-    return [
-        SQL("CREATE TRIGGER {} AFTER {} ON {} {}FOR EACH STATEMENT EXECUTE FUNCTION {}()").format(
-            Identifier(name),
-            SQL(operation),
-            Identifier(*relation),
-            SQL(TRANSITION[operation]),
-            function_name(watched_id),
-        )
-        for relation in relations
-        for operation, name in TRIGGERS.items()
-    ]
-
-
-def create_replica_triggers(
-    watched_id: int, relations: list[tuple[str, str]], holders: list[tuple[str, str]]
-) -> list[Composable]:
-    """Two more for what fires no usual trigger; holders: those of the relations that hold rows themselves."""
-    made: list[Composable] = []
-    for relation in relations:
-        table, kinds = Identifier(*relation), [(REPLICA_TRUNCATE, "TRUNCATE", "STATEMENT")]
-        if relation in holders:
-            kinds.append((REPLICA, "INSERT OR UPDATE OR DELETE", "ROW"))
-        made += [
-            SQL("CREATE TRIGGER {} AFTER {} ON {} FOR EACH {} EXECUTE FUNCTION {}()").format(
-                Identifier(name), SQL(operation), table, SQL(level), function_name(watched_id, level == "ROW")
-            )
-            for name, operation, level in kinds
-        ]
-        switches = [SQL("ENABLE REPLICA TRIGGER {}").format(Identifier(name)) for name, _, _ in kinds]
-        made.append(SQL("ALTER TABLE {} {}").format(table, SQL(", ").join(switches)))
-    return made
-
-
-def drop_triggers(
-    relations: list[tuple[str, str]], names: Iterable[str] = (*TRIGGERS.values(), REPLICA, REPLICA_TRUNCATE)
-) -> list[Composable]:
-    """Take them away again."""
-    return [
-        SQL("DROP TRIGGER IF EXISTS {} ON {}").format(Identifier(name), Identifier(*relation))
-        for relation in relations
-        for name in names
-    ]
-
-
-def whole(statements: list[Composable]) -> Composed:
-    """Several statements as one text."""
-    return SQL(";\n").join(statements)
+    return SQL(
+        "((pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.<>) 'replica')"
+        " OPERATOR(pg_catalog.=) (TG_NAME OPERATOR(pg_catalog.<>) {}))"
+    ).format(Literal(REPLICA if row else REPLICA_TRUNCATE))

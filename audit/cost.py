@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 import psycopg
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit import plans
+from audit import fresh, plans
 from audit.capture import Choices
 from audit.log_tables import rows_table
 from audit.registry import installed, next_numbers
@@ -52,6 +52,14 @@ class Cost:
             f"Capture adds {self.insert:.0f} µs for each row of an insert of {self.rows} rows, {self.update:.0f} µs of"
             f" an update, {self.delete:.0f} µs of a delete, and {self.single:.0f} µs to an insert of one row. The log"
             f" takes about {self.image_bytes:.0f} bytes for a row before or after, and its indexes."
+        )
+
+    def compared(self, chosen: Cost) -> str:
+        """Beside what was chosen, as a sentence."""
+        return (
+            f"{self.single:.0f} µs for an insert of one row ({chosen.single:.0f} as chosen); of many rows"
+            f" {self.insert:.0f} µs for each ({chosen.insert:.0f}), {self.update:.0f} µs for each of an update"
+            f" ({chosen.update:.0f})."
         )
 
 
@@ -117,6 +125,8 @@ def run_plan(connection: psycopg.Connection[Any], rows: Rows, table: Described, 
     install = plans.install_steps(rows, state, "")
     run_steps(connection, install)
     watched, shape = next_numbers(rows, installed(rows))
+    if choices.level == "row":  # what is tried changes nothing, and would cost nothing
+        choices = replace(choices, skip_unchanged=False)
     run_steps(connection, plans.watch_steps(rows, watched, shape, copy, choices, ""))
     return shape
 
@@ -146,6 +156,7 @@ def replayed(
     delete = SQL("delete from {}").format(COPY)
     for _ in range(2):
         whole = [capture_time(connection, each, until) / count for each in (insert, update, delete)]
+    fresh.list_all(connection)
     size = connection.execute(
         SQL("select avg(pg_column_size(r.*)) + 4 from {} r").format(rows_table(shape))
     ).fetchone()

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 
+from audit import fresh
 from audit.models import CountedTable
 from audit.sealing import place_of
 from dbadmin.connections import named_rows
@@ -122,7 +123,8 @@ Relations = dict[str, Counters]
 
 @dataclass(frozen=True)
 class Look:
-    """The counters of one table at one moment. log: what its changes are written to."""
+    """The counters of one table at one moment. log: what its changes are written to; unlisted: rows of the log that are
+    still to be written there."""
 
     at: dt.datetime
     epoch: str
@@ -130,6 +132,7 @@ class Look:
     commits: int
     table: Relations
     log: Relations
+    unlisted: int = 0
 
     def kept(self) -> dict[str, Any]:
         """For the control database."""
@@ -138,12 +141,17 @@ class Look:
     @classmethod
     def of(cls, kept: dict[str, Any]) -> Look:
         """From the control database."""
+        table, log = (
+            {relid: Counters(**one) for relid, one in kept[part].items()} for part in ("table", "log")
+        )
         return cls(
             dt.datetime.fromisoformat(kept["at"]),
             kept["epoch"],
             kept["rollbacks"],
             kept["commits"],
-            *({relid: Counters(**one) for relid, one in kept[part].items()} for part in ("table", "log")),
+            table,
+            log,
+            kept.get("unlisted", 0),
         )
 
     def follows(self, before: Look) -> bool:
@@ -187,6 +195,12 @@ def grown(now: Relations, before: Relations, is_new_ours: bool) -> Grown:
     return total
 
 
+def log_grown(before: Look, now: Look) -> Grown:
+    """What came into the log, or is on its way there."""
+    waiting = now.unlisted - before.unlisted
+    return grown(now.log, before.log, True) + Grown(inserted=waiting, lasting=waiting)
+
+
 def first(counters: Counters) -> Grown:
     """All that was counted of a relation that is new."""
     lasting = counters.lasting if counters.analyzed == 0 else None
@@ -197,7 +211,7 @@ def compare(before: Look, now: Look, skips_unchanged: bool) -> Told:
     """What passed capture by between two looks: the least that explains the counters, never a guess."""
     if not now.follows(before):
         return Told(State.UNKNOWN, 0, "the counters began anew")
-    table, log = grown(now.table, before.table, False), grown(now.log, before.log, True)
+    table, log = grown(now.table, before.table, False), log_grown(before, now)
     least, most = images_missing(table, log, skips_unchanged)
     if most <= 0:
         return Told(State.COMPLETE)
@@ -233,7 +247,7 @@ def images_missing(table: Grown, log: Grown, skips_unchanged: bool) -> tuple[int
 
 def sentence(before: Look, now: Look, told: Told) -> str:
     """A gap in words."""
-    table, log = grown(now.table, before.table, False), grown(now.log, before.log, True)
+    table, log = grown(now.table, before.table, False), log_grown(before, now)
     change = "change is" if told.rows == 1 else "changes are"
     inserted, images = number(table.inserted, "row"), number(log.inserted, "row image")
     return (
@@ -254,6 +268,7 @@ def looks(connection: psycopg.Connection[Any]) -> Iterator[tuple[Any, Look]]:
         place, moment = place_of(connection), named_rows(connection.execute(EPOCH))[0]
         counted = named_rows(connection.execute(COUNTERS))
         tables = named_rows(connection.execute(TABLES))
+        unlisted = fresh.images(connection)
     parts: dict[tuple[int, bool], Relations] = {}
     for row in counted:
         values = (row.inserted, row.updated, row.deleted, row.lasting, row.analyzed)
@@ -270,6 +285,7 @@ def looks(connection: psycopg.Connection[Any]) -> Iterator[tuple[Any, Look]]:
                 moment.commits,
                 parts.get((table.id, True), {}),
                 parts.get((table.id, False), {}) | loose,
+                unlisted.get(table.id, 0),
             ),
         )
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import psycopg
 
-from audit.capture import AS_MADE, VERSION
+from audit.capture import VERSION
 from audit.foundations import faults, unversioned
 from audit.log_tables import SCHEMA
 from audit.registry import RESTORED, installed_version
 from audit.tables import FOREIGN, Rows
+from audit.triggers import AS_MADE
 from dbadmin.connections import named_rows
 
 # The watched tables and all of their partitions.

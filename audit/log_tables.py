@@ -11,6 +11,8 @@ from audit.tables import Column, Described, Rows
 SCHEMA = "dbadmin_audit"
 #: Columns of a table whose rows before and after may lie side by side: twice as many must fit on a page.
 MOST_PAIRED = 100
+#: Changes that row triggers wrote down, until they are moved to where the log keeps all.
+FRESH = "fresh"
 
 
 def is_there(rows: Rows, table: str) -> bool:
@@ -60,6 +62,16 @@ def create_rows_table(shape_id: int, table: Described) -> list[Composable]:
     name = f"rows_{shape_id}"
     made = partitioned(name, [fixed, *columns])
     return [*made, *indexes(name, table, "statement_id, (n >> 8)", " WHERE side <> '-'")]
+
+
+def create_fresh() -> Composable:
+    """Where triggers for rows write a change down: without an index and in one piece, as nothing stays there long."""
+    return SQL(
+        "CREATE TABLE IF NOT EXISTS {}.{} (id bigint NOT NULL, at timestamptz NOT NULL, xid xid8 NOT NULL, watched_id"
+        ' integer NOT NULL, shape_id integer NOT NULL, operation "char" NOT NULL, session_role text NOT NULL, set_role'
+        " text, app_user text, client inet, application text, query text, before bytea, after bytea)"
+        " WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000)"
+    ).format(Identifier(SCHEMA), Identifier(FRESH))
 
 
 def has_pairs(table: Described) -> bool:

@@ -153,6 +153,8 @@ def unusual(chosen: Choices) -> list[str]:
         told.append("updates that change nothing kept")
     if chosen.on_failure == "continue":
         told.append("writes pass unrecorded")
+    if chosen.level == "row":
+        told.append("recorded for each row")
     if chosen.user_setting != Choices.user_setting:
         told.append(f"named by {chosen.user_setting}")
     return told

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit import capture, log_tables
+from audit import capture, log_tables, triggers
 from audit.capture import OWNER, Choices
 from audit.foundations import FOLDER, is_intact
 from audit.log_tables import SCHEMA
@@ -177,7 +177,7 @@ def missing_pairs(shape: Shape, table: Described, today: dt.date) -> list[Sql]:
 def function_statements(watched_id: int, shape_id: int, table: Described, choices: Choices) -> list[Sql]:
     """The capture functions, which nobody may attach to a table of theirs, and their print for the watch over
     gaps."""
-    names = [capture.function_name(watched_id, row) for row in (False, True)]
+    names = [triggers.function_name(watched_id, row) for row in (False, True)]
     return [
         *[Sql(each) for each in capture.create_functions(watched_id, shape_id, table, choices)],
         *[Sql(SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC").format(name)) for name in names],
@@ -220,22 +220,23 @@ def watch_steps(
     """Watch a table: log table, function and triggers, all or nothing."""
     today = rows(ABILITIES)[0].today
     inside = [
+        *of_level(choices),
         register(watched_id, table, choices),
         *shape_statements(watched_id, shape_id, table, choices, today),
     ]
     former = (
         [(table.schema, table.name)] if held(rows, [table.relid]) else []
     )  # it was a partition of a watched table
-    triggers = [
-        *[Sql(each, settings=LOCK) for each in capture.drop_triggers(former)],
-        *trigger_statements(watched_id, table, relations(table), relations(table)),
+    made = [
+        *[Sql(each, settings=LOCK) for each in triggers.drop_triggers(former)],
+        *trigger_statements(watched_id, table, relations(table), relations(table), choices.level),
     ]
     begun = SQL("UPDATE {}.watched SET until = NULL WHERE id = {}").format(
         Identifier(SCHEMA), Literal(watched_id)
     )
     return [
         Transaction(
-            [*as_owner(owned(rows), inside), *triggers, *as_owner(owned(rows), [Sql(begun)])],
+            [*as_owner(owned(rows), inside), *made, *as_owner(owned(rows), [Sql(begun)])],
             database=database,
             reverse="The operation “Stop watching table”. The log stays.",
             says=f"Watch {table}: every change is recorded in the transaction that makes it",
@@ -249,7 +250,7 @@ def renew_steps(
     """A table that is watched, watched anew: with its columns of today, and the triggers that it lacks."""
     return [
         renewal(rows, known, shape_id, table, choices, database),
-        *late_triggers(rows, known, table, database),
+        *late_triggers(rows, known, table, choices.level, database),
     ]
 
 
@@ -274,8 +275,13 @@ def renewal(
         Identifier(SCHEMA), Literal(table.relid), Literal(table.schema), Literal(table.name),
         Literal(choices_json(table, choices)), Literal(known.id),
     )  # fmt: skip
-    statements = as_owner(owned(rows), [*inside, Sql(update)])
+    statements = as_owner(owned(rows), [*of_level(choices), *inside, Sql(update)])
     return Transaction(statements, database=database, says=f"Renew the capture of {table}")
+
+
+def of_level(choices: Choices) -> list[Sql]:
+    """What triggers for rows write to."""
+    return [Sql(log_tables.create_fresh())] if choices.level == "row" else []
 
 
 def upgrade_steps(
@@ -292,9 +298,9 @@ def upgrade_steps(
     return [Transaction(statements, database=database, says=says)]
 
 
-def late_triggers(rows: Rows, known: Watched, table: Described, database: str) -> list[Step]:
-    """The triggers that an older version did not make; their writers wait for them."""
-    lacking = missing_triggers(rows, known.id, table)
+def late_triggers(rows: Rows, known: Watched, table: Described, level: str, database: str) -> list[Step]:
+    """The triggers that an older version did not make, or not of this level; their writers wait for them."""
+    lacking = missing_triggers(rows, known.id, table, level)
     return [Transaction(lacking, database=database, says=f"Add to {known} what it lacks")] if lacking else []
 
 
@@ -309,26 +315,38 @@ def rules_of(shape: object) -> dict[str, str]:
 
 
 def trigger_statements(
-    watched_id: int, table: Described, bare: list[tuple[str, str]], bare_for_replicas: list[tuple[str, str]]
+    watched_id: int,
+    table: Described,
+    bare: list[tuple[str, str]],
+    bare_for_replicas: list[tuple[str, str]],
+    level: str,
 ) -> list[Sql]:
     """The triggers of these relations of a table: the usual ones, and those for what fires no usual one."""
     holders = [relation for relation in relations(table) if relation not in table.parents]
     made = [
-        *capture.create_triggers(watched_id, bare),
-        *capture.create_replica_triggers(watched_id, bare_for_replicas, holders),
+        *triggers.create_triggers(watched_id, bare, level),
+        *triggers.create_replica_triggers(watched_id, bare_for_replicas, holders),
     ]
     return [Sql(each, settings=LOCK) for each in made]
 
 
-def missing_triggers(rows: Rows, watched_id: int, table: Described) -> list[Sql]:
-    """Those that a watched table lacks: of partitions that came since, of an older version, or in whose place somebody
-    put others."""
-    there = triggers_there(rows)
+def missing_triggers(rows: Rows, watched_id: int, table: Described, level: str) -> list[Sql]:
+    """Those that a watched table lacks: of partitions that came since, of an older version, of the level that was
+    chosen now, or in whose place somebody put others."""
+
+    def fitting(name: str) -> str:
+        """The level of a trigger: what empties a table has no rows, replicated changes no statement."""
+        return "row" if name == triggers.REPLICA else "statement" if "truncate" in name else level
+
+    there = {
+        relation: {name: known == fitting(name) for name, known in found.items()}
+        for relation, found in triggers_there(rows).items()
+    }
 
     def lacking(relation: tuple[str, str], names: Iterable[str]) -> bool:
         return not all(there.get(relation, {}).get(name) for name in names)
 
-    usual, for_replicas = list(capture.TRIGGERS.values()), [capture.REPLICA_TRUNCATE, capture.REPLICA]
+    usual, for_replicas = list(triggers.TRIGGERS.values()), [triggers.REPLICA_TRUNCATE, triggers.REPLICA]
     bare = [one for one in relations(table) if lacking(one, usual)]
     bare_for_replicas = [
         one for one in relations(table) if lacking(one, for_replicas[: 1 if one in table.parents else 2])
@@ -337,17 +355,18 @@ def missing_triggers(rows: Rows, watched_id: int, table: Described) -> list[Sql]
         drop
         for named, names in ((bare, usual), (bare_for_replicas, for_replicas))
         for one in named
-        for drop in capture.drop_triggers([one], [name for name in names if name in there.get(one, {})])
+        for drop in triggers.drop_triggers([one], [name for name in names if name in there.get(one, {})])
     ]
     return [
         *[Sql(each, settings=LOCK) for each in others],
-        *trigger_statements(watched_id, table, bare, bare_for_replicas),
+        *trigger_statements(watched_id, table, bare, bare_for_replicas, level),
     ]
 
 
 #: All triggers of our names.
 THERE = f"""
-select n.nspname as schema_name, c.relname as table_name, t.tgname as name, {capture.AS_MADE} as is_as_made
+select n.nspname as schema_name, c.relname as table_name, t.tgname as name, {triggers.AS_MADE} as is_as_made,
+       case when t.tgtype & 1 = 1 then 'row' else 'statement' end as level
 from pg_catalog.pg_trigger t
 join pg_catalog.pg_class c on c.oid = t.tgrelid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -355,11 +374,11 @@ where starts_with(t.tgname::text, 'dbadmin_audit_')
 """  # noqa: S608 - a constant of ours
 
 
-def triggers_there(rows: Rows) -> dict[tuple[str, str], dict[str, bool]]:
-    """Relation -> its triggers of our names, and whether each is as it was made."""
-    found: dict[tuple[str, str], dict[str, bool]] = {}
+def triggers_there(rows: Rows) -> dict[tuple[str, str], dict[str, str]]:
+    """Relation -> its triggers of our names, and the level of each; none of one that is not as it was made."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows(THERE):
-        found.setdefault((row.schema_name, row.table_name), {})[row.name] = row.is_as_made
+        found.setdefault((row.schema_name, row.table_name), {})[row.name] = row.is_as_made and row.level
     return found
 
 
@@ -367,12 +386,12 @@ def unwatch_steps(
     rows: Rows, known: Watched, table: Described | None, database: str, reverse: str
 ) -> list[Step]:
     """Stop watching; the log and its registry stay."""
-    drops = capture.drop_triggers(relations(table)) if table else []
+    drops = triggers.drop_triggers(relations(table)) if table else []
     ended = SQL("UPDATE {}.watched SET until = now() WHERE id = {}").format(
         Identifier(SCHEMA), Literal(known.id)
     )
     functions = [
-        Sql(SQL("DROP FUNCTION IF EXISTS {}()").format(capture.function_name(known.id, row)))
+        Sql(SQL("DROP FUNCTION IF EXISTS {}()").format(triggers.function_name(known.id, row)))
         for row in (False, True)
     ]
     return [

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from django.db import transaction
 
-from audit import canonical, merkle, sealed_states
+from audit import canonical, fresh, merkle, sealed_states
 from audit.canonical import FORM, Entry, Range
 from audit.models import Seal, SealKey
 from audit.registry import Installed, installed
@@ -54,9 +54,11 @@ class Place:
 
 
 def place_of(connection: psycopg.Connection[Any]) -> Place:
-    """Where the server stands now."""
+    """Where the server stands now. What is not listed yet comes behind the horizon, as what is not committed does."""
     row = named_rows(connection.execute(PLACE))[0]
-    return Place(row.horizon, row.system_identifier, row.timeline, row.database, row.number)
+    unlisted = fresh.oldest(connection)  # asked second: what was listed meanwhile is there by now
+    horizon = row.horizon if unlisted is None else min(row.horizon, unlisted)
+    return Place(horizon, row.system_identifier, row.timeline, row.database, row.number)
 
 
 def signing_key() -> SealKey:

@@ -84,6 +84,39 @@ order by b.top, 2
 """
 
 
+#: Types whose values are never large.
+FIXED = frozenset(
+    {
+        "bool",
+        "int2",
+        "int4",
+        "int8",
+        "oid",
+        "float4",
+        "float8",
+        "numeric",
+        "money",
+        "uuid",
+        "char",
+        "name",
+        "date",
+    }
+    | {
+        "time",
+        "timetz",
+        "timestamp",
+        "timestamptz",
+        "interval",
+        "inet",
+        "cidr",
+        "macaddr",
+        "macaddr8",
+        "point",
+        "box",
+    }
+)
+
+
 @dataclass(frozen=True)
 class Column:
     """A column.
@@ -106,6 +139,11 @@ class Column:
     def kept_name(self) -> str:
         """Its name in the log: the column's number, which no rename changes."""
         return f"c{self.attnum}"
+
+    @property
+    def is_open_ended(self) -> bool:
+        """Can a value be of any size?"""
+        return self.kept_type not in FIXED
 
     @property
     def is_kept(self) -> bool:

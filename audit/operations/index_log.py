@@ -11,9 +11,9 @@ from django import forms
 from django.conf import settings
 from psycopg.sql import SQL, Composable, Identifier
 
-from audit import activity, indexing, mapping, plans, text_copies, text_index
+from audit import activity, fresh, indexing, mapping, plans, text_copies, text_index
 from audit.indexing import Done
-from audit.log_tables import SCHEMA, is_there
+from audit.log_tables import FRESH, SCHEMA, is_there
 from audit.operations.watch_table import rows_of
 from audit.registry import Installed, installed
 from audit.search import SKEW
@@ -101,6 +101,8 @@ class IndexLog(Operation):
             inside = plans.as_owner(own, [Sql(FORGET.format(names(there)))])
             says = "Throw away the map, the sums and the copied texts"
             steps.append(Transaction(inside, database=database, says=says))
+        if is_there(rows, FRESH):
+            steps.append(Call(self.list_fresh, says="List what triggers for rows wrote down"))
         steps += [
             Call(self.add_to_map, says="Add where tables, persons and operations are found to the map"),
             Call(self.add_up, says="Add every closed transaction since the last time to the sums"),
@@ -140,6 +142,11 @@ class IndexLog(Operation):
         most = self.params.get("months") or 12
         kept = sorted({leaf[-7:] for leaf in leaves}, reverse=True)[:most]
         return [leaf for leaf in leaves if leaf[-7:] in kept]
+
+    def list_fresh(self, work: Work) -> None:
+        """From where they wrote it to where the log keeps all."""
+        with work.connect(self.params.get("database") or None) as connection:
+            work.log(f"Listed {fresh.list_all(connection)} changes.")
 
     def add_to_map(self, work: Work) -> None:
         """All that can be: statements of transactions that are still open wait for the next time."""

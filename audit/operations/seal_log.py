@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from django import forms
 
+from audit import fresh
 from audit.counting import record_uncounted
 from audit.definitions import record_definitions
 from audit.foundations import record_faults
@@ -120,6 +121,7 @@ class SealLog(Operation):
     def record_unseen(self, connection: psycopg.Connection[Any], work: Work) -> None:
         """Into the log, so that they are sealed; where that is not allowed, the watch over gaps goes on naming them."""
         try:
+            fresh.list_all(connection)
             seen = [record_faults(connection), record_switches(connection)]
             seen.append(record_differences(connection, self.server))
             for text in (*chain(*seen), *record_uncounted(connection, self.server)):

@@ -14,7 +14,7 @@ from django import forms
 from psycopg.errors import LockNotAvailable, QueryCanceled, RaiseException
 from psycopg.sql import SQL, Composed
 
-from audit import search, undo, undo_sets, walk
+from audit import fresh, search, undo, undo_sets, walk
 from audit.asking import moment
 from audit.canonical import SETTINGS
 from audit.changes import statement_changes
@@ -196,6 +196,8 @@ class UndoChanges(Operation):
         """The reverse statements, newest first, in one transaction."""
         rows = rows_of(self)
         state = installed(rows)
+        if state.version and fresh.waiting(rows):
+            fresh.list_for_reader(self.server, self.params.get("database") or None)
         found = self.statements(rows, state)
         try:
             if found is None or (not self.params.get("row") and sum(map(rows_in, found)) > undo.MOST):

@@ -70,7 +70,9 @@ class UpgradeCapture(Operation):
                 shape_id += 1
         for known in state.active():
             if table := as_watched(rows, known):
-                late += (triggers := plans.late_triggers(rows, known, table, database))
+                late += (
+                    triggers := plans.late_triggers(rows, known, table, chosen_before(known).level, database)
+                )
                 relids += [table.relid] if triggers else []
         refuse_without_rights(rows, relids)
         steps += [*late, *plans.dropped_indexes(rows, database)]

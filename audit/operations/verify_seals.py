@@ -10,7 +10,7 @@ import psycopg
 from django import forms
 from django.conf import settings
 
-from audit import seal_copies, searched, stamping, verifying
+from audit import fresh, seal_copies, searched, stamping, verifying
 from audit.foundations import faults
 from audit.models import Seal, SealCheck
 from dbadmin import stores
@@ -76,6 +76,7 @@ class VerifySeals(Operation):
         """Compare, and keep what was found."""
         started, seals = time.monotonic(), self.seals()
         with work.connect(self.params.get("database") or None) as connection:
+            self.list_fresh(connection, work)
             found = [*self.compare_copies(seals), *self.stamps(work, seals)]
             found += verifying.verify(connection, seals, lambda done, of: work.progress(done, of, "objects"))
             found += self.foundations(connection, seals[-1].number)
@@ -100,6 +101,13 @@ class VerifySeals(Operation):
         said = f"{check.statements} statements with {check.images} row images are as they were sealed."
         work.log(said)
         work.say(said)
+
+    def list_fresh(self, connection: psycopg.Connection[Any], work: Work) -> None:
+        """A server that was put back to an earlier moment may have changes to list that were sealed."""
+        try:
+            fresh.list_all(connection)
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
+            work.log(f"Changes that are not listed yet were left as they are: {error}".strip())
 
     def foundations(self, connection: psycopg.Connection[Any], seal: int) -> list[verifying.Finding]:
         """What the log stands on: by what is wrong there, changes may be missing that no seal knows of."""

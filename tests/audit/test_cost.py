@@ -31,7 +31,7 @@ def items(execute):
 
 
 def looked_at(server, **params):
-    (check,) = operation("watch_table", server, schema="public", table="items", **params).look()
+    check, *_ = operation("watch_table", server, schema="public", table="items", **params).look()
     assert check.title == TITLE
     return check
 
@@ -115,3 +115,23 @@ def test_the_preview_shows_it_and_the_capture_page_leads_there(items, audit, cli
     page = client_as("admin").get(link[1].replace("&amp;", "&")).content.decode()
     assert "public.items is watched already, with these choices." in page
     assert re.search(FIGURES, page)
+
+
+@pytest.mark.parametrize("level, other", [("statement", "row"), ("row", "statement")])
+def test_measures_the_other_level_beside_the_one_that_is_chosen(items, server, level, other):
+    _, check = operation("watch_table", server, schema="public", table="items", level=level).look()
+    assert check.title == f"Recorded for each {other} instead"
+    figures = re.fullmatch(
+        r"(\d+) µs for an insert of one row \((\d+) as chosen\); of many rows (\d+) µs for each \((\d+)\),"
+        r" (\d+) µs for each of an update \((\d+)\)\.",
+        check.message,
+    )
+    assert figures
+    assert all(int(figure) > 0 for figure in figures.groups())
+
+
+def test_a_level_that_cannot_be_chosen_is_not_measured(execute, server):
+    execute(
+        "create table items (id int primary key deferrable, name text); insert into items values (1, 'a')"
+    )
+    assert len(operation("watch_table", server, schema="public", table="items").look()) == 1

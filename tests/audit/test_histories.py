@@ -5,7 +5,7 @@ import random
 import psycopg
 import pytest
 
-from audit import moments, search
+from audit import fresh, moments, search
 from audit.moments import row_at
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
@@ -121,6 +121,41 @@ def test_the_table_at_every_moment_is_rebuilt_from_the_log(audit, target, seed):
         assert moments.table_at(target.rows, table, last) == expected
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_so_is_a_table_that_is_recorded_for_each_row(audit, target, seed):
+    """Whatever is listed when; columns come and go, and for a while nothing is renewed."""
+    chance, connection = random.Random(seed), target.connection
+    connection.execute("create table history (id int primary key, name text, score numeric, data json)")
+    audit.watch("history", level="row")
+    history = History(connection, chance)
+    history.move_keys = history.update  # they would meet
+    moments_taken = []
+    for number in range(STEPS):
+        try:
+            chance.choice([history.step, history.step, history.step, history.roll_back, history.savepoint])()
+        except psycopg.errors.CardinalityViolation:
+            continue
+        if number % 20 == 19:
+            connection.execute(f"alter table history add more_{number} text default 'd{number}'")
+            history.columns.append(f"more_{number}")
+            if chance.random() < 0.5:
+                history.step()  # kept whole
+            audit.watch("history", level="row")
+            connection.execute(
+                "delete from history"
+            )  # a default of rows that are not written to is in no log
+        given = target.value(
+            "select case when is_called then last_value else 0 end from dbadmin_audit.statement_id"
+        )
+        moments_taken.append((given, snapshot(connection)))
+        if chance.random() < 0.3:
+            fresh.list_all(connection)
+    fresh.list_all(connection)
+    table = audit.state.active()[0]
+    for last, expected in moments_taken:
+        assert moments.table_at(target.rows, table, last) == expected
+
+
 def insert_free(connection, history):
     column = history.chance.choice(history.columns)
     connection.execute(
@@ -151,14 +186,18 @@ def test_a_row_as_it_was(audit, target, execute):
         row_at(target.rows, state, table, "x", times[0])
 
 
-def test_upserts_are_rebuilt_too(audit, target, execute):
+@pytest.mark.parametrize("level", ["statement", "row"])
+def test_upserts_are_rebuilt_too(audit, target, execute, level):
     execute("create table history (id int primary key, name text, score numeric, data json)")
-    audit.watch("history")
+    audit.watch("history", level=level)
     history = History(target.connection, random.Random(7))
-    for _ in range(40):
+    for number in range(40):
         try:
             history.chance.choice([history.insert, history.upsert, history.update, history.delete])()
         except psycopg.errors.CardinalityViolation:
             continue
+        if number % 15 == 14:
+            fresh.list_all(target.connection)
+    fresh.list_all(target.connection)
     last = target.value("select max(id) from dbadmin_audit.statement")
     assert moments.table_at(target.rows, audit.state.active()[0], last) == snapshot(target.connection)

@@ -30,10 +30,12 @@ def fresh(bench: Bench, name: str) -> tuple[psycopg.Connection[Any], Server]:
     return connection, server
 
 
-def watch(connection: psycopg.Connection[Any], server: Server, tables: tuple[str, ...]) -> None:
+def watch(
+    connection: psycopg.Connection[Any], server: Server, tables: tuple[str, ...], level: str = "statement"
+) -> None:
     """Watch tables as the operation does."""
     for table in tables:
-        for step in WatchTable(server, {"schema": "public", "table": table}).plan():
+        for step in WatchTable(server, {"schema": "public", "table": table, "level": level}).plan():
             with connection.transaction():
                 for each in step.statements:  # type: ignore[attr-defined]
                     connection.execute(each.statement, each.params)
