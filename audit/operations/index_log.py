@@ -29,6 +29,11 @@ select to_regclass('dbadmin_audit.activity_table') is not null
    and to_regclass('dbadmin_audit.person_days') is not null
    and to_regclass('dbadmin_audit.mapped') is not null as is_there
 """
+#: Where an extension goes.
+ROOM = """
+select coalesce((select 'public' from pg_catalog.pg_namespace where nspname = 'public'
+    and pg_catalog.has_schema_privilege(oid, 'CREATE')), 'dbadmin_audit') as name
+"""
 #: All that is made from the log, but indexes.
 PREPARED = (
     "summary",
@@ -68,7 +73,7 @@ class IndexLog(Operation):
         create_extension = forms.BooleanField(
             required=False,
             label="Create pg_trgm where it is missing",
-            help_text="In the first schema of search_path.",
+            help_text="In the schema public; where that takes nothing, in the log's own.",
         )
         months = forms.IntegerField(
             required=False, initial=12, min_value=1, max_value=600, label="Months whose texts are indexed"
@@ -111,9 +116,10 @@ class IndexLog(Operation):
         may_create = bool(self.params.get("create_extension")) and known.is_available
         if not self.params.get("texts", True) or not (known.schema or may_create):
             return steps
+        schema = known.schema or rows(ROOM)[0].name
         if not known.schema:
-            steps.append(Sql("CREATE EXTENSION IF NOT EXISTS pg_trgm", database=database))
-        schema = known.schema or rows("select current_schema() as name")[0].name
+            create = SQL("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA {}").format(Identifier(schema))
+            steps.append(Sql(create, database=database))
         steps += self.text_steps(rows, state, own, database, schema)
         if not is_there(rows, "open_text_reached"):
             inside = plans.as_owner(own, [Sql(text_copies.create(schema))])

@@ -72,3 +72,18 @@ def test_the_map_is_behind_until_it_reaches_what_was_looked_at(goods, execute, s
     execute("insert into goods values (0, 'late')")
     assert is_behind() == Behind()
     assert mapping.through(goods.session.rows) > 0
+
+
+@pytest.mark.parametrize("schema", ["public", "dbadmin_audit"])
+def test_the_extension_is_made_where_it_can_be_and_the_texts_are_found(
+    goods, execute, client_as, server, schema
+):
+    if schema != "public":
+        execute("alter schema public rename to other; set search_path = other")
+    run = carry_out(operation("index_log", server, create_extension=True))
+    assert run.status == "succeeded", run.message
+    query = "select extnamespace::regnamespace::text from pg_extension where extname = 'pg_trgm'"
+    assert execute(query).fetchone() == (schema,)
+    assert said(client_as, "admin") == (True, "")
+    execute("delete from goods where id = 1299")
+    assert carry_out(operation("index_log", server)).status == "succeeded"

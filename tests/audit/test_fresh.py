@@ -1,10 +1,11 @@
 """Tables that are recorded for each row: written down in the fewest steps, listed behind the writers, nothing lost."""
 
+import random
 import threading
 
 import pytest
 
-from audit import fresh
+from audit import fresh, searched
 from audit.counting import State, compare, looks
 from audit.gaps import find_gaps
 from audit.models import Seal
@@ -328,3 +329,51 @@ def test_who_is_no_superuser_has_it_listed_too(audit, execute, postgres, target)
             assert plain.told() == [("insert", None, {"id": "1", "name": "a"})]
     finally:
         execute("drop owned by plain cascade; drop role plain")
+
+
+def test_what_is_sealed_summed_and_mapped_while_others_write_and_list_is_all_of_it_once(
+    items, execute, postgres, target, server
+):
+    """Transactions of any length, some rolled back, listed by two at any moment."""
+    stop, kept = threading.Event(), []
+
+    def write(start):
+        chance, number = random.Random(start), start
+        with postgres.connect(target.database) as connection:
+            while not stop.is_set():
+                with connection.transaction(force_rollback=chance.random() < 0.1) as block:
+                    count = chance.choice([1, 1, 1, 30])
+                    for each in range(number, number + count):
+                        connection.execute("insert into items values (%s, 'x')", [each])
+                        connection.execute("update items set name = name || 'y' where id = %s", [each])
+                    if chance.random() < 0.2:
+                        stop.wait(0.2)
+                    number += count
+                if not block.force_rollback:
+                    kept.append(2 * count)
+
+    def list_again():
+        with postgres.connect(target.database) as connection:
+            while not stop.is_set():
+                fresh.list_all(connection)
+                stop.wait(0.05)
+
+    assert carry_out(operation("index_log", server)).status == "succeeded"
+    threads = [threading.Thread(target=write, args=[n * 1_000_000]) for n in range(3)]
+    threads += [threading.Thread(target=list_again) for _ in range(2)]
+    [thread.start() for thread in threads]
+    try:
+        for _ in range(4):
+            while seal_next(target.connection, server):
+                pass
+            assert carry_out(operation("index_log", server)).status == "succeeded"
+    finally:
+        stop.set()
+        [thread.join() for thread in threads]
+    assert carry_out(operation("seal_log", server)).status == "succeeded"
+    assert carry_out(operation("index_log", server)).status == "succeeded"
+    seals = list(Seal.objects.order_by("number"))
+    assert sum(seal.statements for seal in seals) == sum(kept) == len(items.statements(table="public.items"))
+    assert verify(target.connection, seals) == []
+    assert list(searched.differences(target.connection, seals[-1].number)) == []
+    assert target.value("select sum(statements) from dbadmin_audit.activity") == sum(kept)
