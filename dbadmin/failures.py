@@ -98,9 +98,8 @@ def of_others(error: BaseException) -> str:
         case FileNotFoundError():
             return f"Not found on this worker: {error.filename}. Install it, or choose another worker."
         case OSError(errno=errno.ENOSPC):
-            return (
-                f"No space is left on the worker's disk{f' for {error.filename}' if error.filename else ''}."
-            )
+            file = f" for {error.filename}" if error.filename else ""
+            return f"No space is left on the worker's disk{file}. Free space there, and start it again."
         case _:
             words = " ".join(str(error).split())
             return ended(f"{type(error).__name__}: {words}" if words else type(error).__name__)

@@ -151,7 +151,8 @@ def _recover(layer: Layer) -> list[str]:
         "touch data/recovery.signal ident.conf",
         "echo 'local all all trust' > hba.conf",
         "cat > server.conf <<CONF",
-        'restore_command = \'cp "$PWD/wal/%f" "%p"\'',
+        # A segment that is there and cannot be copied, as on a full disk, is not the end of the WAL.
+        'restore_command = \'test -f "$PWD/wal/%f" || exit 1; cp "$PWD/wal/%f" "%p" || exit 200\'',
         "recovery_target_action = 'promote'",
         *least,
         "listen_addresses = ''",

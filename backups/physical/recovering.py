@@ -78,20 +78,21 @@ def plan_recovery(server: Server, target: Target) -> Recovering:
     major = below[-1].manifest.major
     tools = preflight.server_tools(major)
     combining_tools = preflight.combining_tools(major) if len(below) > 1 else None
-    check_room(below)
+    wal = chains.wal_of(server, point.system_id, point.segment_bytes)
+    check_room(below, len(targets.route(point, wal, chain, target).segments) * point.segment_bytes)
     return Recovering(server, point, target, chain, below, tools, combining_tools)
 
 
-def check_room(below: Sequence[Layer]) -> None:
+def check_room(below: Sequence[Layer], wal_bytes: int) -> None:
     """Refuse a recovery whose files do not fit on this worker's disk."""
-    needed = sum(layer.manifest.plain_bytes for layer in below) * (2 if len(below) > 1 else 1)
+    needed = sum(layer.manifest.plain_bytes for layer in below) * (2 if len(below) > 1 else 1) + wal_bytes
     folder = recovered_folder()
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if free < needed * 1.1:
         raise Refused(
-            f"Not started: the unpacked base backup needs {size(needed)} on this worker, {folder} has"
+            f"Not started: the unpacked base backup and its WAL need {size(needed)} on this worker, {folder} has"
             f" {size(free)} free. Free space, or set DBADMIN_STATE to a larger disk."
         )
 

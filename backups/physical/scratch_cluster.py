@@ -203,7 +203,8 @@ class ScratchCluster:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         said = [line.partition(": ")[2].strip() for line in lines if " FATAL: " in line or " PANIC: " in line]
         said = [line for line in said if "starting up" not in line and "not yet accepting" not in line]
-        return said[-1] if said else (lines[-1] if lines else "it said nothing")
+        copying = [line for line in lines if line.startswith("cp: ")]  # why a segment did not come
+        return " ".join([said[-1], *copying[-1:]]) if said else (lines[-1] if lines else "it said nothing")
 
     def stop(self) -> None:
         """Fast and whole, so that it can be started again."""
@@ -265,6 +266,7 @@ def remove_sockets(folder: Path) -> None:
 
 
 def restore_command(wal: Path) -> str:
-    """Takes a segment from the directory in which all of them lie already."""
+    """Takes a segment from the directory in which all of them lie already. One that is not there is the end of the WAL;
+    one that is there and cannot be copied, as on a full disk, ends the server instead of the WAL."""
     quoted = "'{}'".format(str(wal).replace("'", "'\\''"))
-    return f"cp {quoted}/%f %p"
+    return f"test -f {quoted}/%f || exit 1; cp {quoted}/%f %p || exit 200"

@@ -1,6 +1,7 @@
 """Whatever dies or fills up while WAL is received, copied or replayed: nothing is missing or left, and it is told."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,11 +12,14 @@ import pytest
 from backups.models import BackupKey, BaseBackup, Store
 from backups.physical.chains import recoverable
 from backups.physical.scratch_cluster import recovered_folder
+from backups.physical.taking import manifest_of
 from dbadmin.models import Run
+from dbadmin.units import size
 from tests.backups.conftest import queue
 from tests.backups.cutting import Wire
 from tests.backups.recovering import Source
-from tests.backups.test_faults import died, sessions, when, worker
+from tests.backups.test_faults import died, refusal, sessions, when, worker
+from tests.backups.test_interrupted_restores import between
 from tests.backups.test_point_in_time import numbers, recover, sockets, stop
 from tests.fixtures.runtime import are_gone, until
 
@@ -146,3 +150,67 @@ def test_a_worker_killed_in_a_recovery_leaves_nothing_and_the_next_one_stands(
     row = recover(source)
     assert numbers(row) == [1]
     stop(source, row)
+
+
+@pytest.fixture
+def filling_disk(source: Source) -> Iterator[Callable[[int], None]]:
+    """Recoveries have a disk of their own, of which so many KiB are left after a call."""
+    if os.geteuid() != 0:
+        pytest.skip("a disk of its own is mounted by root alone")
+    recovered_folder().mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", str(recovered_folder())], check=True)
+
+    def fill(left: int) -> None:
+        blocks = os.statvfs(recovered_folder())
+        with (recovered_folder().parent / "recovered" / "filler").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, blocks.f_bavail * blocks.f_frsize - left * 1024)
+
+    yield fill
+    subprocess.run(["umount", "--lazy", str(recovered_folder())], check=True)
+
+
+OURS = "No space is left on the worker's disk. Free space there, and start it again."
+POSTGRESQLS = "No space left on device."
+
+
+@pytest.mark.parametrize(
+    ("step", "left", "says"), [(1, 4096, OURS), (2, 4096, OURS), (3, 512, POSTGRESQLS)],
+    ids=["base", "WAL", "replay"],
+)  # fmt: skip
+def test_a_disk_that_fills_up_in_a_recovery_ends_it_and_is_free_again(
+    step: int, left: int, says: str, source: Source, key: BackupKey, filling_disk: Callable[[int], None]
+) -> None:
+    source.base()
+    source.insert(1)
+    source.switch()
+    source.insert(2)
+    source.covered()
+    run = queue(source.server, "recover_to_moment", {"kind": "latest", "hours": 8})
+    done = between(run, step, lambda: filling_disk(left))
+    assert done.status == Run.Status.FAILED
+    assert done.message.startswith(f"Step {step} of 5 failed: "), done.message
+    assert done.message.endswith(says), done.message
+    (recovered_folder() / "filler").unlink()
+    assert not list(recovered_folder().iterdir())
+    assert not source.server.recovered_clusters.exists()
+    row = recover(source)
+    assert numbers(row) == [1, 2]
+    stop(source, row)
+
+
+def test_the_room_that_wal_needs_is_counted_before_a_recovery(
+    source: Source, filling_disk: Callable[[int], None]
+) -> None:
+    base = source.base()
+    for _ in range(4):
+        source.switch()
+    source.insert(1)
+    source.covered()
+    unpacked = manifest_of(base).plain_bytes
+    needed = size(unpacked + 6 * source.point.segment_bytes)
+    filling_disk(int(unpacked * 1.1 / 1024) + 20 * 1024)
+    free = shutil.disk_usage(recovered_folder()).free
+    assert refusal(source.server, "recover_to_moment", kind="latest") == (
+        f"Not started: the unpacked base backup and its WAL need {needed} on this worker, "
+        f"{recovered_folder()} has {size(free)} free. Free space, or set DBADMIN_STATE to a larger disk."
+    )
