@@ -25,6 +25,7 @@ where n.nspname = %s and c.relname = %s
 # Types of the system are kept as they are. All others are kept as text: a column of ours with a user's type
 # would
 # stand in the way of that user's DROP TYPE, and text of a type is exact.
+# A virtual column (PostgreSQL 18) is computed when it is read, and is null to every trigger: it is left out.
 COLUMNS = """
 select a.attnum, a.attname as name, format_type(a.atttypid, a.atttypmod) as type,
        case when t.typnamespace = 'pg_catalog'::regnamespace and t.typtype in ('b', 'r', 'm')
@@ -43,7 +44,7 @@ select a.attnum, a.attname as name, format_type(a.atttypid, a.atttypmod) as type
                where m.amname = 'btree' and o.opcdefault and o.opcintype = t.oid) as sortable
 from pg_catalog.pg_attribute a
 join pg_catalog.pg_type t on t.oid = a.atttypid
-where a.attrelid = %s and a.attnum > 0 and not a.attisdropped
+where a.attrelid = %s and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
 order by a.attnum
 """
 

@@ -44,7 +44,7 @@ select a.attrelid::int8 as relid, a.attname as name, a.attnum, a.attgenerated <>
         select typnamespace <> 'pg_catalog'::regnamespace from base where typtype <> 'd') as is_users
 from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
 join pg_catalog.pg_namespace n on n.oid = t.typnamespace
-where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped
+where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
 """
 
 

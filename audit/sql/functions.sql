@@ -1,5 +1,5 @@
 -- The functions that every watched table shares. Runs again without harm, and without a lock that a writer could meet.
-COMMENT ON SCHEMA dbadmin_audit IS 'dbadmin audit log, version 7';
+COMMENT ON SCHEMA dbadmin_audit IS 'dbadmin audit log, version 8';
 
 -- The columns that a table has now, as one text. It is declared immutable on purpose: the planner computes it once,
 -- keeps the result as a constant, and throws the plan away when the table is altered. So the check costs nothing per
@@ -60,7 +60,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Second: whole rows. Values of types that users made go in as text, by the type's own output: JSON would look for a
--- cast of theirs, which would run as the owner of this log. Types below 16384 are the system's.
+-- cast of theirs, which would run as the owner of this log. Types below 16384 are the system's. Virtual columns are null
+-- to every trigger.
 CREATE OR REPLACE FUNCTION dbadmin_audit.loose_insert(relation oid, operation text, types oid[]) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -69,7 +70,9 @@ DECLARE
                 THEN format('dbadmin_audit.own_json(r.%s) AS %s', name, name)
             WHEN types[place] < '16384'::oid THEN 'r.' || name
             ELSE format('dbadmin_audit.own_text(r.%s) AS %s', name, name) END, ', ' ORDER BY place)
-        FROM unnest(dbadmin_audit.column_list(relation, '%I')) WITH ORDINALITY AS c (name, place));
+        FROM unnest(dbadmin_audit.column_list(relation, '%I')) WITH ORDINALITY AS c (name, place)
+        WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation AND quote_ident(a.attname) = c.name
+            AND a.attgenerated = 'v'));
     rows text := 'SELECT $1, $2, pg_catalog.row_number() OVER (), %L::pg_catalog."char", dbadmin_audit.hidden(r.*, $3, $2) FROM (SELECT %s FROM %s r) r';
     old_rows text := format(rows, CASE operation WHEN 'UPDATE' THEN 'o' ELSE 'x' END, columns, 'old_rows');
     new_rows text := format(rows, '+', columns, 'new_rows');

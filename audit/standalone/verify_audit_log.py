@@ -56,7 +56,7 @@ PLACE = (
     " (select timeline_id from pg_control_checkpoint())) to stdout"
 )
 #: Versions of the log, and of what is signed, that this script reads.
-VERSION, FORM = 7, "dbadmin-audit-1"
+VERSION, FORM = 8, "dbadmin-audit-1"
 VERSION_NOW = (
     "select substring(obj_description('dbadmin_audit'::regnamespace, 'pg_namespace') from 'version (\\d+)')"
 )
