@@ -27,6 +27,7 @@ select c.conrelid::int8 as child, c.confrelid::int8 as parent, c.confdeltype in 
 from pg_catalog.pg_constraint c
 join pg_catalog.pg_class t on t.oid = c.conrelid join pg_catalog.pg_namespace n on n.oid = t.relnamespace
 where c.contype = 'f' and c.conparentid = 0 and c.confrelid = any(%s)
+  and coalesce((to_jsonb(c) ->> 'conenforced')::bool, true)  -- else nothing is refused, and nothing follows
 """
 
 Row = Mapping[str, str | None]

@@ -36,6 +36,7 @@ FOLLOWERS = """
     join pg_catalog.pg_class r on r.oid = c.conrelid
     join pg_catalog.pg_namespace n on n.oid = r.relnamespace
     where c.confrelid = pg_catalog.to_regclass(%s) and c.contype = 'f' and c.confdeltype in ('c', 'n', 'd')
+      and coalesce((pg_catalog.to_jsonb(c) ->> 'conenforced')::bool, true)  -- else nothing follows
       -- A partition has what its table has.
       and not exists (select from pg_catalog.pg_constraint p where p.oid = c.conparentid and p.confrelid = c.confrelid)
     order by 1, 2"""

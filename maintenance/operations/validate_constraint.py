@@ -12,7 +12,8 @@ from maintenance.effects import Slow
 from maintenance.relations import ATTEMPTS, SHORT_LOCK, OnRelation, RelationForm
 
 CONSTRAINT = (
-    "select convalidated as is_valid from pg_catalog.pg_constraint where conrelid = %s and conname = %s"
+    "select convalidated as is_valid, coalesce((to_jsonb(c) ->> 'conenforced')::bool, true) as is_enforced"
+    " from pg_catalog.pg_constraint c where conrelid = %s and conname = %s"
 )
 
 
@@ -43,6 +44,12 @@ class ValidateConstraint(OnRelation):
         if self.found.is_valid:
             raise Refused(
                 f"{self.params['constraint']} holds for every row of {self.short_name()} already.",
+                "constraint",
+            )
+        if not self.found.is_enforced:
+            raise Refused(
+                f"{self.params['constraint']} of {self.short_name()} is not enforced: PostgreSQL holds no row to it,"
+                " old or new. Add it anew without NOT ENFORCED.",
                 "constraint",
             )
         statement = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")

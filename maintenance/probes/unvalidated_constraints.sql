@@ -21,5 +21,7 @@ join pg_catalog.pg_namespace space on space.oid = owner.relnamespace
 left join pg_catalog.pg_class other on other.oid = demand.confrelid
 left join pg_catalog.pg_namespace other_space on other_space.oid = other.relnamespace
 where not demand.convalidated and demand.conparentid = 0 and owner.relkind in ('r', 'p')
+    -- What is not enforced (PostgreSQL 18) holds for no row, and cannot be validated.
+    and coalesce((to_jsonb(demand) ->> 'conenforced')::bool, true)
     and space.nspname not in ('pg_catalog', 'information_schema')
 order by heap_bytes desc nulls last, schema, "table", "constraint"

@@ -29,6 +29,8 @@ join pg_catalog.pg_namespace space on space.oid = owner.relnamespace
 join pg_catalog.pg_class other on other.oid = reference.confrelid
 join pg_catalog.pg_namespace other_space on other_space.oid = other.relnamespace
 where reference.contype = 'f' and reference.conparentid = 0
+    -- What is not enforced (PostgreSQL 18) is looked up for no row.
+    and coalesce((to_jsonb(reference) ->> 'conenforced')::bool, true)
     and space.nspname not in ('pg_catalog', 'information_schema')
     and not exists (
         select from pg_catalog.pg_index detail

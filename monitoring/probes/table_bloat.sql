@@ -17,6 +17,9 @@ with recursive large as materialized (
         relation.oid, relation.relname, space.nspname, relation.relpages::float8 as pages,
         nullif(relation.reltuples, -1)::float8 as tuples, relation.relnatts,
         pg_catalog.current_setting('block_size')::float8 as block,
+        -- Those that are computed when they are read (PostgreSQL 18) take no room, but are marked as null in each row.
+        exists (select from pg_catalog.pg_attribute computed
+                where computed.attrelid = relation.oid and computed.attgenerated = 'v') as has_virtual,
         coalesce((select option.option_value::float8 from pg_catalog.pg_options_to_table(relation.reloptions) option
                   where option.option_name = 'fillfactor'), 100) / 100 as fill
     from pg_catalog.pg_class relation
@@ -32,7 +35,7 @@ with recursive large as materialized (
         statistic.null_frac, statistic.avg_width, statistic.attname is null as is_unknown
     from large
     join pg_catalog.pg_attribute detail
-        on detail.attrelid = large.oid and detail.attnum > 0 and not detail.attisdropped
+        on detail.attrelid = large.oid and detail.attnum > 0 and not detail.attisdropped and detail.attgenerated <> 'v'
     left join pg_catalog.pg_stats statistic
         on statistic.schemaname = large.nspname and statistic.tablename = large.relname
         and statistic.attname = detail.attname and not statistic.inherited
@@ -60,7 +63,7 @@ with recursive large as materialized (
 ), ground as (
     select
         part.oid,
-        ceil((23 + case when bool_or(part.null_frac > 0) then (max(large.relnatts) + 7) / 8 else 0 end) / 8.0) * 8 as header,
+        ceil((23 + case when bool_or(part.null_frac > 0 or large.has_virtual) then (max(large.relnatts) + 7) / 8 else 0 end) / 8.0) * 8 as header,
         count(*) filter (where part.is_unknown) as unknown
     from part
     join large on large.oid = part.oid

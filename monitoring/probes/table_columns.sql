@@ -12,7 +12,9 @@
 select
     detail.attname                                                              as column,
     pg_catalog.format_type(detail.atttypid, detail.atttypmod)                   as type,
-    not detail.attnotnull                                                       as may_be_null,
+    not detail.attnotnull or exists (
+        select from pg_catalog.pg_constraint demand where demand.conrelid = relation.oid and demand.contype = 'n'
+            and not demand.convalidated and detail.attnum = any(demand.conkey)) as may_be_null,
     case when detail.attidentity <> '' then 'identity'
         || case detail.attidentity when 'a' then ', always' else ', unless a value is given' end
         when detail.attgenerated <> '' then 'generated: ' || pg_catalog.pg_get_expr(given.adbin, given.adrelid)

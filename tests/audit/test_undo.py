@@ -292,6 +292,19 @@ def test_a_tree_that_came_in_one_statement_goes_and_comes_back(audit, execute):
     assert execute("select id, above from tree order by id").fetchall() == [(1, 2), (2, 3), (3, None), (4, 1)]
 
 
+def test_rows_that_refer_by_a_key_that_is_not_enforced_are_in_nobodys_way(since_18, audit, execute):
+    execute("create table parents (id int primary key)")
+    execute("create table children (parent int references parents on delete cascade not enforced)")
+    audit.watch("parents")
+    execute("insert into parents values (1)")
+    execute("insert into children values (1)")
+    undo(audit, statement=audit.statements()[-1].id)
+    assert execute("select (select count(*) from parents), (select count(*) from children)").fetchone() == (
+        0,
+        1,
+    )
+
+
 @pytest.mark.parametrize("action", ["cascade", "set null", "set default"])
 def test_an_insert_is_not_taken_back_where_rows_of_others_would_go_with_it(audit, execute, action):
     execute("create table parents (id int primary key)")

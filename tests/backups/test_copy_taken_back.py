@@ -80,6 +80,21 @@ def test_a_copy_is_taken_back_unless_rows_of_others_would_go_or_change_with_it(
     assert target.rows("select id, parent from children") == [(4, 5)]
 
 
+def test_rows_that_refer_by_a_key_that_is_not_enforced_do_not_keep_a_copy_from_being_taken_back(
+    since_18: None, compared: Compared, target: Session, server: Server, run: Callable[..., Run]
+) -> None:
+    made = (
+        "create table parents (id int primary key); insert into parents values (1), (2);"
+        "create table children (parent int references parents on delete cascade not enforced)"
+    )
+    found = compared(made, "parents", "delete from parents where id = 2")
+    done = run("copy_rows", comparison=found.pk, kind="missing")
+    target.connection.execute("insert into children values (2)")
+    undone = run("undo_copy_rows", run=done.pk)
+    assert undone.message == "1 rows of public.parents are as before the copy, 0 were left as they are."
+    assert target.value("select count(*) from children") == 1
+
+
 def test_a_tree_is_copied_in_one_go_and_taken_back_in_one(
     compared: Compared, target: Session, server: Server, run: Callable[..., Run]
 ) -> None:

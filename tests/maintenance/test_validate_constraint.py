@@ -42,3 +42,13 @@ def test_an_absent_constraint_is_refused_at_its_field(orders, server):
     with pytest.raises(Refused, match=r"public\.orders has no constraint nothing\.") as refused:
         validate(server, "nothing").plan()
     assert refused.value.field == "constraint"
+
+
+def test_what_is_not_enforced_is_refused(since_18, orders, server):
+    orders.rows("alter table orders add constraint round check (amount % 10 = 0) not enforced")
+    with pytest.raises(Refused) as refused:
+        validate(server, "round").plan()
+    assert str(refused.value) == (
+        "round of public.orders is not enforced: PostgreSQL holds no row to it, old or new. Add it anew without NOT"
+        " ENFORCED."
+    )

@@ -121,6 +121,13 @@ def test_leftover_of_a_failed_build_is_found(orders, make, read, postgres, datab
     assert indexes(read("indexes"))["state_once"].is_valid is False
 
 
+def test_foreign_key_that_is_not_enforced_needs_no_index(since_18, make, read):
+    make(
+        "create table rooms (id int primary key); create table stays (room int references rooms not enforced)"
+    )
+    assert read("foreign_keys_without_index").rows == []
+
+
 def test_index_of_a_foreign_key_may_have_its_columns_in_any_order_but_no_condition(make, read):
     make("""
         create table rooms (house int, number int, primary key (house, number));

@@ -166,6 +166,14 @@ def test_constraint_that_nobody_checked_is_found_until_it_is_validated(make, rea
     assert read("unvalidated_constraints").rows == []
 
 
+def test_constraint_that_is_not_enforced_is_none_that_could_be_checked(since_18, make, read):
+    make("""
+        create table orders (id int, price int constraint positive check (price > 0) not enforced);
+        alter table orders add constraint numbered not null id not valid;
+    """)
+    assert [row.constraint for row in read("unvalidated_constraints").rows] == ["numbered"]
+
+
 def test_policies_that_do_nothing_are_called_ineffective(make, read):
     make("""
         create table secrets (id int); create policy own on secrets using (true);

@@ -234,6 +234,24 @@ def test_bloat_lies_within_its_error_band(make, read, counted, analyzed, target,
     assert row.bloat_bytes == pytest.approx(won, abs=2 * slack)
 
 
+@pytest.mark.parametrize("computed", ["c int", "a int8"])
+def test_bloat_is_known_where_a_column_is_computed_when_it_is_read(
+    since_18, make, read, analyzed, target, computed
+):
+    make(f"""
+        create table things (b text, {computed} generated always as (1) virtual, d int8)
+            with (autovacuum_enabled = off);
+        insert into things (b, d) select repeat('x', i % 90), i from generate_series(1, 60000) i;
+        delete from things where d % 3 <> 0;
+    """)
+    analyzed("vacuum (truncate off, analyze) things", "things")
+    (row,) = read("table_bloat").rows
+    assert row.confidence == "good"
+    make("vacuum full things")
+    won = row.heap_bytes - target.value("select pg_relation_size('things')")
+    assert row.bloat_bytes == pytest.approx(won, abs=0.04 * row.heap_bytes)
+
+
 def test_bloat_without_statistics_is_unknown(make, read):
     make("""
         create table things (a int, b text) with (autovacuum_enabled = off);

@@ -114,6 +114,26 @@ def test_a_table_is_told_in_full(shop, page_of, rows_of, target):
     assert constraints["orders_customer_id_fkey"]["kind"] == "referenced by a foreign key"
 
 
+def test_what_old_rows_may_not_hold_to_is_told(since_18, shop, make, target):
+    def constraints():
+        found = PROBES["table_constraints"].read(target, schema="shop", table="orders").rows
+        return {row.constraint: (row.is_validated, row.unchecked) for row in found}
+
+    def may_be_null():
+        found = PROBES["table_columns"].read(target, schema="shop", table="orders").rows
+        return {row.column: row.may_be_null for row in found}
+
+    make("""
+        alter table shop.orders add constraint dear check (total > 9) not enforced;
+        alter table shop.orders add constraint known not null state not valid;
+    """)
+    assert (constraints()["dear"], constraints()["known"]) == ((None, None), (False, "known"))
+    assert (may_be_null()["id"], may_be_null()["state"]) == (False, True)
+    make("alter table shop.orders validate constraint known")
+    assert "known" not in constraints()
+    assert may_be_null()["state"] is False
+
+
 def test_its_growth_is_told_in_heap_indexes_and_toast(shop, make, page_of, server, target):
     recorder, keeper, sizes = Recorder(), Keeper(), []
     start = timezone.now().replace(microsecond=0) - dt.timedelta(minutes=20)
