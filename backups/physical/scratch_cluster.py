@@ -29,13 +29,16 @@ from dbadmin.pools import choose_path
 ROLE, LOCAL = "dbadmin_recovered", "127.0.0.1"
 #: How directories of sockets are called.
 SOCKETS = "dbadmin-recovered-"
-#: What a standby may not have less of than its primary.
+#: What a standby may not have less of than its primary; and places for how far each subscription has come, without
+#: which a subscriber does not start: PostgreSQL 18 counts them apart from slots.
 AT_LEAST = (
     "max_connections",
     "max_worker_processes",
     "max_wal_senders",
     "max_prepared_transactions",
     "max_locks_per_transaction",
+    "max_replication_slots",
+    "max_active_replication_origins",
 )
 OURS = {
     "listen_addresses": "",

@@ -26,6 +26,7 @@ from backups.physical.replication import (
     identify,
     replication_dsn,
 )
+from backups.physical.scratch_cluster import AT_LEAST
 from backups.pipeline import LEVEL, Damaged, NoKey, checked, fetch_bytes, receive, send
 from backups.producer import ProducerFailed
 from backups.stores import StoreError
@@ -41,9 +42,8 @@ if TYPE_CHECKING:
 _FACTS = """
     select clock_timestamp() as at, current_setting('server_version') as version,
            pg_catalog.pg_size_bytes(current_setting('wal_segment_size')) as segment_bytes,
-           (select pg_catalog.json_object_agg(name, setting) from pg_catalog.pg_settings where name in
-              ('max_connections', 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions',
-               'max_locks_per_transaction', 'shared_preload_libraries')) as settings,
+           (select pg_catalog.json_object_agg(name, setting) from pg_catalog.pg_settings
+            where name = any(%s)) as settings,
            (select rolname from pg_catalog.pg_roles where oid = 10) as superuser"""
 
 
@@ -90,7 +90,7 @@ class Taking:
             stream.connection.close()
         self.stream = stream
         with work.connect() as asking:
-            row = asking.execute(_FACTS).fetchone()
+            row = asking.execute(_FACTS, [[*AT_LEAST, "shared_preload_libraries"]]).fetchone()
         self.facts = row
 
     def _begin(self, work: Work, prior_manifest: bytes = b"") -> BaseBackupStream:
