@@ -30,7 +30,14 @@ _LOOK = """
            (select system_identifier::text from pg_catalog.pg_control_system()) as system_id"""
 _FLUSHED = """
     select max(flush_lsn) - '0/0'::pg_lsn from pg_catalog.pg_stat_replication where application_name = %s"""
-_SLOT = "select active, wal_status from pg_catalog.pg_replication_slots where slot_name = %s"
+_SLOT = """
+    select wal_status, pg_catalog.to_jsonb(s) ->> 'invalidation_reason' as reason  -- from PostgreSQL 17 on
+    from pg_catalog.pg_replication_slots s where slot_name = %s"""
+#: Why a server gives a slot up; where it does not say it, the first.
+_GIVEN_UP = {
+    "wal_removed": "since it kept too much WAL",
+    "idle_timeout": "since no receiver was at work for as long as idle_replication_slot_timeout allows",
+}
 
 _STANDS = """
     select restart_lsn - '0/0'::pg_lsn as lsn,
@@ -102,4 +109,5 @@ def keep_slot(point: PointInTime) -> str:
         session.rows(make.format(sql.Literal(point.slot)))
     if found is None:
         return f"The slot {point.slot} was not on the server and was made anew."
-    return f"The server had given the slot {point.slot} up, since it kept too much WAL; it was made anew."
+    why = _GIVEN_UP.get(found.reason, _GIVEN_UP["wal_removed"])
+    return f"The server had given the slot {point.slot} up, {why}; it was made anew."

@@ -60,6 +60,23 @@ def test_a_slot_that_the_server_gave_up_is_a_hole_until_the_next_base_backup(
     assert PointInTime.objects.get().problem == ""
 
 
+def test_a_slot_that_was_given_up_since_nobody_received_is_made_anew_and_nothing_is_lost(
+    since_18: None, make_source: Callable[..., Source]
+) -> None:
+    source = make_source(idle_replication_slot_timeout="1s")
+    source.base()
+    source.receivers.pop().end()
+    reason = "select invalidation_reason from pg_replication_slots"
+    until(lambda: source.execute("checkpoint") or source.execute(reason) == ("idle_timeout",), 30)
+    source.insert(1)
+    source.receive()
+    assert (
+        "source-0: The server had given the slot dbadmin_source_0 up, since no receiver was at work for as long as"
+        " idle_replication_slot_timeout allows; it was made anew."
+    ) in source.log.read_text()
+    assert recoverable(source.server).holes == []
+
+
 @pytest.mark.parametrize("of_an_older_version", [False, True])
 def test_what_was_received_before_the_slot_was_given_up_is_sent_when_the_store_is_back(
     make_source: Callable[..., Source], of_an_older_version: bool
