@@ -180,3 +180,26 @@ def test_a_page_of_differences_shows_keys_that_are_no_values_of_the_live_type(
     assert "cannot be shown" not in page
     assert "<del>7</del> <ins>1</ins>" in page
     assert "<ins>2</ins>" in page
+
+
+def test_rows_told_apart_by_periods_beside_a_virtual_column_are_compared_copied_and_taken_back(
+    since_18: None, compared: Compared, target: Session, run: Callable[..., Run]
+) -> None:
+    target.connection.execute("create extension btree_gist")
+    found = compared(
+        "create table stays (house int, during daterange, price int, twice int generated always as (price * 2) virtual,"
+        " primary key (house, during without overlaps), check (price > 99) not enforced);"
+        "alter table stays add constraint priced not null price not valid;"
+        "insert into stays values (1, '[2026-01-01,2026-02-01)', 1), (1, '[2026-02-01,2026-03-01)', 2),"
+        " (2, '[2026-01-01,2026-02-01)', 3)",
+        "stays",
+        "delete from stays where house = 2; update stays set price = 7 where price = 2",
+    )
+    assert (found.key, found.missing, found.changed, found.same) == (["house", "during"], 1, 1, 1)
+    done = run("copy_rows", comparison=found.pk, kind="both")
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    assert done.message == "2 rows of public.stays are as in the backup."
+    assert target.rows("select price, twice from stays order by 1") == [(1, 2), (2, 4), (3, 6)]
+    undone = run("undo_copy_rows", run=done.pk)
+    assert undone.message == "2 rows of public.stays are as before the copy, 0 were left as they are."
+    assert target.rows("select price, twice from stays order by 1") == [(1, 2), (7, 14)]

@@ -59,12 +59,25 @@ delete from wide where n % 3 = 0;
 insert into wide select n, repeat('y', n % 50) from generate_series(1, 500) n;
 create extension pg_trgm;
 """
+#: And of what came with PostgreSQL 18.
+SINCE_18 = """
+create extension btree_gist;
+create table stays (
+    id uuid default uuidv7(), during daterange, price int constraint dear check (price > 99) not enforced,
+    gross int generated always as (price * 2) virtual, primary key (id, during without overlaps));
+insert into stays (during, price) values ('[2026-01-01,2026-02-01)', null), ('[2026-01-01,2026-03-01)', 7);
+alter table stays add constraint priced not null price not valid;
+create table visits (id uuid, during daterange, name text constraint named not null,
+    foreign key (id, period during) references stays (id, period during));
+create table people_18 (id int8 primary key);
+create table notes (person int8 references people_18 not enforced);
+"""
 
 
 @pytest.fixture
 def rich(target: Session, database: str) -> str:
     """A database with one of everything."""
-    target.connection.execute(EVERYTHING)
+    target.connection.execute(EVERYTHING + (SINCE_18 if target.major >= 18 else ""))
     roles = [f"owner_{database}", f"reader_{database}"]
     for role in roles:
         target.connection.execute(f"create role {role}")
