@@ -45,6 +45,8 @@ class Entry:
     depends: tuple[int, ...] = ()
     #: Where the table of contents has room for the place of its data.
     place_at: int = 0
+    #: It alters what comes with another entry, and names that nowhere: a trigger that a partition has of its parent.
+    alters: bool = False
 
 
 def digest_of(*definition: str) -> str:
@@ -155,9 +157,12 @@ def _read_entry(reader: _Reader, header: Header) -> Entry:
     place_at = reader.at
     reader.take(1 + header.offset_size)
     # There are few kinds, schemas and owners, and many objects of each.
-    few = [sys.intern(each) for each in (kind, schema, owner)]
+    kind, schema, owner = (sys.intern(each) for each in (kind, schema, owner))
     digest = digest_of(definition, copy, tablespace, access_method)
-    return Entry(dump_id, has_data, few[0], few[1], name, few[2], digest, section, tuple(depends), place_at)
+    alters = kind == "TRIGGER" and definition.lstrip().startswith("ALTER ")
+    return Entry(
+        dump_id, has_data, kind, schema, name, owner, digest, section, tuple(depends), place_at, alters
+    )
 
 
 def read_contents(data: bytes) -> tuple[Header, int] | None:

@@ -18,16 +18,19 @@ _TABLES = frozenset({"TABLE", "MATERIALIZED VIEW", "FOREIGN TABLE", "VIEW"})
 def in_turn(entries: Sequence[Entry]) -> list[list[int]]:
     """All entries, in the turns that they are restored in.
 
-    Event triggers come alone and last: pg_restore fills materialized views after it made them, which they may forbid,
-    or write down in a table.
+    What alters the work of an entry that it does not name comes after all of them: several jobs at a time would try it
+    too early. Event triggers come alone and last: pg_restore fills materialized views after it made them, which they
+    may forbid, or write down in a table.
     """
-    late = [
-        entry.dump_id
-        for entry in entries
-        if entry.kind == _EVENT_TRIGGER or (not entry.schema and entry.name.startswith(f"{_EVENT_TRIGGER} "))
-    ]
-    rest = [entry.dump_id for entry in entries if entry.dump_id not in set(late)]
-    return [rest, late] if late else [rest]
+    altering = {entry.dump_id for entry in entries if entry.alters}
+    turns: list[list[int]] = [[], [], []]
+    for entry in entries:
+        if entry.kind == _EVENT_TRIGGER or (not entry.schema and entry.name.startswith(f"{_EVENT_TRIGGER} ")):
+            turn = 2
+        else:
+            turn = int(entry.dump_id in altering or not altering.isdisjoint(entry.depends))
+        turns[turn].append(entry.dump_id)
+    return [turn for number, turn in enumerate(turns) if turn or number == 0]
 
 
 def with_partitions(entries: Sequence[Entry], chosen: Iterable[TableName]) -> set[TableName]:

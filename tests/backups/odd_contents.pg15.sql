@@ -1,0 +1,5 @@
+create publication with_filter for table columns (a, "select") where (h > 3);
+create publication of_schema for tables in schema "Odd";
+alter table sorted add constraint once unique nulls not distinct (t);
+create view as_invoker with (security_invoker = true) as select * from secret;
+create table nulled (a int, b int, foreign key (a) references counted on delete set null (a));
