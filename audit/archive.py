@@ -11,9 +11,8 @@ from typing import Any
 
 import psycopg
 
-from audit import archive_lines, archive_parquet, sealing
+from audit import archive_lines, archive_parquet, canonical, sealing
 from audit.archive_lines import File
-from audit.canonical import SETTINGS
 from dbadmin.models import Server
 from dbadmin.operations import Refused
 from dbadmin.stores import Shelf
@@ -90,7 +89,7 @@ def write(
     key = f"{folder(server, database)}{month}.{kind}"
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read read only")
-        connection.execute(SETTINGS)
+        canonical.settle(connection)
         registry = json.loads((connection.execute(REGISTRY).fetchone() or ("{}",))[0])
         made = Archive(key, maker.write(connection, shelf, key, month, registry, leaves, tell))
     for file in made.files:
@@ -136,5 +135,6 @@ def load(
     connection: psycopg.Connection[Any], shelf: Shelf, found: Archive, month: str, tell: Callable[[int], None]
 ) -> int:
     """Put an archived month back into its partitions, in the caller's transaction; returns the number of rows."""
+    canonical.settle(connection)
     count: int = MAKERS[found.kind].load(connection, shelf, found.files, month, tell)
     return count

@@ -12,6 +12,7 @@ import psycopg
 from backports import zstd
 from psycopg.sql import SQL, Composable, Identifier
 
+from audit import raw_text
 from audit.log_tables import SCHEMA
 from dbadmin.operations import Refused
 from dbadmin.stores import Shelf
@@ -62,7 +63,7 @@ def rows_of_leaf(connection: psycopg.Connection[Any], leaf: str, names: list[str
         cursor.itersize = 5000
         cursor.execute(query)
         for row in cursor:
-            yield json.dumps(row, ensure_ascii=False).encode() + b"\n"
+            yield json.dumps(raw_text.smuggled(row), ensure_ascii=False).encode(*raw_text.BYTES) + b"\n"
 
 
 def write(
@@ -115,7 +116,7 @@ def load(
     table, names, waiting = "", list[str](), list[Any]()
     for line in unpacked(shelf, found.key):
         digest.update(line + b"\n")
-        facts = json.loads(line)
+        facts = json.loads(line.decode(*raw_text.BYTES))
         if isinstance(facts, dict):
             put_in(connection, table, names, month, waiting)
             table, names, waiting = facts.get("table", ""), facts.get("columns", []), []
@@ -143,4 +144,4 @@ def put_in(
     )
     with connection.cursor() as cursor, cursor.copy(copy) as into:  # type: ignore[arg-type]
         for row in rows:
-            into.write_row(row)
+            into.write_row(raw_text.with_raw(row))

@@ -18,6 +18,7 @@ from psycopg.sql import SQL, Composable, Identifier
 from audit.archive_lines import File, put_in
 from audit.log_tables import SCHEMA, before_name
 from audit.parquet import GROUP, Unseekable, taken
+from audit.raw_text import RawText
 from dbadmin.operations import Refused
 from dbadmin.stores import Shelf
 
@@ -102,6 +103,12 @@ def write(
     return made
 
 
+NOT_UTF8 = (
+    "{} holds text that is no UTF-8, which Parquet cannot keep. Nothing was dropped: choose JSON lines for this"
+    " database."
+)
+
+
 def pieces(
     connection: psycopg.Connection[Any], leaf: str, columns: list[Column], registry: dict[str, Any]
 ) -> Iterator[tuple[bytes, int]]:
@@ -121,6 +128,8 @@ def pieces(
         cursor.itersize = GROUP
         cursor.execute(query)
         while rows := cursor.fetchmany(GROUP):
+            if any(isinstance(value, RawText) for row in rows for value in row):
+                raise Refused(NOT_UTF8.format(leaf))
             arrays = [
                 arrow.array(values, type=field.type)
                 for values, field in zip(zip(*rows, strict=True), fields, strict=True)

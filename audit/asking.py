@@ -19,6 +19,7 @@ from django.views.decorators.http import require_GET
 from psycopg_pool import TooManyRequests
 
 from audit import fresh
+from audit.raw_text import NOTE, accepted, has_no_encoding
 from audit.registry import Installed, installed
 from audit.search import BadFilter, Filter
 from dbadmin import connections
@@ -75,6 +76,7 @@ class Asked:
             "unlisted": self.unlisted,
             "why_unlisted": self.why_unlisted,
             "tab": more.pop("tab", "log"),
+            "encoding_note": NOTE if has_no_encoding(self.session.connection) else "",
             **more,
         }
 
@@ -84,7 +86,8 @@ def opened_alone(request: HttpRequest, server: Server, database: str) -> Any:
     """The same for what takes its time: a connection of its own, so that nobody waits for it."""
     with connections.connect(server, "operate", database or None, read_only=True) as connection:
         session = connections.Session(connection, server)
-        yield Asked(request, server, database or session.database, session)
+        with accepted(connection):
+            yield Asked(request, server, database or session.database, session)
 
 
 View = Callable[..., HttpResponse]
@@ -93,7 +96,7 @@ View = Callable[..., HttpResponse]
 @contextmanager
 def opened(request: HttpRequest, server: Server, database: str) -> Any:
     """A session on the log's database."""
-    with connections.session(server, "operate", database or None) as session:
+    with connections.session(server, "operate", database or None) as session, accepted(session.connection):
         yield Asked(request, server, database or session.database, session)
 
 

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.pq import ExecStatus
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit import merkle
+from audit import merkle, raw_text
 from audit.log_tables import SCHEMA
 from audit.registry import Installed, Shape, images_of
 
@@ -23,7 +23,8 @@ SETTINGS = (
     "select set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true),"
     " set_config('IntervalStyle', 'postgres', true), set_config('extra_float_digits', '1', true),"
     " set_config('bytea_output', 'hex', true), set_config('statement_timeout', '0', true),"
-    " set_config('client_encoding', 'UTF8', true)"
+    " set_config('client_encoding', case pg_catalog.getdatabaseencoding() when 'SQL_ASCII' then 'SQL_ASCII'"
+    " else 'UTF8' end, true)"
 )
 MICROSECONDS = SQL("(extract(epoch from {}.at) * 1000000)::bigint")
 STATEMENT = SQL(
@@ -33,12 +34,17 @@ STATEMENT = SQL(
 SHORT = 8
 
 
+def settle(connection: psycopg.Connection[Any]) -> None:
+    """For the transaction, have values come in the one form that is sealed, whatever the database and the session: in
+    UTF-8, or as the bytes that a database in SQL_ASCII has."""
+    raw_text.accept(connection)
+    connection.execute(SETTINGS)
+
+
 def set_encoding(connection: psycopg.Connection[Any], facts: dict[str, Any]) -> None:
     """For a seal whose header does not tell it: of an older dbadmin, which took the database's own."""
-    encoding = (
-        SQL("pg_catalog.getdatabaseencoding()") if "encoding" not in facts else Literal(facts["encoding"])
-    )
-    connection.execute(SQL("select set_config('client_encoding', {}, true)").format(encoding))
+    if "encoding" not in facts and not raw_text.has_no_encoding(connection):
+        connection.execute("select set_config('client_encoding', pg_catalog.getdatabaseencoding(), true)")
 
 
 @dataclass
@@ -108,7 +114,7 @@ def ended(connection: psycopg.Connection[Any]) -> None:
 
 
 def entries(connection: psycopg.Connection[Any], state: Installed, span: Range) -> dict[int, Entry]:
-    """Every statement of the range with the digests of its rows. The caller holds one snapshot and made SETTINGS."""
+    """Every statement of the range with the digests of its rows. The caller holds one snapshot and settled."""
     found: dict[int, Entry] = {}
     query = STATEMENT.format(
         at=MICROSECONDS.format(SQL("s")), schema=Identifier(SCHEMA), where=span.where("s")

@@ -19,6 +19,7 @@ from psycopg_pool import TooManyRequests
 from audit import exporting, parquet
 from audit.asking import Asked, explain, filter_of, opened_alone, readable_moments, trouble
 from audit.models import SavedSearch
+from audit.raw_text import NOTE, has_no_encoding
 from audit.search import BadFilter, Filter
 from dbadmin.events import record
 from dbadmin.views import server_for
@@ -37,6 +38,8 @@ UNDER_WAY = BoundedSemaphore(2)
 def written(kind: str, asked: Asked, wanted: Filter) -> Iterator[str | bytes]:
     """The file, piece by piece."""
     found = exporting.records(asked.rows, asked.state, wanted)
+    if has_no_encoding(asked.session.connection):
+        found = chain([{"note": NOTE}], found)
     if kind != "html":
         writer, _ = FORMATS[kind]
         return writer(found)

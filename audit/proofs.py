@@ -48,7 +48,7 @@ def proof(
     seal, known = seal_of(server, database, statement)
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read read only")
-        connection.execute(canonical.SETTINGS)
+        canonical.settle(connection)
         query = canonical.STATEMENT.format(
             at=canonical.MICROSECONDS.format(SQL("s")), schema=Identifier(SCHEMA),
             where=SQL("s.id = {}").format(Literal(statement)),

@@ -69,7 +69,7 @@ AGAIN = "{} was dropped, and another table bears its name since: its changes are
 
 
 def states(connection: psycopg.Connection[Any]) -> States:
-    """As they are now. The caller made canonical.SETTINGS."""
+    """As they are now. The caller made canonical.settle."""
     return {str(row[0]): list(row[1:]) for row in connection.execute(STATES)}
 
 
@@ -183,7 +183,7 @@ def record_differences(connection: psycopg.Connection[Any], server: Server) -> l
         return []
     found = []
     with connection.transaction():
-        connection.execute(canonical.SETTINGS)
+        canonical.settle(connection)
         now, called = states(connection), canonical.table_names(connection)
         for number, _, what in list(differences(connection, last, now, called)):
             text = SEEN.format(what, last.number, last.sealed_at)

@@ -146,7 +146,7 @@ def seal_next(connection: psycopg.Connection[Any], server: Server) -> Seal | Non
     """Seal what was closed since the last seal, and what became of the registry; None when nothing happened."""
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read read only")
-        connection.execute(canonical.SETTINGS)
+        canonical.settle(connection)
         place = place_of(connection)
         last = Seal.objects.filter(server=server, database=place.database).first()
         state = installed(lambda query, params=None: named_rows(connection.execute(query, params)))

@@ -76,7 +76,7 @@ def differences(connection: psycopg.Connection[Any], seal: int, expired: int = 0
 
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read read only")
-        connection.execute(canonical.SETTINGS)
+        canonical.settle(connection)
         state = installed(rows)
         found = [*map_lacks(rows, state), *sums_lack(rows, expired)]
         found += [

@@ -66,7 +66,7 @@ def create(schema: str) -> Composable:
 def fill_next(connection: psycopg.Connection[Any], state: Installed, from_id: int) -> Done:
     """Copy the texts of the next closed transactions, all or nothing; what lies before `from_id` is not needed."""
     with connection.transaction():
-        connection.execute(canonical.SETTINGS)
+        canonical.settle(connection)
         connection.execute("lock table dbadmin_audit.open_text_reached in share row exclusive mode")
         place = place_of(connection)
         identifier, begun, high = connection.execute(REACHED).fetchone() or ("", -1, 0)
@@ -91,7 +91,7 @@ def copy(connection: psycopg.Connection[Any], state: Installed, span: Range) -> 
 
 def texts(connection: psycopg.Connection[Any], state: Installed, where: Composable) -> Iterator[Composable]:
     """Notes and texts of statements, and the values of their rows by version of columns, as queries: block, shape_id,
-    text. The caller made canonical.SETTINGS."""
+    text. The caller made canonical.settle."""
     schema, block = Identifier(SCHEMA), Literal(BLOCK)
     text, which = text_index.NOTE
     yield NOTES.format(schema=schema, block=block, text=text, where=where, which=SQL(" AND ") + which)
@@ -113,7 +113,7 @@ def sources(shape: Shape | None) -> list[tuple[Composable, Composable, Composabl
         return [(Identifier("n"), text_index.LOOSE, Identifier(SCHEMA, "loose"))]
     if not shape.kept:
         return []
-    every = {column.kept_type for column in shape.kept}  # under SETTINGS each stands as it is
+    every = {column.kept_type for column in shape.kept}  # when settled, each stands as it is
     found: list[tuple[Composable, Composable, Composable]]
     found = [(Identifier("n"), text_index.row_text(shape, every, has_before=False), rows_table(shape.id))]
     if shape.has_pairs:

@@ -140,7 +140,7 @@ def verify_seal(
         return [Finding("signature", seal.number, f"The leaves of seal {seal.number} were altered.")]
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read read only")
-        connection.execute(canonical.SETTINGS)
+        canonical.settle(connection)
         place = place_of(connection)
         state = installed(lambda query, params=None: named_rows(connection.execute(query, params)))
         if not state.version:
@@ -169,7 +169,7 @@ def registry(connection: psycopg.Connection[Any], seals: list[Seal]) -> list[Fin
     found: dict[str, Finding] = {}
     now: dict[str, str] = {}
     with connection.transaction():
-        connection.execute(canonical.SETTINGS)
+        canonical.settle(connection)
         names, states = canonical.table_names(connection), sealed_states.states(connection)
         for seal in seals:
             facts = json.loads(seal.header)

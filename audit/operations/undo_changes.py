@@ -16,10 +16,10 @@ from psycopg.sql import SQL, Composed
 
 from audit import fresh, search, undo, undo_sets, walk
 from audit.asking import moment
-from audit.canonical import SETTINGS
+from audit.canonical import settle
 from audit.changes import statement_changes
 from audit.operations.watch_table import rows_of
-from audit.registry import Installed, installed
+from audit.registry import Installed, installed, installed_version
 from audit.tables import Rows
 from audit.undo_sets import rows_in
 from dbadmin.addresses import whole
@@ -194,18 +194,18 @@ class UndoChanges(Operation):
 
     def plan(self) -> Sequence[Step]:
         """The reverse statements, newest first, in one transaction."""
-        rows = rows_of(self)
-        state = installed(rows)
-        if state.version and fresh.waiting(rows):
+        now = rows_of(self)
+        if installed_version(now) and fresh.waiting(now):
             fresh.list_for_reader(self.server, self.params.get("database") or None)
-        found = self.statements(rows, state)
-        try:
-            if found is None or (not self.params.get("row") and sum(map(rows_in, found)) > undo.MOST):
-                with self.patient_rows() as patient:
-                    return [self.in_sets(patient, state, self.wanted(patient, state, found))]
-            return [self.one_by_one(rows, state, found)]
-        except undo.CannotUndo as reason:
-            raise Refused(str(reason)) from reason
+        with self.patient_rows() as rows:
+            state = installed(rows)
+            found = self.statements(rows, state)
+            try:
+                if found is None or (not self.params.get("row") and sum(map(rows_in, found)) > undo.MOST):
+                    return [self.in_sets(rows, state, self.wanted(rows, state, found))]
+                return [self.one_by_one(rows, state, found)]
+            except undo.CannotUndo as reason:
+                raise Refused(str(reason)) from reason
 
     def undo(self, run: Run) -> tuple[str, dict[str, Any]] | None:
         """The log holds what a run did as a transaction of its own, to be taken back as any other."""
@@ -274,7 +274,7 @@ class UndoChanges(Operation):
             found.connection.transaction(),
         ):
             found.connection.execute("set transaction isolation level repeatable read read only")
-            found.connection.execute(SETTINGS)
+            settle(found.connection)
             found.connection.execute("set local work_mem = '64MB'")
 
             def rows(query: Any, params: Any = None) -> list[Any]:
@@ -342,12 +342,12 @@ class UndoChanges(Operation):
         """Its rows, or the one that was asked for; unchanged ones need no undo."""
         row = self.params.get("row")
         first, limit = (row, 1) if row else (1, undo.MOST)
-        return [one for one in statement_changes(rows, state, statement, first, limit) if one.changed]
+        return [one for one in statement_changes(rows, state, statement, first, limit, True) if one.changed]
 
 
 def alone(rows: Rows, state: Installed, statement: int, first: int, limit: int) -> list[undo.Reversal]:
     """Rows of a statement as they would be taken back one by one."""
-    found = statement_changes(rows, state, search.statement(rows, statement), first, limit)
+    found = statement_changes(rows, state, search.statement(rows, statement), first, limit, True)
     return undo.reversals(rows, state, [one for one in found if one.changed])
 
 

@@ -51,12 +51,14 @@ ROWS = (
     "copy (select r.statement_id, r.n, r.side, (extract(epoch from r.at) * 1000000)::bigint, {columns} from {table} r"
     " where r.statement_id in (select s.id from dbadmin_audit.statement s where {where})) to stdout"
 )
+#: A database without an encoding sends its bytes as they are to none but a session without one.
+BYTES = "do $$begin if getdatabaseencoding()='SQL_ASCII' then set client_encoding=SQL_ASCII; end if; end$$"
 PLACE = (
     "copy (select pg_snapshot_xmin(pg_current_snapshot()), (select system_identifier from pg_control_system()),"
     " (select timeline_id from pg_control_checkpoint())) to stdout"
 )
 #: Versions of the log, and of what is signed, that this script reads.
-VERSION, FORM = 8, "dbadmin-audit-1"
+VERSION, FORM, SHOWN = 8, "dbadmin-audit-1", "backslashreplace"
 VERSION_NOW = (
     "select substring(obj_description('dbadmin_audit'::regnamespace, 'pg_namespace') from 'version (\\d+)')"
 )
@@ -97,7 +99,7 @@ ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 def psql(dsn: str, query: str) -> Iterator[bytes]:
     """The lines that a query gives."""
     environment = {**os.environ, "PGOPTIONS": OPTIONS, "PGCLIENTENCODING": "UTF8"}
-    command = ["psql", "-XqAt", dsn, "-c", query]
+    command = ["psql", "-XqAt", dsn, "-c", BYTES, "-c", query]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None  # noqa: S101 - Popen was told to make it
         for line in process.stdout:
@@ -170,7 +172,7 @@ def rows_query(dsn: str, shape: int, where: str) -> str:
     known = next(iter(psql(dsn, query)), None) if shape else None
     if known is None:
         return ROWS.format(columns="r.image::text", table="dbadmin_audit.loose", where=where)
-    kept = [column for column in json.loads(known) if column["rule"] != "excluded"]
+    kept = [column for column in json.loads(known.decode(errors="replace")) if column["rule"] != "excluded"]
     columns = ", ".join(["null", *(f"r.c{int(column['attnum'])}::text" for column in kept)])
     return ROWS.format(columns=columns, table=images(dsn, shape, kept), where=where)
 
@@ -285,9 +287,8 @@ def stamps(seals: list[dict[str, str]], ca: Path | None) -> Iterator[str]:
             file = Path(name) / "stamp"
             file.write_bytes(base64.b64decode(seal["stamp"]))
             verify = ["openssl", "ts", "-verify", "-digest", digest, "-in", str(file), "-CAfile", str(ca)]
-            shown = subprocess.run(
-                ["openssl", "ts", "-reply", "-in", str(file), "-text"], capture_output=True
-            )
+            reply = ["openssl", "ts", "-reply", "-in", str(file), "-text"]
+            shown = subprocess.run(reply, capture_output=True)
             if subprocess.run(verify, capture_output=True).returncode:
                 yield f"The time stamp of seal {number} does not fit it."
             else:
@@ -298,9 +299,7 @@ def stamps(seals: list[dict[str, str]], ca: Path | None) -> Iterator[str]:
 
 def end_gone(dsn: str, seals: list[dict[str, str]], gone: set[int], through: int) -> Iterator[str]:
     """All that is missing is the end of the log, and its numbers were not even given out: what that most likely is."""
-    known = {
-        number for seal in seals for number in unpack(base64.b64decode(seal["leaves"])) if number > through
-    }
+    known = {n for seal in seals for n in unpack(base64.b64decode(seal["leaves"])) if n > through}
     missing = {number for number in known if gone and number >= min(gone)}
     if not gone or missing == known or gone != missing:
         return
@@ -330,7 +329,7 @@ def registry(dsn: str, seals: list[dict[str, str]]) -> Iterator[str]:
             if now[name + where] != sealed and name not in told:
                 told.add(name)
                 yield text
-    names = dict(line.decode().split("\t", 1) for line in psql(dsn, NAMES))
+    names = dict(line.decode(errors=SHOWN).split("\t", 1) for line in psql(dsn, NAMES))
     for number, name in facts.get("tables", {}).items() if seals else ():
         is_called = unescaped(names[number]) if number in names else "nothing"
         if is_called != name:
@@ -348,7 +347,8 @@ def states(dsn: str, seals: list[dict[str, str]], facts: dict[str, Any]) -> Iter
         yield "How tables were watched when the last seal was made is told by no seal of this file."
         return
     for line in psql(dsn, STATES):
-        number, *now = (None if value == "\\N" else unescaped(value) for value in line.decode().split("\t"))
+        values = line.decode(errors=SHOWN).split("\t")
+        number, *now = (None if value == "\\N" else unescaped(value) for value in values)
         if (was := sealed.get(str(number))) is not None:
             yield from state(facts["tables"][str(number)], was, now)
 
