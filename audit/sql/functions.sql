@@ -98,6 +98,16 @@ EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
     RETURN to_jsonb(concat(value));
 END $$;
 
+-- A row of values too long for jsonb, which takes no string of 256 MB, nor all together: of each long one the start,
+-- its length and its digest. The write would fail.
+CREATE OR REPLACE FUNCTION dbadmin_audit.cut_json(whole anyelement) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET "TimeZone" = 'UTC' SET "IntervalStyle" = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET "DateStyle" = 'ISO, YMD' AS $$
+    SELECT jsonb_object_agg(e.key, CASE WHEN octet_length(e.value::text) <= 1000000 THEN e.value::jsonb
+        ELSE to_jsonb(left(e.text, 20000) || format('... (cut: %s bytes, MD5 %s)', octet_length(e.text), md5(e.text))) END)
+    FROM (SELECT f.key, f.value, f.value #>> '{}' AS text FROM json_each(row_to_json(whole)) f) e
+$$;
+
 -- A whole row as JSON without what was chosen to be left out, for tables whose columns changed since the choice.
 CREATE OR REPLACE FUNCTION dbadmin_audit.hidden(whole anyelement, watched integer, statement bigint) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET "TimeZone" = 'UTC' SET "IntervalStyle" = 'postgres'
@@ -105,8 +115,13 @@ SET extra_float_digits = 1 SET bytea_output = 'hex' SET "DateStyle" = 'ISO, YMD'
 DECLARE
     rule record;
     salt text;
-    image jsonb := to_jsonb(whole);
+    image jsonb;
 BEGIN
+    BEGIN
+        image := to_jsonb(whole);
+    EXCEPTION WHEN program_limit_exceeded THEN
+        image := dbadmin_audit.cut_json(whole);
+    END;
     FOR rule IN
         SELECT a.attname::text AS name, r.value AS treatment
         FROM dbadmin_audit.watched w
@@ -132,10 +147,12 @@ END $$;
 -- 'hashed' gives equal values equal digests for ever; 'masked' only within one statement, to tell that it changed.
 CREATE OR REPLACE FUNCTION dbadmin_audit.digest(treatment text, value text, salt text, statement bigint) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    -- A database without an encoding has bytes that are nothing in UTF-8: converting them would fail the write.
     SELECT CASE treatment
-        WHEN 'hashed' THEN 'sha256:' || encode(sha256(convert_to(salt || value, 'UTF8')), 'hex')
-        ELSE 'masked:' || left(encode(sha256(convert_to(statement || salt || value, 'UTF8')), 'hex'), 12)
+        WHEN 'hashed' THEN 'sha256:' || encode(sha256(convert_to(salt || value, encoding)), 'hex')
+        ELSE 'masked:' || left(encode(sha256(convert_to(statement || salt || value, encoding)), 'hex'), 12)
     END
+    FROM (SELECT CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END AS encoding) e
 $$;
 
 -- The first statement of a moment, without an index on time: numbers and times rise together, so halving finds it.
@@ -162,7 +179,8 @@ END $$;
 
 REVOKE ALL ON FUNCTION dbadmin_audit.signature(regclass), dbadmin_audit.column_list(oid, text),
     dbadmin_audit.loose_types(oid, text), dbadmin_audit.loose_insert(oid, text, oid[]), dbadmin_audit.own_text(anyelement),
-    dbadmin_audit.own_json(anyelement), dbadmin_audit.hidden(anyelement, integer, bigint), dbadmin_audit.digest(text, text, text, bigint),
+    dbadmin_audit.own_json(anyelement), dbadmin_audit.cut_json(anyelement),
+    dbadmin_audit.hidden(anyelement, integer, bigint), dbadmin_audit.digest(text, text, text, bigint),
     dbadmin_audit.first_id(timestamptz) FROM PUBLIC;
 -- It reads as whoever asks: who may read every table may read the log, and searches it by time.
 GRANT EXECUTE ON FUNCTION dbadmin_audit.first_id(timestamptz) TO pg_read_all_data

@@ -6,6 +6,10 @@ import pytest
 
 from audit import changes, comparing, inside, listing, search
 from audit.moments import row_at
+from dbadmin import runs
+from dbadmin.models import Run
+from dbadmin.operations import Refused
+from tests.carrying_out import operation
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
@@ -82,3 +86,20 @@ def test_a_column_that_only_they_have_is_searched_and_shown(audit, items, execut
     assert audit.statements(column="name") == []
     page = comparing.table_at(target.rows, state, table, dt.datetime.now(dt.UTC), "")
     assert comparing.columns(table, page.rows) == ["id", "name", "extra"]
+
+
+def test_a_value_that_jsonb_cannot_hold_does_not_fail_the_write(audit, execute, target, server):
+    execute("create table texts (id int primary key, body text, tags text[], other bytea)")
+    audit.watch("texts")
+    execute("alter table texts add note numeric default 1.50")
+    execute("insert into texts values (1, repeat('é', 150000000), array['a', 'b'], '\\xff')")
+    execute("delete from texts")
+    (inserted, deleted) = audit.changes()
+    digest = target.value("select md5(repeat('é', 150000000))")
+    body = f"{'é' * 20_000}... (cut: 300000000 bytes, MD5 {digest})"
+    assert inserted.new == {"id": "1", "body": body, "tags": '["a", "b"]', "other": "\\xff", "note": "1.50"}
+    assert deleted.old == inserted.new
+    number = audit.statements()[-1].id
+    with pytest.raises(Refused) as refusal:
+        runs.start(operation("undo_changes", server, statement=number), None, Run.Door.COMMAND)
+    assert "JSON does not hold the value of body (text), tags (text[]) exactly." in str(refusal.value)
