@@ -6,9 +6,10 @@ from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from audit import whole_rows
+from audit import long_values, whole_rows
 from audit.chains import NEAR, chained
 from audit.log_tables import SCHEMA
+from audit.long_values import columns_of, told, told_apart, with_length
 from audit.registry import Installed, Shape, Watched, images_of
 from audit.search import (
     COLUMNS,
@@ -27,12 +28,6 @@ from audit.tables import Rows
 BEFORE = "-ox"
 
 
-def columns_of(shape: Shape, alias: str) -> Composable:
-    """The kept columns as one array of texts."""
-    names = [SQL("{}::text").format(Identifier(alias, column.kept_name)) for column in shape.kept]
-    return SQL("array[{}]::text[]").format(SQL(", ").join(names))
-
-
 def exact(query: Composable) -> Composable:
     """The query with values rendered exactly. The settings are made first, in one scan that the rest waits
     for."""
@@ -41,17 +36,20 @@ def exact(query: Composable) -> Composable:
     ).format(SQL(EXACT), query)
 
 
-def image(shape: Shape, values: list[str | None] | None) -> dict[str, str | None] | None:
-    """Column -> text."""
-    if values is None:
+def image(
+    shape: Shape, values: list[str | None] | None, lengths: list[int | None] | None
+) -> dict[str, str | None] | None:
+    """Column -> text; lengths: those of long ones, as columns_of tells them."""
+    if values is None or lengths is None:
         return None
-    return dict(zip([column.name for column in shape.kept], values, strict=True))
+    texts = [with_length(value, octets) for value, octets in zip(values, lengths, strict=True)]
+    return dict(zip([column.name for column in shape.kept], texts, strict=True))
 
 
 def statement_changes(
-    rows: Rows, state: Installed, statement: Any, first: int = 1, limit: int = 50
+    rows: Rows, state: Installed, statement: Any, first: int = 1, limit: int = 50, whole: bool = False
 ) -> list[Change]:
-    """The rows of a statement, from the n-th on."""
+    """The rows of a statement, from the n-th on. whole: long values, too, as they are."""
     shape = state.shapes.get(statement.shape_id)
     if statement.operation in "TA":
         return []
@@ -59,16 +57,17 @@ def statement_changes(
         images = whole_images(rows, [statement.id], first, limit).get(statement.id, [])
         return paired(statement, None, images, state.watched.get(statement.watched_id))
     query = SQL(
-        "select r.n, r.side::text as side, {columns} as texts from {table} r where r.statement_id = {id}"
+        "select r.n, r.side::text as side, {columns} from {table} r where r.statement_id = {id}"
         " and (r.n >> 8) between ({first} >> 8) and ({last} >> 8) and r.n between {first} and {last}"
         " and r.at = {at} order by r.n, r.side"
     ).format(
-        columns=columns_of(shape, "r"), table=images_of(shape), id=Literal(statement.id),
+        columns=columns_of(shape, "r", whole), table=images_of(shape), id=Literal(statement.id),
         first=Literal(first), last=Literal(first + limit - 1), at=Literal(statement.at),
     )  # fmt: skip
-    return paired(
-        statement, shape, [(row.n, row.side, image(shape, row.texts)) for row in rows(exact(query))]
-    )
+    images = [(row.n, row.side, image(shape, row.texts, row.lengths)) for row in rows(exact(query))]
+    found = paired(statement, shape, images)
+    told_apart(rows, found)
+    return found
 
 
 def whole_images(
@@ -76,14 +75,16 @@ def whole_images(
 ) -> dict[int, list[tuple[int, str, Any]]]:
     """The rows of statements on tables that had just been altered: those were kept whole."""
     query = SQL(
-        "select statement_id, n, side::text as side, {} as texts from dbadmin_audit.loose r"
+        "select statement_id, n, side::text as side, {} from dbadmin_audit.loose r"
         " where statement_id = any({}) and n between {} and {} order by 1, 2, 3"
     ).format(
-        whole_rows.TEXTS.format(Identifier("r")), Literal(ids), Literal(first), Literal(first + limit - 1)
+        long_values.of_json("r"), Literal(ids), Literal(first), Literal(first + limit - 1)
     )  # fmt: skip
     found: dict[int, list[tuple[int, str, Any]]] = {}
     for row in rows(exact(query)):
-        found.setdefault(row.statement_id, []).append((row.n, row.side, row.texts or {}))
+        found.setdefault(row.statement_id, []).append(
+            (row.n, row.side, told(row.texts or {}, row.lengths or {}))
+        )
     return found
 
 
@@ -141,21 +142,22 @@ def shape_life(
     """The part of a life under one version of the columns."""
     bounds = bound_parts("r.statement_id", before, None)
     query = SQL(
-        "select r.statement_id, r.n, r.at, r.side::text as side, {mine} as texts, o.side::text as"
-        " other_side, o.texts as other"
+        "select r.statement_id, r.n, r.at, r.side::text as side, {mine}, o.side::text as"
+        " other_side, o.other_texts, o.other_lengths"
         " from (select * from {table} r where {where} order by r.statement_id desc, r.n desc limit {limit}) r"
-        " left join lateral (select o.side, {theirs} as texts from {table} o where o.statement_id ="
+        " left join lateral (select o.side, {theirs} from {table} o where o.statement_id ="
         " r.statement_id"
         "   and (o.n >> 8) = (r.n >> 8) and o.n = r.n and o.at = r.at and o.side <> r.side) o on true"
     ).format(
-        mine=columns_of(shape, "r"), theirs=columns_of(shape, "o"), table=images_of(shape),
+        mine=columns_of(shape, "r"), theirs=columns_of(shape, "o", prefix="other_"), table=images_of(shape),
         where=SQL(" and ").join([condition, *bounds]), limit=Literal(limit),
     )  # fmt: skip
     found = {}
     for row in rows(exact(query)):
-        mine, other = image(shape, row.texts), image(shape, row.other)
+        mine, other = image(shape, row.texts, row.lengths), image(shape, row.other_texts, row.other_lengths)
         old, new = (mine, other) if row.side in BEFORE else (other, mine)
         found[row.statement_id, row.n] = Change(row.statement_id, row.n, shape, old, new, row.at)
+    told_apart(rows, list(found.values()))
     return list(found.values())
 
 
@@ -169,7 +171,9 @@ def whole_life(
     found = {}
     query = exact(whole_rows.life(condition, bound_parts("r.statement_id", before, None), limit))
     for row in rows(query):
-        old, new = (row.texts, row.other) if row.side in BEFORE else (row.other, row.texts)
+        mine = told(row.texts, row.lengths or {})
+        other = told(row.other_texts, row.other_lengths or {}) if row.other_texts is not None else None
+        old, new = (mine, other) if row.side in BEFORE else (other, mine)
         names = whole_rows.names_of_key(table, row.texts)
         found[row.statement_id, row.n] = Change(
             row.statement_id, row.n, None, old, new, row.at, key_names=names

@@ -11,8 +11,9 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit import whole_rows
 from audit.chains import chained
-from audit.changes import columns_of, exact, image
+from audit.changes import exact, image
 from audit.log_tables import SCHEMA
+from audit.long_values import columns_of, not_compared, of_json, told
 from audit.moments import row_at
 from audit.registry import Installed, Shape, Watched, images_of
 from audit.search import SKEW, BadFilter, Change, bad_value, key_text, key_values
@@ -76,14 +77,14 @@ def images(
 ) -> list[tuple[int, int, int, Shape | None, Row]]:
     """Images of one version of the columns. Within a statement all rows leave before any comes."""
     query = SQL(
-        "select r.statement_id, r.n, r.side::text as side, {columns} as texts from {table} r"
+        "select r.statement_id, r.n, r.side::text as side, {columns} from {table} r"
         " where r.statement_id between {low} and {high} and {within} limit {most}"
     ).format(
         columns=columns_of(shape, "r"), table=images_of(shape), low=Literal(bounds.low),
         high=Literal(bounds.high), within=SQL(within.format(a="r")), most=Literal(MOST + 1),
     )  # fmt: skip
     return [
-        (row.statement_id, int(row.side == "+"), row.n, shape, image(shape, row.texts) or {})
+        (row.statement_id, int(row.side == "+"), row.n, shape, image(shape, row.texts, row.lengths) or {})
         for row in rows(exact(query))
     ]
 
@@ -91,15 +92,17 @@ def images(
 def whole_images(rows: Rows, table: Watched, within: str) -> list[tuple[int, int, int, Shape | None, Row]]:
     """Images of rows that were kept whole."""
     query = SQL(
-        "select r.statement_id, r.n, r.side::text as side,"
-        " (select jsonb_object_agg(e.key, e.value) from jsonb_each_text(r.image) e) as texts"
+        "select r.statement_id, r.n, r.side::text as side, {texts}"
         " from {schema}.statement s join {schema}.loose r on r.statement_id = s.id and r.at = s.at"
         " where s.watched_id = {table} and {within} limit {most}"
     ).format(
-        schema=Identifier(SCHEMA), table=Literal(table.id), within=SQL(within.format(a="r")),
+        texts=of_json("r"), schema=Identifier(SCHEMA), table=Literal(table.id), within=SQL(within.format(a="r")),
         most=Literal(MOST + 1),
     )  # fmt: skip
-    return [(row.statement_id, int(row.side == "+"), row.n, None, row.texts or {}) for row in rows(query)]
+    return [
+        (row.statement_id, int(row.side == "+"), row.n, None, told(row.texts or {}, row.lengths or {}))
+        for row in rows(query)
+    ]
 
 
 def emptied(rows: Rows, table: Watched, within: str) -> list[Any]:
@@ -124,6 +127,8 @@ def folded(
         else:
             step.old = values
     found = [net(list(of_row.values()), ends, table) for of_row in steps.values()]
+    for change in found:
+        not_compared(change)
     made = [change for change in found if change.old != change.new]
     return sorted(made, key=lambda change: [in_order(str(value)) for value in change.key.values()])
 

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from audit.long_values import LongText
 from dbadmin.units import count
 
 #: Texts with fewer words are shown before and after; in longer ones the words are marked.
@@ -46,6 +47,8 @@ class Line:
     changed: bool = True
     note: str = ""
     depth: int = 0
+    #: Sides of which only the start is shown: "old", "new".
+    cut: tuple[str, ...] = ()
     #: Differences that it tells of: many, where it counts the ones that are not shown.
     stands_for: int = 1
 
@@ -186,20 +189,29 @@ def lines(old: dict[str, str | None] | None, new: dict[str, str | None] | None) 
     """A change, column by column: changed ones first, as the table orders them."""
     if old is None or new is None:
         kind, row = ("new", new or {}) if old is None else ("old", old)
-        return [Line(name, [Piece(kind, shown(value))], True) for name, value in row.items()]
+        return [
+            Line(name, [Piece(kind, shown(value))], True, cut=cut_sides(**{kind: value}))
+            for name, value in row.items()
+        ]
     changed: list[Line] = []
     same: list[Line] = []
     for name in dict.fromkeys([*old, *new]):
         before, after = old.get(name), new.get(name)
         if before == after and (name in old) == (name in new):
-            same.append(Line(name, [Piece("same", shown(before))], False))
+            same.append(Line(name, [Piece("same", shown(before))], False, cut=cut_sides(new=after)))
             continue
         left, right = as_paths(before), as_paths(after)
         if left is not None and right is not None:
             changed += json_lines(name, left, right)
         else:
-            changed.append(Line(name, compared(before, after), True, digest_note(before, after)))
+            note, cut = digest_note(before, after), cut_sides(before, after)
+            changed.append(Line(name, compared(before, after), True, note, cut=cut))
     return changed + same
+
+
+def cut_sides(old: str | None = None, new: str | None = None) -> tuple[str, ...]:
+    """The sides of which only the start is there."""
+    return tuple(side for side, value in (("old", old), ("new", new)) if isinstance(value, LongText))
 
 
 def digest_note(old: str | None, new: str | None) -> str:

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 from psycopg_pool import TooManyRequests
 
-from audit import exporting, parquet
+from audit import exporting, long_values, parquet, search
 from audit.asking import Asked, explain, filter_of, opened_alone, readable_moments, trouble
 from audit.models import SavedSearch
 from audit.raw_text import NOTE, has_no_encoding
@@ -91,6 +91,39 @@ def export(request: HttpRequest, server_name: str, kind: str) -> HttpResponseBas
     record(request, "audit.export", what, server, filter=wanted.said(), database=database)
     answer = StreamingHttpResponse(chain([first], stream), content_type=content_type)
     answer["Content-Disposition"] = f'attachment; filename="{server.name}-audit.{kind}"'
+    return answer
+
+
+@login_required
+@require_GET
+def value(request: HttpRequest, server_name: str, number: int, n: int) -> HttpResponseBase:
+    """All of one value that is too long for a page, as text; who took it is recorded."""
+    server = server_for(request, server_name, "audit.view")
+    name, side, database = (request.GET.get(each, "") for each in ("column", "side", "db"))
+
+    def pieces() -> Iterator[bytes]:
+        with opened_alone(request, server, database) as asked:
+            asked.session.connection.execute("set statement_timeout = '60s'")
+            found = search.statement(asked.rows, number) if asked.state.version else None
+            shape = asked.state.shapes.get(found.shape_id) if found else None
+            if shape is None or all(column.name != name for column in shape.kept):
+                return
+            first = 1
+            while got := long_values.piece(asked.rows, shape, name, found, n, side == "old", first):
+                yield got
+                first += len(got)
+
+    stream = pieces()
+    try:
+        start = next(stream, None)
+    except psycopg.Error as error:
+        return trouble(request, server, database, explain(error), 503)
+    if start is None:
+        raise Http404("The log has no such value.")
+    what = f"Took all of {name} of statement {number}, row {n}."
+    record(request, "audit.view", what, server, statement=number, row=n, database=database)
+    answer = StreamingHttpResponse(chain([start], stream), content_type="text/plain; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="statement-{number}-row-{n}.txt"'
     return answer
 
 

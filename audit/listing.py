@@ -8,7 +8,8 @@ from typing import Any
 from psycopg.sql import SQL, Literal
 
 from audit import diff
-from audit.changes import columns_of, exact, image, paired, whole_images
+from audit.changes import exact, image, paired, whole_images
+from audit.long_values import columns_of, told_apart
 from audit.registry import Installed, Watched, images_of
 from audit.search import OPERATIONS, Change, key_text
 from audit.tables import Rows
@@ -89,7 +90,7 @@ def single_rows(rows: Rows, state: Installed, statements: list[Any]) -> dict[int
             found |= whole(rows, state, group)
             continue
         query = SQL(
-            "select r.statement_id, r.n, r.side::text as side, {columns} as texts from {table} r"
+            "select r.statement_id, r.n, r.side::text as side, {columns} from {table} r"
             " where r.statement_id = any({ids}) and r.at between {low} and {high} order by 1, 2, 3"
         ).format(
             columns=columns_of(shape, "r"), table=images_of(shape),
@@ -98,11 +99,13 @@ def single_rows(rows: Rows, state: Installed, statements: list[Any]) -> dict[int
         )  # fmt: skip
         images: dict[int, list[tuple[int, str, Any]]] = {}
         for row in rows(exact(query)):
-            images.setdefault(row.statement_id, []).append((row.n, row.side, image(shape, row.texts)))
+            values = image(shape, row.texts, row.lengths)
+            images.setdefault(row.statement_id, []).append((row.n, row.side, values))
         for each in group:
             changes = paired(each, shape, images.get(each.id, []))
             if changes:
                 found[each.id] = changes[0]
+        told_apart(rows, [found[each.id] for each in group if each.id in found])
     return found
 
 

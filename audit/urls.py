@@ -19,6 +19,7 @@ urlpatterns = [
     path("audit/statement/<int:number>/", views.statement, name="audit_statement"),
     path("audit/statement/<int:number>/<int:n>/", views.change, name="audit_change"),
     path("audit/statement/<int:number>/<int:n>/proof.json", seal_views.of_change, name="audit_proof"),
+    path("audit/statement/<int:number>/<int:n>/value/", export_views.value, name="audit_value"),
     path("audit/row/<table:table>/", views.life, name="audit_row"),
     path("audit/table/<table:table>/", views.table, name="audit_table"),
     path("audit/transaction/<str:xid>/", views.transaction, name="audit_transaction"),

@@ -7,11 +7,10 @@ from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
+from audit.long_values import of_json
 from audit.registry import KeptColumn, Shape, Watched
 from audit.tables import Rows
 
-#: A whole row as the typed ones are read: column -> text.
-TEXTS = SQL("(select jsonb_object_agg(e.key, e.value) from jsonb_each_text({}.image) e)")
 #: They lie in the table of all watched ones: whose they are, the line of the statement tells.
 OF_TABLE = SQL(
     "exists (select from dbadmin_audit.statement s"
@@ -69,14 +68,14 @@ def type_of(column: KeptColumn) -> Composable:
 def life(condition: Composable, bounds: Sequence[Composable], limit: int) -> Composable:
     """The lines of one row's life that were kept whole, newest first, each with its other side."""
     return SQL(
-        "select r.statement_id, r.n, r.at, r.side::text as side, {mine} as texts, o.side::text as other_side,"
-        " o.texts as other"
+        "select r.statement_id, r.n, r.at, r.side::text as side, {mine}, o.side::text as other_side,"
+        " o.other_texts, o.other_lengths"
         " from (select * from dbadmin_audit.loose r where {where} order by statement_id desc, n desc limit {limit}) r"
-        " left join lateral (select o.side, {theirs} as texts from dbadmin_audit.loose o"
+        " left join lateral (select o.side, {theirs} from dbadmin_audit.loose o"
         "   where o.statement_id = r.statement_id and (o.n >> 8) = (r.n >> 8) and o.n = r.n and o.at = r.at"
         "   and o.side <> r.side) o on true"
     ).format(
-        mine=TEXTS.format(Identifier("r")), theirs=TEXTS.format(Identifier("o")),
+        mine=of_json("r"), theirs=of_json("o", "other_"),
         where=SQL(" and ").join([condition, *bounds]), limit=Literal(limit),
     )  # fmt: skip
 
