@@ -89,12 +89,30 @@ def value_condition(rows: Rows, shape: Shape, wanted: Filter) -> Composable | No
     return SQL("({})").format(SQL(" or ").join(parts)) if parts else None
 
 
+#: A value of json that jsonb may refuse, and with it the whole search: halves of pairs of code units, \\u0000, numbers
+#: without end. What no path leads into is found by its text.
+REFUSED = SQL(
+    r"regexp_replace({f}::text, '\\u[dD][89abAB]..\\u[dD][c-fC-F]..', '', 'g')"
+    r" ~ '\\u(0000|[dD][89a-fA-F])|[eE]\+?\d{{6}}'"
+    r" or octet_length({f}::text) > 131072 and {f}::text ~ '\d{{255}}'"
+)
+
+
 def one_value(rows: Rows, field: Composable, column: KeptColumn, wanted: Filter) -> Composable:
     """The condition on one column."""
+    if wanted.path and column.kept_type == "json":
+        inside = value_of(rows, SQL("{}::jsonb").format(field), column, wanted)
+        refused, anywhere = REFUSED.format(f=field), Literal(pattern(wanted.value))
+        return SQL("case when {} then {}::text ilike {} else {} end").format(refused, field, anywhere, inside)
+    return value_of(rows, field, column, wanted)
+
+
+def value_of(rows: Rows, field: Composable, column: KeptColumn, wanted: Filter) -> Composable:
+    """The same for what a path leads into."""
     value = wanted.value
     text: Composable = SQL("{}::text").format(field)
     if wanted.path:
-        text = SQL("({}::jsonb #>> {})").format(field, Literal(path_of(wanted.path)))
+        text = SQL("({} #>> {})").format(field, Literal(path_of(wanted.path)))
     if column.rule == "hashed":
         value = hashed(rows, value)
     if wanted.how == "equals" or column.rule == "hashed":

@@ -126,6 +126,24 @@ def test_json_that_lies_deep_hides_no_page_of_the_log(audit, execute, client_as)
         assert answer.status_code == 200, address
 
 
+def test_a_path_is_followed_into_json_beside_what_jsonb_refuses(audit, execute):
+    execute("create table papers (id int primary key, paper json)")
+    audit.watch("papers")
+    for number, text in enumerate(
+        (
+            r'{"city": "Basel", "other": "\u0000"}', r'{"city": "Basel", "other": "\ud800"}',
+            '{"city": "Basel", "other": 1e400000}', f'{{"city": "Basel", "other": {"9" * 140_000}}}',
+            r'{"city": "Bern", "other": "\ud83d\ude00 Basel"}', '{"city": "Basel"}', r'{"city": "Chur", "x": "\u0000"}',
+        )
+    ):  # fmt: skip
+        execute("insert into papers values (%s, %s)", [number, text])
+    for how in ("equals", "contains"):
+        found = audit.statements(table="public.papers", of="paper", path="city", value="Basel", how=how)
+        assert [one.id for one in found] == [one.id for one in audit.statements()[:4]] + [
+            audit.statements()[5].id
+        ]
+
+
 def test_a_table_with_foreign_tables_below_it_is_not_watched_since_its_writes_would_fail(
     audit, execute, target
 ):
