@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 from django.utils import timezone
+from psycopg.sql import SQL, Literal
 
 from audit.models import SeenDefinition
 from dbadmin.connections import named_rows
@@ -101,8 +102,11 @@ def read(connection: psycopg.Connection[Any]) -> dict[int, Definition]:
     return found
 
 
-def differences(before: Definition, now: Definition, detached: Container[str] = ()) -> list[str]:
-    """What changed, one sentence each: what is gone, what is other, what is new. detached: partitions that left."""
+def differences(
+    before: Definition, now: Definition, detached: Container[str] = (), attached: Container[str] = ()
+) -> list[str]:
+    """What changed, one sentence each: what is gone, what is other, what is new. detached: partitions that left;
+    attached: that came with rows."""
     kind = {key: key.rpartition(" ")[0] for key in before | now}
     gone = [
         f"{kind[key]} {'detached' if key in detached else 'dropped'}: {text}"
@@ -114,7 +118,11 @@ def differences(before: Definition, now: Definition, detached: Container[str] = 
         for key, text in before.items()
         if key in now and now[key] != text
     ]
-    new = [f"{kind[key]} added: {text}" for key, text in now.items() if key not in before]
+    new = [
+        f"{kind[key]} {'attached' if key in attached else 'added'}: {text}"
+        for key, text in now.items()
+        if key not in before
+    ]
     return gone + other + new
 
 
@@ -132,7 +140,9 @@ def record_definitions(connection: psycopg.Connection[Any], server: Server) -> l
         place = {"server": server, "database": connection.info.dbname, "watched_id": table.id}
         seen = SeenDefinition.objects.filter(**place).first()
         before = seen.definition if seen else {}
-        changed = differences(before, now, still_there(connection, partitions_gone(before, now)))
+        detached = still_there(connection, partitions_lacking(before, now) if now else {})
+        attached = with_rows(connection, partitions_lacking(now, before) if seen else {})
+        changed = differences(before, now, detached, attached)
         if seen and changed and (now or not is_told):
             name = f"{table.schema_name}.{table.table_name}"
             text = sentence(name, seen.seen_at, moment, changed if now else [], is_told)
@@ -142,11 +152,35 @@ def record_definitions(connection: psycopg.Connection[Any], server: Server) -> l
     return written
 
 
-def partitions_gone(before: Definition, now: Definition) -> Definition:
-    """Partitions that are none any more."""
-    return {
-        key: text for key, text in before.items() if key.startswith("partition ") and now and key not in now
-    }
+def partitions_lacking(some: Definition, others: Definition) -> Definition:
+    """Partitions that the others do not have."""
+    return {key: text for key, text in some.items() if key.startswith("partition ") and key not in others}
+
+
+#: Rows that are older than that a table is a partition: they came in with it.
+OLDER = """
+select exists (select from {} r, pg_catalog.pg_inherits i where i.inhrelid = {} and i.inhseqno = 1
+               and pg_catalog.age(r.xmin) > pg_catalog.age(i.xmin)) as found
+"""
+
+
+def with_rows(connection: psycopg.Connection[Any], partitions: Definition) -> set[str]:
+    """Those that came with rows, as far as whoever asks may read them and it is told soon."""
+    found = set()
+    for key in partitions:
+        number = int(key.rpartition(" ")[2])
+        try:
+            with connection.transaction():
+                connection.execute(SETTINGS)
+                connection.execute("set local statement_timeout = '2s'; set local row_security = off")
+                (name,) = connection.execute("select %s::oid::regclass::text", [number]).fetchone() or ("",)
+                query = SQL(OLDER).format(SQL(name), Literal(number))
+                if (connection.execute(query).fetchone() or (False,))[0]:
+                    found.add(key)
+        except (psycopg.ProgrammingError, psycopg.OperationalError):
+            # Dropped meanwhile, locked, too large to be looked through, or not ours to read.
+            continue
+    return found
 
 
 def still_there(connection: psycopg.Connection[Any], partitions: Definition) -> set[str]:

@@ -11,7 +11,8 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from audit import walk
 from audit.chains import NEAR
-from audit.changes import columns_of, exact, image, life, with_statements
+from audit.changes import exact, image, life, with_statements
+from audit.long_values import columns_of
 from audit.registry import Installed, Shape, Watched, images_of
 from audit.search import SKEW, Change, Filter, key_statements, key_values
 from audit.tables import Rows
@@ -23,11 +24,32 @@ def row_at(rows: Rows, state: Installed, table: Watched, key: str, moment: dt.da
     """The last change of a row up to a moment; its `new` is the row as it was, None when it was deleted then."""
     before: int | None = rows("select dbadmin_audit.first_id(%s) as id", [moment + SKEW])[0].id
     while found := life(rows, state, table, key, before, 50):
+        unseen = committed_after(rows, moment, [change.statement_id for change in found])
         for change in found:
-            if change.at is not None and change.at <= moment:
+            if change.at is not None and change.at <= moment and change.statement_id not in unseen:
                 return unless_gone(rows, table, key_values(key), change, moment)
         before = min(change.statement_id for change in found)
     return found_so(rows, state, table, key, moment)
+
+
+#: Is a statement s one that ran before a moment, but was committed after it? Numbers of transactions come round again
+#: after 2^31; of those further back the server keeps no time.
+UNSEEN = """(s.at <= %s and pg_snapshot_xmax(pg_current_snapshot())::text::bigint - s.xid::text::bigint < 2147483648
+    and pg_xact_commit_timestamp(s.xid::xid) > %s)"""
+KEEPS_TIMES = "select current_setting('track_commit_timestamp') = 'on' as does"
+
+
+def knows_commits(rows: Rows) -> bool:
+    """Does the server keep when each transaction was committed? What it did before it was told to is not known."""
+    return bool(rows(KEEPS_TIMES)[0].does)
+
+
+def committed_after(rows: Rows, moment: dt.datetime, numbers: list[int]) -> set[int]:
+    """Of these statements, those that ran before a moment and that nobody else saw then, as far as the server knows."""
+    if not knows_commits(rows):
+        return set()
+    query = f"select s.id from dbadmin_audit.statement s where s.id = any(%s) and {UNSEEN}"  # noqa: S608
+    return {row.id for row in rows(query, [numbers, moment, moment])}
 
 
 #: Months between two moments that the log does not have: they expired, or were never made.
@@ -57,7 +79,7 @@ def found_so(rows: Rows, state: Installed, table: Watched, key: str, moment: dt.
 EMPTIED = """
 with truncates as materialized (select id, at from dbadmin_audit.statement where operation = 'T' and watched_id = %s
     and note is null)
-select id, at from truncates where id > %s and at <= %s order by id limit 1
+select id, at from truncates where id > %s and at <= %s order by id
 """
 
 
@@ -70,21 +92,21 @@ where s.watched_id = %s and s.operation = 'T' and s.note is not null and s.id > 
 order by s.id desc limit 10
 """
 #: As audit/definitions.py tells of it.
-LEFT = re.compile(r"partition (dropped|detached): (.+?) (?:FOR VALUES|DEFAULT)")
+LEFT = re.compile(r"partition (dropped|detached|attached): (.+?) (?:FOR VALUES|DEFAULT)")
 
 
 def partitions_lost(
     rows: Rows, state: Installed, table: Watched, until: dt.datetime, after: int = 0, since: dt.datetime | None = None
 ) -> list[Any]:  # fmt: skip
-    """Partitions of a table that were emptied, dropped or detached between two moments, and above a statement's number,
-    while others were not: which rows lay in them the log does not tell. Newest first, ten of a kind at most."""
+    """Partitions of a table that were emptied, dropped, detached, or attached with rows between two moments, and above
+    a statement's number: which rows lay in them the log does not tell. Newest first, ten of a kind at most."""
     emptied = rows(ALONE, [table.id, after, since or dt.datetime.min.replace(tzinfo=dt.UTC), until])
     return [*left(rows, state, table, until, after, since), *emptied]
 
 
 @dataclass(frozen=True)
 class Left:
-    """A partition that was dropped or detached, as the line of the log tells that saw it; became: which of both."""
+    """A partition that was dropped, detached or attached, as the line of the log tells that saw it; became: which."""
 
     id: int
     at: dt.datetime
@@ -106,18 +128,24 @@ def left(
 
 
 def unless_gone(
-    rows: Rows, table: Watched, values: list[str | None], change: Change, moment: dt.datetime
+    rows: Rows,
+    table: Watched,
+    values: list[str | None],
+    change: Change,
+    moment: dt.datetime,
+    seen: bool = True,
 ) -> Change:
-    """A change, or that the row left its key by it, or that the whole table was emptied after it."""
+    """A change, or that the row left its key by it, or that the whole table was emptied after it. seen: only if others
+    saw that by the moment."""
     before, after = (
         [(row or {}).get(name) for name in change.key] for row in (change.old, change.new or change.old)
     )
     if before == values != after:
         return replace(change, new=None)
-    found = rows(EMPTIED, [table.id, change.statement_id, moment]) if change.new is not None else []
-    if not found:
-        return change
-    return Change(found[0].id, 0, change.shape, change.new, None, found[0].at)
+    ends = rows(EMPTIED, [table.id, change.statement_id, moment]) if change.new is not None else []
+    unseen = committed_after(rows, moment, [each.id for each in ends]) if seen and ends else set()
+    found = next((each for each in ends if each.id not in unseen), None)
+    return change if found is None else Change(found.id, 0, change.shape, change.new, None, found.at)
 
 
 def with_ends(
@@ -131,7 +159,7 @@ def with_ends(
     for one in changes:
         moment = newer.at if newer else until
         if moment and one.new is not None and (newer is None or newer.kind == "insert"):
-            end = unless_gone(rows, table, key_values(key), one, moment)
+            end = unless_gone(rows, table, key_values(key), one, moment, seen=False)
             found += with_statements(rows, [end]) if end.ended_with_table else []
         found.append(one)
         newer = one
@@ -147,13 +175,15 @@ def table_at(rows: Rows, table: Watched, statement_id: int) -> dict[tuple[str | 
     events: list[tuple[int, int, int, str, Shape, Row]] = []
     for shape in table.shapes:
         query = SQL(
-            "select r.statement_id, r.n, r.side::text as side, {columns} as texts from {table} r"
+            "select r.statement_id, r.n, r.side::text as side, {columns} from {table} r"
             " where r.statement_id <= {last}"
         ).format(columns=columns_of(shape, "r"), table=images_of(shape), last=Literal(statement_id))
         for row in rows(exact(query)):
             # Within a statement all rows leave before any comes: keys may have been swapped.
             order = 1 if row.side == "+" else 0
-            events.append((row.statement_id, order, row.n, row.side, shape, image(shape, row.texts) or {}))
+            events.append(
+                (row.statement_id, order, row.n, row.side, shape, image(shape, row.texts, row.lengths) or {})
+            )
     ends = rows(
         SQL(
             "select id from {}.statement where watched_id = {} and operation = 'T' and note is null and id <= {}"

@@ -15,7 +15,8 @@ from audit.tables import Rows
 
 TABLES = """
 select c.oid::bigint as relid, n.nspname as schema_name, c.relname as table_name, c.relkind::text as kind,
-       nullif(c.reltuples, -1)::bigint as estimated_rows, changed.writes
+       nullif(c.reltuples, -1)::bigint as estimated_rows, changed.writes,
+       c.relrowsecurity as has_row_security
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 cross join lateral (
@@ -84,6 +85,8 @@ class TableState:
     trouble: list[str] = field(default_factory=list)
     is_gone: bool = False
     is_restored: bool = False
+    #: Does the table hide rows from some? The log hides none.
+    has_row_security: bool = False
     counted: CountedTable | None = None
 
     def __str__(self) -> str:
@@ -111,6 +114,7 @@ def capture_overview(
         known = came.get(row.relid)
         mine = watched.pop(known.relid if known else row.relid, None)
         one = TableState(row.schema_name, row.table_name, row.estimated_rows, row.writes, mine)
+        one.has_row_security = row.has_row_security
         one.trouble = gaps.get((one.schema, one.name), [])
         if known:
             one.trouble, one.is_restored = ["Restored: upgrade its capture"], True

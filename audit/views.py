@@ -23,7 +23,7 @@ from audit.listing import lines_of
 from audit.log_tables import SCHEMA
 from audit.losses import moment_without
 from audit.models import CountedTable, SavedSearch
-from audit.moments import partitions_lost, row_at, with_ends
+from audit.moments import knows_commits, partitions_lost, row_at, with_ends
 from audit.overview import capture_overview
 from audit.registry import Watched, installed, outdated
 from audit.routine import lacks, put_on_schedules
@@ -184,6 +184,7 @@ def life(asked: Asked, table: str) -> HttpResponse:
         lost=partitions_lost(asked.rows, asked.state, watched, asked_until, told.statement_id if told else 0)
         if is_there
         else [],
+        by_commit=bool(at) and knows_commits(asked.rows),
         was_lines=diff.lines(None, was.new) if was and was.new else [],
         until=until,
         until_text=asked.request.GET.get("and", ""),
@@ -219,7 +220,7 @@ def table(asked: Asked, table: str) -> HttpResponse:
         asked.note(f"Looked at {words}.", table=str(watched), at=get["at"])
     context = asked.context(
         table=watched, at=at, until=until, at_text=get.get("at", ""), until_text=get.get("and", ""),
-        refusal=refusal, found=found, rows=rows,
+        refusal=refusal, found=found, rows=rows, by_commit=bool(at) and found is None and knows_commits(asked.rows),
         lost=partitions_lost(
             asked.rows, asked.state, watched, max(at, until or at), since=min(at, until) if until else None)
         if at and not refusal

@@ -95,6 +95,31 @@ def test_the_life_of_a_row_ends_where_its_table_was_emptied(audit, execute, clie
     assert "It had been deleted, or had got another key." in told("key=1&at=2999-01-01T00:00")[0]
 
 
+def test_rows_that_a_partition_brought_are_told(parts, execute, client_as, server, target):
+    record_definitions(target.connection, server)
+    execute("create table parts_50 partition of parts for values from (50) to (60)")
+    execute("insert into parts values (51, 'new')")
+    record_definitions(target.connection, server)
+    words = "Rows that it brought are not in the log until they change."
+
+    def shown(page):
+        return client_as("auditor").get(f"/servers/{server.name}/audit/{page}").content.decode()
+
+    assert words not in shown("table/public.parts/?at=2999-01-01T00:00")
+    execute("create table old (id int primary key, name text)")
+    execute("insert into old values (71, 'old')")
+    execute("alter table parts attach partition old for values from (70) to (80)")
+    (told,) = record_definitions(target.connection, server)
+    assert "partition attached: public.old FOR VALUES FROM (70) TO (80)" in told
+    for page in (
+        "table/public.parts/?at=2999-01-01T00:00",
+        "row/public.parts/?key=71&at=2999-01-01T00:00",
+        "table/public.parts/?at=2000-01-01T00:00&and=2999-01-01T00:00",
+    ):
+        assert words in shown(page), page
+    assert words not in shown("table/public.parts/?at=2000-01-01T00:00")
+
+
 @pytest.mark.parametrize(
     ("statement", "became"),
     [("drop table parts_0", "dropped"), ("alter table parts detach partition parts_0", "detached")],

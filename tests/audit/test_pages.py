@@ -352,3 +352,11 @@ def test_who_may_read_every_table_searches_the_log_by_time(history, execute):
         assert execute("select dbadmin_audit.first_id('-infinity') as id").fetchone() == (1,)
     finally:
         execute("reset role; drop role reader")
+
+
+def test_the_page_of_capture_says_that_the_log_hides_no_rows(items, execute, client_as, server):
+    words = "Row security hides rows of it from some roles. Who may read the log reads all of them."
+    page = f"/servers/{server.name}/audit/capture/"
+    assert words not in client_as("auditor").get(page).content.decode()
+    execute("alter table items enable row level security")
+    assert words in client_as("auditor").get(page).content.decode()

@@ -111,17 +111,23 @@ def test_a_hashed_column_takes_it(without, server):
     assert count == 1
 
 
+def digest(connection, query):
+    """What a query gives, though the driver's own way with it changed in between."""
+    (found,) = connection.execute(query).fetchone()
+    return found.decode() if isinstance(found, bytes) else found
+
+
 def test_a_month_comes_back_from_a_store_as_the_bytes_that_it_was(without, server, tmp_path):
     store = Store.objects.create(name="vault", kind="local", directory=str(tmp_path / "vault"))
     store.path.mkdir(parents=True)
     shelf, month = stores.open_store("vault"), f"{dt.datetime.now(dt.UTC):%Y-%m}"
     leaf = f"rows_1_{month.replace('-', '_')}"
     query = f"select md5(string_agg(r::text, '' order by statement_id, n, side)) from dbadmin_audit.{leaf} r"
-    before = without.execute(query).fetchone()
+    before = digest(without, query)
     made = archive.write(without, shelf, server, month, [leaf], "jsonl.zst", print)
     with pytest.raises(Refused, match=f"{leaf} holds text that is no UTF-8, which Parquet cannot keep."):
         archive.write(without, shelf, server, month, [leaf], "parquet", print)
     without.execute(f"truncate dbadmin_audit.{leaf}")
     with without.transaction():
         assert archive.load(without, shelf, made, month, print) == 2
-    assert without.execute(query).fetchone() == before
+    assert digest(without, query) == before
