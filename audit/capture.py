@@ -13,7 +13,7 @@ from audit.tables import Column, Described
 from audit.triggers import REPLICA, REPLICA_TRUNCATE, TRANSITION, function_name
 
 OWNER = "dbadmin_audit"
-VERSION = 8
+VERSION = 9
 
 
 @dataclass(frozen=True)

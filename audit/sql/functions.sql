@@ -1,5 +1,5 @@
 -- The functions that every watched table shares. Runs again without harm, and without a lock that a writer could meet.
-COMMENT ON SCHEMA dbadmin_audit IS 'dbadmin audit log, version 8';
+COMMENT ON SCHEMA dbadmin_audit IS 'dbadmin audit log, version 9';
 
 -- The columns that a table has now, as one text. It is declared immutable on purpose: the planner computes it once,
 -- keeps the result as a constant, and throws the plan away when the table is altered. So the check costs nothing per

@@ -58,7 +58,7 @@ PLACE = (
     " (select timeline_id from pg_control_checkpoint())) to stdout"
 )
 #: Versions of the log, and of what is signed, that this script reads.
-VERSION, FORM, SHOWN = 8, "dbadmin-audit-1", "backslashreplace"
+VERSION, FORM, SHOWN = 9, "dbadmin-audit-1", "backslashreplace"
 VERSION_NOW = (
     "select substring(obj_description('dbadmin_audit'::regnamespace, 'pg_namespace') from 'version (\\d+)')"
 )

@@ -55,7 +55,7 @@ def test_the_second_party_names_it_as_dbadmin_does(quiet, execute, target, tmp_p
     execute("update dbadmin_audit.watched set choices = '{}'")
     expected = [
         "The choices for public.items are not those that were sealed.",
-        "The capture function of public.items is gone; it was sealed in version 8.",
+        "The capture function of public.items is gone; it was sealed in version 9.",
     ]
     assert findings(target) == expected
     assert script(tmp_path, postgres, target) == [*expected, "2 seals, 1 statements: 2 differences."]

@@ -134,9 +134,9 @@ LINES = {
     "update dbadmin_audit.watched set choices = choices || '{\"on_failure\": \"continue\"}'":
         "The choices for public.items are not those that were sealed.",
     "create or replace function dbadmin_audit.capture_1() returns trigger language plpgsql as 'begin return null; end'":
-        "The capture function of public.items is not the one that was sealed in version 8.",
+        "The capture function of public.items is not the one that was sealed in version 9.",
     "drop function dbadmin_audit.capture_1 cascade":
-        "The capture function of public.items is gone; it was sealed in version 8.",
+        "The capture function of public.items is gone; it was sealed in version 9.",
     "update dbadmin_audit.watched set table_name = 'innocent'":
         "Table 1 is called public.innocent since; it was sealed as public.items.",
 }  # fmt: skip

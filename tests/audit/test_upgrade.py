@@ -83,11 +83,11 @@ def test_watching_again_with_the_same_choices_upgrades_too(old, execute):
 
 
 def test_the_log_of_a_newer_dbadmin_is_left_alone(old, execute):
-    execute("comment on schema dbadmin_audit is 'dbadmin audit log, version 9'")
+    execute("comment on schema dbadmin_audit is 'dbadmin audit log, version 10'")
     with pytest.raises(Refused) as refusal:
         upgrade(old).plan()
     assert str(refusal.value) == (
-        f"Capture here is of version 9, made by a newer dbadmin; this one knows {VERSION}. Upgrade dbadmin."
+        f"Capture here is of version 10, made by a newer dbadmin; this one knows {VERSION}. Upgrade dbadmin."
     )
 
 
