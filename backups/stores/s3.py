@@ -15,7 +15,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 
 from backups.stores.base import Finding, Item, MissingObject, Opened, Store, StoreError, Unreadable, Upload
@@ -342,16 +342,22 @@ class S3Store(Store):
     def head(self, key: str) -> Item | None:
         try:
             with self.speaking() as (client, where):
-                answer = client.head_object(**where, Key=self.full(key))
+                answer = self._whole(client.head_object(**where, Key=self.full(key)), "ContentLength")
         except MissingObject:
             return None
         return Item(key, answer["ContentLength"], answer["LastModified"])
+
+    def _whole(self, answer: dict[str, Any], always: str) -> dict[str, Any]:
+        """An answer with what each has: one that was cut off in its head passes for an empty one otherwise."""
+        if always not in answer:
+            raise ConnectionClosedError(endpoint_url=self.settings.endpoint)
+        return answer
 
     def items(self, prefix: str = "") -> Iterator[Item]:
         with self.speaking() as (client, where):
             pages = client.get_paginator("list_objects_v2").paginate(**where, Prefix=self.full(prefix))
             for page in pages:
-                for found in page.get("Contents", []):
+                for found in self._whole(page, "IsTruncated").get("Contents", []):
                     yield Item(self.short(found["Key"]), found["Size"], found["LastModified"])
 
     def delete(self, key: str) -> None:

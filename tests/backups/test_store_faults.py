@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from backups.models import Backup, BackupKey, Policy, Store
+from backups.stores import StoreError
 from dbadmin import runner
 from dbadmin.models import Run, Server
 from tests.backups.conftest import ROWS, queue
@@ -214,3 +215,20 @@ def test_a_trial_that_fails_on_the_way_takes_its_object_away_or_says_that_it_cou
     made.refuse = ""
     (left,) = store.open().items()
     assert left.key.startswith(".dbadmin-test-")
+
+
+def test_an_answer_that_ends_in_its_head_is_no_empty_bucket_and_no_object_without_a_size(
+    wired: tuple[Store, Wire],
+) -> None:
+    store, made = wired
+    store.open().put("shop/one", b"content")
+    made.truncate_after = 60
+    for ask in (lambda: store.open().head("shop/one"), lambda: list(store.open().items("shop/"))):
+        with pytest.raises(StoreError) as refused:
+            ask()
+        assert str(refused.value) == (
+            f"The store {store.endpoint}/{store.bucket} cannot be reached or does not answer. Check its address and "
+            "the network."
+        )
+    made.truncate_after = 0
+    assert [item.key for item in store.open().items("shop/")] == ["shop/one"]
