@@ -47,7 +47,7 @@ class Watcher:
 
     def statements(self, **wanted: Any) -> list[Any]:
         """Oldest first."""
-        page = inside.find(self.session.rows, self.state, search.Filter(**wanted), limit=10_000)
+        page = inside.find(self.session.rows, self.state, search.Filter(**wanted), limit=1_000_000)
         return page.statements[::-1]
 
     def changes(self, **wanted: Any) -> list[search.Change]:

@@ -5,10 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.backups.recovering import Source
-from tests.backups.test_point_in_time import nothing_left, numbers, recover, stop
+from tests.backups.test_point_in_time import numbers, recover, stop
 from tests.fixtures.servers import Postgres
-
-__all__ = ["nothing_left"]
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
