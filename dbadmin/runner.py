@@ -89,6 +89,8 @@ def attempt(work: Work) -> tuple[str, str]:
         if work.stopped:
             return Status.CANCELLED, work.why_stopped
         log.exception("run %s failed", work.run.pk)
+        if isinstance(error, DatabaseError):
+            django_connections.close_all()  # what follows gets one that is whole
         return Status.FAILED, at_step(work) + work.clean(sentence(error, work.server))
     return Status.SUCCEEDED, work.run.message or (work.operation.done if work.operation else "")
 
@@ -145,18 +147,19 @@ def operation_of(run: Run) -> Operation:
 
 
 def finish(run: Run, status: str, message: str) -> None:
-    """Write how it ended; while the control database is away, try for ten minutes."""
+    """Write how it ended."""
+    words = {
+        "status": status, "message": message, "finished_at": timezone.now(), "step": run.step,
+        "progress_done": run.progress_done, "progress_total": run.progress_total, "progress_unit": run.progress_unit,
+    }  # fmt: skip
+    patiently(lambda: Run.objects.filter(pk=run.pk, status=Status.RUNNING).update(**words))
+
+
+def patiently(write: Callable[[], object]) -> None:
+    """While the control database is away, try for ten minutes."""
     for _ in range(300):
         try:
-            Run.objects.filter(pk=run.pk, status=Status.RUNNING).update(
-                status=status,
-                message=message,
-                finished_at=timezone.now(),
-                step=run.step,
-                progress_done=run.progress_done,
-                progress_total=run.progress_total,
-                progress_unit=run.progress_unit,
-            )
+            write()
         except DatabaseError:
             django_connections.close_all()
             time.sleep(2)
@@ -232,7 +235,8 @@ def owe(run: Run) -> None:
     delay = min(FIRST_RETRY * 2**run.clean_up_tries, LAST_RETRY)
     run.clean_up_tries += 1
     due = timezone.now() + timedelta(seconds=delay)
-    Run.objects.filter(pk=run.pk).update(clean_up_due_at=due, clean_up_tries=run.clean_up_tries)
+    row = Run.objects.filter(pk=run.pk)
+    patiently(lambda: row.update(clean_up_due_at=due, clean_up_tries=run.clean_up_tries))
 
 
 def settle(run: Run, **words: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
@@ -84,8 +85,11 @@ def remove(work: Work, base: BaseBackup, why: str) -> None:
     store = base.store.open()
     store.delete(f"{base.prefix}/{manifest.NAME}")
     base.deleted_at, base.deleted_why = timezone.now(), why
-    base.save(update_fields=["deleted_at", "deleted_why"])
-    copies.begin(work, [base.store_id, base.prefix])
+    with (
+        transaction.atomic()
+    ):  # nobody looks for what a deleted one left, but the clean-up that was told of it
+        base.save(update_fields=["deleted_at", "deleted_why"])
+        copies.begin(work, [base.store_id, base.prefix])
     for item in list(store.items(f"{base.prefix}/")):
         store.delete(item.key)
     copies.end(work, [base.store_id, base.prefix])
