@@ -116,13 +116,22 @@ def some(names: Sequence[str]) -> str:
 
 
 def check_selection(server: Server, database: str, selection: Selection) -> None:
-    """Refuse a schema or table that is not there."""
+    """Refuse a schema or table that is not there, and both together: pg_dump would leave the schemas out."""
+    if selection.schemas and selection.tables:
+        raise Refused(
+            "Choose schemas or tables, not both: pg_dump takes only the tables then. Take one backup of the schemas "
+            "and one of the tables.",
+            field="tables",
+        )
     for name in selection.schemas:
         if not server.value("select to_regnamespace(%s)", [quoted(name)], database=database):
             raise Refused(f"There is no schema {name} in {database}.", field="schemas")
     for schema, name in selection.tables:
         full = sql.Identifier(schema, name).as_string(None)
-        if not server.value("select pg_catalog.to_regclass(%s)", [full], database=database):
+        # What pg_dump takes for a table; it would end at an index or a type of rows.
+        known = "select oid from pg_catalog.pg_class where oid = pg_catalog.to_regclass(%s) and relkind in "
+        known += "('r', 'p', 'v', 'm', 'S', 'f')"
+        if not server.value(known, [full], database=database):
             raise Refused(
                 f"There is no table {schema}.{name} in {database}. Write it as schema.table.", field="tables"
             )

@@ -360,6 +360,14 @@ def test_what_cannot_begin_is_refused_with_its_reason(server: Server, store: Sto
     assert refusal(server, "take_backup", **{**common, "database": big, "schemas": "nowhere"}) == (
         f"There is no schema nowhere in {big}."
     )
+    both = {"database": big, "schemas": "public", "tables": "public.big"}
+    assert refusal(server, "take_backup", **{**common, **both}) == (
+        "Choose schemas or tables, not both: pg_dump takes only the tables then. Take one backup of the schemas and "
+        "one of the tables."
+    )
+    assert refusal(server, "take_backup", **{**common, "database": big, "tables": "public.big_text_idx"}) == (
+        f"There is no table public.big_text_idx in {big}. Write it as schema.table."
+    )
     store.directory = "/nonexistent/place"
     store.save()
     assert refusal(server, "take_backup", database=big, **common) == (
