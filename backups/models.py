@@ -233,6 +233,10 @@ class BackupQuerySet(models.QuerySet["Backup"]):
         found = self.present().filter(server=server)
         return found.filter(database=database) if database else found
 
+    def whole(self) -> BackupQuerySet:
+        """Of everything in their database, not of chosen schemas or tables."""
+        return self.filter(selection__schemas=[], selection__tables=[])
+
     def good(self) -> BackupQuerySet:
         """Read back or restored, with nothing found wrong since."""
         return self.present().filter(problem="").exclude(read_at=None, restored_at=None)

@@ -34,13 +34,15 @@ def candidate(backup: Backup) -> Candidate:
     return Candidate(backup.pk, backup.started_at, backup.stored_bytes, proven, backup.keep, backup.is_leased)
 
 
-def policy_for(server: Server, database: str, tried: Policy | None = None) -> Policy | None:
+def policy_for(
+    server: Server, database: str, tried: Policy | None = None, without: Policy | None = None
+) -> Policy | None:
     """The most particular one that covers it: database before server before tag before all.
 
-    `tried`: one that is not saved yet, or not as it is here.
+    `tried`: one that is not saved yet, or not as it is here; `without`: one that is taken for removed.
     """
-    saved = Policy.objects.filter(enabled=True)
-    found = [*saved.exclude(pk=tried.pk), tried] if tried else list(saved)
+    saved = Policy.objects.filter(enabled=True).exclude(pk__in=[each.pk for each in (tried, without) if each])
+    found = [*saved, tried] if tried else list(saved)
     return min(
         (policy for policy in found if _covers(policy, server, database)),
         key=lambda policy: (not policy.database, policy.server_id is None, not policy.tag, policy.name),

@@ -146,7 +146,7 @@ def edit(request: HttpRequest, name: str = "") -> HttpResponse:
     require(request.user, RIGHT)
     policy = get_object_or_404(Policy, name=name) if name else None
     form = PolicyForm(request.POST or None, instance=policy)
-    found: list[Verdict] = []
+    found: list[Verdict] | None = None
     if request.method == "POST" and form.is_valid():
         if request.POST.get("action") == "save":
             saved = form.save()
@@ -164,7 +164,13 @@ def edit(request: HttpRequest, name: str = "") -> HttpResponse:
             rule, _ = store_rules.longest(Rules.of(policy.rules))
             vars(form.fields[rule])["told_at"] = reverse("policy_stores", args=[policy.name])
         found = preview(policy)
-    context = {"form": form, "policy": policy, "verdicts": [_shown(each) for each in found]}
+    context = {
+        "form": form,
+        "policy": policy,
+        "verdicts": [_shown(each) for each in found or []],
+        "covers_nothing": found == [],
+        "heirs": heirs(policy) if policy and request.method == "GET" else [],
+    }
     return render(request, "backups/policy.html", context, status=422 if form.errors else 200)
 
 
@@ -220,12 +226,27 @@ def _story(found: Verdict) -> list[Day]:
 @login_required
 @require_POST
 def remove(request: HttpRequest, name: str) -> HttpResponse:
-    """Without a policy every backup is kept."""
+    """What it covered has the next policy then, which may keep less: so its name is typed below what is told of it."""
     require(request.user, RIGHT)
     policy = get_object_or_404(Policy, name=name)
+    if request.POST.get("typed", "").strip() != name:
+        messages.error(request, f"Not removed: type {name} to confirm.")
+        return redirect("policy", name)
+    record(request, "policy", f"Removed the policy {name}.", policy.server, rules=policy.rules)
     policy.delete()
-    record(request, "policy", f"Removed the policy {name}.")
-    messages.success(
-        request, f"{name} is removed. What it covered is kept until another policy says otherwise."
-    )
+    messages.success(request, f"{name} is removed.")
     return redirect("policies")
+
+
+def heirs(policy: Policy) -> list[str]:
+    """What happens to each database that a policy covers when it is removed."""
+    told = []
+    for found in preview(policy) if policy.enabled else []:
+        server = found.decisions[0][0].server
+        heir = server and policy_for(server, found.database, without=policy)
+        says = "no policy covers it then, and every backup is kept"
+        if server and heir:
+            then = judge(server, found.database, heir)
+            says = f"the policy {heir} holds then, and {len(then.going)} of {len(then.decisions)} backups would go"
+        told.append(f"{found.database} of {server}: {says}.")
+    return told

@@ -72,14 +72,13 @@ def _kept(server: Server) -> list[dict[str, Any]]:
 
 
 def _latest(server: Server, database: str) -> dict[str, Any]:
-    """The newest backup of a database, and the newest that is proven."""
-    found = Backup.objects.of(server, database)
-    newest, good = found.first(), found.good().first()
+    """The newest backup of a whole database, and the newest that is proven."""
+    found = Backup.objects.of(server, database).whole()
     return {
         "database": database,
-        "newest": newest,
-        "good": good,
-        "restored": found.exclude(restored_at=None).first(),
+        "newest": found.first(),
+        "good": found.good().first(),
+        "restored": found.good().exclude(restored_at=None).first(),
     }
 
 

@@ -54,7 +54,7 @@ class DeleteBackup(Operation):
             )
         if backup.keep:
             raise Refused(f"{backup} is marked to be kept. Take the mark away first.", field="backup")
-        good = Backup.objects.of(self.server, backup.database).good()
+        good = Backup.objects.of(self.server, backup.database).whole().good()
         if backup in good and good.count() == 1:
             raise Refused(
                 f"{backup} is the only proven backup of {backup.database}. Take another first.",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class VerifyBackupForm(forms.Form):
     """Which backup, and how thoroughly."""
 
-    backup = BackupField(required=False, help_text="Empty: the newest of the database below.")
+    backup = BackupField(required=False, help_text="Empty: the newest of the whole database below.")
     database = forms.CharField(required=False, help_text="For schedules: always the newest backup of it.")
     how = forms.ChoiceField(
         choices=[
@@ -65,7 +65,7 @@ class VerifyBackup(Operation):
         if chosen := self.params.get("backup"):
             backup = found.filter(pk=chosen).first()
         else:
-            backup = found.filter(server=self.server, database=self.params["database"]).first()
+            backup = found.of(self.server, str(self.params["database"])).whole().first()
         if backup is None:
             raise Refused(
                 "This backup is not in the catalogue any more, or there is none yet.", field="backup"

@@ -55,7 +55,7 @@ def rows(session: Session) -> Iterable[tuple[Any, ...]]:
     if session.server is None:
         return []
     server = session.server.primary or session.server
-    found = Backup.objects.present().filter(server=server, selection__schemas=[], selection__tables=[])
+    found = Backup.objects.of(server).whole()
     return [_row(server, found.filter(database=each.database), each) for each in session.rows(_DATABASES)]
 
 

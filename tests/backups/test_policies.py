@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from backups import catalogue, policies
 from backups.models import Backup, KeptDatabase, Policy, SideSchema, Store
+from dbadmin.connections import Session
 from dbadmin.models import Run, Server
 from dbadmin.work import Work
 from tests.backups.test_faults import refusal
@@ -113,6 +114,66 @@ def test_the_last_proven_backup_cannot_be_deleted_by_hand(
     assert refusal(server, "delete_backup", backup=backup.pk) == (
         f"{backup} is the only proven backup of {backup.database}. Take another first."
     )
+
+
+def test_a_backup_of_a_part_stands_for_no_whole_one(
+    server: Server,
+    target: Session,
+    taken: Callable[..., Backup],
+    run: Callable[..., Run],
+    database: str,
+    client_as: Callable[..., Client],
+) -> None:
+    target.rows("create table part (id int primary key)")
+    whole = taken()
+    part = taken(tables="public.part")
+    page = client_as("admin").get(reverse("backups", args=[server.name]))
+    (line,) = page.context["latest"]
+    assert (line["newest"], line["good"], line["restored"]) == (whole, whole, None)
+    assert "Backups of a part do not count here: they cannot bring the whole back." in page.content.decode()
+    assert refusal(server, "delete_backup", backup=whole.pk) == (
+        f"{whole} is the only proven backup of {database}. Take another first."
+    )
+    done = run("verify_backup", backup="", database=database, how="restore")
+    assert done.status == Run.Status.SUCCEEDED, done.message
+    whole.refresh_from_db()
+    part.refresh_from_db()
+    assert (whole.rung, part.rung) == (Backup.Rung.RESTORED, Backup.Rung.READ)
+    done = run("delete_backup", backup=part.pk)
+    assert done.status == Run.Status.SUCCEEDED, done.message
+
+
+def test_a_policy_that_covers_no_backup_says_so_when_it_is_asked(client_as: Callable[..., Client]) -> None:
+    form = {
+        **FEW,
+        "name": "soon",
+        "time_zone": "UTC",
+        "enabled": "on",
+        "database": "later",
+        "action": "preview",
+    }
+    page = client_as("admin").post(reverse("policy_add"), form).content.decode()
+    assert (
+        "It covers no backup that there is: nothing would go. Either none was taken yet of what it names, or a more "
+        "particular policy has them. What the next 90 days bring can be told after the first backup."
+    ) in page
+    assert "It covers no backup" not in client_as("admin").get(reverse("policy_add")).content.decode()
+
+
+def test_a_policy_is_removed_by_its_name_and_says_what_would_go_then(
+    server: Server, three: list[Backup], database: str, client_as: Callable[..., Client]
+) -> None:
+    Policy.objects.create(name="all", rules=FEW)
+    Policy.objects.create(name="long", server=server, rules={**FEW, "last": 9})
+    admin, address = client_as("admin"), reverse("policy_remove", args=["long"])
+    page = admin.get(reverse("policy", args=["long"])).content.decode()
+    assert f"{database} of shop: the policy all holds then, and 2 of 3 backups would go." in page
+    answer = admin.post(address, {"typed": "all"}, follow=True)
+    assert "Not removed: type long to confirm." in answer.content.decode()
+    admin.post(address, {"typed": "long"})
+    assert [each.name for each in Policy.objects.all()] == ["all"]
+    page = admin.get(reverse("policy", args=["all"])).content.decode()
+    assert f"{database} of shop: no policy covers it then, and every backup is kept." in page
 
 
 def test_the_newest_backup_is_proven_by_a_restore_that_leaves_nothing(
