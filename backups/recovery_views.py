@@ -84,6 +84,7 @@ def recovery(request: HttpRequest, server_name: str) -> HttpResponse:
         "trend": _trend(drills),
         "happened": happened,
         "may_audit": may(request.user, "audit.view", server),
+        "may_recover": may(request.user, "backups.recover_to_moment", server),
         "may_see_password": may(request.user, "backups.download", server),
     }
     return render(request, "backups/recovery.html", context)

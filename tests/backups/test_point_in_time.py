@@ -222,10 +222,11 @@ def test_what_happened_is_drawn_on_the_bar_with_the_moment_before_it(
     ]
     address = f'hx-get="{reverse("audit_losses", args=[source.server.name])}?since='
     assert address in page.content.decode()
-    assert (
-        address
-        not in client_as("viewer").get(reverse("recovery", args=[source.server.name])).content.decode()
-    )
+    assert "Recover to it…" in page.content.decode()
+    viewed = client_as("viewer").get(reverse("recovery", args=[source.server.name])).content.decode()
+    assert address not in viewed
+    assert "Recover to it…" not in viewed
+    assert f"Only an admin of {source.server} recovers to it: tell them this moment." in viewed
 
 
 def rows_of(name: str, source: Source) -> list[tuple[object, ...]]:
