@@ -41,7 +41,11 @@ select a.attnum, a.attname as name, format_type(a.atttypid, a.atttypmod) as type
             from base d join pg_catalog.pg_type b on b.oid = d.typbasetype where d.typtype = 'd')
         select typnamespace <> 'pg_catalog'::regnamespace from base where typtype <> 'd') as is_users,
        exists (select from pg_catalog.pg_opclass o join pg_catalog.pg_am m on m.oid = o.opcmethod
-               where m.amname = 'btree' and o.opcdefault and o.opcintype = t.oid) as sortable
+               where m.amname = 'btree' and o.opcdefault and (o.opcintype = t.oid or exists (
+                   -- Sorted as what it is already: varchar as text, cidr as inet.
+                   select from pg_catalog.pg_cast c
+                   where c.castsource = t.oid and c.casttarget = o.opcintype and c.castmethod = 'b'
+                     and c.castcontext = 'i' and t.typnamespace = 'pg_catalog'::regnamespace))) as sortable
 from pg_catalog.pg_attribute a
 join pg_catalog.pg_type t on t.oid = a.atttypid
 where a.attrelid = %s and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'

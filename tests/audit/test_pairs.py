@@ -3,6 +3,7 @@
 import pytest
 
 from audit import changes, inside, search
+from audit.moments import row_at
 from tests.audit.conftest import letters
 
 pytestmark = pytest.mark.servers
@@ -97,3 +98,21 @@ def test_the_life_of_a_row_is_a_walk_down_indexes(parts, execute):
     assert "Seq Scan" not in plan
     for index in ("pairs_1_default_c1_left_statement_id_idx", "rows_1_default_c1_left_statement_id_idx"):
         assert index in plan
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new"), [("varchar(40)", "a", "b"), ("cidr", "10.0.0.0/8", "10.1.0.0/16")]
+)
+def test_a_row_that_got_another_key_leaves_the_old_one_whatever_the_type(
+    audit, execute, target, kind, old, new
+):
+    execute(f"create table keyed (code {kind} primary key, name text)")
+    audit.watch("keyed")
+    execute(f"insert into keyed values ('{old}', 'x')")
+    execute(f"update keyed set code = '{new}'")
+    state = audit.state
+    table, now = state.table("public", "keyed"), target.value("select clock_timestamp()")
+    assert row_at(target.rows, state, table, old, now).new is None
+    assert row_at(target.rows, state, table, new, now).new == {"code": new, "name": "x"}
+    keys = "select count(*) from pg_indexes where schemaname = 'dbadmin_audit' and indexname = 'rows_1_key'"
+    assert target.value(keys) == 1
