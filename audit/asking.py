@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any
 
 import psycopg
@@ -20,6 +20,7 @@ from psycopg_pool import TooManyRequests
 
 from audit import fresh
 from audit.raw_text import NOTE, accepted, has_no_encoding
+from audit.models import SealCheck
 from audit.registry import Installed, installed
 from audit.search import BadFilter, Filter
 from dbadmin import connections
@@ -66,6 +67,15 @@ class Asked:
         """Looking at audit data is itself recorded."""
         record(self.request, "audit.view", text, self.server, database=self.database, **facts)
 
+    @cached_property
+    def check(self) -> SealCheck | None:
+        """What is known of the log by its seals."""
+        return SealCheck.standing(self.server, self.database)
+
+    def altered(self, statement: int) -> list[str]:
+        """What the check of the seals found of a statement."""
+        return self.check.of_statement(statement) if self.check else []
+
     def context(self, **more: Any) -> dict[str, Any]:
         """What each template of the log is given."""
         return {
@@ -77,6 +87,7 @@ class Asked:
             "why_unlisted": self.why_unlisted,
             "tab": more.pop("tab", "log"),
             "encoding_note": NOTE if has_no_encoding(self.session.connection) else "",
+            "check": self.check,
             **more,
         }
 

@@ -1,5 +1,7 @@
 """What the control database keeps of the audit log: seals, their keys, what checks found, saved searches."""
 
+from __future__ import annotations
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.conf import settings
@@ -76,6 +78,14 @@ class Seal(models.Model):
         return f"seal {self.number} of {self.server_name}/{self.database}"
 
 
+DIFFERS = "The audit log differs from its seals"
+#: The same where nothing but findings of this kind was found.
+BESIDE = {
+    "hidden": "Searches of the audit log do not find all that is in it",
+    "capture": "What records changes is not as it was installed",
+}
+
+
 class SealCheck(models.Model):
     """What a verification of seals found."""
 
@@ -93,6 +103,25 @@ class SealCheck(models.Model):
 
     def __str__(self) -> str:
         return f"check of {self.server}/{self.database}, {len(self.findings)} findings"
+
+    @classmethod
+    def standing(cls, server: Server, database: str) -> SealCheck | None:
+        """The newest one; an older one that found something stands until a check of as many seals did not."""
+        found = list(cls.objects.filter(server=server, database=database)[:50])
+        newest = next(iter(found), None)
+        older = (one for one in found if one.findings and newest and one.seals > newest.seals)
+        return newest if newest is None or newest.findings else next(older, newest)
+
+    @property
+    def says(self) -> str:
+        """What was found, in half a sentence."""
+        kinds = {one["kind"] for one in self.findings}
+        what = BESIDE.get(next(iter(kinds)), DIFFERS) if len(kinds) == 1 else DIFFERS
+        return f"{what} in {len(self.findings)} place{'' if len(self.findings) == 1 else 's'}"
+
+    def of_statement(self, number: int) -> list[str]:
+        """What was found of a statement and its rows."""
+        return [one["what"] for one in self.findings if one["statement"] == number]
 
 
 class CountedTable(models.Model):

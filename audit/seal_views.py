@@ -49,7 +49,7 @@ def seals(asked: Asked) -> HttpResponse:
         older=shown[PAGE - 1].number if len(shown) > PAGE else None,
         last=last,
         lag=lag,
-        check=SealCheck.objects.filter(server=asked.server, database=asked.database).first(),
+        last_check=SealCheck.objects.filter(server=asked.server, database=asked.database).first(),
     )
     return render(asked.request, "audit/seals.html", context)
 

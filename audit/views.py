@@ -111,6 +111,7 @@ def statement(asked: Asked, number: int) -> HttpResponse:
     asked.note(f"Looked at statement {number} of {asked.state.watched[found.watched_id]}.", statement=number)
     context = asked.context(
         statement=found,
+        altered=asked.altered(number),
         moment_before=moment_before(asked, found),
         line=lines_of(asked.rows, asked.state, [found])[0],
         table=asked.state.watched.get(found.watched_id),
@@ -135,7 +136,7 @@ def change(asked: Asked, number: int, n: int) -> HttpResponse:
     context = asked.context(
         statement=found, change=one, table=table, key=key, lines=diff.lines(one.old, one.new),
         line=lines_of(asked.rows, asked.state, [found])[0], moment_before=moment_before(asked, found),
-        may_export=may(asked.request.user, "audit.export", asked.server),
+        may_export=may(asked.request.user, "audit.export", asked.server), altered=asked.altered(number),
     )  # fmt: skip
     return render(asked.request, "audit/change.html", context)
 

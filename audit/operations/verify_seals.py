@@ -20,13 +20,6 @@ from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Call, Step
 
-DIFFERS = "The audit log differs from its seals"
-#: The same where nothing but findings of this kind was found.
-BESIDE = {
-    "hidden": "Searches of the audit log do not find all that is in it",
-    "capture": "What records changes is not as it was installed",
-}
-
 
 class VerifySeals(Operation):
     """Read the sealed part of the audit log anew, compare it with its seals, and name what was altered since."""
@@ -94,10 +87,9 @@ class VerifySeals(Operation):
             work.log(finding.what)
         work.result(findings=len(found), statements=check.statements)
         if found:
-            kinds = {finding.kind for finding in found}
-            what = BESIDE.get(next(iter(kinds)), DIFFERS) if len(kinds) == 1 else DIFFERS
+            what = check.says
             record(None, "audit.tampered", f"{what}: {found[0].what}", self.server)
-            raise Refused(f"{what} in {len(found)} places. The first: {found[0].what}")
+            raise Refused(f"{what}. The first: {found[0].what}")
         said = f"{check.statements} statements with {check.images} row images are as they were sealed."
         work.log(said)
         work.say(said)

@@ -131,7 +131,7 @@ def test_a_log_that_cannot_be_read_any_more_is_a_finding_and_no_error(
     assert findings(target) == [f"Seal 1 cannot be compared: {why}."]
     run = carry_out(operation("verify_seals", server))
     first = f"Seal 1 cannot be compared: {why}."
-    assert run.message == f"The audit log differs from its seals in 1 places. The first: {first}"
+    assert run.message == f"The audit log differs from its seals in 1 place. The first: {first}"
 
 
 @pytest.mark.parametrize(

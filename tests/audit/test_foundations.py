@@ -103,7 +103,7 @@ def test_what_falsifies_the_log_is_told_recorded_named_and_mended(indexed, execu
     execute(tampering)
     assert gaps(indexed) == [("critical", problem, remedy)]
     run = carry_out(operation("verify_seals", server))
-    first = f"What records changes is not as it was installed in 1 places. The first: {problem}."
+    first = f"What records changes is not as it was installed in 1 place. The first: {problem}."
     assert (run.status, run.message) == ("refused", first)
     assert log_of(carry_out(operation("seal_log", server)))[0] == f"Recorded a gap. {problem}."
     assert gaps(indexed) == [("critical", problem, remedy)]
