@@ -16,6 +16,7 @@ from audit.models import CountedTable
 from audit.sealing import place_of
 from dbadmin.connections import named_rows
 from dbadmin.models import Server
+from dbadmin.units import several
 
 #: How old a first suspicion is when it is looked at again: a session hands over all that it counted within so long.
 SETTLED = dt.timedelta(seconds=60)
@@ -249,17 +250,12 @@ def sentence(before: Look, now: Look, told: Told) -> str:
     """A gap in words."""
     table, log = grown(now.table, before.table, False), log_grown(before, now)
     change = "change is" if told.rows == 1 else "changes are"
-    inserted, images = number(table.inserted, "row"), number(log.inserted, "row image")
+    inserted, images = several(table.inserted, "row"), several(log.inserted, "row image")
     return (
         f"Between {before.at:%Y-%m-%d %H:%M} and {now.at:%Y-%m-%d %H:%M} UTC PostgreSQL counted"
         f" {inserted} inserted, {table.updated} updated and {table.deleted} deleted, and"
         f" {images} in the log: at least {told.rows} {change} not recorded{told.why}"
     )
-
-
-def number(count: int, what: str) -> str:
-    """1 row, 2 rows."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def looks(connection: psycopg.Connection[Any]) -> Iterator[tuple[Any, Look]]:

@@ -9,6 +9,7 @@ from django.db import models
 
 from dbadmin import secrets
 from dbadmin.models import Server
+from dbadmin.units import several
 
 
 class SealKey(models.Model):
@@ -117,7 +118,7 @@ class SealCheck(models.Model):
         """What was found, in half a sentence."""
         kinds = {one["kind"] for one in self.findings}
         what = BESIDE.get(next(iter(kinds)), DIFFERS) if len(kinds) == 1 else DIFFERS
-        return f"{what} in {len(self.findings)} place{'' if len(self.findings) == 1 else 's'}"
+        return f"{what} in {several(len(self.findings), 'place')}"
 
     def of_statement(self, number: int) -> list[str]:
         """What was found of a statement and its rows."""

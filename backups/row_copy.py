@@ -15,7 +15,7 @@ from backups.row_places import Expression, Shape, TableName, as_usual, meet, of,
 from backups.row_sequences import move_behind
 from backups.row_writing import HELD, KEYS, MOMENT, MOST_NAMED, Advice, NotWritten, all_or_none, write
 from dbadmin.connections import named_rows
-from dbadmin.units import count
+from dbadmin.units import count, several
 
 #: What a row is, CHANGED or MISSING, its key as texts, and how the live row was marked when it was compared.
 Named = tuple[str, list[str], int | None]
@@ -134,17 +134,23 @@ class _Copy:
         total, *counts = self.connection.execute(
             sql.SQL("SELECT count(*) FILTER (WHERE {}), {} FROM {}").format(any_of_them, of_each, both)
         ).fetchall()[0]
-        written = f"{count(self.wanted.total)} rows of {self.job.live}"
+        written = f"{several(self.wanted.total, 'row')} of {self.job.live}"
         if not total:
-            return f"{written} are as in the backup.", []
+            return f"{written} {'is' if self.wanted.total == 1 else 'are'} as in the backup.", []
         names = [name for name, number in zip(differs, counts, strict=True) if number]
         key = sql.SQL(", ").join(sql.SQL("l.{}::text").format(sql.Identifier(name)) for name in self.job.key)
         keys = self.connection.execute(
             sql.SQL("SELECT ARRAY[{}] FROM {} WHERE {} ORDER BY 1 LIMIT 20").format(key, both, any_of_them)
         ).fetchall()
-        differ = f"{count(total)} of them are not as in the backup: they differ in {', '.join(names)}."
+        these = (
+            "is not as in the backup: it differs" if total == 1 else "are not as in the backup: they differ"
+        )
+        differ = f"{count(total)} of them {these} in {', '.join(names)}."
         told = [f"Not as in the backup: {', '.join(key)}" for (key,) in keys]
-        return f"{written} were copied. {differ}", [*self._triggers(), *told]
+        return f"{written} {'was' if self.wanted.total == 1 else 'were'} copied. {differ}", [
+            *self._triggers(),
+            *told,
+        ]
 
     def _triggers(self) -> list[str]:
         kinds = [_TRIGGER_BITS[kind] for kind, number in self.wanted.counts.items() if number]

@@ -10,6 +10,8 @@ from psycopg import Connection
 from psycopg.errors import LockNotAvailable
 from psycopg.sql import Composable, Literal
 
+from dbadmin.units import several
+
 if TYPE_CHECKING:
     from dbadmin.runner import Work
 
@@ -104,7 +106,7 @@ class Transaction:
                     connection.execute("select pg_catalog.set_config(%s, %s, true)", [name, value])
                 connection.execute(each.statement, each.params)  # type: ignore[arg-type]
             work.committing(connection)
-        work.log(f"Committed {len(self.statements)} statements.")
+        work.log(f"Committed {several(len(self.statements), 'statement')}.")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,11 @@ def count(value: Any) -> str:
     return f"{int(value):,}".replace(",", THIN)
 
 
+def several(number: int, noun: str) -> str:
+    """1 row, 2 rows, 48 120 rows."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def significant(value: float) -> str:
     """At most three significant digits, never an exponent."""
     if value == 0 or not math.isfinite(value):

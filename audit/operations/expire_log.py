@@ -24,6 +24,7 @@ from dbadmin.models import Server
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Call, Sql, Step, Transaction
+from dbadmin.units import several
 
 PARTITIONS = """
 select c.relname as name, c.relpages::bigint * current_setting('block_size')::bigint as size_bytes
@@ -134,7 +135,7 @@ class ExpireLog(Operation):
             database = connection.info.dbname
             if month in archive.keys(shelf, self.server, database):
                 made = archive.described(shelf, self.server, database, month)
-                work.log(f"{month} is in {self.params['store']} already: {made.lines} lines.")
+                work.log(f"{month} is in {self.params['store']} already: {several(made.lines, 'line')}.")
             else:
                 made = archive.write(
                     connection,
@@ -145,7 +146,9 @@ class ExpireLog(Operation):
                     self.kind,
                     lambda done: work.progress(done, None, "rows"),
                 )
-                work.log(f"Copied {month} to {made.key}: {made.lines} lines in {made.size_bytes} bytes.")
+                work.log(
+                    f"Copied {month} to {made.key}: {several(made.lines, 'line')} in {made.size_bytes} bytes."
+                )
         self.archived[month] = made.said()
 
     def forgets(self, rows: Rows, own: bool, first_kept: dt.date, database: str) -> list[Step]:

@@ -22,6 +22,7 @@ from dbadmin.connections import named_rows
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Call, Sql, Step, Transaction
+from dbadmin.units import several
 
 #: What an older dbadmin's script did not make yet.
 TABLES = """
@@ -165,7 +166,7 @@ class IndexLog(Operation):
         )
         if self.params.get("texts", True) and not text_index.extension(rows_of(self)).schema:
             work.log("Texts are not indexed: the extension pg_trgm is not there.")
-        work.log(f"Added {done} statements to the sums.")
+        work.log(f"Added {several(done, 'statement')} to the sums.")
         work.result(statements=done)
 
     def copy_texts(self, work: Work) -> None:
@@ -174,7 +175,7 @@ class IndexLog(Operation):
         first = dt.datetime.combine(rows(plans.ABILITIES)[0].today.replace(day=1), dt.time(), dt.UTC)
         begin = rows(activity.FIRST, [first - SKEW])[0].id or 0
         done = self.batches(work, lambda connection, state: text_copies.fill_next(connection, state, begin))
-        work.log(f"Copied the texts of {done} statements.")
+        work.log(f"Copied the texts of {several(done, 'statement')}.")
 
     def batches(self, work: Work, batch: Callable[[psycopg.Connection[Any], Installed], Done]) -> int:
         """Batch after batch, each a transaction of its own, by the owner of the log; how many statements."""

@@ -19,6 +19,7 @@ from dbadmin.connections import named_rows
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Call, Step, Transaction
+from dbadmin.units import several
 
 HAVING = "select to_regclass('dbadmin_audit.' || quote_ident(%s)) is not null as found"
 
@@ -58,7 +59,9 @@ class LoadMonth(Operation):
         self.refuse_filled(rows)
         if found.kind == "parquet" and not parquet.is_installed():
             raise Refused(parquet.MISSING)
-        says = f"Load {found.lines} lines of {found.key}, SHA-256 {found.sha256}, or nothing of them"
+        says = (
+            f"Load {several(found.lines, 'line')} of {found.key}, SHA-256 {found.sha256}, or nothing of them"
+        )
         return [*self.partitions(rows, database), Call(self.load, says=says)]
 
     def leaf(self, parent: str) -> str:
@@ -96,7 +99,7 @@ class LoadMonth(Operation):
                 if mapping.is_ready(lambda query: named_rows(connection.execute(query))):
                     # A map that was begun while the month was away lacks it.
                     mapping.add(connection, Identifier(SCHEMA, self.leaf("statement")), SQL("true"))
-        work.log(f"Loaded {count} rows of {month}. expire_log drops them again.")
+        work.log(f"Loaded {several(count, 'row')} of {month}. expire_log drops them again.")
 
     def result_url(self, run: object) -> str:
         month = self.params["month"]

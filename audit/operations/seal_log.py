@@ -26,6 +26,7 @@ from dbadmin.events import record
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Call, Step
+from dbadmin.units import several
 
 GONE = (
     "{} has no audit log any more, though seal {} of {:%Y-%m-%d %H:%M} UTC covers one: its schema was dropped, the"
@@ -82,7 +83,7 @@ class SealLog(Operation):
         with work.connect(self.params.get("database") or None) as connection:
             database = connection.info.dbname
         count = copy_seals(stores.open_store(name), self.server, database, name)
-        work.log(f"Copied {count} seals to {name}.")
+        work.log(f"Copied {several(count, 'seal')} to {name}.")
 
     def seal(self, work: Work) -> None:
         """Batch after batch."""
@@ -96,7 +97,10 @@ class SealLog(Operation):
                 images += seal.images
                 work.progress(statements, None, "rows")
                 work.stop_if_cancelled()
-        work.log(f"Sealed {statements} statements with {images} row images in {seals} seals.")
+        work.log(
+            f"Sealed {several(statements, 'statement')} with {several(images, 'row image')}"
+            f" in {several(seals, 'seal')}."
+        )
         self.stamp(work, database)
         work.result(seals=seals, statements=statements, images=images)
 

@@ -19,6 +19,7 @@ from dbadmin.events import record
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
 from dbadmin.steps import Call, Step
+from dbadmin.units import several
 
 
 class VerifySeals(Operation):
@@ -90,7 +91,8 @@ class VerifySeals(Operation):
             what = check.says
             record(None, "audit.tampered", f"{what}: {found[0].what}", self.server)
             raise Refused(f"{what}. The first: {found[0].what}")
-        said = f"{check.statements} statements with {check.images} row images are as they were sealed."
+        read = f"{several(check.statements, 'statement')} with {several(check.images, 'row image')}"
+        said = f"{read} are as they were sealed."
         work.log(said)
         work.say(said)
 

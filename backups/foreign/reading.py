@@ -16,6 +16,7 @@ from backups.foreign.models import ForeignRepository
 from backups.physical.wal import SEGMENT_BYTES
 from dbadmin.models import Server
 from dbadmin.operations import Refused
+from dbadmin.units import several
 
 if TYPE_CHECKING:
     from dbadmin.work import Work
@@ -93,11 +94,7 @@ def _source(server: Server) -> Source:
 
 def _sentence(repository: ForeignRepository) -> str:
     problems, gaps = repository.seen["problems"], repository.gaps_count
-    open_holes = f", {_counted(gaps, 'open hole')} in its WAL" if gaps else ""
+    open_holes = f", {several(gaps, 'open hole')} in its WAL" if gaps else ""
     return " ".join(
-        [f"{repository} holds {_counted(repository.seen['backups_count'], 'backup')}{open_holes}.", *problems]
+        [f"{repository} holds {several(repository.seen['backups_count'], 'backup')}{open_holes}.", *problems]
     )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -14,7 +14,7 @@ from backups.row_undo import obstacle, take_back
 from dbadmin.models import Run, Server
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.steps import Call, Step
-from dbadmin.units import count
+from dbadmin.units import count, several
 
 if TYPE_CHECKING:
     from dbadmin.runner import Work
@@ -70,7 +70,8 @@ class UndoCopyRows(Operation):
             for key in others[:_MOST_NAMED]:
                 work.log(f"Left as it is, since it was changed after the copy: {key}")
             work.say(
-                f"{count(done)} rows of {job.live} are as before the copy, {count(len(others))} were left as they are."
+                f"{several(done, 'row')} of {job.live} {'is' if done == 1 else 'are'} as before the copy, "
+                f"{count(len(others))} {'was left as it is' if len(others) == 1 else 'were left as they are'}."
             )
 
         return [Call(do, says)]

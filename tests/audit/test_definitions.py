@@ -99,7 +99,7 @@ def privileges(watcher):
 def test_what_is_seen_is_sealed_and_found_as_a_definition(watched):
     watched.session.connection.execute("alter table items add note text")
     run = look(watched)
-    assert "Sealed 1 statements with 0 row images in 1 seals." in log_of(run)
+    assert "Sealed 1 statement with 0 row images in 1 seal." in log_of(run)
     (line,) = watched.statements(operation="definition")
     assert (line.person, line.note) == ("unknown", line.note)
     assert line.note.endswith("UTC, by whom is not known: column added: note text")

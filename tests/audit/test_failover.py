@@ -27,7 +27,7 @@ def primary(new_postgres, db):
         audit.session.rows("create table items (id int primary key, name text)")
         audit.watch("items")
         change(audit, 1, 3)
-        assert sealed(audit) == "Sealed 3 statements with 3 row images in 1 seals."
+        assert sealed(audit) == "Sealed 3 statements with 3 row images in 1 seal."
         audit.session.connection.execute("checkpoint")
     return made
 
@@ -110,7 +110,7 @@ def test_seals_go_on_on_a_promoted_standby(primary, standby):
     promote(standby)
     with looked_after(standby) as audit:
         change(audit, 6, 7)
-        assert sealed(audit) == "Sealed 4 statements with 4 row images in 1 seals."
+        assert sealed(audit) == "Sealed 4 statements with 4 row images in 1 seal."
         assert list(Seal.objects.values_list("number", "timeline", "statements")) == [(2, 2, 4), (1, 1, 3)]
         status, _, lines = verified(audit)
         assert (status, lines[-1]) == ("succeeded", "7 statements with 7 row images are as they were sealed.")
@@ -121,7 +121,7 @@ def test_what_a_promoted_standby_never_got_is_lost_and_not_tampered_with(primary
     with looked_after(primary) as audit:
         change(audit, 4, 5)
         lost = [row.id for row in audit.statements()][-2:]
-        assert sealed(audit) == "Sealed 2 statements with 2 row images in 1 seals."
+        assert sealed(audit) == "Sealed 2 statements with 2 row images in 1 seal."
     primary.stop()
     standby.start()
     promote(standby)
@@ -150,7 +150,7 @@ def test_what_is_written_after_a_loss_is_sealed_and_an_alteration_of_it_named(pr
         change(audit, 100, 109)
         new = [row.id for row in audit.statements()][3:]
         assert len(new) == 10
-        assert sealed(audit) == "Sealed 10 statements with 10 row images in 1 seals."
+        assert sealed(audit) == "Sealed 10 statements with 10 row images in 1 seal."
         verified(audit)
         assert found(audit) == [gone(number, new) for number in lost]
         audit.session.connection.execute(

@@ -151,7 +151,7 @@ def test_a_change_is_sealed_once_it_is_listed_and_is_never_taken_for_one_that_so
 def test_the_operations_that_seal_and_verify_have_it_listed_first(items, execute, target, server):
     execute("insert into items values (1, 'a')")
     run = carry_out(operation("seal_log", server))
-    assert "Sealed 1 statements with 1 row images in 1 seals." in log_of(run)
+    assert "Sealed 1 statement with 1 row image in 1 seal." in log_of(run)
     execute("update items set name = 'b'")
     assert carry_out(operation("index_log", server)).status == "succeeded"
     assert unlisted(target) == 0

@@ -177,7 +177,7 @@ def test_needs_no_extension(audit, execute, server):
     assert run.status == "succeeded"
     assert log_of(run)[-2:] == [
         "Texts are not indexed: the extension pg_trgm is not there.",
-        "Added 1 statements to the sums.",
+        "Added 1 statement to the sums.",
     ]
 
 

@@ -54,7 +54,7 @@ def test_what_was_recorded_since_the_dump_is_told_as_lost_and_what_comes_after_i
     lost, new = [4, 5], [statement.id for statement in restored.statements()][3:]
     verified(restored)
     assert found(restored) == [gone(number) for number in lost]
-    assert sealed(restored) == "Sealed 1 statements with 1 row images in 1 seals."
+    assert sealed(restored) == "Sealed 1 statement with 1 row image in 1 seal."
     verified(restored)
     assert found(restored) == [gone(number, new) for number in lost]
     restored.session.connection.execute(

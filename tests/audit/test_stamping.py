@@ -139,7 +139,7 @@ def test_the_newest_seal_is_stamped_kept_in_the_store_and_proven(
     assert kept == bytes(seal.stamp)
     assert verified(server) == (
         "succeeded",
-        ["1 of 1 time stamps fit their seals.", "1 statements with 1 row images are as they were sealed."],
+        ["1 of 1 time stamps fit their seals.", "1 statement with 1 row image are as they were sealed."],
     )
     dsn, ca = postgres.dsn_for(target.database), str(authority.folder / "ca.pem")
     status, said, _ = by_the_script(tmp_path, dsn, "--ca", ca)
@@ -196,7 +196,7 @@ def test_a_stamp_of_another_seal_or_from_elsewhere_is_found(
 def test_an_authority_that_is_away_holds_no_seal_up_and_is_asked_again(stamped, server, authority, settings):
     settings.DBADMIN_TSA_URL = "http://127.0.0.1:9/"
     lines = sealed(server)
-    assert "Sealed 1 statements with 1 row images in 1 seals." in lines
+    assert "Sealed 1 statement with 1 row image in 1 seal." in lines
     told = "127.0.0.1 did not answer: [Errno 111] Connection refused."
     assert f"Seal not time-stamped, the next run asks again: {told}" in lines
     event = Event.objects.get(kind="audit.unstamped")
@@ -211,8 +211,8 @@ def test_an_authority_that_is_away_holds_no_seal_up_and_is_asked_again(stamped, 
 
 def test_without_an_authority_nothing_is_said_of_stamps(stamped, server, settings):
     settings.DBADMIN_TSA_URL = ""
-    assert sealed(server) == ["Sealed 1 statements with 1 row images in 1 seals.", "Copied 1 seals to vault."]
-    assert verified(server) == ("succeeded", ["1 statements with 1 row images are as they were sealed."])
+    assert sealed(server) == ["Sealed 1 statement with 1 row image in 1 seal.", "Copied 1 seal to vault."]
+    assert verified(server) == ("succeeded", ["1 statement with 1 row image are as they were sealed."])
 
 
 def test_stamps_that_cannot_be_checked_are_told(stamped, server, settings):

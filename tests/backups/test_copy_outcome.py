@@ -84,4 +84,4 @@ def test_a_run_that_ended_after_its_rows_were_copied_says_so_and_is_taken_back(
         "the operation “Take copied rows back” returns it."
     )
     undone = run("undo_copy_rows", run=ended.pk)
-    assert undone.message == "1 rows of public.goods are as before the copy, 0 were left as they are."
+    assert undone.message == "1 row of public.goods is as before the copy, 0 were left as they are."

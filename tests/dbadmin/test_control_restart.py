@@ -48,7 +48,7 @@ def run_it_through_a_restart(control, postgres, process):
     control.start()
     until(lambda: ask("select status from dbadmin_run") != "running", 60)
     assert ask("select status from dbadmin_run") == "succeeded"
-    assert ask("select text from dbadmin_runline") == "Committed 1 statements."
+    assert ask("select text from dbadmin_runline") == "Committed 1 statement."
 
 
 class Asker:

@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from dbadmin.probe_headers import HeaderError, parse_actions, parse_header, seconds, threshold
-from dbadmin.units import unit_of
+from dbadmin.units import several, unit_of
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,8 @@ def test_actions_name_an_operation_and_its_fields() -> None:
     first, second = parse_actions("drop_index(schema, index=name), cancel_backend(pid)")
     assert (first.operation, first.fields) == ("drop_index", (("schema", "schema"), ("index", "name")))
     assert (second.operation, second.fields) == ("cancel_backend", (("pid", "pid"),))
+
+
+def test_one_is_one_and_all_else_is_several() -> None:
+    found = [several(number, "row") for number in (0, 1, 2, 48_120)]
+    assert found == ["0 rows", "1 row", "2 rows", "48\N{NARROW NO-BREAK SPACE}120 rows"]
