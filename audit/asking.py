@@ -19,8 +19,8 @@ from django.views.decorators.http import require_GET
 from psycopg_pool import TooManyRequests
 
 from audit import fresh
-from audit.raw_text import NOTE, accepted, has_no_encoding
 from audit.models import SealCheck
+from audit.raw_text import NOTE, accepted, has_no_encoding
 from audit.registry import Installed, installed
 from audit.search import BadFilter, Filter
 from dbadmin import connections

@@ -107,11 +107,14 @@ class SealCheck(models.Model):
 
     @classmethod
     def standing(cls, server: Server, database: str) -> SealCheck | None:
-        """The newest one; an older one that found something stands until a check of as many seals did not."""
+        """The newest one. With it stands what an older one found, until a check of as many seals does not."""
         found = list(cls.objects.filter(server=server, database=database)[:50])
         newest = next(iter(found), None)
-        older = (one for one in found if one.findings and newest and one.seals > newest.seals)
-        return newest if newest is None or newest.findings else next(older, newest)
+        wider = next((one for one in found if one.findings and newest and one.seals > newest.seals), None)
+        if newest is None or wider is None:
+            return newest
+        wider.findings += [one for one in newest.findings if one not in wider.findings]
+        return wider
 
     @property
     def says(self) -> str:

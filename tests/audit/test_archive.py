@@ -238,7 +238,10 @@ def test_many_rows_are_written_and_loaded_in_groups(old, server, target, execute
     file = pyarrow.parquet.ParquetFile(folder / "rows_1.parquet")
     assert (file.num_row_groups, file.metadata.num_rows) == (11, 1050)
     run = carry_out(operation("load_month", server, store="vault", month="2020-01"))
-    assert log_of(run)[-1] == "Loaded 1\N{NARROW NO-BREAK SPACE}051 rows of 2020-01. expire_log drops them again."
+    assert (
+        log_of(run)[-1]
+        == "Loaded 1\N{NARROW NO-BREAK SPACE}051 rows of 2020-01. expire_log drops them again."
+    )
     assert content(execute) == before
 
 

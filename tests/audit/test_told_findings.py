@@ -57,6 +57,10 @@ def test_it_stands_until_a_check_of_as_many_seals_finds_nothing(sealed, shown, e
     assert shown("statement/3/") == [BANNER, OF_THE_STATEMENT]
     seals = client_as("auditor").get(f"/servers/{server.name}/audit/seals/").content.decode()
     assert "The last check read fewer seals." in seals
+    execute(f"update {STATEMENT} set set_role = 'joe' where id = 3")
+    assert check(server, last=1) == "refused"
+    assert shown("statement/1/4/") == [BANNER, OF_THE_ROW]
+    execute(f"update {STATEMENT} set set_role = null where id = 3")
     execute(f"update {ROWS} set c2 = 'n4' where statement_id = 1 and n = 4")
     assert check(server) == "succeeded"
     assert shown("statement/3/") == shown("") == []
