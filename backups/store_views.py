@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -13,7 +14,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from backups import catalogue, seen_stores, store_rules
-from backups.models import PointInTime, Store
+from backups.models import PointInTime, Policy, Store
 from backups.stores import Finding, StoreError
 from dbadmin.events import record
 from dbadmin.models import Run
@@ -173,7 +174,20 @@ def _saved(request: HttpRequest, store: Store, findings: list[Finding], is_its_d
         messages.warning(request, f"{store} is saved, but it does not work yet. {store.test_problem}")
     else:
         messages.success(request, f"{store} is saved and works: written, listed, read, deleted.")
+    if not store.enabled and (missed := list(_missed_by(store))):
+        messages.warning(request, f"{store} is switched off. {' '.join(missed)} Name another store there.")
     return redirect("stores")
+
+
+def _missed_by(store: Store) -> Iterator[str]:
+    """Who counts on a store that is switched off."""
+    in_use = Policy.objects.filter(enabled=True)
+    yield from (
+        f"Backups of the policy {each} go there, and are refused." for each in in_use.filter(store=store)
+    )
+    yield from (f"The policy {each} makes no more copies there." for each in in_use.filter(copies=store))
+    for point in PointInTime.objects.filter(store=store, enabled=True).select_related("server"):
+        yield f"The WAL of {point.server} goes there all the same."
 
 
 @login_required

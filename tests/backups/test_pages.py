@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from backups import logical
-from backups.models import Backup, BackupKey, Drill, Store
+from backups.models import Backup, BackupKey, Drill, PointInTime, Policy, Store
 from backups.recovery_kit import TRANSACTION_TIMEOUT_FROM, aws, reach
 from dbadmin import runs
 from dbadmin.models import ApiToken, Event, Grant, Role, Run, Server
@@ -133,6 +133,22 @@ def test_two_stores_cannot_be_one_place_so_that_a_copy_is_never_the_same_object(
     form["directory"] = str(tmp_path / "older")
     client_as("admin").post(reverse("store_add"), {**form, "action": "save"})
     assert Store.objects.get(name="second").test_problem == ""
+
+
+def test_a_store_that_is_switched_off_tells_who_counts_on_it(
+    client_as: Callable[..., Client], store: Store, server: Server
+) -> None:
+    PointInTime.objects.create(server=server, store=store, slot="dbadmin_shop", enabled=True)
+    Policy.objects.create(name="night", store=store)
+    Policy.objects.create(name="twice").copies.add(store)
+    form = {"name": store.name, "kind": "local", "directory": store.directory, "lock_days": 0}
+    answer = client_as("admin").post(
+        reverse("store", args=[store.name]), {**form, "action": "save"}, follow=True
+    )
+    assert [str(each) for each in answer.context["messages"]][-1] == (
+        "shelf is switched off. Backups of the policy night go there, and are refused. The policy twice makes no more "
+        "copies there. The WAL of shop goes there all the same. Name another store there."
+    )
 
 
 def test_a_key_shows_its_private_half_once_and_comes_back_only_with_the_right_one(
