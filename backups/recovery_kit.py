@@ -17,14 +17,17 @@ PIPES = "set -o pipefail"
 
 
 def kit_lines(backup: Backup, manifest: Manifest) -> list[tuple[str, list[str]]]:
-    """Headings, each with its shell lines."""
+    """Headings, each with its shell lines; from further stores in remarks, for when the first is lost."""
     database, globals_ = manifest.pieces["database"], manifest.pieces["globals"]
+    volumes = [*globals_.volumes, *database.volumes]
+    first, *others = backup.places()
+    fetched = [*reach([first]), *fetch(first, volumes)]
+    for other in others:
+        lines = [*reach([other]), *fetch(other, volumes)]
+        fetched += [f"# Where that is lost, from {other}:", *(f"# {line}" for line in lines)]
     return [
-        (
-            "Fetch the objects",
-            [*reach([backup.store]), *fetch(backup.store, [*globals_.volumes, *database.volumes])],
-        ),
-        ("Check that they are what was written", check([*globals_.volumes, *database.volumes])),
+        ("Fetch the objects", fetched),
+        ("Check that they are what was written", check(volumes)),
         (
             "Unpack them",
             [

@@ -175,7 +175,7 @@ def recovery_kit(request: HttpRequest, server_name: str, pk: int) -> HttpRespons
             ("Backups", reverse("backups", args=[server.name])),
             (found.database, found.get_absolute_url()),
         ],
-        "needs": f"{for_buckets([found.store])}the client programs of PostgreSQL {manifest.tool_major}"
+        "needs": f"{for_buckets(found.places())}the client programs of PostgreSQL {manifest.tool_major}"
         f" (psql, createdb, pg_restore, vacuumdb);"
         f" the server was {manifest.server_version}",
         "note": "globals.sql also names roles that are there already: psql says so and goes on. For a single table add"

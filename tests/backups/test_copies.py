@@ -1,6 +1,7 @@
 """A backup lies in several stores: the same bytes, each proven, and one lost store loses nothing."""
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from django.urls import reverse
 
 from backups import catalogue, copies
 from backups.models import Backup, BackupKey, Copy, Policy, Store
+from backups.recovery_kit import kit_lines
 from backups.stores import StoreError
 from dbadmin.models import Run, Server
 from dbadmin.work import Work
@@ -67,6 +69,24 @@ def test_a_backup_is_written_to_every_store_of_its_policy_byte_for_byte(
     assert backup.run.plan[-1] == (
         f"Copy it to vault ({vault.path}), as the policy twice says, and compare every byte there."
     )
+
+
+def test_the_printed_kit_fetches_from_the_copy_where_the_first_store_is_lost(
+    twice: Policy, vault: Store, taken: Callable[..., Backup], shop: str, tmp_path: Path
+) -> None:
+    backup = taken(store="")
+    (_, fetched), (_, checked), *_ = kit_lines(backup, backup.manifest())
+    first, remark, others = (
+        fetched[: len(fetched) // 2],
+        fetched[len(fetched) // 2],
+        fetched[len(fetched) // 2 + 1 :],
+    )
+    assert remark == "# Where that is lost, from vault:"
+    assert others == [f"# {line.replace(str(backup.store.path), str(vault.path))}" for line in first]
+    shutil.rmtree(backup.store.path)
+    (tmp_path / "here").mkdir()
+    script = "\n".join([*(line.removeprefix("# ") for line in others), *checked])
+    subprocess.run(["bash", "-ec", script], cwd=tmp_path / "here", check=True)
 
 
 def test_a_restore_takes_the_copy_when_the_first_store_is_lost(
