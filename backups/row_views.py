@@ -79,7 +79,7 @@ def _shown(found: RowComparison, differences: Sequence[RowDifference]) -> tuple[
         with look(dsn) as connection:
             backed_up = values_of(connection, TableName(found.other_schema, found.other_name), found, theirs)
             live = values_of(connection, TableName(found.schema, found.name), found, ours)
-    except NoSuchKey as reason:
+    except Gone as reason:
         return [], str(reason)
     except psycopg.Error as error:
         return [], why(error, dsn)
@@ -109,8 +109,8 @@ def _brief(values: Values, name: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-class NoSuchKey(Exception):
-    """A column of the key is gone; a sentence says which."""
+class Gone(Exception):
+    """A table, or a column of its key, is not there any more; a sentence says which."""
 
 
 def values_of(
@@ -118,10 +118,15 @@ def values_of(
 ) -> dict[str, Values]:
     """The rows with these keys, as texts by column; through the key's own index."""
     shape = shape_of(connection, table)
-    if shape is None or not keys:
+    if not keys:
         return {}
+    if shape is None:
+        where = f"{table} in {connection.info.dbname}"
+        raise Gone(
+            f"There is no table {where} any more: it was dropped, or the database is another since a restore."
+        )
     if gone := [name for name in found.key if name not in shape]:
-        raise NoSuchKey(f"The table {table} has no column {gone[0]} any more: compare it again.")
+        raise Gone(f"The table {table} has no column {gone[0]} any more: compare it again.")
     names = [name for name in found.columns if name in shape]
     statement = sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(
         sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in names),

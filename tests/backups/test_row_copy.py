@@ -100,6 +100,21 @@ def test_rows_are_ticked_on_the_page_of_differences(
     )
 
 
+def test_a_table_that_is_gone_is_told_and_its_rows_are_not_shown_as_if_they_were_empty(
+    people: RowComparison, target: Session, database: str, client_as: Callable[[str], Client]
+) -> None:
+    target.connection.execute(
+        "alter schema side rename to elsewhere"
+    )  # as after a restore in the database's place
+    page = client_as("admin").get(people.get_absolute_url(), {"kind": "changed"}).content.decode()
+    says = "any more: it was dropped, or the database is another since a restore."
+    assert f"There is no table side.people in {database} {says}" in page
+    assert "wrong" not in page
+    target.connection.execute("alter schema elsewhere rename to side; drop table people")
+    page = client_as("admin").get(people.get_absolute_url(), {"kind": "changed"}).content.decode()
+    assert f"There is no table public.people in {database} {says}" in page
+
+
 @pytest.mark.parametrize(
     ("trouble", "says"),
     [
