@@ -24,6 +24,8 @@ MUST = [
     "worker dies when a restore is done, but for the word of it", "the last step of a restore cannot be done",
     "two restores at once", "retention during a restore", "pg_dump waits for a lock", "kill -9 of pg_receivewal",
     "full disk of the receiver", "kill -9 of the worker in a base backup", "kill -9 of the worker in a recovery",
+    "full disk in a recovery", "a store fails while it is read", "a store hangs in a restore",
+    "a store fails in retention", "kill -9 of the worker in retention", "control database away in a swap",
 ]  # fmt: skip
 
 
