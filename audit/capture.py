@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
-from audit.log_tables import before_name, has_pairs, key_columns, pairs_table, rows_table
+from audit.lines import MOMENT, NUMBER, header, line
+from audit.log_tables import FRESH, before_name, has_pairs, key_columns, pairs_table, rows_table
 from audit.tables import Column, Described
 from audit.triggers import REPLICA, REPLICA_TRUNCATE, TRANSITION, function_name
 
@@ -251,12 +251,12 @@ def short_way(
         changed=SQL(DIFFERENT if choices.skip_unchanged and len(rows) == 2 else ""),
         small=SQL(SMALL_ENOUGH).format(SQL(", ").join(sizes), most) if sizes else SQL(""),
         line=header(
-            "fresh",
+            FRESH,
             watched_id,
             choices,
             f"'{operation}'::pg_catalog.\"char\"",
             images,
-            (NUMBER, MOMENT, str(shape_id)),
+            str(shape_id),
         ),
     )
 
@@ -363,14 +363,6 @@ EMPTIED_ALONE = (
     " OPERATOR(pg_catalog.||) TG_TABLE_NAME::pg_catalog.text"
 )
 
-MOMENT = "pg_catalog.clock_timestamp()"
-NUMBER = "pg_catalog.nextval('dbadmin_audit.statement_id'::pg_catalog.regclass)"
-LINE = """INSERT INTO dbadmin_audit.{into} (id, at, xid, watched_id, shape_id, operation,
-        session_role, set_role, app_user, client, application{columns})
-    VALUES ({number}, {moment}, pg_catalog.pg_current_xact_id(), {watched}, {version}, {operation},
-        session_user::pg_catalog.text, {set_role}, {app_user}, pg_catalog.inet_client_addr(),
-        {application}{values})"""
-
 CONTINUE = """
 EXCEPTION WHEN OTHERS THEN
     BEGIN
@@ -380,47 +372,6 @@ EXCEPTION WHEN OTHERS THEN
         RAISE WARNING 'dbadmin_audit could not record %: %', TG_OP, SQLERRM;
     END;
     RETURN NULL;"""
-
-
-def setting(arguments: Composable, otherwise: str = "") -> Composable:
-    """A setting of the session; null when it is not made."""
-    return SQL(
-        "CASE WHEN pg_catalog.current_setting({0}) OPERATOR(pg_catalog.<>) {1}"
-        " THEN pg_catalog.current_setting({0}) END"
-    ).format(arguments, Literal(otherwise))
-
-
-def line(watched_id: int, choices: Choices, images: str, operation: str, note: str = "") -> Composable:
-    """The statement's own line in the log."""
-    more = {"images": SQL(images)} | ({"note": SQL(note)} if note else {})
-    return header("statement", watched_id, choices, operation, more)
-
-
-def header(
-    into: str,
-    watched_id: int,
-    choices: Choices,
-    operation: str,
-    more: Mapping[str, Composable],
-    known: tuple[str, str, str] = ("number", "moment", "version"),
-) -> Composable:
-    """A line that tells what was done by whom. more: what else it holds, by column; known: its number, moment and
-    version of columns, which the body of a function has in variables."""
-    if choices.query_text:
-        more = {**more, "query": SQL("pg_catalog.left(pg_catalog.current_query(), 4000)")}
-    return SQL(LINE).format(
-        into=Identifier(into),
-        number=SQL(known[0]),
-        moment=SQL(known[1]),
-        version=SQL(known[2]),
-        watched=Literal(watched_id),
-        operation=SQL(operation),
-        set_role=setting(Literal("role"), "none"),
-        app_user=setting(SQL("{}, true").format(Literal(choices.user_setting))),
-        application=setting(Literal("application_name")),
-        columns=Composed([SQL(", {}").format(Identifier(name)) for name in more]),
-        values=Composed([SQL(", {}").format(value) for value in more.values()]),
-    )
 
 
 #: Only for tables that need it, as each costs: values kept as text must not follow the taste of the session.

@@ -11,6 +11,7 @@ import psycopg
 from psycopg.sql import SQL, Composed, Identifier
 
 from audit import plans
+from audit.lines import NO_ROLE
 from audit.log_tables import FRESH, before_name, is_there, pairs_table, rows_table
 from audit.registry import Installed, Shape, installed
 from audit.tables import Rows
@@ -40,7 +41,7 @@ with moved as (
     insert into dbadmin_audit.statement (id, at, xid, images, watched_id, shape_id, operation, session_role, set_role,
         app_user, client, application, query)
     select id, at, xid, case operation when 'U' then 2 else 1 end, watched_id, shape_id, operation, session_role,
-        set_role, app_user, client, application, query from moved
+        nullif(set_role, '{NO_ROLE}'), nullif(app_user, ''), client, nullif(application, ''), query from moved
 )
 select shape_id, ascii(operation::text) as operation, timestamptz_send(at) as at, int8send(id) as id, before, after
 from moved

@@ -102,6 +102,22 @@ def test_what_is_recorded_for_its_row_is_listed_as_if_for_its_statement(audit, e
     assert find_gaps(target.rows) == []
 
 
+def test_who_did_it_is_told_as_for_a_statement(items, execute, target):
+    execute("insert into items values (1, 'a')")
+    execute("set role pg_monitor; reset role")
+    execute("create role worker; grant all on items to worker; grant usage on schema public to worker")
+    try:
+        execute("set app.current_user_id = 'maria'; set application_name = 'shop'; set role worker")
+        execute("update items set name = 'b'")
+        execute("reset role; reset app.current_user_id; reset application_name")
+        listed(target)
+        assert [
+            (one.session_role, one.set_role, one.app_user, one.application) for one in items.statements()
+        ] == [("postgres", None, None, None), ("postgres", "worker", "maria", "shop")]
+    finally:
+        execute("drop owned by worker; drop role worker")
+
+
 def test_a_masked_column_is_never_written_down_as_it_is(audit, execute, target):
     execute("create table people (id int primary key, pin text)")
     audit.watch("people", level="row", masked="pin")
