@@ -126,6 +126,7 @@ def test_a_proven_database_that_cannot_have_its_name_is_kept_and_named_later(
     named = queue(server, "undo_restore", {"kept": kept.pk})
     runner.execute(named.pk)
     assert named.plan == [
+        f'ALTER DATABASE "{kept.name}" CONNECTION LIMIT  -1;\n'
         "-- Nobody has the name copy_restored any more\n" + swap.move_texts("copy_restored", kept.name)
     ]
     rows = made.admin.execute(
