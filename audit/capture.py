@@ -263,7 +263,7 @@ def short_way(
 
 def sent(table: Described, row: str) -> Composable:
     """The kept values of a row, each with its length; the row itself where it holds just these, which takes less."""
-    if all(column.kept_type and not column.rule for column in table.columns):
+    if not table.has_virtual and all(column.kept_type and not column.rule for column in table.columns):
         return SQL(f"pg_catalog.record_send({row})")
     values = [value(column, row.lower()) for column in table.kept]
     return SQL("pg_catalog.record_send(ROW({}))").format(SQL(", ").join(values))

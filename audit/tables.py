@@ -12,7 +12,8 @@ Rows = Callable[..., Sequence[Any]]
 RELATION = """
 select c.oid::bigint as relid, n.nspname as schema_name, c.relname as table_name, c.relkind::text as kind,
        c.relpersistence::text as persistence, c.relispartition as is_partition,
-       dbadmin_sig.signature
+       dbadmin_sig.signature,
+       exists (select from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attgenerated = 'v') as has_virtual
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 cross join lateral (select md5(string_agg(a.attnum || ' ' || a.attname || E'\\n', '' order by a.attnum)
@@ -160,7 +161,8 @@ class Column:
 class Described:
     """A table, as far as capture needs to know it.
 
-    parents: those of itself and its partitions that hold no rows; foreign: the foreign tables below it.
+    parents: those of itself and its partitions that hold no rows; foreign: the foreign tables below it;
+    has_virtual: not all of its columns are among `columns`.
     """
 
     relid: int
@@ -175,6 +177,7 @@ class Described:
     partitions: list[tuple[str, str]] = field(default_factory=list)
     parents: list[tuple[str, str]] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    has_virtual: bool = False
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -225,6 +228,7 @@ def describe(rows: Rows, schema: str, name: str, rules: dict[str, str] | None = 
         partitions=[(each.schema_name, each.table_name) for each in below],
         parents=[(each.schema_name, each.table_name) for each in (table, *below) if each.kind == "p"],
         foreign=[each.name for each in rows(FOREIGN, [[table.relid]])],
+        has_virtual=table.has_virtual,
     )
 
 

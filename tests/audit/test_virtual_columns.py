@@ -2,6 +2,7 @@
 
 import pytest
 
+from audit import fresh
 from tests.audit.test_undo import undo
 
 pytestmark = pytest.mark.servers
@@ -26,6 +27,13 @@ def test_a_virtual_column_is_not_in_the_log(goods, execute):
         ("insert", None, {"id": "2", "price": "20"}),
         ("update", {"id": "1", "price": "10"}, {"id": "1", "price": "11"}),
     ]
+
+
+def test_nor_of_a_table_that_is_recorded_for_each_row(goods, execute, target):
+    goods.watch("goods", level="row")
+    execute("update goods set price = 11 where id = 1")
+    assert fresh.list_all(target.connection) == 1
+    assert goods.told()[-1] == ("update", {"id": "1", "price": "10"}, {"id": "1", "price": "11"})
 
 
 @pytest.mark.parametrize(
