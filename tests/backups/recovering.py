@@ -81,7 +81,7 @@ class Source:
         self.execute("select pg_logical_emit_message(true, 'test', 'there is something in it')")
         end = parse_lsn(self.execute("select pg_switch_wal()")[0])
         number = (end - 1) // self.point.segment_bytes
-        until(lambda: self.server.wal_segments.filter(kind="segment", number=number).exists(), 40)
+        until(lambda: self.server.wal_segments.filter(kind="segment", number=number).exists())
 
     def base(self) -> BaseBackup:
         return BaseBackup.objects.get(pk=self.do("take_base_backup").result["base"])
@@ -92,7 +92,7 @@ def nothing_left(transactional_db: None) -> Iterator[None]:
     """Keepers end with the test, before the control database is emptied."""
     yield
     stop_keepers(recovered_folder())
-    until(lambda: not recovered_folder().is_dir() or not any(recovered_folder().iterdir()), 30)
+    until(lambda: not recovered_folder().is_dir() or not any(recovered_folder().iterdir()))
 
 
 @pytest.fixture

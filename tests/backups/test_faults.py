@@ -163,7 +163,7 @@ def test_a_killed_worker_leaves_no_process_no_object_and_no_session(
     run = died(run, process)
     assert run.status == Run.Status.LOST
     assert run.message.startswith("Its worker died in step 2 of 4. ")
-    when(lambda: are_gone([tool]), 5)
+    when(lambda: are_gone([tool]))
     assert_store_is_empty(store)
     assert sessions(postgres, run) == 0
     assert not Backup.objects.exists()

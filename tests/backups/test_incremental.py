@@ -175,7 +175,7 @@ def test_a_server_that_lost_its_summaries_turns_to_a_full_one(source: Source) ->
     source.insert(1)
     source.execute("checkpoint")
     newer = f"select count(*) from pg_available_wal_summaries() where end_lsn > '{first.start}'"
-    until(lambda: source.execute(newer)[0] > 0, 20)
+    until(lambda: source.execute(newer)[0] > 0)
     for path in (source.postgres.data / "pg_wal" / "summaries").iterdir():
         path.unlink()
     second = source.base()
@@ -191,7 +191,7 @@ def test_without_summaries_the_statement_that_mends_it_is_told(source: Source) -
     source.execute("alter system set summarize_wal = off")
     source.execute("select pg_reload_conf()")
     says = f"summarize_wal of source-0 is off. What mends it: {layers.ADVISED_SUMMARIES}"
-    until(lambda: source.execute("show summarize_wal")[0] == "off", 10)
+    until(lambda: source.execute("show summarize_wal")[0] == "off")
     assert says in operation("take_base_backup", source.server).plan()[0].says
     second = source.base()
     assert (second.prior, second.why_full) == (None, says)
@@ -201,7 +201,7 @@ def test_without_summaries_the_statement_that_mends_it_is_told(source: Source) -
     assert (str(refused.value), refused.value.field) == (says, "full_days")
     source.execute("alter system set summarize_wal = on")
     source.execute("select pg_reload_conf()")
-    until(lambda: source.execute("show summarize_wal")[0] == "on", 10)
+    until(lambda: source.execute("show summarize_wal")[0] == "on")
     source.do("change_point_in_time", full_days=3, base_hours=12)
     assert (source.point.full_days, source.point.base_hours, source.point.keep_days) == (3, 12, 7)
 
@@ -266,7 +266,7 @@ def test_stock_tools_alone_recover_it_by_the_printed_kit(
         finally:
             pid = int((folder / "data" / "postmaster.pid").read_text().splitlines()[0])
             os.kill(pid, signal.SIGQUIT)
-            until(lambda: are_gone([pid]), 20)
+            until(lambda: are_gone([pid]))
     assert place.exists()
     source.execute("drop table far")
     source.execute("drop tablespace beside")

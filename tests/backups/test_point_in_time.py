@@ -87,9 +87,9 @@ def test_the_last_committed_second_survives_a_crash_of_the_source(source: Source
     with source.postgres.connect() as connection:
         connection.execute("set synchronous_commit = on")
         connection.execute("insert into moments values (2)")
-        until(lambda: flushed(connection), 10)
+        until(lambda: flushed(connection))
         os.kill(source.postgres.pid, signal.SIGKILL)
-    until(lambda: source.point.problem.startswith("source-0 does not answer: "), 30)
+    until(lambda: source.point.problem.startswith("source-0 does not answer: "))
     row = recover(source)
     assert numbers(row) == [1, 2]
     stop(source, row)
@@ -292,7 +292,7 @@ def test_a_killed_receiver_loses_nothing(source: Source) -> None:
     receiver = source.receivers[0]
     programs = receiver.descendants()
     receiver.kill()
-    until(lambda: are_gone(programs), 10)
+    until(lambda: are_gone(programs))
     source.insert(2)
     source.execute("select pg_switch_wal()")
     source.insert(3)
@@ -310,7 +310,7 @@ def test_a_receiver_killed_while_it_lays_out_a_file_goes_on(source: Source) -> N
     receiver = source.receivers[0]
     programs = receiver.descendants()
     receiver.kill()
-    until(lambda: are_gone(programs), 10)
+    until(lambda: are_gone(programs))
     (partial,) = source.spool.glob("*.partial")
     partial.write_bytes(
         bytes(5 << 20)
@@ -328,7 +328,7 @@ def test_a_lost_spool_is_made_up_for_by_the_slot(source: Source) -> None:
     source.insert(1)
     programs = source.receivers[0].descendants()
     source.receivers[0].kill()
-    until(lambda: are_gone(programs), 10)
+    until(lambda: are_gone(programs))
     # Received, but perhaps not sent: what has come since the base backup was taken is asked for again.
     source.server.wal_segments.filter(kind="segment").delete()
     source.execute("select pg_switch_wal()")
@@ -379,7 +379,7 @@ def lost_keeper(row: RecoveredCluster) -> None:
     """As after a restart of the host."""
     pid = int((Path(row.directory) / "keeper.pid").read_text())
     os.kill(pid, signal.SIGKILL)
-    until(lambda: are_gone([pid]), 30)
+    until(lambda: are_gone([pid]))
 
 
 def test_what_a_keeper_left_that_is_gone_goes_when_it_is_stopped_or_at_the_next_recovery(

@@ -51,7 +51,7 @@ def postmasters_of(folder: Path) -> list[int]:
 def assert_nothing_is_lost(source: Source) -> None:
     """What was begun goes on by itself, and all rows are recovered."""
     source.covered()
-    until(lambda: source.point.problem == "", 30)
+    until(lambda: source.point.problem == "")
     row = recover(source)
     assert numbers(row) == [1, 2, 3]
     stop(source, row)
@@ -66,7 +66,7 @@ def test_a_killed_pg_receivewal_is_started_again_and_nothing_is_missing(source: 
     source.insert(2)
     source.execute("select pg_switch_wal()")
     source.insert(3)
-    until(lambda: receiving(source) not in ([], [pid]), 30)
+    until(lambda: receiving(source) not in ([], [pid]))
     assert_nothing_is_lost(source)
 
 
@@ -143,7 +143,7 @@ def test_a_worker_killed_in_a_recovery_leaves_nothing_and_the_next_one_stands(
     run = died(run, process)
     assert run.status == Run.Status.LOST
     assert run.message.startswith("Its worker died in step 3 of 5. ")
-    until(lambda: are_gone(servers), 10)
+    until(lambda: are_gone(servers))
     assert not folder.exists()
     assert not beside.exists()
     assert not source.server.recovered_clusters.exists()

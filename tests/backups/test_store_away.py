@@ -110,7 +110,7 @@ def test_no_wal_is_written_below_a_disk_that_is_not_mounted_and_none_is_taken_fo
     elsewhere, bare = unmounted(source.store), away(source.store)
     moment = source.insert(2)
     source.execute("select pg_switch_wal()")
-    until(lambda: source.point.problem == bare, 30)
+    until(lambda: source.point.problem == bare)
     assert refusal(source.server, "take_base_backup") == (
         f"{bare} Without the WAL from its beginning on, a base backup cannot be recovered. "
         "Start manage.py wal_receiver."
@@ -259,4 +259,4 @@ def test_a_directory_that_hangs_holds_up_no_heartbeat(store: Store, monkeypatch:
     monkeypatch.setattr(LocalStore, "must_be_there", lambda self: goes_on.wait(30))
     assert [seen_stores.here(), seen_stores.here()] == [{"shelf": seen_stores.SILENT}] * 2
     goes_on.set()
-    until(lambda: seen_stores.here() == {"shelf": ""}, 10)
+    until(lambda: seen_stores.here() == {"shelf": ""})

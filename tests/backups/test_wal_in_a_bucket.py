@@ -110,6 +110,7 @@ def test_a_segment_that_somebody_deleted_is_named(make_source: Callable[..., Sou
         source.insert(number)
         source.switch()
     source.covered()
+    source.receivers[0].end()  # it looks after what is stored, and would tell before the recovery does
     gone = source.server.wal_segments.filter(kind="segment").order_by("-number")[1]
     bucket.open().delete(gone.key)
     failed = carry_out(operation("recover_to_moment", source.server, kind="latest"))
@@ -161,7 +162,7 @@ def test_nothing_is_lost_while_the_bucket_does_not_answer(
     assert whole(source.spool)
     between.refuse = ""
     source.covered()
-    until(lambda: source.point.problem == "", 30)
+    until(lambda: source.point.problem == "")
     assert recoverable(source.server).holes == []
     row = recover(source)
     assert numbers(row) == [1, 2, 3]
@@ -181,7 +182,7 @@ def test_a_receiver_uses_what_is_entered_anew_for_its_bucket(
     bucket.endpoint = s3["endpoint"]  # past the wire, as new credentials would let it in
     bucket.save()
     source.covered()
-    until(lambda: source.point.problem == "", 30)
+    until(lambda: source.point.problem == "")
 
 
 def whole(spool: Path) -> list[Path]:

@@ -41,7 +41,7 @@ def run_it_through_a_restart(control, postgres, process):
     added = process("add_server", "shop", postgres.dsn)
     assert added.popen.wait(60) == 0, added.log.read_text()
     process("operate", "trial", "shop", "kind=nap").popen.wait(60)
-    until(lambda: ask("select status from dbadmin_run") == "running", 30)
+    until(lambda: ask("select status from dbadmin_run") == "running")
     time.sleep(1)
     control.stop()
     time.sleep(9)  # longer than the silence after which a run is looked at

@@ -85,7 +85,7 @@ def test_an_answer_is_shown_to_other_processes_while_what_was_asked_with_it_is_u
     questions = [Question(PROBES[name]) for name in ("sessions", "slow_trial")]
     live_all(server, questions)
     keys = [question.key(server) for question in questions]
-    until(lambda: keys[0] not in FLIGHTS.under_way, 1)
+    until(lambda: keys[0] not in FLIGHTS.under_way)
     assert list(FLIGHTS.shared.get(keys)) == keys[:1]
     assert list(FLIGHTS.under_way) == keys[1:]
     until(lambda: not FLIGHTS.under_way)

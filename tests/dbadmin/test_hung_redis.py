@@ -9,6 +9,7 @@ from django.test import Client
 from dbadmin import queues
 from dbadmin.models import Run, Server, WorkerBeat
 from tests.fixtures.runtime import OwnRedis, Process, until
+from tests.fixtures.stopwatch import took_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("trial")]
 PAGES = (
@@ -29,12 +30,6 @@ def hung(own_redis: OwnRedis) -> Iterator[OwnRedis]:
     own_redis.go_on()
 
 
-def timed(work: Callable[[], object]) -> float:
-    began = time.monotonic()
-    work()
-    return time.monotonic() - began
-
-
 def start(client: Client) -> Run:
     """By the button of a page."""
     answer = client.post("/servers/shop/do/trial/?kind=quick", {"start": "1"})
@@ -53,14 +48,14 @@ def test_pages_open_sign_in_works_and_a_button_stores_its_run(
     for page in PAGES:
         assert client.get(page).status_code == 200
     hung.hang()
-    slow = {page: took for page in PAGES if (took := timed(lambda page=page: client.get(page))) > 1}
+    slow = {page: seconds for page in PAGES if (seconds := took_once(lambda page=page: client.get(page))) > 1}
     assert slow == {}
-    assert timed(lambda: Client().get("/accounts/login/")) < 1
-    assert timed(lambda: client_as("viewer")) < 2  # it hashes a password
-    assert timed(lambda: start(client)) < 1
+    assert took_once(lambda: Client().get("/accounts/login/")) < 1
+    assert took_once(lambda: client_as("viewer")) < 2  # it hashes a password
+    assert took_once(lambda: start(client)) < 1
     run = Run.objects.get()
     assert (run.status, run.message) == ("queued", queues.WAITS)
-    assert timed(lambda: client.post(f"/runs/{run.pk}/cancel/")) < 1
+    assert took_once(lambda: client.post(f"/runs/{run.pk}/cancel/")) < 1
     run.refresh_from_db()
     assert (run.status, run.message) == ("cancelled", "Cancelled by operator before it began.")
 
@@ -71,9 +66,9 @@ def test_runs_begin_when_it_goes_on(
 ) -> None:
     client = client_as("operator")
     worker, scheduler = process("worker", "--name", "w1"), process("scheduler", "--name", "s1")
-    until(lambda: WorkerBeat.objects.filter(leads=True).exists(), 30)
+    until(lambda: WorkerBeat.objects.filter(leads=True).exists())
     first = start(client)
-    until(has(first, "succeeded"), 30)
+    until(has(first, "succeeded"))
     hung.hang()
     run = start(client)
     assert run.message == queues.WAITS

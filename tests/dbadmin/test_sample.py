@@ -51,7 +51,7 @@ def rows(academy):
         yield lambda query: connection.execute(query).fetchall()
 
 
-def eventually(check, seconds: float = 20):
+def eventually(check, seconds: float = 60):
     """Wait until check() is true, and return it."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -178,9 +178,9 @@ def test_two_at_the_same_moment_make_one_run_each(schedule):
 def test_another_scheduler_takes_over_when_the_leader_is_killed(schedule, process):
     leaders = lambda: set(WorkerBeat.objects.filter(leads=True).values_list("name", flat=True))  # noqa: E731
     first = process("scheduler", "--name", "s1")
-    until(lambda: leaders() == {"s1"}, 30)
+    until(lambda: leaders() == {"s1"})
     process("scheduler", "--name", "s2")
-    until(lambda: WorkerBeat.objects.filter(name="s2").exists(), 30)
+    until(lambda: WorkerBeat.objects.filter(name="s2").exists())
     assert leaders() == {"s1"}
     made = schedule()
     until(lambda: Run.objects.filter(schedule=made).count() == 1)
@@ -194,21 +194,21 @@ def test_another_scheduler_takes_over_when_the_leader_is_killed(schedule, proces
 @pytest.mark.slow
 def test_what_redis_forgot_is_sent_again_and_waiting_is_said(server, process, own_redis):
     process("scheduler", "--name", "s1")
-    until(lambda: WorkerBeat.objects.filter(leads=True).exists(), 30)
+    until(lambda: WorkerBeat.objects.filter(leads=True).exists())
     run = runs.start(operation("trial", server, kind="quick"), None, Run.Door.COMMAND)
     queues.connect().flushall()
-    until(lambda: queue_length() == 1, 10)
+    until(lambda: queue_length() == 1)
     own_redis.stop()
-    until(lambda: Run.objects.get(pk=run.pk).message == queues.WAITS, 10)
+    until(lambda: Run.objects.get(pk=run.pk).message == queues.WAITS)
     own_redis.start()
-    until(lambda: queue_length() == 1, 15)
-    until(lambda: not Run.objects.get(pk=run.pk).message, 5)
+    until(lambda: queue_length() == 1)
+    until(lambda: not Run.objects.get(pk=run.pk).message)
     assert queues.connect().lrange("rq:queue:operations", 0, -1) == [str(run.pk).encode()]
 
 
 @pytest.mark.slow
 def test_a_scheduler_that_is_told_to_stop_says_good_bye(process):
     made = process("scheduler", "--name", "s1")
-    until(lambda: WorkerBeat.objects.filter(leads=True).exists(), 30)
+    until(lambda: WorkerBeat.objects.filter(leads=True).exists())
     assert made.stop() == 0
     assert not WorkerBeat.objects.exists()

@@ -103,7 +103,7 @@ def test_progress_is_seen_while_it_works(server, worker):
 @pytest.mark.parametrize("victim", ["worker", "horse"])
 def test_a_killed_process_is_noticed_and_nothing_is_left(server, target, process, worker, victim, kind):
     scheduler = process("scheduler", "--name", "s1")
-    until(lambda: WorkerBeat.objects.filter(name="s1", leads=True).exists(), 30)
+    until(lambda: WorkerBeat.objects.filter(name="s1", leads=True).exists())
     if kind == "statement":
         time.sleep(10)  # a scheduler judges nobody in its first seconds, and here its speed is measured
     run = start(server, kind)
@@ -113,19 +113,19 @@ def test_a_killed_process_is_noticed_and_nothing_is_left(server, target, process
     os.kill(worker.pid if victim == "worker" else worker.horse, signal.SIGKILL)
     until(has(run, "lost"), 15 if kind == "statement" else 25)
     assert run.message == LOST
-    until(lambda: are_gone(left), 5)
+    until(lambda: are_gone(left), 20)
     until(
         lambda: (
             not target.value(
                 "select count(*) from pg_stat_activity where application_name = %s", [f"dbadmin run {run.pk}"]
             )
         ),
-        10,
+        20,
     )
     if victim == "worker":
         worker.popen.wait()
         process("worker", "--name", "w2")
-    until(lambda: Run.objects.get(pk=run.pk).cleaned_at, 30)
+    until(lambda: Run.objects.get(pk=run.pk).cleaned_at)
     assert target.value("select to_regclass('leftover')") is None
     assert ("Dropped the leftover." in log_of(run)) == (kind == "leaving")
     assert "What the run left is removed." in log_of(run)
@@ -200,7 +200,7 @@ def test_a_run_outlives_redis_and_the_worker_comes_back(server, worker, own_redi
     assert run.message == "Canceling statement due to user request."
     own_redis.start()
     again = start(server, "quick")
-    until(has(again, "succeeded"), 30)
+    until(has(again, "succeeded"))
 
 
 def started(server, kind):
@@ -255,14 +255,14 @@ def test_a_worker_waits_for_a_redis_that_is_not_there_yet(server, process, own_r
     own_redis.stop()
     worker = process("worker", "--name", "w1")
     run = start(server, "quick")
-    until(lambda: WorkerBeat.objects.filter(name="w1").exists(), 30)
+    until(lambda: WorkerBeat.objects.filter(name="w1").exists())
     time.sleep(2)
     assert worker.popen.poll() is None
     own_redis.start()
     reconcile.send_forgotten(queues.connect())
     Run.objects.filter(pk=run.pk).update(queued_at=run.queued_at.replace(year=2020))
     reconcile.send_forgotten(queues.connect())
-    until(has(run, "succeeded"), 20)
+    until(has(run, "succeeded"))
     assert not run.message.startswith("Waits")
 
 
@@ -273,7 +273,7 @@ def test_a_run_is_done_once_when_redis_was_wiped_and_it_was_sent_again(server, p
     assert reconcile.send_forgotten(queues.connect()) == [run.pk]
     assert reconcile.send_forgotten(queues.connect()) == []
     process("worker", "--name", "w1")
-    until(has(run, "succeeded"), 30)
+    until(has(run, "succeeded"))
     assert log_of(run) == ["SELECT 1", "SELECT 1"]
 
 
@@ -299,7 +299,7 @@ def test_a_hung_server_does_not_hinder_cancelling(server, worker, new_postgres):
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
     try:
-        until(lambda: log_of(run), 30)
+        until(lambda: log_of(run))
         runs.cancel(run, None)
         took = until(has(run, "cancelled"), 30)
     finally:

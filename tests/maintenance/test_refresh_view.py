@@ -2,12 +2,14 @@
 
 import re
 import threading
-import time
 
 import pytest
+from django.db import connections
 
+from dbadmin.models import RunLine
 from dbadmin.operations import Refused, Risk
 from tests.carrying_out import carry_out, log_of, operation
+from tests.fixtures.runtime import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
@@ -91,7 +93,8 @@ def test_gives_up_in_between_so_that_nobody_queues_behind_it(view, server, postg
         with postgres.connect(view.database) as holder, holder.transaction():
             holder.execute("select * from totals")
             held.set()
-            time.sleep(3.5)
+            until(RunLine.objects.filter(text__startswith="Somebody holds a lock").exists)
+        connections.close_all()
 
     held = threading.Event()
     holder = threading.Thread(target=hold)

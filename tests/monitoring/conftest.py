@@ -1,6 +1,5 @@
 """What the tests of readings share."""
 
-import time
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -8,6 +7,7 @@ import pytest
 
 from dbadmin.connections import Session, limit
 from dbadmin.probes import PROBES, Reading
+from tests.fixtures.runtime import until
 
 
 @pytest.fixture
@@ -38,11 +38,8 @@ def counted(target: Session) -> Callable[[str, int], None]:
     """Waits until the statistics know of so many inserted rows: they arrive after the session ended."""
 
     def wait(table: str, rows: int) -> None:
-        for _ in range(100):
-            if (target.value("select pg_stat_get_tuples_inserted(%s::regclass)", [table]) or 0) >= rows:
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"The statistics do not know of {rows} rows in {table}.")
+        told = "select pg_stat_get_tuples_inserted(%s::regclass)"
+        until(lambda: (target.value(told, [table]) or 0) >= rows)
 
     return wait
 
@@ -53,11 +50,8 @@ def analyzed(target: Session, make: Callable[[str], None]) -> Callable[[str, str
 
     def run(statement: str, table: str) -> None:
         make(statement)
-        for _ in range(100):
-            if target.value("select pg_stat_get_mod_since_analyze(%s::regclass)", [table]) == 0:
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"The statistics do not show that {table} was analyzed.")
+        told = "select pg_stat_get_mod_since_analyze(%s::regclass)"
+        until(lambda: target.value(told, [table]) == 0)
 
     return run
 

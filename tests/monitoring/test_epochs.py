@@ -18,6 +18,7 @@ from monitoring.epochs import Evidence, server_break
 from monitoring.marks import changed_settings, epoch_marks
 from monitoring.recorder import Moment, Recorder
 from monitoring.rounds import Batch, Past, Round
+from tests.fixtures.runtime import until
 from tests.fixtures.servers import server_row
 
 pytestmark = [pytest.mark.django_db, pytest.mark.servers]
@@ -204,10 +205,9 @@ def test_a_killed_backend_is_a_crash_although_the_server_never_stopped(own):
     run(postgres, 3)
     watcher.look("statements", "databases")
     make_durable(postgres)
-    with postgres.connect() as connection, suppress(psycopg.OperationalError):
+    with postgres.connect() as connection, postgres.connect() as other, suppress(psycopg.OperationalError):
         os.kill(connection.info.backend_pid, signal.SIGKILL)
-        time.sleep(0.5)
-        connection.execute("select 1")
+        until(lambda: other.execute("select 1") is None)  # the server ends it when it has noticed
     wait_for(postgres)
     run(postgres, 4)
     batch = watcher.look("statements", "databases")
@@ -218,12 +218,14 @@ def test_a_killed_backend_is_a_crash_although_the_server_never_stopped(own):
 
 def wait_for(postgres):
     """Until it takes connections again."""
-    for _ in range(100):
-        try:
-            postgres.connect().close()
-            return
-        except psycopg.OperationalError:
-            time.sleep(0.1)
+    until(lambda: answers(postgres))
+
+
+def answers(postgres):
+    with suppress(psycopg.OperationalError):
+        postgres.connect().close()
+        return True
+    return False
 
 
 def test_a_reset_of_all_statements_is_a_gap(own):
@@ -339,7 +341,7 @@ def test_a_changed_setting_is_a_mark(own):
     with postgres.connect() as connection:
         connection.execute("alter system set random_page_cost = 1.5")
         connection.execute("select pg_reload_conf()")
-    time.sleep(0.3)
+        until(lambda: connection.execute("show random_page_cost").fetchone() == ("1.5",))
     batch = watcher.look("settings")
     assert [mark.text for mark in batch.marks] == ["random_page_cost was changed from 4 to 1.5."]
     facts = batch.marks[0].facts

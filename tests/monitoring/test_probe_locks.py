@@ -1,12 +1,11 @@
 """Sessions, waits and locks: two sessions make a real lock, and the readings name both."""
 
-import time
-
 import pytest
 
 from dbadmin.connections import Session
 from dbadmin.probes import PROBES
 from dbadmin.reading_store import action_of
+from tests.fixtures.runtime import until
 
 pytestmark = pytest.mark.servers
 
@@ -18,14 +17,10 @@ def seats(make):
     )
 
 
-def wait_for(postgres, database, question, times=200):
+def wait_for(postgres, database, question):
     """Until the server says that it is so."""
     with postgres.connect(database) as connection:
-        for _ in range(times):
-            if connection.execute(question).fetchone()[0]:
-                return
-            time.sleep(0.02)
-    raise AssertionError(f"It did not come to pass: {question}")
+        until(lambda: connection.execute(question).fetchone()[0])
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def read(server, name):
         return PROBES[name].read(Session(connection))
 
 
-def until(question, seconds=20):
+def until(question, seconds=60):
     deadline = time.monotonic() + seconds
     while not (answer := question()):
         assert time.monotonic() < deadline, "It did not come to pass."

@@ -6,6 +6,7 @@ import pytest
 
 from dbadmin.connections import Session, limit
 from dbadmin.probes import PROBES
+from tests.fixtures.runtime import until
 
 pytestmark = pytest.mark.servers
 
@@ -157,11 +158,8 @@ def test_vacuum_is_due_by_the_tables_own_thresholds(make, read, counted, target,
             "select"
         )  # autovacuum may come at any moment, but takes nothing away that this one could see
         make(f"delete from {name} where id <= 500")
-    for _ in range(50):
-        rows = by_name(read("vacuum_state"))
-        if all(row.dead_rows == 500 for row in rows.values()):
-            break
-        target.value("select pg_sleep(0.1)")
+    until(lambda: all(row.dead_rows == 500 for row in read("vacuum_state").rows))
+    rows = by_name(read("vacuum_state"))
     assert rows["eager"].vacuum_due_ratio == pytest.approx(500 / 11)
     assert rows["usual"].vacuum_due_ratio == pytest.approx(500 / 1001)
     assert rows["never"].vacuum_due_ratio is None

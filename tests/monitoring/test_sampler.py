@@ -113,18 +113,18 @@ def samplers_of(*servers):
 
 def test_a_new_server_is_read_within_seconds_and_its_history_begins(server, postgres, database, sampler):
     sampler()
-    until(lambda: is_sampled(server), 20)
-    until(lambda: database in readings.databases(server), 5)
-    until(lambda: StoredReading.objects.filter(server=server, probe="tables", database=database).exists(), 20)
+    until(lambda: is_sampled(server))
+    until(lambda: database in readings.databases(server))
+    until(lambda: StoredReading.objects.filter(server=server, probe="tables", database=database).exists())
     late = server_row("late", postgres, database)
     until(lambda: is_sampled(late), 8)
-    until(lambda: Minute.objects.filter(source__server=server, source__probe="statements").exists(), 40)
-    until(lambda: Statement.objects.filter(server=server, text__text__contains="pg_stat").exists(), 10)
+    until(lambda: Minute.objects.filter(source__server=server, source__probe="statements").exists())
+    until(lambda: Statement.objects.filter(server=server, text__text__contains="pg_stat").exists())
 
 
 def test_a_hung_server_delays_no_other(server, hanging, proxy, sampler):
     sampler()
-    until(lambda: is_sampled(server) and is_sampled(hanging), 20)
+    until(lambda: is_sampled(server) and is_sampled(hanging))
     proxy.is_open.clear()
     until(lambda: ServerState.objects.get(server=hanging).trouble, 75)
     before = reached_at(server)
@@ -138,7 +138,7 @@ def test_a_hung_server_delays_no_other(server, hanging, proxy, sampler):
     assert (len(stored.rows), stored.trouble.kind) == (1, "unreachable")
     proxy.is_open.set()
     until(lambda: not Gap.objects.filter(server=hanging, ended_at=None).exists(), 75)
-    until(lambda: ServerState.objects.get(server=hanging).trouble is None, 5)
+    until(lambda: ServerState.objects.get(server=hanging).trouble is None)
 
 
 def test_two_samplers_share_the_servers_and_one_takes_over_when_the_other_is_killed(
@@ -146,7 +146,7 @@ def test_two_samplers_share_the_servers_and_one_takes_over_when_the_other_is_kil
 ):
     others = [server_row(f"more-{number}", postgres, database) for number in range(3)]
     first = sampler()
-    until(lambda: len(samplers_of(server, *others)) == 4, 30)
+    until(lambda: len(samplers_of(server, *others)) == 4)
     second = sampler()
     until(lambda: sorted(samplers_of(server, *others).values()).count(second.pid) == 2, 60)
     assert sorted(samplers_of(server, *others).values()).count(first.pid) == 2
@@ -158,7 +158,7 @@ def test_two_samplers_share_the_servers_and_one_takes_over_when_the_other_is_kil
 
 def test_ends_cleanly_when_told_to(server, sampler):
     process = sampler()
-    until(lambda: is_sampled(server), 20)
+    until(lambda: is_sampled(server))
     began = time.monotonic()
     assert process.stop() == 0
     assert time.monotonic() - began < 10
@@ -167,16 +167,16 @@ def test_ends_cleanly_when_told_to(server, sampler):
 
 def test_the_lease_connection_may_be_cut(server, sampler):
     process = sampler()
-    until(lambda: is_sampled(server) and reached_at(server), 20)
+    until(lambda: is_sampled(server) and reached_at(server))
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as control:
         # The role of the control database may end its own sessions.
         control.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where application_name = 'dbadmin sampler' and pid <> pg_backend_pid()"
         )
-    until(lambda: "The control database is away" in process.log.read_text(), 30)
+    until(lambda: "The control database is away" in process.log.read_text())
     before = reached_at(server)
-    until(lambda: reached_at(server) > before, 30)
+    until(lambda: reached_at(server) > before)
     assert process.popen.poll() is None
     # It went on reading and took its leases again: nothing was lost.
     assert process.log.read_text().count("is read by") == 1
@@ -322,7 +322,7 @@ def test_a_page_does_not_wait_for_a_hung_server(hanging, proxy):
     single_flight.FLIGHTS.forget()
     until(lambda: readings.live(hanging, "sessions", max_age=5).problem is None)
     fresh = readings.live(hanging, "sessions", max_age=60)
-    until(lambda: readings.latest(hanging, "sessions") and not single_flight.FLIGHTS.under_way, 5)
+    until(lambda: readings.latest(hanging, "sessions") and not single_flight.FLIGHTS.under_way)
     single_flight.FLIGHTS.forget()
     proxy.is_open.clear()
     answers = []
