@@ -45,6 +45,8 @@ class Asked:
     #: Changes that are not listed yet, and why they could not be.
     unlisted: int = 0
     why_unlisted: str = ""
+    #: How many batches of them are listed first; None for all.
+    batches: int | None = fresh.OF_A_PAGE
 
     def __post_init__(self) -> None:
         self.state = installed(self.rows)
@@ -54,7 +56,7 @@ class Asked:
     def have_listed(self) -> None:
         """Have what row triggers wrote down listed; what could not be is told."""
         try:
-            fresh.list_for_reader(self.server, self.database)
+            fresh.list_for_reader(self.server, self.database, self.batches)
         except psycopg.Error as error:
             self.why_unlisted = connections.why(error, "")
         self.unlisted = fresh.waiting(self.rows)
@@ -98,7 +100,7 @@ def opened_alone(request: HttpRequest, server: Server, database: str) -> Any:
     with connections.connect(server, "operate", database or None, read_only=True) as connection:
         session = connections.Session(connection, server)
         with accepted(connection):
-            yield Asked(request, server, database or session.database, session)
+            yield Asked(request, server, database or session.database, session, batches=None)
 
 
 View = Callable[..., HttpResponse]

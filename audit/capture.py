@@ -208,22 +208,25 @@ SMALL = re.compile(r"\((\d{1,4})(,-?\d+)?\)$")
 SHORT_WAY = """IF TG_OP OPERATOR(pg_catalog.=) {operation}
             AND dbadmin_audit.signature({relid}::pg_catalog.regclass) OPERATOR(pg_catalog.=) {signature}
             AND TG_RELID OPERATOR(pg_catalog.=) {relid}::pg_catalog.oid AND {is_due}
-            AND pg_catalog.pg_client_encoding() OPERATOR(pg_catalog.=) pg_catalog.getdatabaseencoding(){changed}{small}
+            AND pg_catalog.pg_client_encoding() OPERATOR(pg_catalog.=) pg_catalog.getdatabaseencoding(){changed}
     THEN
-        {line};
-        RETURN NULL;
+        {if_small}{line};
+        RETURN NULL;{end_if}
     END IF;
     """
-SMALL_ENOUGH = "\n            AND COALESCE(GREATEST({}), 0) OPERATOR(pg_catalog.<) {}"
+# Asked by itself, as it names columns: of a question, all is looked up, also behind an AND that is false.
+IF_SMALL = "IF COALESCE(GREATEST({}), 0) OPERATOR(pg_catalog.<) {} THEN\n        "
 DIFFERENT = "\n            AND OLD OPERATOR(pg_catalog.*<>) NEW"
 
 
 def short_ways(watched_id: int, shape_id: int, table: Described, choices: Choices) -> Composable:
     """Of a trigger that fires for each row: one line without an index, from where it is listed later.
 
-    Not where columns are hashed or masked, which takes more steps; whatever is otherwise goes the way of all tables.
+    Not where columns are hashed or masked, which takes more steps, or cannot be sent as they are; whatever is otherwise
+    goes the way of all tables.
     """
-    if choices.level != "row" or not table.kept or is_salted(table):
+    unsent = any(column.is_sent_otherwise for column in table.kept)
+    if choices.level != "row" or not table.kept or is_salted(table) or unsent:
         return SQL("")
     sides = {"U": ("OLD", "NEW"), "I": ("NEW",), "D": ("OLD",)}
     ways = [short_way(watched_id, shape_id, table, choices, *each) for each in sides.items()]
@@ -249,7 +252,8 @@ def short_way(
         signature=Literal(table.signature),
         is_due=is_due(row=True),
         changed=SQL(DIFFERENT if choices.skip_unchanged and len(rows) == 2 else ""),
-        small=SQL(SMALL_ENOUGH).format(SQL(", ").join(sizes), most) if sizes else SQL(""),
+        if_small=SQL(IF_SMALL).format(SQL(", ").join(sizes), most) if sizes else SQL(""),
+        end_if=SQL("\n        END IF;" if sizes else ""),
         line=header(
             FRESH,
             watched_id,

@@ -13,7 +13,7 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from audit import fresh, plans
 from audit.capture import Choices
-from audit.log_tables import rows_table
+from audit.log_tables import FRESH, is_there, rows_table
 from audit.registry import installed, next_numbers
 from audit.tables import Described, Rows, describe
 from dbadmin.connections import named_rows
@@ -24,6 +24,7 @@ LIMITS = (
     "select set_config('statement_timeout', '1500', true), set_config('lock_timeout', '200', true),"
     " set_config('search_path', 'pg_catalog', true), set_config('row_security', 'off', true)"
 )
+WRITTEN_DOWN = "select avg(octet_length(after)) + 28 from dbadmin_audit.fresh where shape_id = %s"
 SAMPLE, COPY = Identifier("pg_temp", "dbadmin_sample"), Identifier("pg_temp", "dbadmin_copy")
 
 
@@ -156,10 +157,11 @@ def replayed(
     delete = SQL("delete from {}").format(COPY)
     for _ in range(2):
         whole = [capture_time(connection, each, until) / count for each in (insert, update, delete)]
-    fresh.list_all(connection)
     size = connection.execute(
         SQL("select avg(pg_column_size(r.*)) + 4 from {} r").format(rows_table(shape))
     ).fetchone()
+    if size and size[0] is None and is_there(fresh.asking(connection), FRESH):
+        size = connection.execute(WRITTEN_DOWN, [shape]).fetchone()
     if not size or size[0] is None:
         raise NotMeasured("Capture recorded nothing of what was tried.")
     single = [

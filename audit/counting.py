@@ -52,7 +52,8 @@ order by 1, 2, 3
 """
 TABLES = """
 select id, schema_name, table_name, since::text as since,
-       coalesce((choices ->> 'skip_unchanged')::boolean, true) as skips_unchanged
+       coalesce((choices ->> 'skip_unchanged')::boolean, true) as skips_unchanged,
+       coalesce(choices ->> 'level', '') = 'row' as for_rows
 from dbadmin_audit.watched where until is null order by id
 """
 # What is lower than before, or differs in these, began anew: counters of a promoted standby do, and after a crash.
@@ -208,8 +209,11 @@ def first(counters: Counters) -> Grown:
     return Grown(counters.inserted, counters.updated, counters.deleted, lasting)
 
 
-def compare(before: Look, now: Look, skips_unchanged: bool) -> Told:
-    """What passed capture by between two looks: the least that explains the counters, never a guess."""
+def compare(before: Look, now: Look, skips_unchanged: bool, for_rows: bool = False) -> Told:
+    """What passed capture by between two looks: the least that explains the counters, never a guess.
+
+    for_rows: of what is recorded for each row, what was rolled back is in the counters of the table alone.
+    """
     if not now.follows(before):
         return Told(State.UNKNOWN, 0, "the counters began anew")
     table, log = grown(now.table, before.table, False), log_grown(before, now)
@@ -223,6 +227,8 @@ def compare(before: Look, now: Look, skips_unchanged: bool) -> Told:
         return Told(
             State.UNKNOWN, -(-most // 2), "updates that changed nothing or were rolled back are not recorded"
         )
+    if for_rows and not is_exact:
+        return Told(State.UNKNOWN, least, "transactions that were rolled back may have written them")
     if least <= failed:
         return Told(State.UNKNOWN, least, "statements that failed may have written them")
     if least <= races:
@@ -295,7 +301,11 @@ def record_uncounted(connection: psycopg.Connection[Any], server: Server) -> lis
             server=server, database=connection.info.dbname, watched_id=table.id
         ).first() or CountedTable(server=server, database=connection.info.dbname, watched_id=table.id)
         before = Look.of(kept.counters) if kept.counters else None
-        told = compare(before, now, table.skips_unchanged) if before else Told(State.UNKNOWN, 0, "it is new")
+        told = (
+            compare(before, now, table.skips_unchanged, table.for_rows)
+            if before
+            else Told(State.UNKNOWN, 0, "it is new")
+        )
         kept.state, kept.rows, kept.why, kept.compared_at = told.state, told.rows, told.why, now.at
         if told.state != State.MISSING or before is None:
             kept.counters, kept.suspected_at = now.kept(), None

@@ -22,6 +22,7 @@ from audit.models import SavedSearch
 from audit.raw_text import NOTE, has_no_encoding
 from audit.search import BadFilter, Filter
 from dbadmin.events import record
+from dbadmin.units import several
 from dbadmin.views import server_for
 
 FORMATS: dict[str, tuple[Callable[..., Iterator[str | bytes]], str]] = {
@@ -31,6 +32,7 @@ FORMATS: dict[str, tuple[Callable[..., Iterator[str | bytes]], str]] = {
     "parquet": (parquet.file, "application/vnd.apache.parquet"),
 }
 
+UNLISTED = "{} of tables that are recorded for each row not listed yet, and not in this file. {}"
 #: Files that this process writes at the same time: each holds a connection to its server for as long as it takes.
 UNDER_WAY = BoundedSemaphore(2)
 
@@ -40,6 +42,10 @@ def written(kind: str, asked: Asked, wanted: Filter) -> Iterator[str | bytes]:
     found = exporting.records(asked.rows, asked.state, wanted)
     if has_no_encoding(asked.session.connection):
         found = chain([{"note": NOTE}], found)
+    if asked.unlisted:
+        found = chain(
+            [{"note": UNLISTED.format(several(asked.unlisted, "change"), asked.why_unlisted)}], found
+        )
     if kind != "html":
         writer, _ = FORMATS[kind]
         return writer(found)

@@ -23,18 +23,22 @@ from dbadmin.models import Server
 MOST, BYTES = 20_000, 64 << 20
 #: Batches that a page has moved before it shows the log; the rest is left to what runs on schedules.
 OF_A_PAGE = 1
+#: What a value is to blame for, and not the server.
+OF_A_VALUE = (psycopg.errors.DataError, psycopg.errors.IntegrityError, psycopg.errors.ProgramLimitExceeded)
+ISOLATION = "set transaction isolation level read committed"
 LIMITS = (
     "select set_config('client_encoding', getdatabaseencoding(), true), set_config('lock_timeout', '2s', true),"
     " set_config('statement_timeout', '30s', true)"
 )
-# Two that move at once take turns: what is gone when the second comes to it is left out.
+# Two that move at once leave each other's alone.
 MOVED = f"""
 with moved as (
     delete from dbadmin_audit.fresh where ctid = any(array(
         select place from (
             select place, sum(size) over (rows between unbounded preceding and 1 preceding) as so_far from (
                 select ctid as place, coalesce(octet_length(before), 0) + coalesce(octet_length(after), 0) as size
-                from dbadmin_audit.fresh limit {MOST}) f) f
+                from dbadmin_audit.fresh where shape_id = any(%s) and id <> all(%s) limit %s
+                for update skip locked) f) f
         where coalesce(so_far, 0) < {BYTES}))
     returning *
 ), listed as (
@@ -47,6 +51,7 @@ select shape_id, ascii(operation::text) as operation, timestamptz_send(at) as at
 from moved
 """  # noqa: S608 - constants of ours
 WAITING = "select count(*) as count from (select from dbadmin_audit.fresh limit 100001) f"
+MAY_READ = "select pg_catalog.has_table_privilege('dbadmin_audit.fresh', 'SELECT') as may_read"
 OLDEST = "select min(xid::text::bigint) as xid from dbadmin_audit.fresh"
 IMAGES = """
 select watched_id, sum(case operation when 'U' then 2 else 1 end)::bigint as images from dbadmin_audit.fresh group by 1
@@ -66,13 +71,14 @@ Lines = dict[tuple[int, bool], list[bytes]]
 
 def oldest(connection: psycopg.Connection[Any]) -> int | None:
     """The lowest transaction of what is not listed yet, in the caller's own snapshot."""
-    row = named_rows(connection.execute(OLDEST))[0] if is_there(asking(connection), FRESH) else None
-    return row.xid if row else None
+    rows = asking(connection)
+    found = rows(OLDEST)[0].xid if is_there(rows, FRESH) else None
+    return None if found is None else int(found)
 
 
 def waiting(rows: Rows) -> int:
     """Changes that are not listed yet, counted up to 100,001."""
-    return int(rows(WAITING)[0].count) if is_there(rows, FRESH) else 0
+    return int(rows(WAITING)[0].count) if is_there(rows, FRESH) and rows(MAY_READ)[0].may_read else 0
 
 
 def images(connection: psycopg.Connection[Any]) -> dict[int, int]:
@@ -82,26 +88,47 @@ def images(connection: psycopg.Connection[Any]) -> dict[int, int]:
 
 
 def list_all(connection: psycopg.Connection[Any], batches: int | None = None) -> int:
-    """Move what is there into the log, oldest first or nearly so; how many changes. batches: no more than these."""
-    rows, done = asking(connection), 0
+    """Move what is there into the log, oldest first or nearly so; how many changes. batches: no more than these.
+
+    What cannot be listed because of a value stays; then, at the end, it raises what the server said of the first.
+    """
+    rows, done, most = asking(connection), 0, MOST
+    left: dict[int, psycopg.Error] = {}
     if not waiting(rows):
         return 0
-    state, own = installed(rows), plans.owned(rows)
+    own = plans.owned(rows)
     while batches is None or batches > 0:
-        count = move_next(connection, state, own)
+        try:
+            count = move_next(connection, installed(rows), own, list(left), most)
+        except Unlisted as failure:
+            if most == 1:
+                left[failure.number] = failure.why
+            most = max(1, most // 10)
+            continue
         done += count
         if not count:
             break
+        most = min(MOST, most * 10)
         batches = batches - 1 if batches is not None else None
     if done and connection.info.server_version >= 150000:
         connection.execute(COUNTED)
+    if left:
+        raise next(iter(left.values()))
     return done
 
 
-def list_for_reader(server: Server, database: str | None) -> None:
+def list_for_reader(server: Server, database: str | None, batches: int | None = None) -> None:
     """The same before somebody reads, by a session that may write; raises what the server says."""
     with connections.connect(server, "operate", database) as connection:
-        list_all(connection, OF_A_PAGE)
+        list_all(connection, batches)
+
+
+class Unlisted(Exception):
+    """A batch could not be listed because of a value. number: the first statement in it."""
+
+    def __init__(self, number: int, why: psycopg.Error) -> None:
+        super().__init__(str(why))
+        self.number, self.why = number, why
 
 
 def asking(connection: psycopg.Connection[Any]) -> Rows:
@@ -109,30 +136,43 @@ def asking(connection: psycopg.Connection[Any]) -> Rows:
     return lambda query, params=None: named_rows(connection.execute(query, params))
 
 
-def move_next(connection: psycopg.Connection[Any], state: Installed, own: bool) -> int:
-    """One batch, all or nothing: a statement for each change, and its row before and after."""
+def move_next(
+    connection: psycopg.Connection[Any], state: Installed, own: bool, left: list[int], most: int
+) -> int:
+    """One batch, all or nothing: a statement for each change, and its row before and after.
+
+    left: numbers that cannot be listed. A version of columns that was made meanwhile waits for the next batch.
+    """
+    moved: list[Any] = []
+    try:
+        with connection.transaction(), connection.cursor(binary=True) as cursor:
+            cursor.execute(ISOLATION)
+            cursor.execute(LIMITS)
+            if own:
+                cursor.execute(SQL("set local role {}").format(Identifier("dbadmin_audit")))
+            moved = cursor.execute(MOVED, [list(state.shapes), left, most]).fetchall()
+            for (number, is_pair), found in lines_by_table(state, moved).items():
+                shape = state.shapes[number]
+                with cursor.copy(copy_of_pairs(shape) if is_pair else copy_of_rows(shape)) as copy:
+                    copy.write(HEAD)
+                    for one in found:
+                        copy.write(one)
+                    copy.write(END)
+    except OF_A_VALUE as error:
+        if not moved:
+            raise
+        raise Unlisted(int.from_bytes(moved[0][3], "big"), error) from error
+    return len(moved)
+
+
+def lines_by_table(state: Installed, moved: list[Any]) -> Lines:
+    """What is to be copied where."""
     lines: Lines = {}
-    with connection.transaction(), connection.cursor(binary=True) as cursor:
-        cursor.execute(LIMITS)
-        if own:
-            cursor.execute(SQL("set local role {}").format(Identifier("dbadmin_audit")))
-        cursor.execute(MOVED)
-        count = 0
-        for number, operation, at, statement, before, after in cursor:
-            place = field(at) + field(statement)
-            for is_pair, one in lines_of(state.shapes[number], operation, place, before, after):
-                lines.setdefault((number, is_pair), []).append(one)
-            count += 1
-        for (number, is_pair), found in lines.items():
-            shape = state.shapes[number]
-            with cursor.copy(copy_of_pairs(shape) if is_pair else copy_of_rows(shape)) as copy:
-                copy.write(HEAD)
-                for one in found:
-                    copy.write(one)
-                copy.write(END)
-        if own:
-            cursor.execute("reset role")  # the caller's transaction may go on
-    return count
+    for number, operation, at, statement, before, after in moved:
+        place = field(at) + field(statement)
+        for is_pair, one in lines_of(state.shapes[number], operation, place, before, after):
+            lines.setdefault((number, is_pair), []).append(one)
+    return lines
 
 
 def lines_of(

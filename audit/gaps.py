@@ -100,6 +100,16 @@ where c.relkind in ('r', 'p')
   and not exists (select from dbadmin_audit.watched w where w.relid = h.relid and w.until is null)
 order by 3, 4, 1, 2
 """
+FOR_ROWS = """
+select * from (
+    select w.schema_name, w.table_name,
+           (select i.inhrelid::regclass::text from pg_catalog.pg_inherits i where i.inhparent = w.relid
+            order by 1 limit 1) as heir,
+           (select x.indexrelid::regclass::text from pg_catalog.pg_index x where x.indrelid = w.relid
+            and x.indisunique and not x.indimmediate order by 1 limit 1) as late
+    from dbadmin_audit.watched w where w.until is null and w.choices ->> 'level' = 'row'
+) w where heir is not null or late is not null order by 1, 2
+"""
 WATCHED = (
     "select relid::bigint as relid, schema_name, table_name from dbadmin_audit.watched where until is null"
 )
@@ -192,6 +202,7 @@ def find_gaps(rows: Rows) -> list[Gap]:
         *of_replicas(rows),
         *of_tables(rows),
         *of_heirs(rows),
+        *of_rows(rows),
         *of_foreign(rows),
         *(gap for gap in of_records(rows) if gap.problem not in {one.problem for one in stands_on}),
         *of_months(rows),
@@ -309,6 +320,17 @@ def of_tables(rows: Rows) -> list[Gap]:
             text = "Columns changed since: rows are kept whole until capture is renewed"
             found.append(Gap("warning", *name, text, "watch_table"))
     return found
+
+
+def of_rows(rows: Rows) -> list[Gap]:
+    """What came to a table that is recorded for each row, and does not go with it."""
+    heir = "{} inherits from it since: its rows that are changed through this table are not recorded"
+    late = "{} is deferrable since: rows that exchange keys may be told apart wrongly"
+    return [
+        Gap("critical" if row.heir else "warning", row.schema_name, row.table_name,
+            heir.format(row.heir) if row.heir else late.format(row.late), "watch_table")
+        for row in rows(FOR_ROWS)
+    ]  # fmt: skip
 
 
 def of_heirs(rows: Rows) -> list[Gap]:

@@ -112,7 +112,7 @@ def sum_next(connection: psycopg.Connection[Any], state: Installed, zone: str) -
 
 def next_span(connection: psycopg.Connection[Any], before: Before, place: Place) -> tuple[Range, int, int]:
     """The transactions of the next batch. A server made anew counts transactions anew: then by number."""
-    if before.high and (place.system_identifier != before.system_identifier or place.horizon < before.high):
+    if before.high and (place.system_identifier != before.system_identifier or place.under_way < before.high):
         low, above = 0, before.last_id
     else:
         low, above = before.high, before.above

@@ -47,6 +47,8 @@ class Place:
     database: str
     #: The database's own number: one that came with a restore has another.
     number: int
+    #: The oldest transaction under way; the horizon lies before it where something is not listed yet.
+    under_way: int
 
     def is_another_database(self, seal: Seal) -> bool:
         """Was this database made after the one of a seal, in the same cluster? Older seals do not tell."""
@@ -58,7 +60,7 @@ def place_of(connection: psycopg.Connection[Any]) -> Place:
     row = named_rows(connection.execute(PLACE))[0]
     unlisted = fresh.oldest(connection)  # asked second: what was listed meanwhile is there by now
     horizon = row.horizon if unlisted is None else min(row.horizon, unlisted)
-    return Place(horizon, row.system_identifier, row.timeline, row.database, row.number)
+    return Place(horizon, row.system_identifier, row.timeline, row.database, row.number, row.horizon)
 
 
 def signing_key() -> SealKey:
@@ -123,7 +125,7 @@ def next_range(
 def is_same_course(last: Seal, place: Place) -> bool:
     """Did the server go on from where it was sealed last? A promoted standby, or a copy that was put back, may not."""
     is_same = place.timeline == last.timeline and not place.is_another_database(last)
-    return is_same and place.horizon >= last.high
+    return is_same and place.under_way >= last.high
 
 
 def first_lost(connection: psycopg.Connection[Any], last: Seal, state: Installed) -> Seal | None:

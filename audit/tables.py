@@ -123,6 +123,9 @@ FIXED = frozenset(
 )
 
 
+UNSENT = frozenset({"xml", "aclitem", "gtsvector"})
+
+
 @dataclass(frozen=True)
 class Column:
     """A column.
@@ -150,6 +153,11 @@ class Column:
     def is_open_ended(self) -> bool:
         """Can a value be of any size?"""
         return self.kept_type not in FIXED
+
+    @property
+    def is_sent_otherwise(self) -> bool:
+        """Does what PostgreSQL sends of it not say all of it? XML loses its first line; some types send nothing."""
+        return self.kept_type.removeprefix("_") in UNSENT
 
     @property
     def is_kept(self) -> bool:

@@ -70,7 +70,7 @@ def fill_next(connection: psycopg.Connection[Any], state: Installed, from_id: in
         connection.execute("lock table dbadmin_audit.open_text_reached in share row exclusive mode")
         place = place_of(connection)
         identifier, begun, high = connection.execute(REACHED).fetchone() or ("", -1, 0)
-        if begun < from_id or identifier != place.system_identifier or place.horizon < high:
+        if begun < from_id or identifier != place.system_identifier or place.under_way < high:
             connection.execute("truncate dbadmin_audit.open_text, dbadmin_audit.open_text_reached")
             begun, high = from_id, 0
         before = Before(place.system_identifier, high, begun - 1)

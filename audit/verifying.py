@@ -203,7 +203,7 @@ def was_put_back(seal: Seal, place: Place, again: Container[int]) -> bool:
         place.system_identifier != seal.system_identifier
         or place.timeline > seal.timeline
         or place.is_another_database(seal)
-        or place.horizon < seal.high
+        or place.under_way < seal.high
         or bool(again)
     )
 

@@ -126,6 +126,13 @@ class SealLog(Operation):
         """Into the log, so that they are sealed; where that is not allowed, the watch over gaps goes on naming them."""
         try:
             fresh.list_all(connection)
+        except psycopg.Error as error:
+            work.log(f"Changes that are recorded for each row could not all be listed: {error}".strip())
+        if unlisted := fresh.waiting(fresh.asking(connection)):
+            work.log(
+                f"{several(unlisted, 'change')} not listed yet, nor sealed, and what came later neither."
+            )
+        try:
             seen = [record_faults(connection), record_switches(connection)]
             seen.append(record_differences(connection, self.server))
             for text in (*chain(*seen), *record_uncounted(connection, self.server)):

@@ -23,7 +23,7 @@ from audit.registry import Installed, installed, installed_version
 from audit.tables import Rows
 from audit.undo_sets import rows_in
 from dbadmin.addresses import whole
-from dbadmin.connections import session
+from dbadmin.connections import session, why
 from dbadmin.models import Run
 from dbadmin.operations import Operation, Refused, Risk
 from dbadmin.runner import Work
@@ -48,6 +48,7 @@ LOCKED = (
     "Nothing was taken back: another session holds a lock on a row or a table of it for more than 10 s. Look who"
     " blocks, and start this again."
 )
+UNLISTED = "Changes of tables that are recorded for each row are not listed yet, and could not be: {}"
 NOTHING = "There is no row to take back: truncates and definitions keep none."
 #: Seconds that the questions of a plan over many rows may take together: a page waits for them, and a proxy before it.
 PATIENCE = 55
@@ -192,11 +193,18 @@ class UndoChanges(Operation):
         row = f" row {self.params['row']}" if self.params.get("row") else ""
         return f"statement {self.params.get('statement')}{row}"
 
+    def list_fresh(self) -> None:
+        """What is taken back must be in the log, and what followed it."""
+        try:
+            fresh.list_for_reader(self.server, self.params.get("database") or None)
+        except psycopg.Error as error:
+            raise Refused(UNLISTED.format(why(error, ""))) from error
+
     def plan(self) -> Sequence[Step]:
         """The reverse statements, newest first, in one transaction."""
         now = rows_of(self)
         if installed_version(now) and fresh.waiting(now):
-            fresh.list_for_reader(self.server, self.params.get("database") or None)
+            self.list_fresh()
         with self.patient_rows() as rows:
             state = installed(rows)
             found = self.statements(rows, state)

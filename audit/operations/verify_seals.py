@@ -100,7 +100,7 @@ class VerifySeals(Operation):
         """A server that was put back to an earlier moment may have changes to list that were sealed."""
         try:
             fresh.list_all(connection)
-        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
+        except psycopg.Error as error:
             work.log(f"Changes that are not listed yet were left as they are: {error}".strip())
 
     def foundations(self, connection: psycopg.Connection[Any], seal: int) -> list[verifying.Finding]:

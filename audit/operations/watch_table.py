@@ -322,6 +322,8 @@ def refuse_unwatchable(table: Described) -> None:
 FOR_ROWS = """
 select (select i.inhrelid::regclass::text from pg_catalog.pg_inherits i where i.inhparent = t.oid order by 1 limit 1)
            as heir,
+       (select i.inhparent::regclass::text from pg_catalog.pg_inherits i where i.inhrelid = t.oid order by 1 limit 1)
+           as parent,
        (select x.indexrelid::regclass::text from pg_catalog.pg_index x where x.indrelid = t.oid and x.indisunique
         and not x.indimmediate order by 1 limit 1) as late
 from (select %s::oid as oid) t
@@ -340,6 +342,8 @@ def refuse_for_rows(rows: Rows, table: Described) -> None:
         why = f"{table} is partitioned"
     elif found.heir:
         why = f"{found.heir} inherits from {table}"
+    elif found.parent:
+        why = f"{table} inherits from {found.parent}"
     elif found.late:
         why = f"{found.late} of {table} is deferrable"
     if why:

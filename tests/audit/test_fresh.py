@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from audit import fresh, searched
-from audit.counting import State, compare, looks
+from audit.counting import State, Told, compare, looks
 from audit.gaps import find_gaps
 from audit.models import Seal
 from audit.operations.watch_table import WatchTable
@@ -393,3 +393,113 @@ def test_what_is_sealed_summed_and_mapped_while_others_write_and_list_is_all_of_
     assert verify(target.connection, seals) == []
     assert list(searched.differences(target.connection, seals[-1].number)) == []
     assert target.value("select sum(statements) from dbadmin_audit.activity") == sum(kept)
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        "alter table items rename name to title",
+        "alter table items drop name",
+        "alter table items alter name type int using 1",
+    ],
+)
+def test_no_write_fails_when_a_column_is_renamed_dropped_or_of_another_type(
+    items, execute, postgres, target, altered
+):
+    execute("insert into items values (1, 'a')")
+    execute(f"alter table items {altered}")
+    with postgres.connect(target.database) as other:
+        for connection in (target.connection, other):
+            connection.execute("insert into items (id) select coalesce(max(id), 0) + 1 from items")
+            connection.execute("update items set id = id + 100")
+            connection.execute("delete from items where id > 101")
+    listed(target)
+    assert len(items.changes()) == 10
+    items.watch("items", level="row")
+    execute("insert into items (id) values (5)")
+    assert unlisted(target) == 1
+
+
+def test_xml_and_what_sends_nothing_is_listed_at_once_as_it_is(audit, execute, target):
+    execute("create table papers (id int primary key, text xml, rights aclitem[])")
+    audit.watch("papers", level="row")
+    text = '<?xml version="1.0" encoding="UTF-8"?><a/>'
+    execute("insert into papers values (1, %s, array['=r/postgres'::aclitem])", [text])
+    assert unlisted(target) == 0
+    assert told(audit, "papers") == [("insert", None, {"id": "1", "text": text, "rights": "{=r/postgres}"})]
+
+
+def test_what_cannot_be_listed_holds_back_nothing_else_and_is_told(items, execute, target, server, client_as):
+    execute("insert into items select g, 'n' || g from generate_series(1, 30) g")
+    execute(r"update dbadmin_audit.fresh set after = set_byte(after, length(after) - 1, 255) where id = 7")
+    run = carry_out(operation("seal_log", server))
+    assert run.status == "succeeded"
+    told_first, told_next = log_of(run)[:2]
+    assert told_first.startswith(
+        "Changes that are recorded for each row could not all be listed: invalid byte sequence for encoding"
+    )
+    assert told_next == "1 change not listed yet, nor sealed, and what came later neither."
+    assert len(items.changes()) == 29
+    assert "1 change is not listed yet" in page(client_as, "")
+
+
+def test_two_that_list_many_at_once_leave_none(items, execute, target, postgres, monkeypatch):
+    monkeypatch.setattr(fresh, "MOST", 50)
+    execute("insert into items select g, 'n' || g from generate_series(1, 2000) g")
+    done = []
+
+    def work():
+        with postgres.connect(target.database) as connection:
+            connection.execute("set default_transaction_isolation = 'serializable'")
+            done.append(fresh.list_all(connection))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert sum(done) == 2000
+    assert unlisted(target) == 0
+
+
+def test_a_preview_leaves_what_is_not_listed_yet(items, execute, target, server):
+    execute("insert into items select g, 'a' from generate_series(1, 10) g")
+    operation("watch_table", server, schema="public", table="items", level="row").look()
+    assert unlisted(target) == 10
+
+
+@pytest.mark.parametrize(
+    "statement, state, problem",
+    [
+        (
+            "create table heir () inherits (items)",
+            "critical",
+            "heir inherits from it since: its rows that are changed through this table are not recorded",
+        ),
+        (
+            "alter table items add unique (name) deferrable",
+            "warning",
+            "items_name_key is deferrable since: rows that exchange keys may be told apart wrongly",
+        ),
+    ],
+)
+def test_what_comes_later_and_does_not_go_with_it_is_a_finding(
+    items, execute, target, statement, state, problem
+):
+    execute(statement)
+    found = [gap for gap in find_gaps(target.rows) if gap.table == "items"]
+    assert [(gap.state, gap.problem.removeprefix("public.")) for gap in found] == [(state, problem)]
+
+
+def test_rows_that_were_rolled_back_are_not_told_as_missing(items, execute, target):
+    def look():
+        execute("select pg_stat_clear_snapshot()")
+        return next(look for table, look in looks(target.connection))
+
+    until_counted(target, 0)
+    before = look()
+    with target.connection.transaction(force_rollback=True):
+        execute("insert into items select g, 'a' from generate_series(1, 500) g")
+    execute("analyze items")
+    until_counted(target, 500)
+    assert compare(before, look(), skips_unchanged=True, for_rows=True) == Told(
+        State.UNKNOWN, 500, "transactions that were rolled back may have written them"
+    )
