@@ -3,6 +3,7 @@
 import pytest
 
 from audit import searched
+from dbadmin.units import several
 from tests.audit.test_archive import old, vault  # noqa: F401 - fixtures
 from tests.audit.test_mapping import many, walked  # noqa: F401 - a fixture
 from tests.carrying_out import carry_out, log_of, operation
@@ -51,7 +52,8 @@ def test_what_is_hidden_from_searches_is_named_and_comes_back(indexed, server, e
     assert log_of(run) == said
     assert run.status == "refused", run.message
     assert run.message.startswith(
-        f"Searches of the audit log do not find all that is in it in {len(said)} places. The first: {said[0]}"
+        "Searches of the audit log do not find all that is in it in"
+        f" {several(len(said), 'place')}. The first: {said[0]}"
     )
     assert carry_out(operation("index_log", server, texts=False, anew=True)).status == "succeeded"
     assert carry_out(operation("verify_seals", server)).status == "succeeded"

@@ -75,7 +75,7 @@ def test_a_copy_is_taken_back_unless_rows_of_others_would_go_or_change_with_it(
     )
     target.connection.execute("delete from by_name; delete from children where parent < 5")
     undone = run("undo_copy_rows", run=done.pk)
-    assert undone.message == "3 rows of public.parents are as before the copy, 1 were left as they are."
+    assert undone.message == "3 rows of public.parents are as before the copy, 1 was left as it is."
     assert target.rows("select id from parents order by 1") == [(1,), (2,), (5,)]
     assert target.rows("select id, parent from children") == [(4, 5)]
 

@@ -159,6 +159,7 @@ def test_a_store_is_not_moved_to_where_its_base_backups_and_wal_are_not(
     source.switch()
     switched_off(source)
     wal = source.server.wal_segments.order_by("stored_at").first()
+    (tmp_path / "new").mkdir()
     form = {
         "name": "shelf",
         "kind": "local",

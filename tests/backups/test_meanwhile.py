@@ -115,6 +115,7 @@ def test_a_store_does_not_move_while_something_is_written_there_nor_away_from_it
     tmp_path: Path,
 ) -> None:
     admin, before = client_as("admin"), store.directory
+    (tmp_path / "new").mkdir()
     form = {
         "name": "shelf",
         "kind": "local",

@@ -58,7 +58,7 @@ def test_rows_come_back_and_are_taken_back_except_those_written_since(
     assert target.value(ROWS) == target.value(ALL)
     target.connection.execute("update people set name = 'later' where id = 2")
     undone = run("undo_copy_rows", run=done.pk)
-    assert undone.message == "3 rows of public.people are as before the copy, 1 were left as they are."
+    assert undone.message == "3 rows of public.people are as before the copy, 1 was left as it is."
     assert "Left as it is, since it was changed after the copy: 2" in [
         line.text for line in undone.lines.all()
     ]
