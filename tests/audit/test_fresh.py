@@ -398,9 +398,9 @@ def test_what_is_sealed_summed_and_mapped_while_others_write_and_list_is_all_of_
 @pytest.mark.parametrize(
     "altered",
     [
-        "alter table items rename name to title",
-        "alter table items drop name",
-        "alter table items alter name type int using 1",
+        "rename name to title",
+        "drop name",
+        "alter name type int using 1",
     ],
 )
 def test_no_write_fails_when_a_column_is_renamed_dropped_or_of_another_type(
