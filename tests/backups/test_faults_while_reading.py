@@ -183,10 +183,14 @@ def test_what_is_not_encrypted_is_held_to_its_hash_as_well(
     harm: str, run: Callable[..., Run], store: Store, big: str, postgres: Postgres
 ) -> None:
     """zstd alone takes a whole frame of somebody else, and pg_restore a dump with other rows."""
-    first, second = (
-        Backup.objects.get(pk=run("take_backup", database=big, store=store.name).result["backup"])
-        for _ in range(2)
-    )
+
+    def taken() -> Backup:
+        return Backup.objects.get(pk=run("take_backup", database=big, store=store.name).result["backup"])
+
+    first = taken()
+    with postgres.connect(big) as connection:
+        connection.execute("create table since (id int)")  # else two within a second are the same
+    second = taken()
     name = f"{first.prefix}/{DATA.removesuffix('.age')}"
     path = store.path / name
     content = path.read_bytes()
