@@ -1,7 +1,9 @@
 """A scratch database with a watched table, and the log read back."""
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,3 +96,27 @@ def items(audit: Watcher, execute: Any) -> Watcher:
     execute("create table items (id int primary key, name text)")
     audit.watch("items")
     return audit
+
+
+@contextmanager
+def inserted_by_others(postgres: Any, target: Session) -> Iterator[list[int]]:
+    """Three sessions insert into items, row by row, as long as it lasts; then the list holds how many each did."""
+    stop, counts = threading.Event(), list[int]()
+
+    def work(start: int) -> None:
+        with postgres.connect(target.database) as connection:
+            number = start
+            while not stop.is_set():
+                connection.execute("insert into items values (%s, 'x')", [number])
+                number += 1
+            counts.append(number - start)
+
+    threads = [threading.Thread(target=work, args=[n * 1_000_000]) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield counts
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()

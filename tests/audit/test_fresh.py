@@ -14,7 +14,7 @@ from audit.sealing import seal_next
 from audit.verifying import verify
 from dbadmin.connections import Session
 from dbadmin.operations import Refused
-from tests.audit.conftest import Watcher
+from tests.audit.conftest import Watcher, inserted_by_others
 from tests.audit.test_pages import page
 from tests.carrying_out import carry_out, log_of, operation
 from tests.fixtures.runtime import until
@@ -215,21 +215,23 @@ def test_two_that_list_at_once_list_each_change_once(items, execute, target, pos
 
 
 def test_counters_do_not_take_what_is_not_listed_yet_for_missing(items, execute, target):
-    def look():
-        execute("select pg_stat_clear_snapshot()")
-        return next(look for table, look in looks(target.connection))
-
     until_counted(target, 0)
-    before = look()
+    before = look(target)
     execute("insert into items select g, 'a' from generate_series(1, 10) g")
     until_counted(target, 10)
-    assert compare(before, look(), skips_unchanged=True).state == State.COMPLETE
+    assert compare(before, look(target), skips_unchanged=True).state == State.COMPLETE
     assert listed(target) == 10
     execute("set session_replication_role = replica; alter table items disable trigger dbadmin_audit_replica")
     execute("insert into items select g, 'c' from generate_series(11, 30) g")
     until_counted(target, 30)
-    told_now = compare(before, look(), skips_unchanged=True)
+    told_now = compare(before, look(target), skips_unchanged=True)
     assert (told_now.state, told_now.rows) == (State.MISSING, 20)
+
+
+def look(target):
+    """What the counters say now of the only table."""
+    target.rows("select pg_stat_clear_snapshot()::text")
+    return next(look for table, look in looks(target.connection))
 
 
 def until_counted(target, rows):
@@ -239,25 +241,10 @@ def until_counted(target, rows):
 
 
 def test_levels_change_under_load_without_a_lost_change(items, postgres, target):
-    stop, counts = threading.Event(), []
-
-    def work(start):
-        with postgres.connect(target.database) as connection:
-            number = start
-            while not stop.is_set():
-                connection.execute("insert into items values (%s, 'x')", [number])
-                number += 1
-            counts.append(number - start)
-
-    threads = [threading.Thread(target=work, args=[n * 1_000_000]) for n in range(3)]
-    [thread.start() for thread in threads]
-    try:
+    with inserted_by_others(postgres, target) as counts:
         for level in ("statement", "row", "statement", "row"):
             items.watch("items", level=level)
             listed(target)
-    finally:
-        stop.set()
-        [thread.join() for thread in threads]
     listed(target)
     assert sum(counts) > 0
     assert len(items.changes()) == sum(counts)
@@ -490,16 +477,12 @@ def test_what_comes_later_and_does_not_go_with_it_is_a_finding(
 
 
 def test_rows_that_were_rolled_back_are_not_told_as_missing(items, execute, target):
-    def look():
-        execute("select pg_stat_clear_snapshot()")
-        return next(look for table, look in looks(target.connection))
-
     until_counted(target, 0)
-    before = look()
+    before = look(target)
     with target.connection.transaction(force_rollback=True):
         execute("insert into items select g, 'a' from generate_series(1, 500) g")
     execute("analyze items")
     until_counted(target, 500)
-    assert compare(before, look(), skips_unchanged=True, for_rows=True) == Told(
+    assert compare(before, look(target), skips_unchanged=True, for_rows=True) == Told(
         State.UNKNOWN, 500, "transactions that were rolled back may have written them"
     )

@@ -1,6 +1,5 @@
 """To watch and to stop watching: what is chosen, what is refused, who may, and that no change is lost meanwhile."""
 
-import threading
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -13,7 +12,7 @@ from audit.operations.watch_table import WatchTable
 from dbadmin.connections import Session
 from dbadmin.operations import Refused
 from dbadmin.runs import undo_url
-from tests.audit.conftest import Watcher, letters
+from tests.audit.conftest import Watcher, inserted_by_others, letters
 from tests.carrying_out import carry_out, operation
 
 pytestmark = pytest.mark.servers
@@ -97,25 +96,9 @@ def test_refuses(items, execute, table, message):
 
 
 def test_choices_are_changed_under_load_without_a_lost_change(items, postgres, target):
-    stop = threading.Event()
-    counts = []
-
-    def work(start):
-        with postgres.connect(target.database) as connection:
-            number = start
-            while not stop.is_set():
-                connection.execute("insert into items values (%s, 'x')", [number])
-                number += 1
-            counts.append(number - start)
-
-    threads = [threading.Thread(target=work, args=[n * 1_000_000]) for n in range(3)]
-    [t.start() for t in threads]
-    try:
+    with inserted_by_others(postgres, target) as counts:
         for setting in ("app.a", "app.b", "app.c"):
             items.watch("items", user_setting=setting)
-    finally:
-        stop.set()
-        [t.join() for t in threads]
     assert sum(counts) > 0
     assert len(items.told()) == sum(counts)
 
